@@ -1,0 +1,139 @@
+"""The values that travel: money, usage, prices, principals, targets. Frozen, no I/O.
+
+Units: money is integer nano-USD, prices are integer pico-USD per token, wall time is integer
+microseconds UTC, durations and deadlines are monotonic nanoseconds.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NanoUSD: TypeAlias = int
+PicoUSD: TypeAlias = int
+WallMicros: TypeAlias = int
+MonotonicNs: TypeAlias = int
+
+PICO_PER_NANO = 1_000
+NANO_PER_USD = 1_000_000_000
+
+Operation = Literal["chat", "completions", "embeddings"]
+
+
+class Book(IntEnum):
+    """Which money a call spends: `REAL` dollars, or the simulator's play money."""
+
+    REAL = 0
+    SIM = 1
+
+    @property
+    def label(self) -> str:
+        """Return the name people see: `real` or `sim`."""
+        return self.name.lower()
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Tokens of one attempt, as OpenAI counts them.
+
+    `input_tokens` includes the cached, cache-write and audio parts; `output_tokens` includes the
+    reasoning and audio parts. Every field is a non-negative count of tokens.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+
+
+class Prices(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The unit prices of one target, fixed for a call when it opens: pico-USD per token.
+
+    A part without a price of its own carries the price that it falls back to (`cached_input` the
+    input's, `reasoning` the output's), so arithmetic never asks. When the call's input is longer
+    than `long_above` tokens (0: never), `long` holds the prices of the whole call.
+    """
+
+    input: PicoUSD = 0
+    output: PicoUSD = 0
+    cached_input: PicoUSD = 0
+    cache_write: PicoUSD = 0
+    reasoning: PicoUSD = 0
+    input_audio: PicoUSD = 0
+    output_audio: PicoUSD = 0
+    request: PicoUSD = 0  # a fee per call, in pico-USD
+    long_above: int = 0
+    long: Prices | None = None
+
+
+class Principal(msgspec.Struct, frozen=True, gc=False):
+    """Who calls: the key and what stands behind it (internal ids), and the book it spends from."""
+
+    key: int
+    project: int
+    account: int
+    member: int = 0
+    book: Book = Book.REAL
+    name: str = ""
+    rpm: int = 0  # requests per minute; 0: no limit
+    tpm: int = 0  # tokens per minute; 0: no limit
+    concurrency: int = 0  # calls at once; 0: no limit
+    expires_at: WallMicros = 0  # 0: never
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider as configured: where it is, how it is spoken to, what it deviates in."""
+
+    name: str
+    kind: str = "openai"
+    base_url: str
+    api_key: str = ""
+    local: bool = False  # on this machine or the LAN: costs an explicit 0
+    extras: Literal["pass", "refuse"] = "pass"  # unknown members of a request
+    stream_usage: bool = True  # understands stream_options.include_usage
+    hangup: Literal["cancel", "drain"] = "cancel"  # `drain`: it bills even after a hang-up
+    organization: str = ""
+    project: str = ""
+    headers: Mapping[str, str] = {}
+    proxy: str = ""
+    drops: tuple[str, ...] = ()  # members that it refuses, dropped and named in a header
+
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
+    """How long we wait for an upstream, in seconds."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 120.0
+    between_frames_s: float = 60.0
+    total_s: float = 590.0
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an upstream model. Zero or empty: not known."""
+
+    name: str
+    context_window: int = 0
+    max_output: int = 0
+    tokenizer: str = ""  # "o200k_base", "cl100k_base"; empty: none shipped
+    exact: bool = False  # the tokenizer above counts exactly
+    bytes_factor_ppm: int = 1_000_000  # upper bound of tokens per UTF-8 byte, in millionths
+    wants_max_completion_tokens: bool = False  # refuses `max_tokens`
+    dimensions: int = 0  # embeddings only
+    operations: tuple[str, ...] = ("chat",)
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider and one of its models, with everything resolved that a call needs."""
+
+    host: Host
+    model: Model
+    prices: Prices | None  # None: unpriced
+    deadlines: Deadlines = Deadlines()
+    simulated: bool = False
