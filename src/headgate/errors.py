@@ -1,0 +1,267 @@
+"""The whole error tree, drawn, split by who can act.
+
+GatewayError
+├─ CallerError            400  change the request
+│  ├─ AuthenticationFailed 401 present a valid key
+│  ├─ PermissionRefused   403  ask for the right
+│  ├─ NotFound            404  ask for something that exists
+│  ├─ MethodRefused       405  use the method that the route has
+│  ├─ RequestTimeout      408  send the request faster
+│  ├─ Conflict            409  resolve the conflict first
+│  ├─ BodyTooLarge        413  send less
+│  ├─ HeadersTooLarge     431  send fewer headers
+│  └─ LoopRefused         508  do not point the gateway at itself
+├─ Limited                429  wait, or raise the limit
+│  ├─ RateLimited              requests or tokens per minute; says when to come back
+│  └─ QuotaExceeded            money; waiting does not help
+├─ UpstreamError          502  the provider failed
+│  ├─ UpstreamRefused          it answered 4xx: passed on with its own status
+│  ├─ UpstreamOverloaded  503  it answered 429, 503 or 529
+│  ├─ UpstreamTimeout     504  it did not answer in time
+│  └─ UpstreamInterrupted 502  it broke off or sent what is not its wire
+├─ Unavailable            503  we cannot serve now (draining, books away, journal full)
+└─ Internal               500  our own fault
+
+Each class fixes the status, OpenAI's `type` and `code`, the log level, and whether another attempt
+may help (`retry`: None leaves it to the client's own rule). `CallerGone` is not an answer: nobody is
+left to read one. Secrets never enter a message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """An error that a caller may see, in OpenAI's shape.
+
+    Args:
+        message: what is wrong, naming the value, and what to do.
+        param: dotted path of the member at fault (`messages[0].role`), or None.
+        code: OpenAI's machine-readable code, when it differs from the class's.
+        headers: extra response headers (names in lower case).
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str | None] = None
+    level: ClassVar[str] = "warning"
+    retry: ClassVar[bool | None] = None
+    another_target: ClassVar[bool] = False  # may another attempt help?
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code if code is not None else self.default_code
+        self.headers = headers or {}
+
+    @property
+    def http_status(self) -> int:
+        """Return the status of the answer; a provider's own status where it is passed on."""
+        return self.status
+
+    @property
+    def error_type(self) -> str:
+        """Return OpenAI's `type` for the body."""
+        return self.type
+
+
+class CallerError(GatewayError):
+    """The request must change before it can be served."""
+
+    status = 400
+    type = "invalid_request_error"
+    level = "info"
+
+
+class AuthenticationFailed(CallerError):
+    """No key, or one that is not valid here."""
+
+    status = 401
+
+
+class PermissionRefused(CallerError):
+    """The key is valid and may not do this."""
+
+    status = 403
+
+
+class NotFound(CallerError):
+    """The model, object or URL does not exist, or not for this caller."""
+
+    status = 404
+
+
+class MethodRefused(CallerError):
+    """The route exists and does not have this method."""
+
+    status = 405
+    default_code = "method_not_supported"
+
+
+class RequestTimeout(CallerError):
+    """The request arrived too slowly."""
+
+    status = 408
+
+
+class Conflict(CallerError):
+    """The state of the object does not allow this."""
+
+    status = 409
+
+
+class BodyTooLarge(CallerError):
+    """The body is above the limit of its route."""
+
+    status = 413
+
+
+class HeadersTooLarge(CallerError):
+    """The request line or the headers are above the limit."""
+
+    status = 431
+
+
+class LoopRefused(CallerError):
+    """The request has already passed through this gateway."""
+
+    status = 508
+    retry = False
+
+
+class Limited(GatewayError):
+    """A limit of ours holds the call back."""
+
+    status = 429
+    level = "info"
+
+
+class RateLimited(Limited):
+    """Requests or tokens per minute are used up.
+
+    Args:
+        message: OpenAI's sentence.
+        kind: `requests` or `tokens`, which is OpenAI's `type` here.
+        retry_after_s: seconds until the call would fit; None when it never will.
+    """
+
+    default_code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str,
+        retry_after_s: float | None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, headers=headers)
+        self.kind = kind
+        self.retry_after_s = retry_after_s
+
+    @property
+    def error_type(self) -> str:
+        """Return `requests` or `tokens`."""
+        return self.kind
+
+
+class QuotaExceeded(Limited):
+    """The money does not cover what the call may cost; a retry cannot help."""
+
+    type = "insufficient_quota"
+    default_code = "insufficient_quota"
+    retry = False
+
+
+class UpstreamError(GatewayError):
+    """The provider failed and no answer came of it."""
+
+    status = 502
+    another_target = True
+
+
+class UpstreamRefused(UpstreamError):
+    """The provider refused the request itself: its status, type, code and param are passed on."""
+
+    level = "info"
+    another_target = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        upstream_status: int,
+        upstream_type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.upstream_status = upstream_status
+        self.upstream_type = upstream_type
+
+    @property
+    def http_status(self) -> int:
+        """Return the provider's own status."""
+        return self.upstream_status
+
+    @property
+    def error_type(self) -> str:
+        """Return the provider's own type."""
+        return self.upstream_type
+
+
+class UpstreamOverloaded(UpstreamError):
+    """The provider limits us or is overloaded: OpenAI's 503, with its own Retry-After if it gave one."""
+
+    status = 503
+    type = "service_unavailable_error"
+    default_code = "server_is_overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamTimeout(UpstreamError):
+    """The provider did not answer within a deadline."""
+
+    status = 504
+    default_code = "upstream_timeout"
+
+
+class UpstreamInterrupted(UpstreamError):
+    """The provider broke off, or sent what is not its wire."""
+
+    default_code = "upstream_interrupted"
+
+
+class Unavailable(GatewayError):
+    """This gateway cannot serve the call now."""
+
+    status = 503
+    type = "service_unavailable_error"
+    level = "error"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Internal(GatewayError):
+    """Our own fault; the details are in the log under the request id."""
+
+    default_code = "internal_error"
+    level = "error"
+
+
+class CallerGone(Exception):
+    """Nobody is left to read the answer."""

@@ -1,0 +1,317 @@
+"""Every seam on one page. Read this second, after `pipeline.py`.
+
+A port is a question that is answered atomically, not get and set. Only `app.py` chooses who
+implements one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Usage, WallMicros
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from headgate.errors import GatewayError
+    from headgate.values import Target
+
+# ── time, ids, failpoints ───────────────────────────────────────────────────────────────────────
+
+
+class Clock(Protocol):
+    """The only source of time. Tests move it by hand."""
+
+    def wall(self) -> WallMicros:
+        """Return the wall time in integer microseconds UTC."""
+        ...
+
+    def monotonic(self) -> MonotonicNs:
+        """Return a time that only grows, in nanoseconds, for durations and deadlines."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    __slots__ = ()
+
+    def wall(self) -> WallMicros:
+        """Return the wall time in integer microseconds UTC."""
+        return time.time_ns() // 1_000
+
+    def monotonic(self) -> MonotonicNs:
+        """Return the monotonic time in nanoseconds."""
+        return time.monotonic_ns()
+
+
+class CallIds:
+    """Make call ids: UUIDv7 (RFC 9562), ordered by time within a process."""
+
+    __slots__ = ("_clock", "_last", "_pool")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+        self._pool = b""
+
+    def next(self) -> bytes:
+        """Return the 16 bytes of a new id."""
+        # 48 bits of milliseconds; 12 bits of sub-millisecond keep ids of one process in order.
+        micros = self._clock.wall()
+        stamp = (micros // 1000 << 12) | (micros % 1000) * 4
+        if stamp <= self._last:
+            stamp = self._last + 1
+        self._last = stamp
+        if len(self._pool) < 8:
+            self._pool = os.urandom(4096)
+        tail, self._pool = self._pool[:8], self._pool[8:]
+        head = (stamp >> 12 << 16) | 0x7000 | (stamp & 0xFFF)
+        low = int.from_bytes(tail) & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
+        return (head << 64 | low).to_bytes(16)
+
+
+class Failpoints(Protocol):
+    """Named places in real code where a test may kill, raise or wait."""
+
+    def hit(self, name: str) -> None:
+        """Do what was asked for at this place; nothing in production."""
+        ...
+
+
+# ── the caller's side ───────────────────────────────────────────────────────────────────────────
+
+
+class Sink(Protocol):
+    """Where a call's answer goes. Attached to a call; the call's task outlives it.
+
+    `start` once, then `write` any number of times, then `finish` once. After the caller has gone all
+    three do nothing and `gone` is True.
+    """
+
+    gone: bool
+
+    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
+        """Send the head. `length` is the body's length in bytes, None for a stream."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the body: whole frames of a stream, or a part of a sized body."""
+        ...
+
+    def finish(self) -> None:
+        """End the answer; the connection may serve its next request."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait until the caller has read enough to send more. Returns at once if it has, or is gone."""
+        ...
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call back once, on the loop, when the caller goes before `finish`."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection without ending the answer."""
+        ...
+
+
+# ── the provider's side ─────────────────────────────────────────────────────────────────────────
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One upstream HTTP request. `headers` are constant per target, so a transport may cache them."""
+
+    method: str
+    path: str  # origin form, as sent on the request line
+    headers: tuple[tuple[str, str], ...]  # without host, content-length and x-client-request-id
+    body: bytes
+    request_id: str  # sent as x-client-request-id
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The head of an upstream answer; header names are in lower case."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def get(self, name: bytes) -> bytes | None:
+        """Return the first value of a header."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Exchange(Protocol):
+    """One request and its answer on a ready connection. Used once.
+
+    Every wait is bounded by the target's deadlines and raises `UpstreamTimeout`; a broken connection
+    or broken framing raises `UpstreamInterrupted`. `reused` says that the connection served before.
+    """
+
+    reused: bool
+    sent: bool
+
+    def send(self, request: Request) -> None:
+        """Write the request to the ready connection."""
+        ...
+
+    async def head(self) -> Head:
+        """Wait for the head of the final answer (1xx are skipped)."""
+        ...
+
+    async def read(self) -> bytes:
+        """Wait for more of the body (all that has arrived); b"" when it ended as framed."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection now; a pending wait raises `CallerGone`. May be called twice."""
+        ...
+
+    def release(self) -> None:
+        """Give the connection back after the body ended; a connection in any other state is closed."""
+        ...
+
+
+class Transport(Protocol):
+    """Bytes to a provider."""
+
+    async def acquire(self, target: Target) -> Exchange:
+        """Return an exchange on a ready connection, from the pool or a new one.
+
+        Raises:
+            UpstreamTimeout: not connected within `deadlines.connect_s`.
+            UpstreamInterrupted: refused, no such host, TLS or proxy failure.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class Reader(Protocol):
+    """The answer of one attempt, as it comes. Turns provider bytes into OpenAI bytes."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the body, cut anywhere; return whole frames of the OpenAI wire (maybe none)."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return what the wire still owes at the end of the body.
+
+        Raises:
+            UpstreamInterrupted: the body ended early or is not the provider's wire.
+        """
+        ...
+
+    def usage(self) -> Usage | None:
+        """Return the provider's own count, or None while it has given none."""
+        ...
+
+    def produced(self) -> int:
+        """Return a running count of output tokens seen so far (an estimate, never falling)."""
+        ...
+
+    def text(self) -> str:
+        """Return the text produced so far, for a local count when the provider gave none."""
+        ...
+
+
+# ── the books ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Journal record: attempt `attempt` of a call is about to be sent. Money is nano-USD."""
+
+    call: bytes  # 16 bytes, UUIDv7
+    attempt: int
+    at: WallMicros
+    book: Book
+    account: int
+    project: int
+    key: int
+    member: int
+    operation: str
+    model: str  # as the caller named it
+    provider: str
+    upstream_model: str
+    prices: Prices | None  # what the customer pays; None: unpriced
+    costs: Prices | None  # what the provider takes
+    hold: NanoUSD
+    input_bound: int  # tokens: the bound that the hold rests on
+    parent: bytes = b""
+    streamed: bool = False
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Journal record: a stream has produced so much."""
+
+    call: bytes
+    attempt: int
+    at: WallMicros
+    usage: Usage
+
+
+class Settle(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Journal record: what the call really cost. One per call; `attempt` is the last one.
+
+    `charge` is what the customer pays, at most the hold; `absorbed` what was above it; `costs` what
+    each attempt costs us at its provider, by attempt number.
+    """
+
+    call: bytes
+    attempt: int
+    at: WallMicros
+    status: int  # HTTP status of the answer; 499: the caller hung up
+    usage: Usage
+    charge: NanoUSD
+    absorbed: NanoUSD
+    costs: tuple[NanoUSD, ...]
+    estimated: bool = False
+    first_byte_us: int = 0  # from OPEN to the first byte
+    duration_us: int = 0
+
+
+class Journal(Protocol):
+    """The append-only record that the hot path writes instead of a database. Never awaits."""
+
+    def open(self, record: Open) -> None:
+        """Append; in the operating system's hands on return. Raises `Unavailable` when it cannot."""
+        ...
+
+    def mark(self, record: Mark) -> None:
+        """Append a checkpoint of a stream."""
+        ...
+
+    def settle(self, record: Settle) -> None:
+        """Append the settlement of an open call."""
+        ...
+
+    @property
+    def accepting(self) -> bool:
+        """Say whether a priced call may open: not after an I/O error, nor with the bound reached."""
+        ...
+
+
+class Observer(Protocol):
+    """Told of each finished call, after its settlement. Must not raise and must not wait."""
+
+    def refused(self, operation: str, error: GatewayError) -> None:
+        """Count a call that was refused before any attempt."""
+        ...
+
+    def settled(self, opened: Open, settled: Settle) -> None:
+        """Count a settled call."""
+        ...
+
+
+class Tasks(Protocol):
+    """Start a supervised background task; its failure makes the process not ready."""
+
+    def spawn(self, name: str, run: Callable[[], asyncio.Future[None]]) -> None:
+        """Start it."""
+        ...
