@@ -6,13 +6,11 @@ microseconds UTC, durations and deadlines are monotonic nanoseconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NanoUSD: TypeAlias = int
 PicoUSD: TypeAlias = int
