@@ -16,7 +16,9 @@ GatewayError
 │  └─ QuotaExceeded            money; waiting does not help
 ├─ UpstreamError          502  the provider failed
 │  ├─ UpstreamRefused          it answered 4xx: passed on with its own status
-│  ├─ UpstreamOverloaded  503  it answered 429, 503 or 529
+│  ├─ UpstreamFailed      50x  it answered 500 or another server error
+│  ├─ UpstreamDenied      502  it refused our credential, or our account there is empty
+│  ├─ UpstreamOverloaded  503  it answered 429 (passed on as 429), 503 or 529
 │  ├─ UpstreamTimeout     504  it did not answer in time
 │  └─ UpstreamInterrupted 502  it broke off or sent what is not its wire
 ├─ Unavailable            503  we cannot serve now (draining, books away, journal full)
@@ -219,16 +221,48 @@ class UpstreamRefused(UpstreamError):
         return self.upstream_type
 
 
+class UpstreamFailed(UpstreamError):
+    """The provider answered with a server error of its own: 500 to 504 are passed on as they are."""
+
+    def __init__(self, message: str, *, upstream_status: int) -> None:
+        super().__init__(message)
+        self.upstream_status = upstream_status
+
+    @property
+    def http_status(self) -> int:
+        """Return the provider's status where a client knows it, else 502."""
+        return self.upstream_status if self.upstream_status in {500, 502, 503, 504} else 502
+
+
+class UpstreamDenied(UpstreamError):
+    """The provider refused our own credential, or our account there has no money: nothing for a caller."""
+
+    default_code = "provider_denied"
+    level = "error"
+    retry = False
+
+
 class UpstreamOverloaded(UpstreamError):
-    """The provider limits us or is overloaded: OpenAI's 503, with its own Retry-After if it gave one."""
+    """The provider limits us (429) or is overloaded (503, 529); its Retry-After is passed on."""
 
     status = 503
     type = "service_unavailable_error"
     default_code = "server_is_overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_after_s: float | None = None, limited_by: str = "") -> None:
+        super().__init__(message, code="rate_limit_exceeded" if limited_by else None)
         self.retry_after_s = retry_after_s
+        self.limited_by = limited_by  # `requests` or `tokens` for a 429, else empty
+
+    @property
+    def http_status(self) -> int:
+        """Return 429 where the provider limits us, 503 where it is overloaded."""
+        return 429 if self.limited_by else 503
+
+    @property
+    def error_type(self) -> str:
+        """Return what limits us, as OpenAI names it."""
+        return self.limited_by or self.type
 
 
 class UpstreamTimeout(UpstreamError):

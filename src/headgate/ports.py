@@ -194,7 +194,12 @@ class Transport(Protocol):
 
 
 class Reader(Protocol):
-    """The answer of one attempt, as it comes. Turns provider bytes into OpenAI bytes."""
+    """The answer of one attempt, as it comes. Turns provider bytes into OpenAI bytes.
+
+    `done` is True once the provider has said that its answer is complete.
+    """
+
+    done: bool
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the body, cut anywhere; return whole frames of the OpenAI wire (maybe none)."""

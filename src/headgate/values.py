@@ -102,6 +102,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     proxy: str = ""
     drops: tuple[str, ...] = ()  # members that it refuses, dropped and named in a header
+    renames: Mapping[str, str] = {}  # members that it knows under another name
+    deviates: bool = True  # its answers need the edits of `providers.compat`
+    models: tuple[str, ...] = ()  # name patterns of the models that it serves
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,5 +136,46 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     host: Host
     model: Model
     prices: Prices | None  # None: unpriced
+    costs: Prices | None = None  # what the provider takes from us
     deadlines: Deadlines = Deadlines()
     simulated: bool = False
+    headers: tuple[tuple[str, str], ...] = ()  # the constant headers of its requests
+    base_path: str = ""  # the path part of the host's base URL
+
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """Something we changed, said in a response header."""
+
+    name: str
+    value: str
+
+
+class Call:
+    """One request that we serve, from the edge to its settlement. Owned by its task.
+
+    `members` are the raw JSON values of the body's top level, as checked; what is sent upstream is
+    rebuilt from them. Token bounds are upper bounds that the hold rests on.
+    """
+
+    __slots__ = (
+        "id", "include_usage", "input_bound", "max_output", "members", "model", "n", "notes",
+        "operation", "principal", "received_ns", "request_id", "shrunk_to", "sim", "stream", "unknown",
+    )  # fmt: skip
+
+    def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
+        self.id = call_id
+        self.request_id = "req_" + call_id.hex()
+        self.operation: Operation = operation
+        self.received_ns = received_ns
+        self.members: dict[str, msgspec.Raw] = {}
+        self.model = ""
+        self.stream = False
+        self.include_usage = False
+        self.n = 1
+        self.max_output = 0  # what the caller allows, per choice; 0: not said
+        self.input_bound = 0
+        self.shrunk_to = 0  # the output limit per choice that the money allows; 0: not shrunk
+        self.unknown: tuple[str, ...] = ()  # members that OpenAI does not have
+        self.sim = ""  # directives for the simulator
+        self.principal: Principal | None = None
+        self.notes: list[Note] = []

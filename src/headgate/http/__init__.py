@@ -1,0 +1,1 @@
+"""The data plane over HTTP: bytes to calls, and answers to bytes."""

@@ -1,0 +1,54 @@
+"""What is looked at before any JSON is parsed: UTF-8, nesting depth and the number of nodes.
+
+A parser must never meet a bomb, so these run on plain bytes at C speed and walk in Python only when a
+body has more brackets than it may be deep.
+"""
+
+from __future__ import annotations
+
+from headgate.errors import CallerError
+
+MAX_DEPTH = 64
+MAX_NODES = 100_000
+_BRACKETS = bytes(byte for byte in range(256) if byte not in b'"[]{},')
+
+
+def scan(body: bytes) -> None:
+    """Refuse a body that is not UTF-8, is nested deeper than 64 or holds over 100,000 nodes.
+
+    Raises:
+        CallerError: 400, naming the limit.
+    """
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as fault:
+            raise CallerError(
+                "We could not parse the JSON body of your request: it is not valid UTF-8 "
+                f"(byte {fault.start}). Send the body as UTF-8."
+            ) from fault
+    opening = body.count(b"[") + body.count(b"{")
+    if opening <= MAX_DEPTH and opening + body.count(b",") <= MAX_NODES:
+        return
+    _walk(_structure(body))
+
+
+def _structure(body: bytes) -> bytes:
+    """Return the brackets and commas outside strings."""
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    return b"".join(plain.translate(None, _BRACKETS).split(b'"')[::2])
+
+
+def _walk(structure: bytes) -> None:
+    if structure.count(b",") + structure.count(b"[") + structure.count(b"{") > MAX_NODES:
+        raise CallerError(
+            f"The JSON body of your request holds more than {MAX_NODES} values. Send it in several requests."
+        )
+    depth = 0
+    for byte in structure:
+        if byte in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise CallerError(f"The JSON body of your request is nested deeper than {MAX_DEPTH} levels.")
+        elif byte in b"]}":
+            depth -= 1

@@ -1,0 +1,113 @@
+"""What hosts that call themselves OpenAI-compatible do differently, put right.
+
+DeepSeek puts usage into the last chunk with choices; OpenRouter sends comments, a usage chunk with a
+choice and integer error codes; Groq reports usage under `x_groq`; several leave out members that
+OpenAI sends as null. A client of ours sees OpenAI's grammar from all of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headgate.errors import UpstreamInterrupted
+
+if TYPE_CHECKING:
+    from headgate.values import Call, Usage
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.encode
+_TOP = ("choices", "usage", "id", "object", "created", "model")
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        return _decode(body)
+    except msgspec.DecodeError as fault:
+        raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+
+
+def _named(answer: dict[str, Any], call: Call, kind: str) -> None:
+    """Fill the members that every answer has."""
+    answer["model"] = call.model
+    answer["object"] = kind
+    answer.setdefault("id", f"chatcmpl-{call.request_id[4:]}")
+    answer.setdefault("created", int.from_bytes(call.id[:6]) // 1000)
+    answer.setdefault("system_fingerprint", None)
+
+
+def normal_answer(body: bytes, call: Call) -> bytes:
+    """Return a JSON answer with the members that OpenAI always sends."""
+    answer = _read(body)
+    if call.operation == "embeddings":
+        return _normal_embeddings(answer, call)
+    _named(answer, call, "chat.completion" if call.operation == "chat" else "text_completion")
+    for index, choice in enumerate(answer["choices"]):
+        choice.setdefault("index", index)
+        choice.setdefault("logprobs", None)
+        message = choice.get("message")
+        if message is not None:
+            message.setdefault("role", "assistant")
+            message.setdefault("content", None)
+            message.setdefault("refusal", None)
+    return _encode(answer)
+
+
+def _normal_embeddings(answer: dict[str, Any], call: Call) -> bytes:
+    answer["object"] = "list"
+    answer["model"] = call.model
+    asked = call.members.get("encoding_format")
+    packed = asked is not None and bytes(asked) == b'"base64"'
+    for index, row in enumerate(answer["data"]):
+        row.setdefault("object", "embedding")
+        row.setdefault("index", index)
+        vector = row.get("embedding")
+        if packed and isinstance(vector, list):
+            row["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    return _encode(answer)
+
+
+def normal_chunk(payload: bytes, call: Call) -> bytes:
+    """Return a chunk in OpenAI's grammar: usage only in a chunk of its own, nulls present."""
+    chunk = _read(payload)
+    choices = chunk.get("choices") or []
+    _named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
+    chunk.pop("x_groq", None)
+    chunk.pop("usage", None)
+    if not choices:
+        return b""
+    for index, choice in enumerate(choices):
+        choice.setdefault("index", index)
+        choice.setdefault("logprobs", None)
+        choice.setdefault("finish_reason", None)
+        if call.operation == "chat":
+            choice.setdefault("delta", {})
+    if call.include_usage:
+        chunk["usage"] = None
+    return _encode(chunk)
+
+
+def usage_chunk(usage: Usage, call: Call) -> bytes:
+    """Return the usage chunk that OpenAI sends before `[DONE]` when asked."""
+    chunk: dict[str, Any] = {}
+    _named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
+    chunk["choices"] = []
+    chunk["usage"] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "audio_tokens": usage.input_audio_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.output_audio_tokens,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+    return b"data: %b\n\n" % _encode(chunk)

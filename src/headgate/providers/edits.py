@@ -1,0 +1,60 @@
+"""Reading an answer as far as we look, and the byte edits that keep the rest as it came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.errors import CallerError, UpstreamInterrupted
+from headgate.wire.answers import Answer, decode_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_encode = msgspec.json.encode
+
+
+def read_answer(body: bytes) -> Answer:
+    """Decode an answer as far as we look at it.
+
+    Raises:
+        UpstreamInterrupted: it is not JSON, or not of the wire's types.
+    """
+    try:
+        return decode_answer(body)
+    except msgspec.DecodeError as fault:
+        raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+
+
+def splice_model(body: bytes, model: str) -> bytes:
+    """Put the name that the caller used in place of the upstream's.
+
+    A raw `"model":"` cannot occur inside a JSON string, whose quotes are escaped.
+    """
+    start = body.find(b'"model":')
+    if start < 0:
+        return body
+    opening = body.find(b'"', start + 8)
+    closing = body.find(b'"', opening + 1)
+    return body[:opening] + _encode(model) + body[closing + 1 :]
+
+
+def headers(
+    key: str, organization: str, project: str, extra: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the constant headers of every request to a host."""
+    rows = {"content-type": "application/json", "accept": "*/*", "accept-encoding": "identity"}
+    if key:
+        rows["authorization"] = f"Bearer {key}"
+    if organization:
+        rows["openai-organization"] = organization
+    if project:
+        rows["openai-project"] = project
+    rows.update({name.lower(): value for name, value in extra.items()})
+    for name, value in rows.items():
+        if any(ord(char) < 32 or ord(char) > 126 for char in name + value):
+            raise CallerError(
+                f"The header {name!r} of a provider holds a character that HTTP does not allow."
+            )
+    return tuple(rows.items())

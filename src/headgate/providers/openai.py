@@ -1,0 +1,168 @@
+"""OpenAI's own wire, which is also ours: requests are rebuilt from checked members, answers pass as bytes.
+
+The edits are few and named here: the model's name, a limit under another name, an unasked usage chunk.
+What compatible hosts do differently is in `compat`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.errors import UpstreamInterrupted
+from headgate.ports import Head, Reader, Request
+from headgate.providers import compat
+from headgate.providers.edits import read_answer, splice_model
+from headgate.providers.refusals import refusal
+from headgate.providers.stream import StreamReader
+from headgate.values import Call, Note, Operation, Target
+from headgate.wire.checks import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headgate.errors import UpstreamError
+    from headgate.providers.codec import Codec
+    from headgate.values import Usage
+    from headgate.wire.answers import Answer
+
+_encode = msgspec.json.encode
+_USAGE_ASKED = msgspec.Raw(b'{"include_usage":true}')
+PATHS: Mapping[Operation, str] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+class OpenAICodec:
+    """Speak one operation of OpenAI's wire."""
+
+    __slots__ = ("_operation", "_path")
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._path = PATHS[operation]
+
+    def encode(self, call: Call, target: Target) -> Request:
+        """Return the request: the checked members, with the edits that the target needs.
+
+        Raises:
+            CallerError: `unknown_parameter` where the host takes only what OpenAI documents.
+        """
+        host = target.host
+        if call.unknown and host.extras == "refuse":
+            raise unknown(call.unknown[0])
+        members = call.members.copy()
+        members["model"] = msgspec.Raw(_encode(target.model.name))
+        if call.shrunk_to:
+            _shrink(call, members)
+        if target.model.wants_max_completion_tokens and "max_tokens" in members and self._operation == "chat":
+            _rename(call, members, "max_tokens", "max_completion_tokens")
+        for name, other in host.renames.items():
+            if name in members:
+                _rename(call, members, name, other)
+        for name in host.drops:
+            if members.pop(name, None) is not None:
+                call.notes.append(Note("x-headgate-dropped", name))
+        if call.stream and not call.include_usage and host.stream_usage:
+            members["stream_options"] = _ask_usage(members.get("stream_options"))
+        body = b",".join([b'"%b":%b' % (_name(name), bytes(raw)) for name, raw in members.items()])
+        headers = target.headers
+        if call.sim and target.simulated:
+            headers = (*headers, ("x-headgate-sim", call.sim))
+        return Request("POST", target.base_path + self._path, headers, b"{%b}" % body, call.request_id)
+
+    def reader(self, call: Call, target: Target) -> Reader:
+        """Return a reader for a stream or for a JSON answer."""
+        if call.stream:
+            return StreamReader(call, target)
+        return JsonReader(call, target)
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return refusal(head, body)
+
+
+def _name(name: str) -> bytes:
+    return _encode(name)[1:-1]
+
+
+def _rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:
+    value = members.pop(name)
+    members.setdefault(other, value)
+    call.notes.append(Note("x-headgate-renamed", f"{name}={other}"))
+
+
+def _shrink(call: Call, members: dict[str, msgspec.Raw]) -> None:
+    members["max_tokens"] = msgspec.Raw(str(call.shrunk_to).encode())
+    members.pop("max_completion_tokens", None)
+    call.notes.append(Note("x-headgate-max-tokens", str(call.shrunk_to)))
+
+
+def _ask_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    if options is None or bytes(options) == b"null":
+        return _USAGE_ASKED
+    given = msgspec.json.decode(options)
+    given["include_usage"] = True
+    return msgspec.Raw(_encode(given))
+
+
+class JsonReader:
+    """A whole JSON answer."""
+
+    __slots__ = ("_answer", "_call", "_parts", "_size", "_target", "done")
+
+    def __init__(self, call: Call, target: Target) -> None:
+        self._call = call
+        self._target = target
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._answer: Answer | None = None
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Keep the bytes; nothing is passed on before the answer is whole."""
+        self._size += len(data)
+        if self._size > MAX_ANSWER_BYTES:
+            raise UpstreamInterrupted("The provider's answer is longer than 64 MB.")
+        self._parts.append(data)
+        return b""
+
+    def finish(self) -> bytes:
+        """Return the answer, with our edits.
+
+        Raises:
+            UpstreamInterrupted: it is not an answer of this operation.
+        """
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        answer = read_answer(body)
+        if answer.error is not None and bytes(answer.error) != b"null":
+            raise refusal(Head(502, ()), body)
+        if (answer.data if self._call.operation == "embeddings" else answer.choices) is None:
+            raise UpstreamInterrupted("The provider's answer lacks its choices or data.")
+        self._answer = answer
+        if self._target.host.deviates:
+            return compat.normal_answer(body, self._call)
+        if self._target.model.name != self._call.model:
+            return splice_model(body, self._call.model)
+        return body
+
+    def usage(self) -> Usage | None:
+        """Return the provider's count."""
+        wire = self._answer.usage if self._answer is not None else None
+        return wire.read() if wire is not None else None
+
+    def produced(self) -> int:
+        """Return a floor of the output tokens: a quarter of the text's bytes."""
+        return len(self.text().encode()) // 4
+
+    def text(self) -> str:
+        """Return the text of all choices."""
+        choices = (self._answer.choices if self._answer is not None else None) or ()
+        return "".join((c.message.pieces() if c.message else c.text) or "" for c in choices)
+
+
+CODECS: Mapping[Operation, Codec] = {name: OpenAICodec(name) for name in PATHS}

@@ -1,0 +1,160 @@
+"""A stream of server-sent events on the OpenAI wire, cut anywhere, passed on in whole frames.
+
+Frames split at blank lines only (never at U+2028 or U+0085, which may stand inside JSON). A frame that
+needs no edit goes out as the bytes that came in. `[DONE]` is held back: it is the last byte, and a call
+is settled before its last byte.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.errors import UpstreamInterrupted
+from headgate.ports import Head
+from headgate.providers import compat
+from headgate.providers.edits import read_answer, splice_model
+from headgate.providers.refusals import refusal
+
+if TYPE_CHECKING:
+    from headgate.values import Call, Target, Usage
+    from headgate.wire.answers import Answer
+
+DONE = b"data: [DONE]\n\n"
+_MAX_FRAME_BYTES = 1024 * 1024
+_UNASKED = b',"usage":null'
+
+
+class StreamReader:
+    """Read the chunks of one streamed answer."""
+
+    __slots__ = (
+        "_call", "_cr", "_edits", "_events", "_finished", "_parts", "_tail", "_target", "_text_bytes",
+        "_usage", "_usage_seen", "done",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, target: Target) -> None:
+        self._call = call
+        self._target = target
+        self._tail = b""
+        self._cr = b""
+        self._parts: list[str] = []
+        self._events = 0
+        self._text_bytes = 0
+        self._usage: Usage | None = None
+        self._usage_seen = b""
+        self._finished = False
+        self._edits = target.host.deviates or target.model.name != call.model
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the whole frames in the bytes so far.
+
+        Raises:
+            UpstreamError: the provider reported an error in its stream.
+            UpstreamInterrupted: a frame is not the API's JSON, or has no end.
+        """
+        if self._cr or b"\r" in data:
+            data = self._plain_newlines(data)
+        data = self._tail + data if self._tail else data
+        cut = data.rfind(b"\n\n")
+        if cut < 0:
+            if len(data) > _MAX_FRAME_BYTES:
+                raise UpstreamInterrupted("The provider sent an event longer than 1 MB.")
+            self._tail = data
+            return b""
+        self._tail = data[cut + 2 :]
+        return self._frames(data[:cut])
+
+    def _plain_newlines(self, data: bytes) -> bytes:
+        """Turn CRLF and CR into LF; a CR at the very end waits for what follows it."""
+        data = self._cr + data
+        self._cr = b"\r" if data.endswith(b"\r") else b""
+        return data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _frames(self, block: bytes) -> bytes:
+        out = []
+        for frame in block.split(b"\n\n"):
+            if self.done:
+                break
+            payload = frame[6:] if frame.startswith(b"data: {") and b"\n" not in frame else _payload(frame)
+            if payload is None:
+                continue
+            if payload == b"[DONE]":
+                self.done = True
+                break
+            kept = self._frame(payload)
+            if kept:
+                out.append(b"data: %b\n\n" % kept)
+        whole = b"".join(out)
+        if not self._call.include_usage and _UNASKED in whole:
+            whole = whole.replace(_UNASKED, b"")
+        return whole
+
+    def _frame(self, payload: bytes) -> bytes:
+        """Read one chunk and return what the caller shall see of it; b"" for nothing."""
+        chunk = read_answer(payload)
+        if chunk.error is not None and bytes(chunk.error) != b"null":
+            raise refusal(Head(500, ()), payload)
+        self._count(chunk)
+        if chunk.usage is not None:
+            self._usage = chunk.usage.read() or self._usage
+            if not chunk.choices and not self._call.include_usage:
+                return b""
+        elif not chunk.choices and self._target.host.deviates:
+            return b""  # Azure's filter results and the like: no client expects them
+        if not self._edits:
+            if chunk.choices and chunk.usage is not None:
+                return compat.normal_chunk(payload, self._call)
+            return payload
+        if self._target.host.deviates:
+            return compat.normal_chunk(payload, self._call)
+        return splice_model(payload, self._call.model)
+
+    def _count(self, chunk: Answer) -> None:
+        for choice in chunk.choices or ():
+            piece = (choice.delta.pieces() if choice.delta is not None else choice.text) or ""
+            if piece:
+                self._parts.append(piece)
+                self._events += 1
+                self._text_bytes += len(piece) if piece.isascii() else len(piece.encode())
+            if choice.finish_reason is not None:
+                self._finished = True
+
+    def finish(self) -> bytes:
+        """Return what is left of the stream, `[DONE]` last.
+
+        Raises:
+            UpstreamInterrupted: the provider broke off.
+        """
+        out = b""
+        if self._tail.strip() and not self.done:
+            tail, self._tail = self._tail, b""
+            out = self._frames(tail.strip(b"\n"))
+        if not self.done and not (self._finished and self._target.host.deviates):
+            raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
+        if self._call.include_usage and self._usage is not None and self._target.host.deviates:
+            out += compat.usage_chunk(self._usage, self._call)
+        return out + DONE
+
+    def usage(self) -> Usage | None:
+        """Return the provider's last count."""
+        return self._usage
+
+    def produced(self) -> int:
+        """Return the larger of the number of events with text and a quarter of its bytes."""
+        return max(self._events, self._text_bytes // 4)
+
+    def text(self) -> str:
+        """Return all text so far."""
+        return "".join(self._parts)
+
+
+def _payload(frame: bytes) -> bytes | None:
+    """Return the data of a frame with comments, event names, several lines or no space after the colon."""
+    lines = [
+        line[5:].removeprefix(b" ")
+        for line in frame.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        if line.startswith(b"data:")
+    ]
+    data = b"\n".join(lines).strip()
+    return data or None

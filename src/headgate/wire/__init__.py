@@ -1,0 +1,1 @@
+"""The OpenAI wire as types and rules: what a request may hold, what an answer holds. No I/O."""

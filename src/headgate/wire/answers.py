@@ -1,0 +1,139 @@
+"""What we read of an answer on the OpenAI wire: usage, text and the shape; the rest passes as bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headgate.values import Usage
+
+
+class _InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = 0
+    audio_tokens: int | None = 0
+    cache_write_tokens: int | None = 0
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = 0
+    audio_tokens: int | None = 0
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """`usage` as OpenAI and its compatible hosts send it."""
+
+    prompt_tokens: int | float | None = 0
+    completion_tokens: int | float | None = 0
+    total_tokens: int | float | None = 0
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek
+    cached_tokens: int | None = None  # Moonshot
+
+    def read(self) -> Usage | None:
+        """Return the usage, or None when a count is not a count: it is then not believed."""
+        given = self.prompt_tokens_details or _InputDetails()
+        made = self.completion_tokens_details or _OutputDetails()
+        cached = given.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens or 0
+        counts = (
+            self.prompt_tokens or 0,
+            self.completion_tokens or 0,
+            cached,
+            given.cache_write_tokens or 0,
+            made.reasoning_tokens or 0,
+            given.audio_tokens or 0,
+            made.audio_tokens or 0,
+        )
+        if any(type(count) is not int or count < 0 for count in counts):
+            return None
+        usage = Usage(*counts)  # type: ignore[arg-type]  # all are int, as checked above
+        parts_in = usage.cached_tokens + usage.cache_write_tokens
+        if usage.input_tokens == 0 and usage.output_tokens == 0:
+            return None
+        if parts_in > usage.input_tokens or usage.reasoning_tokens > usage.output_tokens:
+            return None
+        return usage
+
+
+class Function(msgspec.Struct, gc=False):
+    """A called function; its arguments are text that was produced."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(msgspec.Struct, gc=False):
+    """A tool call or a fragment of one."""
+
+    function: Function | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """The text-bearing members of a message or of a delta."""
+
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+    def pieces(self) -> str:
+        """Return all text of the delta in one string."""
+        content = self.content
+        if type(content) is str and self.tool_calls is None and self.reasoning_content is None:
+            return content
+        parts = [content if type(content) is str else "", self.refusal or ""]
+        parts.append(self.reasoning_content or self.reasoning or "")
+        for call in self.tool_calls or ():
+            if call.function is not None:
+                parts += (call.function.name or "", call.function.arguments or "")
+        return "".join(parts)
+
+
+class Choice(msgspec.Struct, gc=False):
+    """One choice of an answer or of a chunk."""
+
+    message: Delta | None = None
+    delta: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class Embedding(msgspec.Struct, gc=False):
+    """One row of an embeddings answer; the vector stays as it came."""
+
+    embedding: msgspec.Raw
+
+
+class Answer(msgspec.Struct, gc=False):
+    """A JSON answer or a stream's chunk, as far as we look."""
+
+    model: str | None = None
+    choices: list[Choice] | None = None
+    data: list[Embedding] | None = None
+    usage: WireUsage | None = None
+    error: msgspec.Raw | None = None
+
+
+decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+class ErrorDetail(msgspec.Struct, gc=False):
+    """`error` of a provider's error body; hosts vary in the types."""
+
+    message: str | None = None
+    type: str | None = None
+    param: Any = None
+    code: Any = None
+
+
+class ErrorBody(msgspec.Struct, gc=False):
+    """An error body in OpenAI's shape, or nearly."""
+
+    error: ErrorDetail | str | None = None
+    message: str | None = None
+    detail: Any = None
+
+
+decode_error = msgspec.json.Decoder(ErrorBody).decode

@@ -1,0 +1,207 @@
+"""Checks of one request member, with OpenAI's own sentences and codes for what is wrong.
+
+A check takes the member's path and its JSON and returns the decoded value. Sources: OpenAI's recorded
+400 bodies (codes `invalid_type`, `decimal_below_min_value`, `integer_above_max_value`,
+`invalid_value`, `missing_required_parameter`, `unknown_parameter`, `empty_array`, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from headgate.errors import CallerError
+
+Json: TypeAlias = Any  # what JSON decodes to
+Check: TypeAlias = Callable[[str, Json], None]
+
+_NAMES: dict[type, str] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
+
+decode = msgspec.json.Decoder().decode
+
+
+def invalid_type(path: str, expected: str, got: Json) -> CallerError:
+    """Return the error for a value of the wrong type."""
+    return CallerError(
+        f"Invalid type for '{path}': expected {expected}, but got {_describe(got)} instead.",
+        param=path,
+        code="invalid_type",
+    )
+
+
+def missing(path: str) -> CallerError:
+    """Return the error for a member that must be there."""
+    return CallerError(
+        f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter"
+    )
+
+
+def unknown(path: str) -> CallerError:
+    """Return the error for a member that nobody knows."""
+    return CallerError(f"Unknown parameter: '{path}'.", param=path, code="unknown_parameter")
+
+
+def invalid_value(path: str, got: str, allowed: Sequence[str]) -> CallerError:
+    """Return the error for a value outside a closed set."""
+    quoted = [f"'{name}'" for name in allowed]
+    names = f"{', '.join(quoted[:-1])}, and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
+    shown = got if len(got) <= 64 else got[:64] + "..."
+    return CallerError(
+        f"Invalid value: '{shown}'. Supported values are: {names}.", param=path, code="invalid_value"
+    )
+
+
+def _describe(value: Json) -> str:
+    if isinstance(value, (list, dict)) and not value:
+        return "an empty array" if isinstance(value, list) else "an empty object"
+    return _NAMES[type(value)]
+
+
+def anything(path: str, value: Json) -> None:
+    """Accept any JSON: the provider decides."""
+
+
+def text(path: str, value: Json) -> None:
+    """Accept a string."""
+    if type(value) is not str:
+        raise invalid_type(path, "a string", value)
+
+
+def boolean(path: str, value: Json) -> None:
+    """Accept true or false."""
+    if type(value) is not bool:
+        raise invalid_type(path, "a boolean", value)
+
+
+def mapping(path: str, value: Json) -> None:
+    """Accept an object."""
+    if type(value) is not dict:
+        raise invalid_type(path, "an object", value)
+
+
+def array(path: str, value: Json) -> None:
+    """Accept an array."""
+    if type(value) is not list:
+        raise invalid_type(path, "an array", value)
+
+
+def short_text(limit: int) -> Check:
+    """Accept a string of at most `limit` characters."""
+
+    def check(path: str, value: Json) -> None:
+        text(path, value)
+        if len(value) > limit:
+            raise CallerError(
+                f"Invalid '{path}': string too long. Expected a string with maximum length {limit}, "
+                f"but got a string with length {len(value)} instead.",
+                param=path,
+                code="string_above_max_length",
+            )
+
+    return check
+
+
+def _bounds(path: str, value: float, low: float, high: float, kind: str) -> None:
+    if value < low:
+        side, sign, limit = "below minimum", ">=", low
+    elif value > high:
+        side, sign, limit = "above maximum", "<=", high
+    else:
+        return
+    raise CallerError(
+        f"Invalid '{path}': {kind} {side} value. Expected a value {sign} {limit}, but got {value} instead.",
+        param=path,
+        code=f"{kind}_{'below_min' if sign == '>=' else 'above_max'}_value",
+    )
+
+
+def number(low: float, high: float) -> Check:
+    """Accept a number between `low` and `high`."""
+
+    def check(path: str, value: Json) -> None:
+        kind = type(value)
+        if kind is not float and kind is not int:
+            raise invalid_type(path, "a decimal", value)
+        _bounds(path, value, low, high, "decimal")
+
+    return check
+
+
+def integer(low: int, high: int) -> Check:
+    """Accept an integer between `low` and `high` (also written 1.0, as JSON allows)."""
+
+    def check(path: str, value: Json) -> None:
+        if type(value) is not int and not (type(value) is float and value.is_integer()):
+            raise invalid_type(path, "an integer", value)
+        _bounds(path, int(value), low, high, "integer")
+
+    return check
+
+
+def one_of(*allowed: str) -> Check:
+    """Accept one of a closed set of strings."""
+
+    def check(path: str, value: Json) -> None:
+        if type(value) is not str:
+            raise invalid_type(path, f"one of {', '.join(repr(name) for name in allowed)}", value)
+        if value not in allowed:
+            raise invalid_value(path, value, allowed)
+
+    return check
+
+
+def list_of(item: Check, *, least: int = 0, most: int = 0) -> Check:
+    """Accept an array of checked items, `least` to `most` of them (0: no upper limit)."""
+
+    def check(path: str, value: Json) -> None:
+        array(path, value)
+        length(path, value, least, most)
+        for index, entry in enumerate(value):
+            item(f"{path}[{index}]", entry)
+
+    return check
+
+
+def length(path: str, value: Sequence[Json], least: int, most: int) -> None:
+    """Refuse an array that is too short or too long.
+
+    Raises:
+        CallerError: `empty_array`, `array_above_max_length`.
+    """
+    if len(value) < least:
+        raise CallerError(
+            f"Invalid '{path}': empty array. Expected an array with minimum length {least}, "
+            f"but got an empty array instead.",
+            param=path,
+            code="empty_array",
+        )
+    if most and len(value) > most:
+        raise CallerError(
+            f"Invalid '{path}': array too long. Expected an array with maximum length {most}, "
+            f"but got an array with length {len(value)} instead.",
+            param=path,
+            code="array_above_max_length",
+        )
+
+
+def text_or(other: Check, expected: str, kinds: tuple[type, ...]) -> Check:
+    """Accept a string, or what `other` accepts when the value is of one of `kinds`."""
+
+    def check(path: str, value: Json) -> None:
+        if type(value) is str:
+            return
+        if type(value) not in kinds:
+            raise invalid_type(path, expected, value)
+        other(path, value)
+
+    return check

@@ -1,0 +1,161 @@
+"""The `messages` of a chat request: a fast typed check, and a slow one that says what is wrong.
+
+`inspect` decodes the array once into structs (tens of megabytes a second). Only when that fails does
+`explain` walk the plain JSON to give OpenAI's sentence, code and path.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from headgate.errors import CallerError
+from headgate.wire.checks import (
+    Json,
+    array,
+    decode,
+    invalid_type,
+    invalid_value,
+    length,
+    mapping,
+    missing,
+    text,
+)
+
+ROLES = ("system", "assistant", "user", "function", "tool", "developer")
+# An image's data is not text: it is bounded by an adder of its own, as are audio and files.
+PART_ADDER = {"image_url": 3_000, "input_audio": 12_000, "file": 120_000}
+
+
+class Part(msgspec.Struct, gc=False):
+    """One part of a message's content."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class Message(msgspec.Struct, gc=False):
+    """What we look at in a message; the provider sees it as it came."""
+
+    role: Literal["system", "assistant", "user", "function", "tool", "developer"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+    function_call: msgspec.Raw | None = None
+
+
+_decode = msgspec.json.Decoder(list[Message]).decode
+
+
+def inspect(raw: bytes) -> int:
+    """Check `messages` and return an upper bound of its tokens' UTF-8 bytes, with adders for media.
+
+    Raises:
+        CallerError: OpenAI's 400 for the first thing that is wrong.
+    """
+    try:
+        messages = _decode(raw)
+    except msgspec.ValidationError as fault:
+        explain(decode(raw))
+        raise CallerError(f"Invalid 'messages': {fault}", param="messages", code="invalid_type") from fault
+    if not messages:
+        length("messages", [], 1, 0)
+    bound = len(raw)
+    for message in messages:
+        content = message.content
+        if content is None:
+            if message.role != "assistant" or not (message.tool_calls or message.function_call):
+                explain(decode(raw))
+        elif type(content) is list:
+            bound += _media(content, raw)
+        if message.role == "tool" and message.tool_call_id is None:
+            explain(decode(raw))
+    return bound
+
+
+def _media(parts: list[Part], raw: bytes) -> int:
+    """Return what to add to the JSON's length for media, less the base64 that is not text."""
+    extra = 0
+    for part in parts:
+        adder = PART_ADDER.get(part.type)
+        if adder is not None:
+            extra += adder
+    if extra and len(raw) > 8192:
+        extra -= _data_bytes(raw)
+    return extra
+
+
+def _data_bytes(raw: bytes) -> int:
+    """Return the length of the longest inline base64 value: its bytes are media, not text."""
+    longest = 0
+    for marker in (b";base64,", b'"data":"', b'"file_data":"'):
+        start = raw.find(marker)
+        while start >= 0:
+            end = raw.find(b'"', start + len(marker))
+            longest = max(longest, end - start - len(marker))
+            start = raw.find(marker, end)
+    return longest
+
+
+def explain(messages: Json) -> None:
+    """Raise OpenAI's 400 for the first fault of `messages`; return when there is none.
+
+    Raises:
+        CallerError: naming the path.
+    """
+    array("messages", messages)
+    length("messages", messages, 1, 0)
+    for index, message in enumerate(messages):
+        _explain_message(f"messages[{index}]", message)
+
+
+def _explain_message(path: str, message: Json) -> None:
+    mapping(path, message)
+    if "role" not in message:
+        raise missing(f"{path}.role")
+    role = message["role"]
+    text(f"{path}.role", role)
+    if role not in ROLES:
+        raise invalid_value(f"{path}.role", role, ROLES)
+    calls = message.get("tool_calls")
+    if calls is not None:
+        array(f"{path}.tool_calls", calls)
+    if message.get("name") is not None:
+        text(f"{path}.name", message["name"])
+    if role == "tool":
+        if message.get("tool_call_id") is None:
+            raise missing(f"{path}.tool_call_id")
+        text(f"{path}.tool_call_id", message["tool_call_id"])
+    _explain_content(
+        f"{path}.content",
+        message,
+        optional=role == "assistant"
+        and bool(calls or message.get("function_call") or message.get("audio") or message.get("refusal")),
+    )
+
+
+def _explain_content(path: str, message: Json, *, optional: bool) -> None:
+    if "content" not in message and not optional:
+        raise missing(path)
+    content = message.get("content")
+    if content is None:
+        if optional:
+            return
+        raise CallerError("Invalid value for 'content': expected a string, got null.", param=path, code=None)
+    if type(content) is str:
+        return
+    if type(content) is not list:
+        raise invalid_type(path, "one of a string or array of objects", content)
+    for index, part in enumerate(content):
+        here = f"{path}[{index}]"
+        mapping(here, part)
+        if "type" not in part:
+            raise missing(f"{here}.type")
+        text(f"{here}.type", part["type"])
+        if part["type"] == "text":
+            if "text" not in part:
+                raise missing(f"{here}.text")
+            text(f"{here}.text", part["text"])
