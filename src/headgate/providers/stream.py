@@ -28,8 +28,8 @@ class StreamReader:
     """Read the chunks of one streamed answer."""
 
     __slots__ = (
-        "_call", "_cr", "_edits", "_events", "_finished", "_parts", "_tail", "_target", "_text_bytes",
-        "_usage", "_usage_seen", "done",
+        "_call", "_cr", "_edits", "_events", "_fell", "_finished", "_parts", "_tail", "_target",
+        "_text_bytes", "_usage", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
@@ -41,7 +41,7 @@ class StreamReader:
         self._events = 0
         self._text_bytes = 0
         self._usage: Usage | None = None
-        self._usage_seen = b""
+        self._fell = False
         self._finished = False
         self._edits = target.host.deviates or target.model.name != call.model
         self.done = False
@@ -97,7 +97,7 @@ class StreamReader:
             raise refusal(Head(500, ()), payload)
         self._count(chunk)
         if chunk.usage is not None:
-            self._usage = chunk.usage.read() or self._usage
+            self._believe(chunk.usage.read())
             if not chunk.choices and not self._call.include_usage:
                 return b""
         elif not chunk.choices and self._target.host.deviates:
@@ -109,6 +109,15 @@ class StreamReader:
         if self._target.host.deviates:
             return compat.normal_chunk(payload, self._call)
         return splice_model(payload, self._call.model)
+
+    def _believe(self, usage: Usage | None) -> None:
+        """Keep the last count; one that falls makes all of them unbelievable."""
+        if usage is None or self._fell:
+            return
+        if self._usage is not None and usage.output_tokens < self._usage.output_tokens:
+            self._fell = True
+            usage = None
+        self._usage = usage
 
     def _count(self, chunk: Answer) -> None:
         for choice in chunk.choices or ():

@@ -1,0 +1,381 @@
+"""One frozen tree of settings, parsed and validated once; the only reader of the environment.
+
+Sources, the later winning: defaults, the TOML file, `.env` and the environment (providers' own names),
+flags. `OPENAI_BASE_URL` is the client's and is never read; a key that begins with `sk-hg-` is our own and
+never a provider's.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from headgate.providers.registry import KnownHost, known_hosts
+from headgate.routing.routes import Route
+from headgate.values import Deadlines, Host
+
+OWN_KEY = "sk-hg-"
+_URL_SCHEMES = ("http://", "https://")
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used: names it and says what to do."""
+
+
+class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The flags of `headgate serve`; None or empty: not given."""
+
+    host: str | None = None
+    port: int | None = None
+    data: str | None = None
+    config: str | None = None
+    workers: int | None = None
+    cap: str | None = None
+    prices: str | None = None
+    aliases: tuple[str, ...] = ()
+    env_file: str = ".env"
+    simulate: bool = False  # `headgate sim`: the simulator serves everything
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how we listen."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    workers: int = 1
+    max_body_bytes: int = 10 * 1024 * 1024
+    max_image_body_bytes: int = 50 * 1024 * 1024
+    drain_s: float = 30.0
+    monitor_port: int = 0  # a second listener for health and metrics; 0: none
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the books are."""
+
+    data: str = "./headgate-data"
+    database: str = ""
+    redis: str = ""
+    queue: str = ""
+    sync: Literal["group", "before-send"] = "group"
+    journal_bound_mb: int = 64
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The cap of the default account."""
+
+    cap: str = ""
+    timezone: str = "UTC"
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider of the TOML file. What is not given comes from the row of `hosts.toml` of that name."""
+
+    name: str
+    kind: str = "openai"
+    base_url: str = ""
+    api_key: str = ""
+    models: tuple[str, ...] | None = None
+    extras: Literal["pass", "refuse"] | None = None
+    stream_usage: bool | None = None
+    hangup: Literal["cancel", "drain"] | None = None
+    local: bool | None = None
+    organization: str = ""
+    project: str = ""
+    headers: Mapping[str, str] = {}
+    proxy: str = ""
+    drops: tuple[str, ...] | None = None
+    renames: Mapping[str, str] | None = None
+
+
+class OwnPrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A price row of the TOML file: USD per million tokens, as decimal text or a number."""
+
+    provider: str
+    model: str
+    input: str | float | int
+    output: str | float | int
+    cached_input: str | float | int | None = None
+    cache_write: str | float | int | None = None
+    since: str = ""
+    until: str = ""
+
+
+class PriceMargin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the customer pays on top of the provider's price, in percent (may be negative)."""
+
+    percent: str | float | int
+    provider: str = ""
+    model: str = ""
+
+
+class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The price book and what is laid over it."""
+
+    book: str = "default"
+    rows: tuple[OwnPrice, ...] = ()
+    margins: tuple[PriceMargin, ...] = ()
+
+
+class Proxies(msgspec.Struct, frozen=True, kw_only=True):
+    """The proxies of the environment."""
+
+    http: str = ""
+    https: str = ""
+    no_proxy: str = ""
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    server: Server = Server()
+    storage: Storage = Storage()
+    budget: Budget = Budget()
+    providers: tuple[Provider, ...] = ()
+    models: tuple[Route, ...] = ()
+    aliases: Mapping[str, str] = {}
+    prices: PriceSettings = PriceSettings()
+    deadlines: Deadlines = Deadlines()
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of a process."""
+
+    server: Server
+    storage: Storage
+    budget: Budget
+    hosts: tuple[Host, ...]
+    routes: Mapping[str, Route]
+    aliases: Mapping[str, str]
+    prices: PriceSettings
+    deadlines: Deadlines
+    proxies: Proxies
+    failpoints: str = ""
+    ca_file: str = ""
+    has_file: bool = False
+    simulate: bool = False
+    found: tuple[str, ...] = ()  # where each provider came from, for people
+    ignored: tuple[str, ...] = ()  # names in the environment that belong to the client
+
+
+def load(options: ServeOptions, environment: Mapping[str, str] | None = None) -> Config:
+    """Return the settings of flags, environment, `.env` and file.
+
+    Raises:
+        ConfigError: naming the file, the setting and what to do.
+    """
+    env = dict(os.environ if environment is None else environment)
+    dotenv = _dotenv(options.env_file)
+    file = _read_file(options.config)
+    known = known_hosts()
+    hosts: dict[str, Host] = {}
+    found: list[str] = []
+    if not options.simulate:
+        for provider in file.providers:
+            hosts[provider.name] = _configured(provider, known, env, dotenv)
+            found.append(f"{provider.name} (from {options.config})")
+        _discover(known, env, dotenv, hosts, found)
+    return Config(
+        server=_server(file.server, options),
+        storage=_storage(file.storage, options, env),
+        budget=msgspec.structs.replace(file.budget, cap=options.cap or file.budget.cap),
+        hosts=tuple(hosts.values()),
+        routes=_routes(file.models, hosts),
+        aliases={**file.aliases, **_aliases(options.aliases)},
+        prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
+        deadlines=file.deadlines,
+        proxies=_proxies(env),
+        failpoints=env.get("HEADGATE_FAILPOINTS", ""),
+        ca_file=env.get("SSL_CERT_FILE", ""),
+        has_file=options.config is not None,
+        simulate=options.simulate,
+        found=tuple(found),
+        ignored=_clients_own(env, dotenv),
+    )
+
+
+def _dotenv(path: str) -> dict[str, str]:
+    if not path or not Path(path).is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    return {name: value for name, value in dotenv_values(path).items() if value}
+
+
+def _read_file(path: str | None) -> _File:
+    if path is None:
+        return _File()
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return msgspec.convert(content, _File)
+    except OSError as fault:
+        raise ConfigError(f"Cannot read the configuration {path!r}: {fault.strerror}.") from fault
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"{path}: not valid TOML: {fault}.") from fault
+    except msgspec.ValidationError as fault:
+        raise ConfigError(f"{path}: {fault}. See docs/settings.md for every setting.") from fault
+
+
+def _server(server: Server, options: ServeOptions) -> Server:
+    given = {"host": options.host, "port": options.port, "workers": options.workers}
+    server = msgspec.structs.replace(server, **{k: v for k, v in given.items() if v is not None})
+    if not 0 <= server.port <= 65535:
+        raise ConfigError(f"port {server.port} is not between 0 and 65535.")
+    if not 1 <= server.workers <= 64:
+        raise ConfigError(f"workers {server.workers} is not between 1 and 64.")
+    return server
+
+
+def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:
+    data = options.data or env.get("HEADGATE_DATA") or storage.data
+    if storage.database or storage.redis or storage.queue:
+        raise ConfigError("storage.database, redis and queue are not served yet: leave them empty.")
+    return msgspec.structs.replace(storage, data=data)
+
+
+def data_folder(option: str | None) -> Path:
+    """Return the data folder for a command: the flag, `HEADGATE_DATA`, else `./headgate-data`."""
+    return Path(option or os.environ.get("HEADGATE_DATA") or Storage().data)
+
+
+def client_key() -> str:
+    """Return the caller's own Headgate key from the environment, or an empty text."""
+    key = os.environ.get("OPENAI_API_KEY", "")
+    return key if key.startswith(OWN_KEY) else ""
+
+
+def _lookup(name: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+    """Return a provider's key: of the environment, else of `.env`; never one of our own."""
+    for source in (env, dotenv):
+        value = source.get(name, "").strip()
+        if value and not value.startswith(OWN_KEY):
+            return value
+    return ""
+
+
+def _discover(
+    known: Mapping[str, KnownHost],
+    env: Mapping[str, str],
+    dotenv: Mapping[str, str],
+    hosts: dict[str, Host],
+    found: list[str],
+) -> None:
+    """Switch on each host whose usual name is set."""
+    for name, row in known.items():
+        if name in hosts:
+            continue
+        key_name = next((key for key in row.keys if _lookup(key, env, dotenv)), "")
+        url = _lookup(row.url_env, env, dotenv) if row.url_env else ""
+        if not key_name and not (row.local and url):
+            continue
+        provider = Provider(name=name, base_url=_local_url(url) if url else "")
+        key = _lookup(key_name, env, dotenv) if key_name else ""
+        hosts[name] = _host(provider, row, key)
+        found.append(f"{name} (from {key_name or row.url_env})")
+
+
+def _local_url(url: str) -> str:
+    """Return a base URL of what local servers take for an address: `host:port`, with or without `/v1`."""
+    full = url if url.startswith(_URL_SCHEMES) else f"http://{url}"
+    full = full.rstrip("/").replace("//0.0.0.0", "//127.0.0.1")
+    return full if full.count("/") > 2 else f"{full}/v1"
+
+
+def _configured(
+    provider: Provider, known: Mapping[str, KnownHost], env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Host:
+    row = known.get(provider.name)
+    key = provider.api_key
+    if key.startswith("env:"):
+        key = _lookup(key[4:], env, dotenv)
+    elif key.startswith("file:"):
+        try:
+            key = Path(key[5:]).read_text(encoding="utf-8").strip()
+        except OSError as fault:
+            raise ConfigError(f"provider {provider.name!r}: cannot read {key}: {fault.strerror}.") from fault
+    elif not key and row is not None:
+        key = next((value for name in row.keys if (value := _lookup(name, env, dotenv))), "")
+    if key.startswith(OWN_KEY):
+        raise ConfigError(f"provider {provider.name!r}: api_key is a Headgate key; give the provider's own.")
+    if row is None and not provider.base_url:
+        raise ConfigError(
+            f"provider {provider.name!r}: base_url is missing and the name is not a known host."
+        )
+    if provider.kind != "openai":
+        raise ConfigError(f"provider {provider.name!r}: kind {provider.kind!r} is unknown; use 'openai'.")
+    return _host(provider, row, key)
+
+
+def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
+    base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",))
+    url = (provider.base_url or base.base_url).rstrip("/")
+    if not url.startswith(_URL_SCHEMES):
+        raise ConfigError(
+            f"provider {provider.name!r}: base_url {url!r} must begin with http:// or https://."
+        )
+    given = {
+        name: value
+        for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames")
+        if (value := getattr(provider, name)) is not None
+    }
+    rows = {
+        name: getattr(base, name)
+        for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames", "deviates")
+    }
+    return Host(
+        name=provider.name,
+        kind=provider.kind,
+        base_url=url,
+        api_key=key,
+        organization=provider.organization,
+        project=provider.project,
+        headers=provider.headers,
+        proxy=provider.proxy,
+        **{**rows, **given},
+    )
+
+
+def _routes(models: tuple[Route, ...], hosts: Mapping[str, Host]) -> dict[str, Route]:
+    routes = {}
+    for route in models:
+        if not route.targets:
+            raise ConfigError(f"model {route.name!r}: targets is empty.")
+        for target in route.targets:
+            if target.provider not in hosts and target.provider != "simulator":
+                raise ConfigError(
+                    f"model {route.name!r}: provider {target.provider!r} is not configured; "
+                    f"configured: {', '.join(hosts) or 'none'}."
+                )
+        routes[route.name] = route
+    return routes
+
+
+def _aliases(pairs: tuple[str, ...]) -> dict[str, str]:
+    aliases = {}
+    for pair in pairs:
+        name, sign, target = pair.partition("=")
+        if not (name and sign and target):
+            raise ConfigError(f"--alias {pair!r} is not NAME=MODEL, e.g. gpt-3.5-turbo=deepseek-chat.")
+        aliases[name] = target
+    return aliases
+
+
+def _proxies(env: Mapping[str, str]) -> Proxies:
+    def value(name: str) -> str:
+        return env.get(name) or env.get(name.lower()) or ""
+
+    everything = value("ALL_PROXY")
+    return Proxies(
+        http=value("HTTP_PROXY") or everything,
+        https=value("HTTPS_PROXY") or everything,
+        no_proxy=value("NO_PROXY"),
+    )
+
+
+def _clients_own(env: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names that are there for a client of ours and that we leave alone."""
+    both = {**dotenv, **env}
+    own = [name for name in ("OPENAI_API_KEY",) if both.get(name, "").startswith(OWN_KEY)]
+    return (*own, *(name for name in ("OPENAI_BASE_URL",) if both.get(name)))

@@ -1,0 +1,301 @@
+"""The path of a call, in one function. Read this first.
+
+bytes ─ http ─▶ Call ─ identity ─▶ candidates ─▶ limits ─▶ money ─▶ attempts ─▶ relay ─▶ settle
+
+Stages raise `GatewayError`; `serve` alone turns one into an answer: an error body before the head, an
+event without `[DONE]` after it. Fallback is allowed until the first byte reaches the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from headgate.admission import window
+from headgate.admission.bounds import rough_input
+from headgate.errors import (
+    CallerGone,
+    GatewayError,
+    Internal,
+    LoopRefused,
+    Unavailable,
+    UpstreamError,
+)
+from headgate.relay import relay
+from headgate.settle import HUNG_UP, Ledger, Tab, believable
+from headgate.values import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from headgate.admission.reserve import Reservations
+    from headgate.ports import Exchange, Failpoints, Reader, Request, Sink, Transport
+    from headgate.providers.codec import Codec
+    from headgate.routing.routes import Routes
+    from headgate.values import Call, Operation, Target
+
+_MAX_ERROR_BODY = 256 * 1024
+_NOTHING = Usage()
+
+
+class Counter(Protocol):
+    """Count tokens here, off the loop, when nobody else did."""
+
+    async def input_tokens(self, call: Call, target: Target) -> int:
+        """Return the input's tokens, exact where the model's tokenizer is known."""
+        ...
+
+    async def output_tokens(self, text: str, target: Target) -> int:
+        """Return the tokens of a produced text."""
+        ...
+
+
+class Answers(Protocol):
+    """Render what goes to the caller besides the provider's bytes."""
+
+    def head(self, call: Call, target: Target, tab: Tab) -> list[tuple[bytes, bytes]]:
+        """Return the headers of an answer."""
+        ...
+
+    def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
+        """Send an error as the whole answer."""
+        ...
+
+    def break_off(self, error: GatewayError, sink: Sink) -> None:
+        """Send an error event into a stream that has begun, and end it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """The parts that a pipeline calls, chosen by `app`."""
+
+    ledger: Ledger
+    reservations: Reservations
+    transport: Transport
+    simulator: Transport
+    codecs: Mapping[str, Mapping[Operation, Codec]]
+    counter: Counter
+    answers: Answers
+    failpoints: Failpoints
+    fault: Callable[[Call, BaseException], None]  # told of our own bugs
+
+
+class Pipeline:
+    """Serve calls. One per process."""
+
+    __slots__ = ("_fail", "_ledger", "_stages")
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._ledger = stages.ledger
+        self._fail = stages.failpoints.hit
+
+    async def serve(self, call: Call, sink: Sink, routes: Routes) -> None:
+        """Serve one call to its end; never raises but on cancellation."""
+        tab: Tab | None = None
+        try:
+            targets = await self._candidates(call, routes)
+            tab = await self._admit(call, targets)
+            self._fail("after-hold")
+            await self._dispatch(call, sink, tab, targets)
+        except GatewayError as error:
+            self._refuse(call, sink, tab, error)
+        except CallerGone:
+            if tab is not None:
+                tab.settle(HUNG_UP, _NOTHING)
+        except asyncio.CancelledError:
+            sink.abort()
+            raise
+        except Exception as fault:
+            self._stages.fault(call, fault)
+            self._refuse(call, sink, tab, Internal("The server had an error while processing your request."))
+        finally:
+            if tab is not None:
+                tab.settle(HUNG_UP, _NOTHING, estimated=tab.sent)
+
+    async def _candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
+        """Return the targets, after what each model's own limits say of the request."""
+        principal = call.principal
+        assert principal is not None
+        targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall())
+        model = targets[0].model
+        window.check_output(call, model)
+        if window.may_overflow(call, model):
+            window.check_window(call, model, await self._stages.counter.input_tokens(call, targets[0]))
+        return targets
+
+    async def _admit(self, call: Call, targets: tuple[Target, ...]) -> Tab:
+        """Take the limits, then the money."""
+        principal = call.principal
+        assert principal is not None
+        if not self._ledger.journal.accepting:
+            raise Unavailable("The gateway cannot write its books now. Try again in a moment.")
+        estimate = 0
+        if principal.tpm:
+            estimate = max(call.max_output, -(-call.input_bound // 4))
+        gauge = self._ledger.rates.admit(principal, estimate, call.model, self._ledger.clock.monotonic())
+        try:
+            hold = await self._stages.reservations.reserve(call, targets)
+        except BaseException:
+            self._ledger.rates.cancel(gauge, estimate)
+            raise
+        return Tab(self._ledger, call, hold, gauge, estimate)
+
+    async def _dispatch(self, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...]) -> None:
+        """Try the targets in order until one answers, or until the caller has seen a byte."""
+        for index, target in enumerate(targets):
+            try:
+                await self._attempt(call, sink, tab, target)
+            except UpstreamError as error:
+                stale = getattr(error, "not_processed", False)
+                if tab.shown or sink.gone:
+                    raise
+                if stale:
+                    await self._attempt(call, sink, tab, target)
+                elif not error.another_target or index + 1 == len(targets):
+                    raise
+                else:
+                    continue
+            return
+
+    async def _attempt(self, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
+        stages = self._stages
+        codec = stages.codecs[target.host.kind][call.operation]
+        call.notes.clear()
+        request = codec.encode(call, target)
+        self._fail("before-connect")
+        exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
+        delivery = Delivery(self, call, sink, tab, target)
+        try:
+            tab.open(target)
+            self._fail("after-open")
+            sink.on_gone(exchange.abort)
+            await self._exchange(exchange, request, codec, delivery)
+        except CallerGone:
+            await self._settle_part(delivery, HUNG_UP)
+            raise
+        except asyncio.CancelledError:  # no time to count: what was seen, roughly
+            produced = delivery.reader.produced() if delivery.reader is not None else 0
+            tab.settle(HUNG_UP, Usage(rough_input(call), produced), estimated=True)
+            raise
+        except GatewayError as error:
+            if tab.shown:
+                await self._settle_part(delivery, error.http_status)
+            raise
+        finally:
+            exchange.release()
+
+    async def _exchange(self, exchange: Exchange, request: Request, codec: Codec, delivery: Delivery) -> None:
+        if delivery.sink.gone:
+            raise CallerGone
+        exchange.send(request)
+        self._fail("after-send")
+        head = await exchange.head()
+        self._fail("after-head")
+        if head.status >= 300:
+            raise codec.error(head, await _error_body(exchange))
+        delivery.tab.first_byte()
+        reader = delivery.reader = codec.reader(delivery.call, delivery.target)
+        await relay(exchange, reader, delivery)
+
+    async def _settle_part(self, delivery: Delivery, status: int) -> None:
+        """Settle an answer that broke off: the input, and what was produced until then."""
+        tab, reader = delivery.tab, delivery.reader
+        if tab.settled:
+            return
+        usage = reader.usage() if reader is not None else None
+        if usage is not None and believable(usage, delivery.call, delivery.target):
+            tab.settle(status, usage)
+            return
+        text = reader.text() if reader is not None else ""
+        tab.settle(status, await self._count(delivery.call, delivery.target, text), estimated=True)
+
+    async def _count(self, call: Call, target: Target, text: str) -> Usage:
+        given = await self._stages.counter.input_tokens(call, target)
+        made = await self._stages.counter.output_tokens(text, target) if text else 0
+        return Usage(given, made)
+
+    async def settle_whole(self, delivery: Delivery, reader: Reader) -> None:
+        """Settle a complete answer, by the provider's count if it can be believed, else by ours."""
+        call, target = delivery.call, delivery.target
+        usage = reader.usage()
+        estimated = not believable(usage, call, target)
+        if usage is None or estimated:
+            usage = await self._count(call, target, reader.text())
+        self._fail("before-settle")
+        delivery.tab.settle(200, usage, estimated=estimated)
+        self._fail("after-settle")
+
+    def start(self, delivery: Delivery, length: int | None) -> None:
+        """Send our head: the answer is committed to this attempt."""
+        headers = self._stages.answers.head(delivery.call, delivery.target, delivery.tab)
+        delivery.tab.shown = True
+        delivery.sink.start(200, headers, length)
+
+    def failpoint(self, name: str) -> None:
+        """Pass a named place."""
+        self._fail(name)
+
+    def _refuse(self, call: Call, sink: Sink, tab: Tab | None, error: GatewayError) -> None:
+        """Answer with an error: as a body when nothing was shown, else as an event."""
+        if tab is None or not tab.sent:
+            self._ledger.observer.refused(call.operation, error)
+        if tab is not None:
+            tab.settle(error.http_status, _NOTHING)
+        if tab is not None and tab.shown:
+            self._stages.answers.break_off(error, sink)
+        else:
+            self._stages.answers.refuse(call, error, sink)
+
+
+class Delivery:
+    """One attempt's answer on its way to the caller: what the relay works on."""
+
+    __slots__ = ("_pipeline", "call", "reader", "sink", "stream", "tab", "target")
+
+    def __init__(self, pipeline: Pipeline, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
+        self._pipeline = pipeline
+        self.call = call
+        self.target = target
+        self.sink = sink
+        self.tab = tab
+        self.stream = call.stream
+        self.reader: Reader | None = None
+
+    def start(self, length: int | None) -> None:
+        """Send the head."""
+        self._pipeline.start(self, length)
+
+    async def settle(self, reader: Reader) -> None:
+        """Settle the complete answer before its last byte goes out."""
+        await self._pipeline.settle_whole(self, reader)
+
+    def failpoint(self, name: str) -> None:
+        """Pass a named place."""
+        self._pipeline.failpoint(name)
+
+
+async def _error_body(exchange: Exchange) -> bytes:
+    parts = []
+    size = 0
+    while size < _MAX_ERROR_BODY:
+        data = await exchange.read()
+        if not data:
+            break
+        parts.append(data)
+        size += len(data)
+    return b"".join(parts)
+
+
+def refuse_loop(hop: bytes | None, instance: str) -> None:
+    """Refuse a request that this gateway itself has sent.
+
+    Raises:
+        LoopRefused: the hop header names this instance.
+    """
+    if hop is not None and hop.decode("latin-1") == instance:
+        raise LoopRefused(
+            "This request has already passed through this gateway: a provider's base_url points back at it."
+        )

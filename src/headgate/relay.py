@@ -1,0 +1,94 @@
+"""Copy one answer from a provider to a caller: frame by frame, with back-pressure both ways."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from headgate.errors import QuotaExceeded
+
+if TYPE_CHECKING:
+    from headgate.ports import Exchange, Reader, Sink
+    from headgate.settle import Tab
+
+_TAIL_S = 0.2  # how long an upstream may take to end its body after its last event
+
+
+class Answering(Protocol):
+    """The caller's side of one answer."""
+
+    sink: Sink
+    tab: Tab
+    stream: bool
+
+    def start(self, length: int | None) -> None:
+        """Send the head."""
+        ...
+
+    async def settle(self, reader: Reader) -> None:
+        """Settle the complete answer."""
+        ...
+
+    def failpoint(self, name: str) -> None:
+        """Pass a named place."""
+        ...
+
+
+async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
+    """Copy the answer; it is settled before its last byte reaches the caller.
+
+    Raises:
+        UpstreamError: the provider broke off or reported an error.
+        CallerGone: nobody reads any more.
+        QuotaExceeded: the stream ran past what was held for it.
+    """
+    if answer.stream:
+        await _relay_stream(exchange, reader, answer)
+        return
+    while data := await exchange.read():
+        reader.feed(data)
+    body = reader.finish()
+    await answer.settle(reader)
+    answer.failpoint("before-last-byte")
+    answer.start(len(body))
+    answer.sink.write(body)
+    answer.sink.finish()
+
+
+async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -> None:
+    sink, tab = answer.sink, answer.tab
+    ended = False
+    while not reader.done:
+        data = await exchange.read()
+        if not data:
+            ended = True
+            break
+        out = reader.feed(data)
+        if out:
+            if not tab.shown:
+                answer.start(None)
+                answer.failpoint("first-frame")
+            sink.write(out)
+            answer.failpoint("mid-stream")
+            if not tab.progress(reader):
+                raise QuotaExceeded("The stream was cut: it ran past the tokens that were reserved for it.")
+            await sink.drained()
+    tail = reader.finish()
+    await answer.settle(reader)
+    answer.failpoint("before-last-byte")
+    if not tab.shown:
+        answer.start(None)
+    sink.write(tail)
+    sink.finish()
+    if not ended:
+        await _end(exchange)
+
+
+async def _end(exchange: Exchange) -> None:
+    """Give the upstream a moment to end its body, so that its connection can be used again."""
+    try:
+        async with asyncio.timeout(_TAIL_S):
+            while await exchange.read():
+                pass
+    except TimeoutError:
+        exchange.abort()

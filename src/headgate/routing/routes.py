@@ -1,0 +1,246 @@
+"""Which targets could serve a model's name, in order, with their prices. Pure; results are kept per name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from headgate.errors import NotFound
+from headgate.values import Book, Deadlines, Host, Model, Prices, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from headgate.values import WallMicros
+
+_DAY_US = 86_400_000_000
+_SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
+
+
+class RouteTarget(msgspec.Struct, frozen=True):
+    """One target of a configured model."""
+
+    provider: str
+    model: str
+    weight: int = 1
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A model that the configuration names: its targets, then the models to fall back to."""
+
+    name: str
+    targets: tuple[RouteTarget, ...]
+    fallback: tuple[str, ...] = ()
+    deadlines: Deadlines | None = None
+
+
+class PriceSource(Protocol):
+    """What routing asks of the price book."""
+
+    def find(self, provider: str, model: str, at: WallMicros) -> Priced | None:
+        """Return what the customer pays."""
+        ...
+
+    def find_cost(self, provider: str, model: str, at: WallMicros) -> Priced | None:
+        """Return what the provider takes."""
+        ...
+
+
+class Priced(Protocol):
+    """A row of the price book."""
+
+    @property
+    def prices(self) -> Prices:
+        """Return the unit prices."""
+        ...
+
+
+class Facts(Protocol):
+    """What routing asks of the catalogue."""
+
+    def model(self, provider: str, name: str) -> Model:
+        """Return what is known of a model."""
+        ...
+
+    def names(self, provider: str) -> tuple[str, ...]:
+        """Return the current models of a provider."""
+        ...
+
+
+class Makers(msgspec.Struct, frozen=True):
+    """Where prices and facts of a model come from, and how a host is addressed."""
+
+    facts: Facts
+    prices: PriceSource
+    price_names: Mapping[str, str]  # a host's name in the price book, where it differs
+    headers: Callable[[Host], tuple[tuple[str, str], ...]]
+    base_path: Callable[[Host], str]
+
+
+class Routes:
+    """Resolve model names for the real book and for the simulator's.
+
+    Args:
+        hosts: the configured providers, in order of preference.
+        routes: the models that the configuration names, by name.
+        aliases: other names of models.
+        simulator: the in-process host, or None where it must not serve.
+        makers: prices, facts and wire details.
+    """
+
+    def __init__(
+        self,
+        hosts: Iterable[Host],
+        routes: Mapping[str, Route],
+        aliases: Mapping[str, str],
+        simulator: Host,
+        makers: Makers,
+    ) -> None:
+        self.hosts = {host.name: host for host in hosts}
+        self.routes = routes
+        self.aliases = aliases
+        self._simulator = simulator
+        self._makers = makers
+        self._known: dict[tuple[str, Book], tuple[WallMicros, tuple[Target, ...]]] = {}
+        self._offered: dict[str, frozenset[str]] = {}
+
+    def candidates(self, model: str, book: Book, at: WallMicros) -> tuple[Target, ...]:
+        """Return the targets for a name, at least one.
+
+        Raises:
+            NotFound: nobody here serves it; the message says who is here and what would help.
+        """
+        known = self._known.get((model, book))
+        if known is not None and at < known[0]:
+            return known[1]
+        targets = tuple(self._resolve(model, book, at, set()))
+        if not targets:
+            raise self._not_found(model)
+        if len(self._known) > 10_000:  # names come from callers: never let them fill memory
+            self._known.clear()
+        self._known[model, book] = ((at // _DAY_US + 1) * _DAY_US, targets)
+        return targets
+
+    def _resolve(self, model: str, book: Book, at: WallMicros, seen: set[str]) -> list[Target]:
+        name = self.aliases.get(model, model)
+        if book is Book.SIM:
+            return self._simulated(name, at)
+        route = self.routes.get(name)
+        if route is None:
+            host, upstream = self._host_of(name)
+            return [self._target(host, upstream, at, None)] if host is not None else []
+        seen.add(name)
+        ranked = sorted(route.targets, key=lambda target: -target.weight)
+        found = [self._route_target(target, route, at) for target in ranked]
+        for other in route.fallback:
+            if other not in seen:
+                found += self._resolve(other, book, at, seen)
+        return found
+
+    def _route_target(self, target: RouteTarget, route: Route, at: WallMicros) -> Target:
+        if target.provider == self._simulator.name:
+            return self._simulated(target.model, at)[0]
+        return self._target(self.hosts[target.provider], target.model, at, route.deadlines)
+
+    def _host_of(self, name: str) -> tuple[Host | None, str]:
+        """Return the host that serves a name: by prefix, catalogue, pattern, or because it takes all."""
+        prefix, _, rest = name.partition("/")
+        if rest and prefix in self.hosts:
+            return self.hosts[prefix], rest
+        for host in self.hosts.values():
+            if name in self._names(host):
+                return host, name
+        for broad in (False, True):
+            for host in self.hosts.values():
+                if any((p in {"*", "*/*"}) is broad and fnmatchcase(name, p) for p in host.models):
+                    return host, name
+        return None, name
+
+    def _names(self, host: Host) -> frozenset[str]:
+        names = self._offered.get(host.name)
+        if names is None:
+            names = frozenset(self._makers.facts.names(host.name))
+            self._offered[host.name] = names
+        return names
+
+    def _target(self, host: Host, name: str, at: WallMicros, deadlines: Deadlines | None) -> Target:
+        makers = self._makers
+        book_name = makers.price_names.get(host.name, host.name)
+        if host.local:
+            prices: Prices | None = Prices()
+            costs: Prices | None = Prices()
+        else:
+            row, own = makers.prices.find(book_name, name, at), makers.prices.find_cost(book_name, name, at)
+            prices = row.prices if row is not None else None
+            costs = own.prices if own is not None else None
+        return Target(
+            host=host,
+            model=makers.facts.model(book_name, name),
+            prices=prices,
+            costs=costs,
+            deadlines=deadlines or Deadlines(),
+            headers=makers.headers(host),
+            base_path=makers.base_path(host),
+        )
+
+    def _simulated(self, name: str, at: WallMicros) -> list[Target]:
+        own = name.startswith("sim-")
+        maker = self._maker(_SIM_LIKE if own else name, at)
+        if maker is None:
+            return []
+        like = _SIM_LIKE if own else name
+        row = self._makers.prices.find(maker, like, at)
+        prices = row.prices if row is not None else Prices()
+        model = self._makers.facts.model(maker, like)
+        if own:
+            model = msgspec.structs.replace(model, name=name)
+        return [
+            Target(
+                host=self._simulator,
+                model=model,
+                prices=prices,
+                costs=prices,
+                simulated=True,
+                base_path="/v1",
+            )
+        ]
+
+    def _maker(self, name: str, at: WallMicros) -> str | None:
+        """Return the provider whose model the simulator plays."""
+        if self._makers.facts.model("openai", name).context_window:
+            return "openai"
+        for provider in self._price_names():
+            if self._makers.prices.find(provider, name, at) is not None:
+                return provider
+        return None
+
+    def _price_names(self) -> Iterable[str]:
+        return ("openai", *(name for name in self._makers.price_names.values() if name != "openai"))
+
+    def _not_found(self, model: str) -> NotFound:
+        shown = model if len(model) <= 100 else model[:100] + "..."
+        message = f"The model `{shown}` does not exist or you do not have access to it."
+        if self.hosts:
+            names = ", ".join(self.hosts)
+            message += f" Providers found here: {names}. To serve it by another model, start with"
+            message += f" `--alias {shown}=MODEL`."
+        return NotFound(message, code="model_not_found")
+
+    def listed(self, book: Book) -> list[tuple[str, str]]:
+        """Return the models to list, as (name, owner), routes and aliases first."""
+        rows: dict[str, str] = {}
+        for name, route in self.routes.items():
+            rows[name] = route.targets[0].provider
+        for name in self.aliases:
+            rows.setdefault(name, "headgate")
+        if book is Book.SIM:
+            for name in self._makers.facts.names("openai"):
+                rows.setdefault(name, "openai")
+        else:
+            for host in self.hosts.values():
+                for name in self._makers.facts.names(self._makers.price_names.get(host.name, host.name)):
+                    rows.setdefault(name, host.name)
+        return list(rows.items())

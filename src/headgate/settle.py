@@ -1,0 +1,201 @@
+"""The books around one call: opened once per attempt, settled exactly once, on every way out.
+
+`Tab.settle` has no await: a journal record and counters, guarded by the tab's state, so there is
+nothing to shield. The rules, each with a test in `tests/path`:
+
+=====================================  ====================================================
+how the call ended                     what the customer pays
+=====================================  ====================================================
+complete, usage believed               its cost, at most the hold; the excess is the house's
+complete, usage absent or absurd       the same for tokens counted here; `estimated`
+caller hung up                         the input and what was produced until then; `estimated`
+stream broke off, or was cut           the input and what was produced until then; `estimated`
+refused or failed before any answer    nothing
+=====================================  ====================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.admission.bounds import input_bound, output_bound, rough_input
+from headgate.money.cost import cost
+from headgate.ports import Mark, Open, Settle
+from headgate.values import Usage
+
+if TYPE_CHECKING:
+    from headgate.admission.budget import Budgets, Hold
+    from headgate.admission.rate import Gauge, Rates
+    from headgate.ports import Clock, Journal, Observer, Reader
+    from headgate.values import Call, NanoUSD, Target
+
+MARK_EVERY_NS = 1_000_000_000
+MARK_EVERY_TOKENS = 256
+HUNG_UP = 499
+
+
+class Ledger:
+    """What settling needs: one object per process."""
+
+    __slots__ = ("budgets", "clock", "journal", "observer", "rates")
+
+    def __init__(
+        self, journal: Journal, budgets: Budgets, rates: Rates, observer: Observer, clock: Clock
+    ) -> None:
+        self.journal = journal
+        self.budgets = budgets
+        self.rates = rates
+        self.observer = observer
+        self.clock = clock
+
+
+class Tab:
+    """What one call holds, has opened and will pay."""
+
+    __slots__ = (
+        "_admitted",
+        "_call",
+        "_costs",
+        "_first_byte_ns",
+        "_gauge",
+        "_hold",
+        "_ledger",
+        "_marked_ns",
+        "_marked_tokens",
+        "_opened",
+        "_opened_ns",
+        "_target",
+        "charge",
+        "settled",
+        "shown",
+    )
+
+    def __init__(self, ledger: Ledger, call: Call, hold: Hold, gauge: Gauge, admitted: int) -> None:
+        self._ledger = ledger
+        self._call = call
+        self._hold = hold
+        self._gauge = gauge
+        self._admitted = admitted
+        self._opened: Open | None = None
+        self._target: Target | None = None
+        self._costs: list[NanoUSD] = []
+        self._opened_ns = 0
+        self._first_byte_ns = 0
+        self._marked_ns = 0
+        self._marked_tokens = 0
+        self.settled = False
+        self.charge: NanoUSD = 0
+        self.shown = False  # has the caller seen any of the answer?
+
+    @property
+    def sent(self) -> bool:
+        """Say whether any attempt was opened."""
+        return self._opened is not None
+
+    def open(self, target: Target) -> None:
+        """Record that an attempt is about to be sent.
+
+        Raises:
+            Unavailable: the journal cannot take it; nothing must be sent.
+        """
+        call, ledger = self._call, self._ledger
+        principal = call.principal
+        assert principal is not None
+        self._opened_ns = self._marked_ns = ledger.clock.monotonic()
+        record = Open(
+            call.id,
+            len(self._costs),
+            ledger.clock.wall(),
+            principal.book,
+            principal.account,
+            principal.project,
+            principal.key,
+            principal.member,
+            call.operation,
+            call.model,
+            target.host.name,
+            target.model.name,
+            target.prices,
+            target.costs,
+            self._hold.amount,
+            input_bound(call, target),
+            b"",
+            call.stream,
+        )
+        ledger.journal.open(record)
+        self._opened = record
+        self._target = target
+        self._costs.append(0)
+
+    def first_byte(self) -> None:
+        """Note when the provider's answer began."""
+        if not self._first_byte_ns:
+            self._first_byte_ns = self._ledger.clock.monotonic()
+
+    def progress(self, reader: Reader) -> bool:
+        """Checkpoint a stream each second or 256 tokens; say whether it is still within its hold."""
+        produced = reader.produced()
+        now = self._ledger.clock.monotonic()
+        if produced - self._marked_tokens < MARK_EVERY_TOKENS and now - self._marked_ns < MARK_EVERY_NS:
+            return True
+        opened, target = self._opened, self._target
+        assert opened is not None
+        assert target is not None
+        self._marked_ns, self._marked_tokens = now, produced
+        usage = Usage(rough_input(self._call), produced)
+        self._ledger.journal.mark(Mark(opened.call, opened.attempt, self._ledger.clock.wall(), usage))
+        # The running count is rough, so a stream is cut only when it is clearly beyond its bound.
+        limit = output_bound(self._call, target)
+        return produced <= limit + limit // 4 + 64
+
+    def settle(self, status: int, usage: Usage, *, estimated: bool = False) -> None:
+        """Book what the call cost and free its hold. The second call does nothing.
+
+        Args:
+            status: of the answer; 499 when the caller hung up.
+            usage: what the last attempt used; all zero when it gave no answer.
+            estimated: the usage is our own count.
+        """
+        if self.settled:
+            return
+        self.settled = True
+        ledger, hold = self._ledger, self._hold
+        opened, target = self._opened, self._target
+        if opened is None or target is None:
+            ledger.budgets.close(hold, 0)
+            ledger.rates.correct(self._gauge, self._admitted, 0)
+            return
+        actual = cost(usage, target.prices) if target.prices is not None else 0
+        charge = min(actual, hold.amount)
+        if target.costs is not None:
+            self._costs[-1] = actual if target.costs is target.prices else cost(usage, target.costs)
+        now = ledger.clock.monotonic()
+        record = Settle(
+            opened.call,
+            opened.attempt,
+            ledger.clock.wall(),
+            status,
+            usage,
+            charge,
+            actual - charge,
+            tuple(self._costs),
+            estimated,
+            (self._first_byte_ns - self._opened_ns) // 1000 if self._first_byte_ns else 0,
+            (now - self._opened_ns) // 1000,
+        )
+        ledger.journal.settle(record)
+        self.charge = charge
+        ledger.budgets.close(hold, charge)
+        ledger.rates.correct(self._gauge, self._admitted, usage.input_tokens + usage.output_tokens)
+        ledger.observer.settled(opened, record)
+
+
+def believable(usage: Usage | None, call: Call, target: Target) -> bool:
+    """Say whether a provider's count can be true."""
+    if usage is None:
+        return False
+    window = target.model.context_window
+    total = usage.input_tokens + usage.output_tokens
+    if window and total > max(window, 1) * max(call.n, 1) + window:
+        return False
+    return usage.input_tokens <= max(4 * input_bound(call, target), 1_000_000)
