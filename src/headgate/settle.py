@@ -92,6 +92,10 @@ class Tab:
         """Say whether any attempt was opened."""
         return self._opened is not None
 
+    def rate_headers(self, now: int) -> list[tuple[bytes, bytes]]:
+        """Return the `x-ratelimit-*` headers of the caller's key."""
+        return self._gauge.headers(now)
+
     def open(self, target: Target) -> None:
         """Record that an attempt is about to be sent.
 

@@ -1,0 +1,80 @@
+"""What goes to the caller besides the provider's bytes: response headers and errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.http.errors import render, stream_event
+
+if TYPE_CHECKING:
+    from headgate.errors import GatewayError
+    from headgate.ports import Clock, Sink
+    from headgate.settle import Tab
+    from headgate.values import Call, NanoUSD, Target
+
+Headers = list[tuple[bytes, bytes]]
+_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+_JSON = (b"content-type", b"application/json")
+_VERSION = (b"openai-version", b"2020-10-01")
+_SIMULATED = (b"x-headgate-simulated", b"true")
+_NO_CACHE = (b"cache-control", b"no-cache")
+
+
+class HttpAnswers:
+    """Render answers for HTTP callers. Implements `pipeline.Answers`."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def head(self, call: Call, target: Target, tab: Tab) -> Headers:
+        """Return the headers of an answer; a settled call says what it cost."""
+        now = self._clock.monotonic()
+        principal = call.principal
+        assert principal is not None
+        rows = [
+            _STREAM if call.stream else _JSON,
+            (b"x-request-id", call.request_id.encode()),
+            (b"openai-processing-ms", b"%d" % ((now - call.received_ns) // 1_000_000)),
+            _VERSION,
+            (b"openai-organization", principal.account_id.encode()),
+            (b"openai-project", principal.project_id.encode()),
+            (b"x-headgate-provider", target.host.name.encode()),
+        ]
+        if call.stream:
+            rows.append(_NO_CACHE)
+        else:
+            rows.append((b"x-headgate-cost", usd(tab.charge)))
+        if call.operation == "embeddings":
+            rows.append((b"openai-model", target.model.name.encode("ascii", "replace")))
+        if target.simulated:
+            rows.append(_SIMULATED)
+        rows += tab.rate_headers(now)
+        rows += [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
+        return rows
+
+    @staticmethod
+    def refuse(call: Call, error: GatewayError, sink: Sink) -> None:
+        """Send an error as the whole answer."""
+        refuse(call.request_id, error, sink)
+
+    @staticmethod
+    def break_off(error: GatewayError, sink: Sink) -> None:
+        """Send an error event into a stream that has begun; no `[DONE]` follows it."""
+        sink.write(stream_event(error))
+        sink.finish()
+
+
+def refuse(request_id: str, error: GatewayError, sink: Sink) -> None:
+    """Send an error in OpenAI's shape as the whole answer."""
+    status, headers, body = render(error, request_id)
+    sink.start(status, headers, len(body))
+    sink.write(body)
+    sink.finish()
+
+
+def usd(amount: NanoUSD) -> bytes:
+    """Write nano-USD as decimal dollars, exactly."""
+    whole, part = divmod(amount, 1_000_000_000)
+    return b"%d.%09d" % (whole, part)

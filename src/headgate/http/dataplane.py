@@ -1,0 +1,282 @@
+"""The routes of the data plane: which there are, who may call them, and how a call starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from headgate.errors import GatewayError, MethodRefused, NotFound, Unavailable
+from headgate.http.answers import refuse
+from headgate.http.parse import parse
+from headgate.pipeline import refuse_loop
+from headgate.values import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from headgate.http.edge import Incoming
+    from headgate.identity.keys import Keyring
+    from headgate.pipeline import Pipeline
+    from headgate.ports import CallIds, Clock, Failpoints, Sink
+    from headgate.routing.routes import Routes
+    from headgate.values import Operation, Principal
+
+_JSON = (b"content-type", b"application/json")
+_encode = msgspec.json.encode
+OPERATIONS: Mapping[str, Operation] = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/embeddings": "embeddings",
+}
+# Routes that OpenAI has and this version does not serve: first segment, and what to use instead.
+_CHAT = "Use POST /v1/chat/completions, which every SDK of OpenAI has as `chat.completions.create`."
+NOT_SERVED: Mapping[str, str] = {
+    "responses": _CHAT,
+    "conversations": f"Keep the messages in your program. {_CHAT}",
+    "assistants": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
+    "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
+    "messages": _CHAT,
+    "moderations": "Ask a chat model to classify the text. POST /v1/chat/completions",
+    "images": "Call the provider directly.",
+    "audio": "Call the provider directly.",
+    "videos": "Call the provider directly.",
+    "realtime": f"Streams are served by SSE. {_CHAT}",
+    "files": "Send the text in the messages of POST /v1/chat/completions.",
+    "uploads": "Send the text in the messages of POST /v1/chat/completions.",
+    "batches": "Send the requests to POST /v1/chat/completions one by one.",
+    "vector_stores": "Compute vectors with POST /v1/embeddings and search them in your program.",
+    "fine_tuning": "Fine-tune at the provider, then call the model here by its name.",
+    "evals": "Run the evaluation in your program.",
+    "organization": "See `headgate usage --json`.",
+    "containers": _CHAT,
+    "edits": f"OpenAI closed /v1/edits. {_CHAT}",
+    "engines": f"OpenAI closed /v1/engines. {_CHAT}",
+}
+
+
+class Route(Protocol):
+    """What the edge asks of a route."""
+
+    max_body_bytes: int
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """Serve one request; starts its own task where it has to wait."""
+        ...
+
+
+class Service(Protocol):
+    """What the routes need of the process."""
+
+    keyring: Keyring
+    routes: Routes
+    pipeline: Pipeline
+    ids: CallIds
+    clock: Clock
+    failpoints: Failpoints
+    instance: str
+
+    @property
+    def ready(self) -> str:
+        """Return why calls cannot be served, or an empty text."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """Say whether no new call is taken."""
+        ...
+
+    def refused(self, operation: str, error: GatewayError) -> None:
+        """Count a refusal."""
+        ...
+
+    def start_call(self, run: Coroutine[None, None, None]) -> None:
+        """Own a call's task."""
+        ...
+
+
+class DataPlane:
+    """The table of routes."""
+
+    def __init__(self, service: Service, max_body_bytes: int, max_image_body_bytes: int) -> None:
+        self._table: dict[str, dict[bytes, Route]] = {}
+        for path, operation in OPERATIONS.items():
+            # Chat requests carry images inside their messages.
+            limit = max_image_body_bytes if operation == "chat" else max_body_bytes
+            self._put(path, b"POST", CallRoute(service, operation, limit))
+        self._models = ModelRoute(service)
+        self._put("/models", b"GET", ModelsRoute(service))
+        self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}
+        self._table["/readyz"] = {b"GET": Plain(lambda: _readiness(service))}
+
+    def _put(self, path: str, method: bytes, route: Route) -> None:
+        self._table[path] = self._table["/v1" + path] = {method: route}
+
+    def find(self, method: bytes, path: str) -> Route | None:
+        """Return the route of a request; None leaves it to the site."""
+        methods = self._table.get(path)
+        if methods is not None:
+            route = methods.get(b"GET" if method == b"HEAD" else method)
+            return route if route is not None else Refusal(_wrong_method(method, path, methods))
+        bare = path.removeprefix("/v1")
+        if bare.startswith("/models/") and len(bare) > 8:
+            if method in {b"GET", b"HEAD"}:
+                return self._models
+            return Refusal(_wrong_method(method, path, {b"GET": self._models}))
+        if path.startswith("/v1") or bare.split("/")[1:2][0] in NOT_SERVED:
+            return Refusal(_unknown_url(method, path))
+        return None
+
+
+def _wrong_method(method: bytes, path: str, methods: Mapping[bytes, Route]) -> MethodRefused:
+    allowed = ", ".join(name.decode() for name in methods)
+    return MethodRefused(
+        f"Not allowed to {method.decode('latin-1')} on {path}. (HINT: Perhaps you meant to use a different "
+        f"HTTP method? This route has {allowed}.)",
+        headers={"allow": allowed},
+    )
+
+
+def _unknown_url(method: bytes, path: str) -> NotFound:
+    shown = path if len(path) <= 200 else path[:200] + "..."
+    message = f"Invalid URL ({method.decode('latin-1')} {shown})"
+    parts = path.removeprefix("/v1").split("/")
+    advice = NOT_SERVED.get(parts[1] if len(parts) > 1 else "")
+    if advice is not None:
+        message += f": this version of Headgate does not serve this route. {advice}"
+    return NotFound(message, code="unknown_url")
+
+
+class Refusal:
+    """A route that always refuses."""
+
+    __slots__ = ("_error", "max_body_bytes")
+
+    def __init__(self, error: GatewayError) -> None:
+        self._error = error
+        self.max_body_bytes = 10 * 1024 * 1024
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """Answer with the error."""
+        refuse(incoming.request_id, self._error, sink)
+
+
+class CallRoute:
+    """A route that makes calls of one operation."""
+
+    __slots__ = ("_operation", "_service", "max_body_bytes")
+
+    def __init__(self, service: Service, operation: Operation, max_body_bytes: int) -> None:
+        self._service = service
+        self._operation: Operation = operation
+        self.max_body_bytes = max_body_bytes
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """Authenticate, parse, and give the call to the pipeline."""
+        service = self._service
+        call = Call(service.ids.next(), self._operation, incoming.received_ns)
+        try:
+            if service.draining:
+                raise Unavailable("The gateway is shutting down. Send the request again.")
+            call.principal = identify(service, incoming)
+            service.failpoints.hit("after-auth")
+            refuse_loop(incoming.header(b"x-headgate-hop"), service.instance)
+            parse(incoming.body, call)
+        except GatewayError as error:
+            service.refused(self._operation, error)
+            refuse(call.request_id, error, sink)
+            return
+        sim = incoming.header(b"x-headgate-sim")
+        if sim is not None:
+            call.sim = sim.decode("latin-1")
+        service.start_call(service.pipeline.serve(call, sink, service.routes))
+
+
+def identify(service: Service, incoming: Incoming) -> Principal:
+    """Return who calls.
+
+    Raises:
+        AuthenticationFailed: no key, or one that is not valid here.
+        CallerError: two different keys in one request.
+    """
+    token = service.keyring.extract(
+        incoming.header(b"authorization"), incoming.header(b"api-key"), incoming.header(b"x-api-key")
+    )
+    return service.keyring.authenticate(token, service.clock.wall())
+
+
+class ModelsRoute:
+    """`GET /v1/models`."""
+
+    __slots__ = ("_service", "max_body_bytes")
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.max_body_bytes = 1024 * 1024
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """List the models that can be called here."""
+        service = self._service
+        try:
+            principal = identify(service, incoming)
+        except GatewayError as error:
+            refuse(incoming.request_id, error, sink)
+            return
+        rows = [_model(name, owner) for name, owner in service.routes.listed(principal.book)]
+        send_json(incoming.request_id, sink, _encode({"object": "list", "data": rows}))
+
+
+class ModelRoute:
+    """`GET /v1/models/{model}`."""
+
+    __slots__ = ("_service", "max_body_bytes")
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.max_body_bytes = 1024 * 1024
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """Return one model, also one that is routable and not listed."""
+        service = self._service
+        name = incoming.path.removeprefix("/v1").removeprefix("/models/")
+        try:
+            principal = identify(service, incoming)
+            targets = service.routes.candidates(name, principal.book, service.clock.wall())
+        except GatewayError as error:
+            refuse(incoming.request_id, error, sink)
+            return
+        send_json(incoming.request_id, sink, _encode(_model(name, targets[0].host.name)))
+
+
+class Plain:
+    """A route that needs no key: health."""
+
+    __slots__ = ("_answer", "max_body_bytes")
+
+    def __init__(self, answer: Callable[[], tuple[int, bytes]]) -> None:
+        self._answer = answer
+        self.max_body_bytes = 4096
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """Answer at once."""
+        status, body = self._answer()
+        send_json(incoming.request_id, sink, body, status)
+
+
+def _readiness(service: Service) -> tuple[int, bytes]:
+    reason = service.ready
+    if reason:
+        return 503, _encode({"status": "unavailable", "reason": reason})
+    return 200, b'{"status":"ready"}'
+
+
+def _model(name: str, owner: str) -> dict[str, object]:
+    # OpenAI gives each model's own date; ours is the day the API was born, the same for all
+    return {"id": name, "object": "model", "created": 1677610602, "owned_by": owner}
+
+
+def send_json(request_id: str, sink: Sink, body: bytes, status: int = 200) -> None:
+    """Send a JSON answer that is not a call's."""
+    sink.start(status, [_JSON, (b"x-request-id", request_id.encode())], len(body))
+    sink.write(body)
+    sink.finish()

@@ -1,0 +1,97 @@
+"""Metrics in Prometheus' text format. Imported when somebody asks for it, never by a served call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from headgate.observe.metrics import BUCKETS_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from headgate.observe.metrics import Metrics, Series
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_LABELS = ("operation", "provider", "model", "book", "status")
+# name, what it counts, how it is read from a series
+COUNTERS: tuple[tuple[str, str, Callable[[Series], int]], ...] = (
+    ("headgate_calls", "Settled calls", lambda s: s.calls),
+    ("headgate_input_tokens", "Input tokens of settled calls", lambda s: s.input_tokens),
+    ("headgate_output_tokens", "Output tokens of settled calls", lambda s: s.output_tokens),
+    (
+        "headgate_cached_tokens",
+        "Input tokens served from a provider's cache",
+        lambda s: s.cached_tokens,
+    ),
+    ("headgate_charge_nano_usd", "What customers pay, in nano-USD", lambda s: s.charge_nano),
+    ("headgate_cost_nano_usd", "What providers take, in nano-USD", lambda s: s.cost_nano),
+    ("headgate_estimated_calls", "Settled calls whose tokens were counted here", lambda s: s.estimated),
+)
+GAUGES: Mapping[str, str] = {
+    "headgate_open_calls": "Calls being served now",
+    "headgate_connections": "Open client connections",
+    "headgate_journal_undrained_records": "Journal records that are not in the database yet",
+    "headgate_journal_undrained_bytes": "Journal bytes that are not in the database yet",
+    "headgate_loop_stall_max_seconds": "The longest time that the event loop was late since start",
+    "headgate_ready": "1 when /readyz answers 200",
+}
+
+
+class _Export(Collector):
+    def __init__(self, metrics: Metrics, gauges: Mapping[str, float]) -> None:
+        self._metrics = metrics
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every metric family."""
+        rows = list(self._metrics.series.items())
+        for name, text, read in COUNTERS:
+            family = CounterMetricFamily(name, text, labels=_LABELS)
+            for label, series in rows:
+                family.add_metric([str(part) for part in label], read(series))
+            yield family
+        latency = HistogramMetricFamily("headgate_call_seconds", "From OPEN to settlement", labels=_LABELS)
+        for label, series in rows:
+            latency.add_metric(
+                [str(part) for part in label], _cumulative(series), sum_value=series.duration_us / 1e6
+            )
+        yield latency
+        refusals = CounterMetricFamily(
+            "headgate_refusals", "Calls refused before any attempt", labels=("operation", "status", "code")
+        )
+        for (operation, status, code), count in self._metrics.refusals.items():
+            refusals.add_metric([operation, str(status), code], count)
+        yield refusals
+        yield CounterMetricFamily(
+            "headgate_absorbed_nano_usd",
+            "Cost above the hold, paid by the house",
+            self._metrics.absorbed_nano,
+        )
+        for name, text in GAUGES.items():
+            if name in self._gauges:
+                yield GaugeMetricFamily(name, text, self._gauges[name])
+
+
+def _cumulative(series: Series) -> list[tuple[str, float]]:
+    total = 0
+    rows: list[tuple[str, float]] = []
+    for edge, count in zip((*map(str, BUCKETS_S), "+Inf"), series.durations, strict=True):
+        total += count
+        rows.append((edge, total))
+    return rows
+
+
+def render(metrics: Metrics, gauges: Mapping[str, float]) -> bytes:
+    """Return the exposition of all metrics."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Export(metrics, gauges))
+    return generate_latest(registry)
