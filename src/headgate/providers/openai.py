@@ -139,7 +139,7 @@ class JsonReader:
         """
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         answer = read_answer(body)
-        if answer.error is not None and bytes(answer.error) != b"null":
+        if answer.error is not None:
             raise refusal(Head(502, ()), body)
         if (answer.data if self._call.operation == "embeddings" else answer.choices) is None:
             raise UpstreamInterrupted("The provider's answer lacks its choices or data.")

@@ -93,7 +93,7 @@ class StreamReader:
     def _frame(self, payload: bytes) -> bytes:
         """Read one chunk and return what the caller shall see of it; b"" for nothing."""
         chunk = read_answer(payload)
-        if chunk.error is not None and bytes(chunk.error) != b"null":
+        if chunk.error is not None:
             raise refusal(Head(500, ()), payload)
         self._count(chunk)
         if chunk.usage is not None:

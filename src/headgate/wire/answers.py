@@ -113,7 +113,7 @@ class Answer(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     data: list[Embedding] | None = None
     usage: WireUsage | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 decode_answer = msgspec.json.Decoder(Answer).decode

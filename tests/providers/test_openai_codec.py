@@ -1,0 +1,231 @@
+import msgspec
+import pytest
+
+from headgate.errors import CallerError, UpstreamError, UpstreamInterrupted
+from headgate.http.parse import parse
+from headgate.ports import Head
+from headgate.providers.openai import CODECS
+from headgate.providers.refusals import refusal
+from headgate.values import Call, Host, Model, Prices, Target, Usage
+
+CODEC = CODECS["chat"]
+STRAIGHT = Host(name="openai", base_url="http://h/v1", extras="refuse", deviates=False)
+CHUNK = (
+    '{"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o-2024-08-06","choices":'
+    '[{"index":0,"delta":{%s},"logprobs":null,"finish_reason":%s}],"usage":null}'
+)
+USAGE = (
+    '{"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o-2024-08-06","choices":[],'
+    '"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}}'
+)
+
+
+def target(host: Host = STRAIGHT, model: str = "gpt-4o", **facts: object) -> Target:
+    return Target(host=host, model=Model(name=model, **facts), prices=Prices(), base_path="/v1")  # type: ignore[arg-type]
+
+
+def call(stream: bool = True, **members: object) -> Call:
+    made = Call(bytes(16), "chat", 0)
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}], "stream": stream} | members
+    parse(msgspec.json.encode(body), made)
+    return made
+
+
+def events(*payloads: str) -> bytes:
+    return "".join(f"data: {payload}\n\n" for payload in payloads).encode()
+
+
+STREAM = events(
+    CHUNK % ('"role":"assistant","content":""', "null"),
+    CHUNK % ('"content":"你"', "null"),
+    CHUNK % ('"content":"\u2028 ok"', "null"),
+    CHUNK % ("", '"stop"'),
+    USAGE,
+    "[DONE]",
+)
+
+
+def read(made: Call, to: Target, pieces: list[bytes]) -> tuple[bytes, object]:
+    reader = CODEC.reader(made, to)
+    out = b"".join(reader.feed(piece) for piece in pieces)
+    return out + reader.finish(), reader
+
+
+def payloads(stream: bytes) -> list[dict]:
+    frames = stream.decode().split("\n\n")
+    assert frames[-2:] == ["data: [DONE]", ""]
+    return [msgspec.json.decode(frame.removeprefix("data: ")) for frame in frames[:-2]]
+
+
+def test_a_stream_cut_at_every_byte_reads_the_same():
+    whole, reader = read(call(), target(), [STREAM])
+    assert reader.usage() == Usage(9, 3)
+    assert reader.text() == "你\u2028 ok"
+    for cut in range(1, len(STREAM)):
+        assert read(call(), target(), [STREAM[:cut], STREAM[cut:]])[0] == whole
+    assert read(call(), target(), [STREAM[i : i + 1] for i in range(len(STREAM))])[0] == whole
+
+
+def test_an_unasked_usage_chunk_is_never_sent():
+    seen = payloads(read(call(), target(), [STREAM])[0])
+    assert all(chunk["choices"] and "usage" not in chunk for chunk in seen)
+
+
+def test_an_asked_usage_chunk_is_passed_as_it_came():
+    made = call(stream_options={"include_usage": True})
+    assert read(made, target(), [STREAM])[0] == STREAM
+
+
+def test_carriage_returns_comments_and_event_names_are_read():
+    odd = b": hello\r\n\r\n" + STREAM.replace(b"\n\n", b"\r\n\r\n").replace(
+        b"data: {", b"event: x\r\ndata:{", 1
+    )
+    for cut in range(1, len(odd), 7):
+        seen = payloads(read(call(), target(), [odd[:cut], odd[cut:]])[0])
+        assert "".join(c["choices"][0]["delta"].get("content", "") for c in seen) == "你\u2028 ok"
+
+
+def test_what_follows_done_is_ignored_and_done_twice_is_once():
+    out = read(call(), target(), [STREAM + STREAM])[0]
+    assert out.count(b"[DONE]") == 1
+
+
+def test_a_stream_that_breaks_off_is_said_so():
+    reader = CODEC.reader(call(), target())
+    reader.feed(STREAM[: STREAM.index(b"[DONE]") - 20])
+    with pytest.raises(UpstreamInterrupted):
+        reader.finish()
+
+
+@pytest.mark.parametrize(
+    "junk", [b"<html>\n\n", b"data: {\n\n", b'data: {"choices":5}\n\n', b"data: nul\n\n"]
+)
+def test_junk_in_a_stream_is_an_interruption_or_nothing(junk):
+    reader = CODEC.reader(call(), target())
+    with pytest.raises(UpstreamInterrupted):
+        reader.feed(junk)
+        reader.finish()
+
+
+def test_an_error_event_is_raised():
+    reader = CODEC.reader(call(), target())
+    with pytest.raises(UpstreamError, match="boom"):
+        reader.feed(b'data: {"error":{"message":"boom","type":"server_error","param":null,"code":null}}\n\n')
+
+
+def test_usage_that_falls_is_not_believed():
+    falling = events(USAGE, USAGE.replace('"completion_tokens":3', '"completion_tokens":1'), "[DONE]")
+    assert read(call(), target(), [falling])[1].usage() is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -1, "completion_tokens": 3},
+        {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 50}},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 1.5, "completion_tokens": 3},
+        None,
+    ],
+)
+def test_an_absurd_usage_is_no_usage(usage):
+    answer = {"id": "c", "choices": [{"index": 0, "message": {"content": "hi"}}], "usage": usage}
+    reader = CODEC.reader(call(stream=False), target())
+    reader.feed(msgspec.json.encode(answer))
+    reader.finish()
+    assert reader.usage() is None
+    assert reader.text() == "hi"
+
+
+def test_a_json_answer_passes_byte_for_byte():
+    body = (
+        b'{"id":"c", "choices":[{"index":0,"message":{"content":"hi"}}],"new":1,"usage":{"prompt_tokens":1}}'
+    )
+    made = call(stream=False)
+    reader = CODEC.reader(made, target())
+    for index in range(len(body)):
+        reader.feed(body[index : index + 1])
+    assert reader.finish() == body
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"choices":[', b"{}", b"[]"])
+def test_what_is_not_an_answer_is_an_interruption(body):
+    reader = CODEC.reader(call(stream=False), target())
+    reader.feed(body)
+    with pytest.raises(UpstreamInterrupted):
+        reader.finish()
+
+
+def test_the_request_is_rebuilt_with_the_targets_model_and_an_asked_usage():
+    request = CODEC.encode(call(temperature=0.5), target(model="deepseek-chat"))
+    sent = msgspec.json.decode(request.body)
+    assert sent == {
+        "model": "deepseek-chat",
+        "messages": [{"role": "user", "content": "x"}],
+        "stream": True,
+        "temperature": 0.5,
+        "stream_options": {"include_usage": True},
+    }
+    assert request.path == "/v1/chat/completions"
+
+
+def test_an_alias_shows_the_callers_name():
+    out = read(call(), target(model="other"), [STREAM])[0]
+    assert {chunk["model"] for chunk in payloads(out)} == {"gpt-4o"}
+
+
+def test_a_limit_goes_under_the_name_that_the_model_takes():
+    made = call(max_tokens=7)
+    request = CODEC.encode(made, target(wants_max_completion_tokens=True))
+    sent = msgspec.json.decode(request.body)
+    assert sent["max_completion_tokens"] == 7
+    assert "max_tokens" not in sent
+    assert [(note.name, note.value) for note in made.notes] == [
+        ("x-headgate-renamed", "max_tokens=max_completion_tokens")
+    ]
+
+
+def test_unknown_members_pass_to_open_hosts_and_are_refused_by_strict_ones():
+    open_host = Host(name="h", base_url="http://h/v1")
+    assert msgspec.json.decode(CODEC.encode(call(foo=1), target(open_host)).body)["foo"] == 1
+    with pytest.raises(CallerError, match="Unknown parameter: 'foo'"):
+        CODEC.encode(call(foo=1), target())
+
+
+def test_deepseeks_usage_inside_the_last_chunk_becomes_a_chunk_of_its_own():
+    host = Host(name="deepseek", base_url="http://h/v1")
+    last = '{"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":"stop"}],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_cache_hit_tokens":3}}'
+    out, reader = read(call(stream_options={"include_usage": True}), target(host), [events(last, "[DONE]")])
+    first, usage = payloads(out)
+    assert first["usage"] is None
+    assert first["choices"][0]["logprobs"] is None
+    assert usage["choices"] == []
+    assert usage["usage"]["total_tokens"] == 6
+    assert reader.usage() == Usage(4, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "seen", "code"),
+    [
+        (400, b'{"error":{"message":"no","type":"invalid_request_error","param":"a","code":"x"}}', 400, "x"),
+        (401, b"{}", 502, "provider_denied"),
+        (429, b'{"error":{"message":"slow","type":"tokens"}}', 429, "rate_limit_exceeded"),
+        (429, b'{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}', 502, "provider_denied"),
+        (500, b"<html>", 500, None),
+        (503, b"", 503, "server_is_overloaded"),
+        (529, b"", 503, "server_is_overloaded"),
+        (302, b"", 502, "upstream_interrupted"),
+        (404, b'{"error":"gone"}', 404, None),
+        (418, b"", 502, None),
+    ],
+)
+def test_each_refusal_has_its_meaning(status, body, seen, code):
+    error = refusal(Head(status, ()), body)
+    assert (error.http_status, error.code) == (seen, code)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"), [(b"2", 2.0), (b"-1", None), (b"1e9", None), (b"x", None), (b"0", 0.0)]
+)
+def test_an_absurd_retry_after_is_not_passed_on(value, wait):
+    assert refusal(Head(503, ((b"retry-after", value),)), b"").retry_after_s == wait

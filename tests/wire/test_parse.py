@@ -1,0 +1,169 @@
+import msgspec
+import pytest
+
+from headgate.errors import CallerError
+from headgate.http.parse import parse
+from headgate.http.scan import scan
+from headgate.values import Call
+
+HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def parsed(body: object, operation: str = "chat") -> Call:
+    call = Call(bytes(16), operation, 0)  # type: ignore[arg-type]
+    parse(body if isinstance(body, bytes) else msgspec.json.encode(body), call)
+    return call
+
+
+def refused(body: object, operation: str = "chat") -> CallerError:
+    with pytest.raises(CallerError) as caught:
+        parsed(body, operation)
+    return caught.value
+
+
+def test_a_plain_request_is_read():
+    call = parsed(
+        HELLO | {"stream": True, "max_tokens": 5, "n": 2, "stream_options": {"include_usage": True}}
+    )
+    assert (call.model, call.stream, call.include_usage, call.max_output, call.n) == (
+        "gpt-4o",
+        True,
+        True,
+        5,
+        2,
+    )
+
+
+def test_the_bound_is_never_below_the_text():
+    text = "你好 hello 👋🏽 \\u0041"
+    assert parsed({"model": "m", "messages": [{"role": "user", "content": text}]}).input_bound >= len(
+        text.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"messages": []}, "empty_array", "messages"),
+        ({"messages": "hi"}, "invalid_type", "messages"),
+        ({"messages": [{}]}, "missing_required_parameter", "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages[0].content"),
+        ({"messages": [{"role": "bot", "content": "x"}]}, "invalid_value", "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 5}]}, "invalid_type", "messages[0].content"),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            "missing_required_parameter",
+            "messages[0].tool_call_id",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"text": "x"}]}]},
+            "missing_required_parameter",
+            "messages[0].content[0].type",
+        ),
+        ({"temperature": -1}, "decimal_below_min_value", "temperature"),
+        ({"temperature": 200}, "decimal_above_max_value", "temperature"),
+        ({"temperature": "hot"}, "invalid_type", "temperature"),
+        ({"n": 0}, "integer_below_min_value", "n"),
+        ({"n": True}, "invalid_type", "n"),
+        ({"max_tokens": 0}, "integer_below_min_value", "max_tokens"),
+        ({"stop": ["a"] * 5}, "array_above_max_length", "stop"),
+        ({"top_logprobs": 21}, "integer_above_max_value", "top_logprobs"),
+        ({"stream": "yes"}, "invalid_type", "stream"),
+        ({"response_format": {"type": "xml"}}, "invalid_value", "response_format.type"),
+        ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].function"),
+    ],
+)
+def test_each_fault_is_named_as_openai_names_it(change, code, param):
+    error = refused(HELLO | change)
+    assert (error.http_status, error.error_type, error.code, error.param) == (
+        400,
+        "invalid_request_error",
+        code,
+        param,
+    )
+
+
+def test_the_sentences_are_openais():
+    assert refused(HELLO | {"temperature": -1}).message == (
+        "Invalid 'temperature': decimal below minimum value. Expected a value >= 0, but got -1 instead."
+    )
+    assert refused({"model": "gpt-4o"}).message == "Missing required parameter: 'messages'."
+
+
+def test_null_means_not_given_except_where_something_is_required():
+    assert parsed(HELLO | {"temperature": None, "max_tokens": None, "stream": None}).max_output == 0
+    assert refused(HELLO | {"model": None}).code == "invalid_type"
+
+
+def test_an_assistant_turn_may_have_tool_calls_instead_of_content():
+    turns = [
+        {"role": "user", "content": "x"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c", "type": "function", "function": {}}],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": "y"},
+    ]
+    assert parsed(HELLO | {"messages": turns}).model == "gpt-4o"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"model":"x",}', b"\xff\xfe{}", b'{"a":"\xed\xa0\x80"}', b"nul"]
+)
+def test_what_is_not_json_is_said_so(body):
+    error = refused(body)
+    assert error.http_status == 400
+    assert "JSON body" in error.message
+
+
+def test_an_array_is_not_a_request():
+    assert "must be an object" in refused(b"[1]").message
+
+
+def test_a_doubled_member_counts_once_and_is_sent_once():
+    call = parsed(b'{"model":"a","model":"gpt-4o","messages":[{"role":"user","content":"x"}]}')
+    assert call.model == "gpt-4o"
+    assert bytes(call.members["model"]) == b'"gpt-4o"'
+
+
+@pytest.mark.parametrize("depth", [65, 1000, 100_000, 1_000_000])
+def test_depth_is_refused_before_anything_is_parsed(depth):
+    with pytest.raises(CallerError, match=r"nested deeper|more than 100000"):
+        scan(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
+
+
+def test_brackets_inside_strings_are_text():
+    scan(b'{"a":"' + b"[{" * 1000 + b'\\"[[[\\\\"}')
+
+
+def test_too_many_nodes_are_refused():
+    with pytest.raises(CallerError, match="more than 100000"):
+        scan(b"[" + b"1," * 100_001 + b"1]")
+    scan(b'["' + b"," * 200_000 + b'"]')
+
+
+@pytest.mark.parametrize(
+    ("value", "fine"),
+    [
+        ("a", True),
+        (["a", "b"], True),
+        ([1, 2], True),
+        ([[1], [2, 3]], True),
+        ("", False),
+        ([], False),
+        ([1, "a"], False),
+    ],
+)
+def test_embeddings_take_texts_and_tokens(value, fine):
+    body = {"model": "text-embedding-3-small", "input": value}
+    if fine:
+        assert parsed(body, "embeddings").input_bound > 0
+    else:
+        assert refused(body, "embeddings").param.startswith("input")
+
+
+def test_an_images_data_is_not_counted_as_text():
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
+    body = HELLO | {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, image]}]}
+    assert parsed(body).input_bound < 10_000
