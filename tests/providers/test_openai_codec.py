@@ -101,10 +101,8 @@ def test_a_stream_that_breaks_off_is_said_so():
     "junk", [b"<html>\n\n", b"data: {\n\n", b'data: {"choices":5}\n\n', b"data: nul\n\n"]
 )
 def test_junk_in_a_stream_is_an_interruption_or_nothing(junk):
-    reader = CODEC.reader(call(), target())
     with pytest.raises(UpstreamInterrupted):
-        reader.feed(junk)
-        reader.finish()
+        read(call(), target(), [junk])
 
 
 def test_an_error_event_is_raised():
@@ -194,7 +192,8 @@ def test_unknown_members_pass_to_open_hosts_and_are_refused_by_strict_ones():
 
 def test_deepseeks_usage_inside_the_last_chunk_becomes_a_chunk_of_its_own():
     host = Host(name="deepseek", base_url="http://h/v1")
-    last = '{"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":"stop"}],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_cache_hit_tokens":3}}'
+    usage = '"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_cache_hit_tokens":3}'
+    last = '{"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":"stop"}],%s}' % usage
     out, reader = read(call(stream_options={"include_usage": True}), target(host), [events(last, "[DONE]")])
     first, usage = payloads(out)
     assert first["usage"] is None
