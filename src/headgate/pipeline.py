@@ -169,12 +169,14 @@ class Pipeline:
         exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
         delivery = Delivery(self, call, sink, tab, target)
         try:
+            delivery.still_wanted()
             tab.open(target)
             self._fail("after-open")
             sink.on_gone(exchange.abort)
             await self._exchange(exchange, request, codec, delivery)
         except CallerGone:
-            await self._settle_part(delivery, HUNG_UP)
+            if exchange.sent:
+                await self._settle_part(delivery, HUNG_UP)
             raise
         except asyncio.CancelledError:  # no time to count: what was seen, roughly
             produced = delivery.reader.produced() if delivery.reader is not None else 0
@@ -188,8 +190,6 @@ class Pipeline:
             exchange.release()
 
     async def _exchange(self, exchange: Exchange, request: Request, codec: Codec, delivery: Delivery) -> None:
-        if delivery.sink.gone:
-            raise CallerGone
         exchange.send(request)
         self._fail("after-send")
         head = await exchange.head()
@@ -263,6 +263,15 @@ class Delivery:
         self.tab = tab
         self.stream = call.stream
         self.reader: Reader | None = None
+
+    def still_wanted(self) -> None:
+        """Ask before money is spent.
+
+        Raises:
+            CallerGone: the caller hung up while we were connecting.
+        """
+        if self.sink.gone:
+            raise CallerGone
 
     def start(self, length: int | None) -> None:
         """Send the head."""

@@ -1,0 +1,237 @@
+"""Named fakes of the ports that surround the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from headgate.admission.budget import Budget, Budgets
+from headgate.admission.rate import Rates
+from headgate.admission.reserve import Reservations
+from headgate.errors import CallerGone, GatewayError
+from headgate.observe.metrics import Metrics
+from headgate.pipeline import Pipeline, Stages
+from headgate.ports import Head, Mark, Open, Request, Settle
+from headgate.providers.registry import CODECS
+from headgate.settle import Ledger
+from headgate.values import Book, Call, Host, Model, Prices, Principal, Target
+
+NOW = 1_790_000_000_000_000
+PRICES = Prices(input=1_000_000, output=2_000_000, cached_input=1_000_000, reasoning=2_000_000)
+WHO = Principal(key=1, project=2, account=3)
+
+
+class HandClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_us = NOW
+        self.now_ns = 0
+
+    def wall(self) -> int:
+        return self.now_us
+
+    def monotonic(self) -> int:
+        return self.now_ns
+
+
+class MemoryJournal:
+    """Keeps the records."""
+
+    def __init__(self) -> None:
+        self.records: list[Open | Mark | Settle] = []
+        self.accepting = True
+
+    def open(self, record: Open) -> None:
+        self.records.append(record)
+
+    mark = settle = open
+
+    def settled(self) -> list[Settle]:
+        return [record for record in self.records if isinstance(record, Settle)]
+
+    def opened(self) -> list[Open]:
+        return [record for record in self.records if isinstance(record, Open)]
+
+
+class ListSink:
+    """Keeps what the caller would see."""
+
+    def __init__(self, gone_after: int | None = None) -> None:
+        self.gone = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.finished = False
+        self.journal_at_finish: list[object] = []
+        self._gone_after = gone_after
+        self._callbacks: list[Callable[[], None]] = []
+
+    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
+        self.status = status
+        self.headers = {name.decode(): value.decode() for name, value in headers}
+
+    def write(self, data: bytes) -> None:
+        self.body += data
+        if self._gone_after is not None and self.body.count(b"data:") >= self._gone_after:
+            self.hang_up()
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def abort(self) -> None:
+        self.gone = True
+
+    async def drained(self) -> None:
+        await asyncio.sleep(0)
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    def hang_up(self) -> None:
+        if not self.gone:
+            self.gone = True
+            for callback in self._callbacks:
+                callback()
+
+
+class Script:
+    """An exchange that plays a list: bytes, an exception to raise, or None to hang."""
+
+    def __init__(self, status: int, steps: Sequence[bytes | Exception | None], reused: bool = False) -> None:
+        self.status = status
+        self.steps = list(steps)
+        self.reused = reused
+        self.sent = False
+        self.request: Request | None = None
+        self.aborted = asyncio.Event()
+        self.released = False
+
+    def send(self, request: Request) -> None:
+        self.sent = True
+        self.request = request
+
+    async def head(self) -> Head:
+        if self.steps and isinstance(self.steps[0], GatewayError) and self.status == 0:
+            raise self.steps[0]
+        return Head(self.status, ())
+
+    async def read(self) -> bytes:
+        if self.aborted.is_set():
+            raise CallerGone
+        await asyncio.sleep(0)
+        if not self.steps:
+            return b""
+        step = self.steps.pop(0)
+        if step is None:
+            await self.aborted.wait()
+            raise CallerGone
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+    def release(self) -> None:
+        self.released = True
+
+
+class Scripts:
+    """A transport that hands out scripts in order."""
+
+    def __init__(self, *scripts: Script | GatewayError) -> None:
+        self.scripts = list(scripts)
+        self.used: list[Script] = []
+
+    async def acquire(self, target: Target) -> Script:
+        script = self.scripts.pop(0)
+        if isinstance(script, GatewayError):
+            raise script
+        self.used.append(script)
+        return script
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class WordCounter:
+    """Counts words: enough to see which count was used."""
+
+    async def input_tokens(self, call: Call, target: Target) -> int:
+        return len(bytes(call.members["messages"]).split())
+
+    async def output_tokens(self, text: str, target: Target) -> int:
+        return len(text.split())
+
+
+class PlainAnswers:
+    """Errors as text."""
+
+    def head(self, call, target, tab):
+        return [(b"x-headgate-cost", str(tab.charge).encode())]
+
+    def refuse(self, call, error, sink) -> None:
+        sink.start(error.http_status, [(b"x-code", str(error.code).encode())], None)
+        sink.write(error.message.encode())
+        sink.finish()
+
+    def break_off(self, error, sink) -> None:
+        sink.write(b"data: ERROR " + error.message.encode() + b"\n\n")
+        sink.finish()
+
+
+class NoPoints:
+    def hit(self, name: str) -> None:
+        """Pass."""
+
+
+class FixedRoutes:
+    def __init__(self, *targets: Target) -> None:
+        self.targets = targets
+
+    def candidates(self, model: str, book: Book, at: int) -> tuple[Target, ...]:
+        return self.targets
+
+
+def target(name: str = "openai", **facts: object) -> Target:
+    host = Host(name=name, base_url="http://h/v1", deviates=False)
+    model = Model(name="gpt-4o", **({"max_output": 100, "context_window": 10_000} | facts))  # type: ignore[arg-type]
+    return Target(host=host, model=model, prices=PRICES, costs=PRICES, base_path="/v1")
+
+
+class Bench:
+    """A pipeline among fakes."""
+
+    def __init__(self, *scripts: Script | GatewayError, cap: int | None = None) -> None:
+        self.clock = HandClock()
+        self.journal = MemoryJournal()
+        self.budgets = Budgets()
+        self.budget = Budget("account", cap if cap is not None else 0, "month")
+        self.budget.start(NOW, 0)
+        if cap is not None:
+            self.budgets.replace([("account", 3, Book.REAL, self.budget)])
+        self.metrics = Metrics()
+        self.transport = Scripts(*scripts)
+        self.faults: list[BaseException] = []
+        counter = WordCounter()
+        ledger = Ledger(self.journal, self.budgets, Rates(), self.metrics, self.clock)
+        self.pipeline = Pipeline(
+            Stages(
+                ledger=ledger,
+                reservations=Reservations(self.budgets, self.clock, counter),
+                transport=self.transport,
+                simulator=self.transport,
+                codecs=CODECS,
+                counter=counter,
+                answers=PlainAnswers(),
+                failpoints=NoPoints(),
+                fault=lambda call, fault: self.faults.append(fault),
+            )
+        )
+
+    async def serve(self, call: Call, sink: ListSink, *targets: Target) -> ListSink:
+        call.principal = call.principal or WHO
+        await asyncio.wait_for(self.pipeline.serve(call, sink, FixedRoutes(*(targets or (target(),)))), 5)
+        assert self.faults == []
+        return sink
