@@ -1,0 +1,87 @@
+# Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env serve test check services crash bench prices lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that is new enough and can make a virtual environment; PYTHON=... names one.
+CANDIDATES := $(or $(PYTHON),/usr/bin/python3 python3 python3.13 python3.12 python3.11 python3.14)
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+# Only wheels with a known hash: a source package would fetch its build tools unchecked.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+LOCKED := $(INSTALL) --only-binary :all: --require-hashes
+EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' Makefile | expand -t 12
+
+env: $(VENV)/.dev ## build .venv with the package and its tools
+
+serve: $(VENV)/.run ## run the gateway; ARGS="--port 9000" passes options
+	@exec $(BIN)/headgate serve $(ARGS)
+
+test: $(VENV)/.dev ## run every test that this machine can run; ARGS="-k words" selects
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/.dev ## lint, format, types, import directions, size limits
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_limits.py
+
+services: ## start PostgreSQL, Redis and RabbitMQ on their usual ports (Debian, as root)
+	@bash tools/services.sh
+
+crash: $(VENV)/.dev ## kill the server under load, restart it, reconcile the books
+	@$(BIN)/python -m tests.crash $(ARGS)
+
+bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
+	@$(BIN)/python bench/run.py $(ARGS)
+
+prices: $(VENV)/.dev ## write the price book anew from genai-prices
+	@$(BIN)/python tools/make_prices.py $(ARGS)
+
+COMPILE = build/lock/bin/uv --no-config pip compile --quiet --universal --generate-hashes \
+  --python-version 3.11 --no-header --no-emit-index-url $(ARGS)
+
+lock: build/lock/.done ## resolve the locked sets anew; ARGS="--upgrade" takes newer versions
+	$(COMPILE) pyproject.toml -o requirements/base.txt
+	$(COMPILE) pyproject.toml --extra client --group build \
+	  -c requirements/base.txt -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra dev --group build \
+	  -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) --group lock -o requirements/lock.txt
+
+clean: ## remove what these targets made, never the gateway's data
+	rm -rf $(VENV) build dist .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+
+$(VENV)/pyvenv.cfg:
+	@for python in $(CANDIDATES); do \
+	  if $$python -c '$(USABLE)' 2>/dev/null; then \
+	    echo "Making $(VENV) with $$python"; exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "No Python >= 3.11 that can make a virtual environment among: $(CANDIDATES)." >&2; \
+	echo "Install one (Debian, Ubuntu: apt-get install python3-venv) or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+$(VENV)/.run: $(VENV)/pyvenv.cfg requirements/run.txt pyproject.toml
+	@echo "Installing the locked run-time packages, each checked against its hash"
+	@$(LOCKED) --requirement requirements/run.txt
+	@$(EDITABLE)
+	@touch $@
+
+# The larger set holds the smaller one at the same versions, so it serves for both.
+$(VENV)/.dev: $(VENV)/pyvenv.cfg requirements/dev.txt pyproject.toml
+	@echo "Installing the locked packages and tools, each checked against its hash"
+	@$(LOCKED) --requirement requirements/dev.txt
+	@$(EDITABLE)
+	@touch $(VENV)/.run $@
+
+build/lock/.done: $(VENV)/pyvenv.cfg requirements/lock.txt
+	@$(BIN)/python -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --only-binary :all: --require-hashes --requirement requirements/lock.txt
+	@touch $@

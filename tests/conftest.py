@@ -1,0 +1,73 @@
+"""What every test may ask for: the asyncio backend, and things that a machine may lack.
+
+A test names what it needs with a marker (`node`, `browser`, `compiler`, `nginx`, `services`). Where
+that is missing the test is left out and the summary says so by name; with HEADGATE_REQUIRE_ALL=1, as
+in CI, it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections import defaultdict
+from functools import cache
+
+import pytest
+
+LEFT_OUT = "left out, needs "
+PORTS = {"postgresql": 5432, "redis": 6379, "rabbitmq": 5672}
+# Any one of these commands will do.
+COMMANDS = {
+    "node": [("node",), ("npm",)],
+    "browser": [("chromium", "chromium-browser", "google-chrome")],
+    "compiler": [("cc", "gcc", "clang")],
+    "nginx": [("nginx", "/usr/sbin/nginx")],
+}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@cache
+def _listens(service: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", PORTS[service]), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _missing(marker: pytest.Mark) -> list[str]:
+    if marker.name == "services":
+        return [name for name in marker.args or PORTS if not _listens(name)]
+    if marker.name in COMMANDS:
+        return [" or ".join(group) for group in COMMANDS[marker.name] if not any(map(shutil.which, group))]
+    return []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = list(dict.fromkeys(name for marker in item.iter_markers() for name in _missing(marker)))
+    if not missing:
+        return
+    what = ", ".join(missing)
+    if os.environ.get("HEADGATE_REQUIRE_ALL") == "1":
+        pytest.fail(f"this machine lacks {what}, and HEADGATE_REQUIRE_ALL=1", pytrace=False)
+    pytest.skip(LEFT_OUT + what)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        _, found, what = reason.partition(LEFT_OUT)
+        if found:
+            left_out[what].append(report.nodeid)
+    if left_out:
+        terminalreporter.section("left out on this machine")
+    for what, tests in sorted(left_out.items()):
+        terminalreporter.line(f"needs {what}:")
+        for test in sorted(tests):
+            terminalreporter.line(f"  {test}")
