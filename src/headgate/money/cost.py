@@ -1,0 +1,109 @@
+"""What a call costs, what it can cost at most, and how much output some money buys.
+
+Prices are pico-USD per token; sums are exact; a call is rounded up once, to nano-USD.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from headgate.values import PICO_PER_NANO
+
+if TYPE_CHECKING:
+    from headgate.values import NanoUSD, PicoUSD, Prices, Usage
+
+UNLIMITED: Final[int] = 2**31 - 1  # output tokens, when output costs nothing
+
+_UP = PICO_PER_NANO - 1
+
+
+def cost(usage: Usage, prices: Prices) -> NanoUSD:
+    """Return what a usage costs, rounded up to a nano-USD.
+
+    `(input - cached - cache_write - audio) * input + ...`, and the same for output. A part is
+    counted as far as its total has room for it, so parts that exceed their total never make the
+    rest negative nor the sum larger than the total.
+    """
+    tokens_in = usage.input_tokens
+    tokens_out = usage.output_tokens
+    while prices.long is not None and tokens_in > prices.long_above:
+        prices = prices.long
+    pico = prices.request
+    if tokens_in:
+        pico += _input(usage, prices, tokens_in)
+    if tokens_out:
+        pico += _output(usage, prices, tokens_out)
+    return (pico + _UP) // PICO_PER_NANO
+
+
+def _input(usage: Usage, prices: Prices, rest: int) -> PicoUSD:
+    pico = 0
+    if part := usage.cached_tokens:
+        part = min(part, rest)
+        rest -= part
+        pico += part * prices.cached_input
+    if part := usage.cache_write_tokens:
+        part = min(part, rest)
+        rest -= part
+        pico += part * prices.cache_write
+    if part := usage.input_audio_tokens:
+        part = min(part, rest)
+        rest -= part
+        pico += part * prices.input_audio
+    return pico + rest * prices.input
+
+
+def _output(usage: Usage, prices: Prices, rest: int) -> PicoUSD:
+    pico = 0
+    if part := usage.reasoning_tokens:
+        part = min(part, rest)
+        rest -= part
+        pico += part * prices.reasoning
+    if part := usage.output_audio_tokens:
+        part = min(part, rest)
+        rest -= part
+        pico += part * prices.output_audio
+    return pico + rest * prices.output
+
+
+def upper_bound(input_tokens: int, output_tokens: int, prices: Prices) -> NanoUSD:
+    """Return the most that a call within these token bounds can cost.
+
+    Every token is taken at the dearest part of its side, in the dearest band that the input
+    bound can reach, so `cost` of any usage within the bounds is at most this.
+    """
+    worst = 0
+    for per_input, per_output, fixed in _bands(input_tokens, prices):
+        worst = max(worst, fixed + per_input + output_tokens * per_output)
+    return (worst + _UP) // PICO_PER_NANO
+
+
+def affordable_output(input_tokens: int, money: NanoUSD, prices: Prices) -> int:
+    """Return how many output tokens surely fit into some money, with this bound of the input.
+
+    `upper_bound` of the result is at most `money`, and of one more is above it. 0 also when the
+    input alone does not fit; `UNLIMITED` when output costs nothing.
+    """
+    left = money * PICO_PER_NANO
+    fits = UNLIMITED
+    for input_cost, per_output, fixed in _bands(input_tokens, prices):
+        room = left - input_cost - fixed
+        if room < 0:
+            return 0
+        if per_output:
+            fits = min(fits, room // per_output)
+    return fits
+
+
+def _bands(input_tokens: int, prices: Prices) -> list[tuple[PicoUSD, PicoUSD, PicoUSD]]:
+    """Return each reachable band: its dearest input in all, one output token's price, its fee."""
+    bands = []
+    band: Prices | None = prices
+    while band is not None:
+        reached = band.long is not None and input_tokens > band.long_above
+        tokens = band.long_above if reached else input_tokens
+        dearest_in = max(band.input, band.cached_input, band.cache_write, band.input_audio)
+        dearest_out = max(band.output, band.reasoning, band.output_audio)
+        bands.append((tokens * dearest_in, dearest_out, band.request))
+        band = band.long if reached else None
+    return bands
