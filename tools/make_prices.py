@@ -257,7 +257,10 @@ def clauses(match: Any) -> list[Any]:
 def model_row(provider: str, model: gp.ModelInfo) -> list[Any]:
     """Return one model: id, context window, whether it is a current name, match rule, rows."""
     match = clauses(model.match)
-    current = model.id.lower() in match and not model.deprecated
+    name = model.id.lower()
+    # Some ids only stand for a family; what matches nothing but by its parts is not a name.
+    named = name in match or (["^", name] in match and name[-1] != "-")
+    current = named and not model.deprecated
     return [model.id, model.context_window or 0, current, match, rows(provider, model)]
 
 
