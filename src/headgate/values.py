@@ -84,6 +84,8 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     tpm: int = 0  # tokens per minute; 0: no limit
     concurrency: int = 0  # calls at once; 0: no limit
     expires_at: WallMicros = 0  # 0: never
+    account_id: str = ""  # public ids, for response headers
+    project_id: str = ""
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +129,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     bytes_factor_ppm: int = 1_000_000  # upper bound of tokens per UTF-8 byte, in millionths
     wants_max_completion_tokens: bool = False  # refuses `max_tokens`
     dimensions: int = 0  # embeddings only
+    image_tokens: int = 0  # the most that one image can count
     operations: tuple[str, ...] = ("chat",)
 
 
