@@ -1,0 +1,231 @@
+"""Keys: how they are written, and the ring in memory that recognises them.
+
+A key is `sk-hg-live-`, `sk-hg-test-` or `sk-hg-adm-`, 43 random base62 characters (256 bits) and six
+more with the CRC-32 of everything before them, so a mistyped or invented key costs no HMAC. Only
+`HMAC-SHA-256(pepper, key)` is stored.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import string
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+from zlib import crc32
+
+import msgspec
+
+from headgate.errors import AuthenticationFailed, CallerError, PermissionRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from headgate.values import Principal, WallMicros
+
+Kind: TypeAlias = Literal["live", "test", "admin"]
+KINDS: Final[tuple[Kind, ...]] = ("live", "test", "admin")
+PREFIXES: Final[dict[Kind, str]] = {"live": "sk-hg-live-", "test": "sk-hg-test-", "admin": "sk-hg-adm-"}
+OWN: Final = "sk-hg-"
+
+_ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM, _CHECK = 43, 6
+_SHAPE: Final = re.compile(rb"sk-hg-(?:live|test|adm)-[0-9A-Za-z]{49}").fullmatch
+_VALUES: Final = bytes(_ALPHABET.find(chr(code)) % 256 for code in range(256))
+_HOW = "Make a key with `headgate keys create`; `headgate keys list` shows the ones there are."
+
+
+class MintedKey(msgspec.Struct, frozen=True):
+    """A new key: its text, which is shown once, and what is stored of it."""
+
+    text: str
+    digest: bytes
+    shown: str
+    kind: Kind
+
+
+class KeyRow(Protocol):
+    """What the ring asks of a stored key."""
+
+    @property
+    def digest(self) -> bytes:
+        """Return the HMAC of the whole key."""
+        ...
+
+    @property
+    def principal(self) -> Principal:
+        """Return who it stands for."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Return live, test or admin."""
+        ...
+
+    @property
+    def revoked(self) -> bool:
+        """Say whether it has been revoked."""
+        ...
+
+
+def mint(kind: Kind) -> str:
+    """Return the text of a new key."""
+    body = PREFIXES[kind] + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
+    return body + _checksum(body.encode())
+
+
+def mint_key(pepper: bytes, kind: Kind = "live") -> MintedKey:
+    """Return a new key with what is stored of it."""
+    text = mint(kind)
+    return MintedKey(text, digest(pepper, text), shown(text), kind)
+
+
+def well_formed(token: str | bytes) -> bool:
+    """Say whether a text is written like a key of ours: shape, then checksum."""
+    if isinstance(token, str):
+        if not token.isascii():
+            return False
+        token = token.encode()
+    if _SHAPE(token) is None:
+        return False
+    a, b, c, d, e, f = token[-_CHECK:].translate(_VALUES)
+    return crc32(token[:-_CHECK]) == ((((a * 62 + b) * 62 + c) * 62 + d) * 62 + e) * 62 + f
+
+
+def digest(pepper: bytes, token: str | bytes) -> bytes:
+    """Return what is stored of a key: 32 bytes."""
+    return hmac.digest(pepper, token.encode() if isinstance(token, str) else token, "sha256")
+
+
+def shown(token: str) -> str:
+    """Return what people see of a key of ours: its prefix, two characters and the last four."""
+    prefix = token[: token.rindex("-") + 1]
+    return f"{prefix}{token[len(prefix) : len(prefix) + 2]}…{token[-4:]}"
+
+
+def mask(token: str | bytes) -> str:
+    """Return what an error message may say of any presented key: at most seven characters."""
+    text = token.decode("latin-1") if isinstance(token, bytes) else token
+    text = "".join(char if " " < char <= "~" else "?" for char in (text[:5] + text[5:][-2:]))
+    if len(token) < 16:
+        return text[:2] + "***"
+    return f"{text[:5]}***{text[5:]}"
+
+
+def _checksum(body: bytes) -> str:
+    value, digits = crc32(body), ""
+    for _ in range(_CHECK):
+        value, digit = divmod(value, 62)
+        digits = _ALPHABET[digit] + digits
+    return digits
+
+
+class Keyring:
+    """Every key, by digest. Never changed: a new ring replaces it as a whole.
+
+    Args:
+        pepper: the secret that digests were made with.
+        rows: all stored keys, revoked and expired ones too, so that their refusal says so.
+    """
+
+    __slots__ = ("_active", "_hmac", "_refused")
+
+    def __init__(self, pepper: bytes, rows: Iterable[KeyRow]) -> None:
+        self._hmac = hmac.new(pepper, digestmod="sha256")
+        self._active: dict[bytes, Principal] = {}
+        self._refused: dict[bytes, str] = {}
+        for row in rows:
+            if row.revoked or row.kind == "admin":
+                self._refused[row.digest] = "revoked" if row.revoked else "admin"
+            else:
+                self._active[row.digest] = row.principal
+
+    def __len__(self) -> int:
+        """Return how many keys may call, expired ones included."""
+        return len(self._active)
+
+    @staticmethod
+    def extract(authorization: bytes | None, api_key: bytes | None, x_api_key: bytes | None) -> bytes | None:
+        """Return the key of a request's headers, or None where there is none.
+
+        Raises:
+            CallerError: two different keys.
+        """
+        if api_key is None and x_api_key is None and authorization is not None:
+            if authorization[:7] == b"Bearer ":
+                return authorization[7:].strip() or None
+            return _bearer(authorization)
+        bearer = None if authorization is None else _bearer(authorization)
+        given = {token.strip() for token in (bearer, api_key, x_api_key) if token and token.strip()}
+        if len(given) > 1:
+            raise CallerError(
+                "This request carries two different API keys. Send one: `Authorization: Bearer`, "
+                "`api-key` or `x-api-key`."
+            )
+        return given.pop() if given else None
+
+    def authenticate(self, token: str | bytes | None, now: WallMicros) -> Principal:
+        """Return who a key stands for.
+
+        Raises:
+            AuthenticationFailed: no key, not one of ours, revoked or expired.
+            PermissionRefused: a key that may only administer.
+        """
+        if not token:
+            raise _missing()
+        if isinstance(token, str):
+            token = token.encode()
+        if not well_formed(token):
+            raise _malformed(token)
+        keyed = self._hmac.copy()
+        keyed.update(token)
+        found = keyed.digest()
+        principal = self._active.get(found)
+        if principal is None:
+            raise self._refusal(found, token)
+        if principal.expires_at and now >= principal.expires_at:
+            raise _incorrect(token, f"This key has expired. {_HOW}")
+        return principal
+
+    def _refusal(self, found: bytes, token: bytes) -> CallerError:
+        why = self._refused.get(found)
+        if why == "admin":
+            return PermissionRefused(
+                "This is an admin key: it manages the gateway and makes no calls. Use a live or a test key. "
+                + _HOW,
+                code="admin_key_refused",
+            )
+        if why == "revoked":
+            return _incorrect(token, f"This key has been revoked. {_HOW}")
+        return _incorrect(token, _HOW)
+
+
+def _bearer(authorization: bytes) -> bytes | None:
+    scheme, _, token = authorization.strip().partition(b" ")
+    return token.strip() or None if scheme.lower() == b"bearer" else None
+
+
+# The sentences up to the advice are OpenAI's own, which programs match; the advice is ours.
+def _missing() -> AuthenticationFailed:
+    return AuthenticationFailed(
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+        f"Bearer auth (i.e. Authorization: Bearer YOUR_KEY). {_HOW}"
+    )
+
+
+def _incorrect(token: bytes, advice: str) -> AuthenticationFailed:
+    return AuthenticationFailed(
+        f"Incorrect API key provided: {mask(token)}. {advice}", code="invalid_api_key"
+    )
+
+
+def _malformed(token: bytes) -> AuthenticationFailed:
+    if token.startswith(OWN.encode()):
+        return _incorrect(token, f"It is mistyped or cut off: its checksum does not fit. {_HOW}")
+    if token.startswith((b"sk-", b"gsk_", b"xai-", b"AIza")):
+        return _incorrect(
+            token,
+            "It looks like a provider's key. Clients of this gateway send one of its own, which begin with "
+            f"{OWN}; the provider's key belongs in the server's environment. {_HOW}",
+        )
+    return _incorrect(token, f"Keys of this gateway begin with {OWN}. {_HOW}")
