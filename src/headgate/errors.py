@@ -9,6 +9,7 @@ GatewayError
 │  ├─ RequestTimeout      408  send the request faster
 │  ├─ Conflict            409  resolve the conflict first
 │  ├─ BodyTooLarge        413  send less
+│  ├─ MediaTypeRefused    415  send the body uncompressed
 │  ├─ HeadersTooLarge     431  send fewer headers
 │  └─ LoopRefused         508  do not point the gateway at itself
 ├─ Limited                429  wait, or raise the limit
@@ -125,6 +126,12 @@ class BodyTooLarge(CallerError):
     """The body is above the limit of its route."""
 
     status = 413
+
+
+class MediaTypeRefused(CallerError):
+    """The body comes in a form that is not read here."""
+
+    status = 415
 
 
 class HeadersTooLarge(CallerError):

@@ -1,0 +1,310 @@
+"""One client connection: requests are served one at a time and in order.
+
+What comes while one is being answered waits, as requests (what one read held) and as raw bytes.
+A request is served after the parser has returned, so an answer may end inside `Route.handle`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from headgate.errors import CallerError, GatewayError, Internal, RequestTimeout, Unavailable
+from headgate.http.errors import render
+from headgate.http.heads import CONTINUE
+from headgate.http.intake import Intake
+from headgate.http.sink import HttpSink
+
+if TYPE_CHECKING:
+    from headgate.http.edge import Edge
+    from headgate.http.incoming import Incoming
+    from headgate.values import MonotonicNs
+
+# What a connection waits for: its first request, the next one, the rest of a head, the rest of a
+# body, an answer of ours, its end.
+_NEW, _IDLE, _HEAD, _BODY, _BUSY, _CLOSING = range(6)
+_HELD = 64 * 1024  # raw bytes that may wait behind an answer before reading is paused
+_FIRST_PROBE_S, _LONGEST_PROBE_S = 0.02, 5.0
+_SECOND = 1_000_000_000
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object of one connection. The edge's ticker calls `check`."""
+
+    __slots__ = (
+        "_advancing", "_eof", "_held", "_intake", "_probe_s", "_reading", "_since", "_sink", "_stalled_ns",
+        "_state", "_transport", "_unsent", "_waiter", "edge", "write_paused",
+    )  # fmt: skip
+    _transport: asyncio.Transport
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        self.write_paused = False
+        self._intake = Intake(edge)
+        self._held = bytearray()  # came before its turn, not parsed yet
+        self._sink: HttpSink | None = None  # the answer in progress
+        self._state = _NEW
+        self._since: MonotonicNs = 0  # when the state began, by the edge's coarse clock
+        self._advancing = False
+        self._reading = True
+        self._eof = False
+        self._probe_s = _FIRST_PROBE_S
+        self._waiter: asyncio.Future[None] | None = None
+        self._unsent = 0
+        self._stalled_ns: MonotonicNs = 0
+
+    # ── the transport's side ────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; beyond the limit of connections, refuse."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._intake.peer = transport.get_extra_info("peername")
+        full = self.edge.enter(self)
+        self._since = self.edge.now
+        if full:
+            self._refuse(Unavailable("The gateway has no connection left to take. Try again in a moment."))
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Tell the call, if one is being answered."""
+        self.edge.leave(self)
+        self._state = _CLOSING
+        self._intake.end()
+        self._held.clear()
+        self._release_waiter()
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.lost()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, or keep what comes before its turn."""
+        if self._sink is None and not self.write_paused and not self._held:
+            self._feed(data)
+            self._advance()
+        elif not self._intake.ended:
+            self._held += data
+            if self._reading and len(self._held) > _HELD:
+                self._reading = False
+                self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Keep the connection for what was asked before the client stopped sending."""
+        self._eof = True
+        if self._sink is not None:
+            self._probe()
+            return True
+        if self._intake.ready or self._held:  # they wait for the client to read
+            return True
+        if self._state in {_HEAD, _BODY}:
+            self._refuse(CallerError("The connection ended before the request was complete."))
+        return False
+
+    def pause_writing(self) -> None:
+        """Take note that the client reads slower than we write."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Let the writer, or the next request, go on."""
+        self.write_paused = False
+        self._release_waiter()
+        if self._sink is None:
+            self._advance()
+
+    # ── requests ────────────────────────────────────────────────────────────────────────────────
+
+    def _feed(self, data: bytes) -> None:
+        intake = self._intake
+        if intake.ended:
+            return
+        rest = intake.feed(data)
+        if rest and not intake.ended:
+            self._held[:0] = rest
+
+    def _feed_held(self) -> None:
+        data = bytes(self._held)
+        self._held.clear()
+        self._resume_reading()
+        self._feed(data)
+
+    def _resume_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _advance(self) -> None:
+        """Serve what has come, then wait for more."""
+        if self._advancing:
+            return
+        self._advancing = True
+        ready = self._intake.ready
+        while self._sink is None and not self.write_paused and self._state != _CLOSING:
+            if ready:
+                self._serve(ready.pop(0))
+            elif self._held:
+                self._feed_held()
+            else:
+                self._await_input()
+                break
+        self._advancing = False
+
+    def _serve(self, item: Incoming | GatewayError) -> None:
+        if isinstance(item, GatewayError):
+            self._refuse(item)
+            return
+        if not item.keep_alive:
+            self._intake.ended = True
+        sink = self._sink = HttpSink(self, item)
+        self._state = _BUSY
+        try:
+            item.route.handle(item, sink)
+        except Exception as fault:
+            self.edge.events.fault(item.path, fault)
+            fail(item, sink)
+
+    def answered(self, *, keep_alive: bool) -> None:
+        """Go on to the next request, or close: the answer has ended."""
+        self._sink = None
+        if keep_alive:
+            self._state = _IDLE
+            self._since = self.edge.now
+            self._advance()
+        else:
+            self._close()
+
+    def _await_input(self) -> None:
+        """Wait for the rest of what has begun to come, or for the next request."""
+        if self._eof:
+            self._close()
+            return
+        intake = self._intake
+        if intake.partial is not None:
+            if self._state != _BODY:
+                self._state = _BODY
+                self._since = self.edge.now
+                if intake.partial.expects_continue:
+                    self.write(CONTINUE)
+        elif intake.in_head and self._state != _HEAD:
+            self._state = _HEAD
+            self._since = self.edge.now
+
+    def stays_open(self) -> bool:
+        """Say whether another request may follow the one in progress."""
+        return not self.edge.draining and (not self._eof or bool(self._intake.ready or self._held))
+
+    # ── what goes out ───────────────────────────────────────────────────────────────────────────
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._transport.write(data)
+
+    async def writable(self) -> None:
+        """Wait until the client has read most of what was written, or is gone."""
+        if self._waiter is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiter)
+
+    def _release_waiter(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _probe(self) -> None:
+        """Find out whether a client that stopped sending has closed: a reset answers our bytes then."""
+        sink = self._sink
+        if sink is None:
+            return
+        data = sink.probe()
+        if data:
+            self.write(data)
+        asyncio.get_running_loop().call_later(self._probe_s, self._probe)
+        self._probe_s = min(self._probe_s * 2, _LONGEST_PROBE_S)
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer with an error and close; what the client still sends is read and thrown away.
+
+        Closing at once would reset the connection, and the client might never see the answer.
+        """
+        self.edge.events.refused(error)
+        status, headers, body = render(error, "req_" + self.edge.new_id().hex())
+        last = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.write(self.edge.heads.make(status, headers, last) + body)
+        if self._eof or not self._transport.can_write_eof():
+            self._close()
+            return
+        self._begin_closing()
+        self._transport.write_eof()
+
+    def _close(self) -> None:
+        """Close after everything written has been read."""
+        self._begin_closing()
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Close now; unsent bytes are lost."""
+        self._sink = None
+        self._begin_closing()
+        self._transport.abort()
+
+    def _begin_closing(self) -> None:
+        self._state = _CLOSING
+        self._since = self.edge.now
+        self._intake.end()
+        self._held.clear()
+        self._resume_reading()
+
+    def abort(self) -> None:
+        """Close now, and tell the call, if one is being answered."""
+        self._transport.abort()
+
+    def close_idle(self) -> None:
+        """Close if nobody waits for anything here."""
+        if self._state in {_NEW, _IDLE} and not self._transport.get_write_buffer_size():
+            self._close()
+
+    # ── deadlines ───────────────────────────────────────────────────────────────────────────────
+
+    def check(self, now: MonotonicNs) -> None:
+        """Enforce the deadlines; called by the ticker."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent:
+            self._check_reader(now, unsent)
+        elif self._state != _BUSY:
+            self._unsent = 0
+            self._check_sender(now - self._since)
+        else:
+            self._unsent = 0
+
+    def _check_reader(self, now: MonotonicNs, unsent: int) -> None:
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._stalled_ns = now
+        elif now - self._stalled_ns >= self.edge.limits.write_stall_s * _SECOND:
+            self._transport.abort()
+
+    def _check_sender(self, waited: MonotonicNs) -> None:
+        limits, state = self.edge.limits, self._state
+        if state == _BODY:
+            slow = self._intake.received * _SECOND < limits.body_bytes_per_s * waited
+            if slow and waited >= limits.body_grace_s * _SECOND:
+                self._refuse(RequestTimeout("The body of the request arrived too slowly."))
+        elif state == _HEAD:
+            if waited >= limits.head_s * _SECOND:
+                self._refuse(RequestTimeout("The head of the request did not arrive in time."))
+        elif state == _IDLE:
+            if waited >= limits.keep_alive_s * _SECOND:
+                self._close()
+        elif waited >= (limits.head_s if state == _NEW else limits.linger_s) * _SECOND:
+            self._transport.abort()
+
+
+def fail(incoming: Incoming, sink: HttpSink) -> None:
+    """Answer a request on which our own code failed: with a 500, or by a cut where an answer has begun."""
+    if sink.started:
+        sink.abort()
+        return
+    error = Internal("The server had an error while processing your request.")
+    status, headers, body = render(error, incoming.request_id)
+    sink.start(status, headers, len(body))
+    sink.write(body)
+    sink.finish()

@@ -1,0 +1,64 @@
+"""Response heads as bytes, from parts made beforehand."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from time import gmtime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from headgate.values import WallMicros
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_UNSAFE = bytes.maketrans(b"\r\n\0", b"   ")
+
+
+class Heads:
+    """Make heads. The first lines of each status are made once per second, for their date."""
+
+    __slots__ = ("_date", "_first_lines", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._date = b""
+        self._first_lines: dict[int, bytes] = {}
+
+    def set_time(self, wall: WallMicros) -> None:
+        """Take the time that the next heads carry."""
+        second = wall // 1_000_000
+        if second != self._second:
+            self._second = second
+            self._date = http_date(second)
+            self._first_lines.clear()
+
+    def make(self, status: int, headers: Sequence[tuple[bytes, bytes]], last: bytes) -> bytes:
+        """Return a head; `last` are the lines on framing and connection with the empty line."""
+        first = self._first_lines.get(status)
+        if first is None:
+            reason = _REASONS.get(status, b"")
+            first = b"HTTP/1.1 %d %b\r\nserver: headgate\r\ndate: %b\r\n" % (status, reason, self._date)
+            self._first_lines[status] = first
+        lines = _lines(headers)
+        count = len(headers)
+        if lines.count(b"\n") != count or lines.count(b"\r") != count or b"\0" in lines:
+            # A value with a line break in it would be a header, or an answer, of its maker's choice.
+            lines = _lines([(name.translate(_UNSAFE), value.translate(_UNSAFE)) for name, value in headers])
+        return first + lines + last
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % row for row in headers])
+
+
+def http_date(second: int) -> bytes:
+    """Return a time in seconds UTC as HTTP writes it (RFC 9110, 5.6.7)."""
+    at = gmtime(second)
+    return (
+        f"{_DAYS[at.tm_wday]}, {at.tm_mday:02d} {_MONTHS[at.tm_mon - 1]} {at.tm_year} "
+        f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} GMT"
+    ).encode()

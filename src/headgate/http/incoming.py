@@ -1,0 +1,168 @@
+"""One request as it came in, and what the edge refuses of it before anything else looks at it.
+
+The parser (llhttp, strict) has refused what is not HTTP: bare LF, folded lines, spaces before colons,
+doubled or odd lengths, length together with chunks. What it lets pass and we do not is here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from headgate.errors import BodyTooLarge, CallerError, HeadersTooLarge, MediaTypeRefused, MethodRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.ports import Sink
+    from headgate.values import MonotonicNs
+
+# A second one of these lets two readers of one request see two requests.
+_SINGLE = (
+    b"api-key", b"authorization", b"content-encoding", b"content-length", b"content-type", b"host",
+    b"x-api-key",
+)  # fmt: skip
+
+
+class Route(Protocol):
+    """Who serves a request. `max_body_bytes` holds before and while the body is read."""
+
+    max_body_bytes: int
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """Serve one request: answer at once, or start a task that does. Must not block."""
+        ...
+
+
+class Incoming:
+    """One request; its body is complete when a route sees it.
+
+    `path` is decoded and not normalised, so an odd path matches no route; `query` is raw.
+    `headers` are in order with lower-case names.
+    """
+
+    __slots__ = (
+        "_fields", "_new_id", "_request_id", "body", "headers", "keep_alive", "method", "path", "peer",
+        "query", "received_ns", "route", "target", "version",
+    )  # fmt: skip
+    route: Route
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        version: str,
+        headers: list[tuple[bytes, bytes]],
+        new_id: Callable[[], bytes],
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.headers = headers
+        self.path, self.query = split_target(target)
+        self.body = b""
+        self.peer: tuple[str, int] | None = None
+        self.keep_alive = False
+        self.received_ns: MonotonicNs = 0
+        self._fields = dict(headers)
+        self._new_id = new_id
+        self._request_id = ""
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the value of a header by its lower-case name; the last one if it came more than once."""
+        return self._fields.get(name)
+
+    @property
+    def request_id(self) -> str:
+        """Return the id of an answer that is not a call's: made when first asked for."""
+        if not self._request_id:
+            self._request_id = "req_" + self._new_id().hex()
+        return self._request_id
+
+    @property
+    def chunked(self) -> bool:
+        """Say whether the body comes in chunks."""
+        return b"transfer-encoding" in self._fields
+
+    @property
+    def content_length(self) -> int:
+        """Return the length that the head announces, 0 if it announces none."""
+        announced = self._fields.get(b"content-length")
+        return int(announced) if announced is not None else 0
+
+    @property
+    def expects_continue(self) -> bool:
+        """Say whether the client waits for our word before it sends the body."""
+        expect = self._fields.get(b"expect")
+        return expect is not None and expect.lower() == b"100-continue" and self.version == "1.1"
+
+    def check_head(self) -> None:
+        """Refuse a head that could be read in two ways, or asks for what is not served here.
+
+        Raises:
+            CallerError: not HTTP/1.0 or 1.1, no host, a doubled or odd header.
+            MediaTypeRefused: the body is compressed.
+        """
+        fields = self._fields
+        if len(fields) != len(self.headers):
+            self._check_doubles()
+        if self.version != "1.1":
+            self._check_version()
+        elif b"host" not in fields:
+            raise CallerError("The request has no Host header, which HTTP/1.1 requires.")
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and coding.strip().lower() != b"chunked":
+            raise CallerError("The Transfer-Encoding of a request can only be `chunked`.")
+        coding = fields.get(b"content-encoding")
+        if coding is not None and coding.strip().lower() != b"identity":
+            raise MediaTypeRefused("Compressed request bodies are not accepted. Send the body as it is.")
+
+    def _check_doubles(self) -> None:
+        names = [name for name, _ in self.headers]
+        for name in _SINGLE:
+            if names.count(name) > 1:
+                raise CallerError(f"The request has more than one {name.decode()} header.")
+
+    def _check_version(self) -> None:
+        if self.version != "1.0":
+            raise CallerError("This port speaks HTTP/1.1.")
+        if self.chunked:
+            raise CallerError("HTTP/1.0 has no Transfer-Encoding.")
+
+    def check_upgrade(self) -> None:
+        """Refuse an upgrade that cannot be ignored; others (h2c) are, as HTTP allows.
+
+        Raises:
+            CallerError: a WebSocket handshake.
+            MethodRefused: CONNECT.
+        """
+        if self.method == b"CONNECT":
+            raise MethodRefused("Not allowed to CONNECT. (HINT: this is an API gateway, not a proxy.)")
+        if self._fields.get(b"upgrade", b"").strip().lower() == b"websocket":
+            raise CallerError(
+                "WebSocket is not served here. Send the request over HTTP; `stream: true` streams the answer "
+                "as server-sent events.",
+                code="websocket_not_supported",
+            )
+
+
+def split_target(target: bytes) -> tuple[str, bytes]:
+    """Return the decoded path and the raw query of a request target, in origin or absolute form."""
+    path, _, query = target.partition(b"?")
+    if not path.startswith(b"/") and b"://" in path:
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    if b"%" in path:
+        from urllib.parse import unquote_to_bytes
+
+        path = unquote_to_bytes(path)
+    return path.decode("utf-8", "replace"), query
+
+
+def too_large(limit: int) -> BodyTooLarge:
+    """Return the refusal of a body above its route's limit."""
+    return BodyTooLarge(f"The request body is too large: this route takes at most {limit:,} bytes.")
+
+
+def head_too_large(limit: int, headers: int = 0) -> HeadersTooLarge:
+    """Return the refusal of a request line or headers above the limit."""
+    what = f"{headers} headers" if headers else f"{limit:,} bytes"
+    return HeadersTooLarge(f"The request line or the headers are too large: at most {what} are taken.")

@@ -1,0 +1,223 @@
+"""Bytes to requests: what the parser calls back, and the limits that hold while it reads.
+
+Per request the parser calls for the target, each header, the end of the head, the body and the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httptools
+
+from headgate.errors import CallerError, GatewayError, Internal
+from headgate.http.incoming import Incoming, head_too_large, too_large
+
+if TYPE_CHECKING:
+    from headgate.http.edge import Edge
+
+_SLICE = 64 * 1024  # parsed at once: bounds how many requests one read can hold
+_CHUNK_OVERHEAD = 8  # bytes on the wire per byte of a chunked body, beyond two slices
+_GARBLED = "We could not parse this as an HTTP/1.1 request. {}."
+
+
+class Intake:
+    """The reading half of a connection.
+
+    `ready` holds what is complete, in order; an error in it is the last entry, and nothing is parsed
+    after it (`ended`). `partial` is a request whose head is complete and whose body is not.
+    """
+
+    __slots__ = (
+        "_body", "_edge", "_head_bytes", "_headers", "_parser", "_target", "ended", "partial", "peer",
+        "ready", "received",
+    )  # fmt: skip
+
+    def __init__(self, edge: Edge) -> None:
+        self.ready: list[Incoming | GatewayError] = []
+        self.partial: Incoming | None = None
+        self.ended = False
+        self.received = 0  # bytes read since the head of `partial` was complete
+        self.peer: tuple[str, int] | None = None
+        self._edge = edge
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: bytes | bytearray = b""
+        self._head_bytes = 0
+
+    @property
+    def in_head(self) -> bool:
+        """Say whether a head has begun and is not complete."""
+        return self._head_bytes > 0 or bool(self._target)
+
+    def feed(self, data: bytes) -> bytes:
+        """Parse bytes; return those of a long read that were left for later."""
+        rest = b""
+        if len(data) > _SLICE and self._missing() < len(data):
+            rest = data[_SLICE:]
+            data = data[:_SLICE]
+        before = self.partial
+        self._head_bytes += len(data)
+        self.received += len(data)
+        parser = self._parser
+        if parser is None:
+            return b""
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._break(error)
+        if self.ready:
+            self._head_bytes = 0
+        elif self.partial is None:
+            self._check_partial_head(data)
+        elif self.partial is before:
+            self._check_overhead()
+        else:
+            self._head_bytes = 0
+        return rest
+
+    def end(self) -> None:
+        """Parse nothing more; drop what has not been served."""
+        self.ended = True
+        self.partial = None
+        self._parser = None  # it refers back to us
+        self.ready.clear()
+
+    # ── called by the parser ────────────────────────────────────────────────────────────────────
+
+    def on_url(self, url: bytes) -> None:
+        """Take the request target, or a part of it."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; those of a trailer are dropped when the message ends."""
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Check the head and find its route, before the body is read.
+
+        Raises:
+            GatewayError: the request is refused; httptools hands it on as the context of its own error.
+        """
+        headers, self._headers = self._headers, []
+        target, self._target = self._target, b""
+        if self.partial is not None:  # the head that `_ignore_upgrade` made up
+            return
+        parser = self._parser
+        assert parser is not None
+        edge = self._edge
+        self._check_size(target, headers)
+        incoming = Incoming(parser.get_method(), target, parser.get_http_version(), headers, edge.new_id)
+        incoming.check_head()
+        incoming.peer = self.peer
+        incoming.keep_alive = parser.should_keep_alive()
+        if parser.should_upgrade():
+            incoming.check_upgrade()
+        route = incoming.route = edge.route(incoming.method, incoming.path)
+        if incoming.content_length > route.max_body_bytes:
+            raise too_large(route.max_body_bytes)
+        incoming.received_ns = edge.monotonic()
+        self.partial = incoming
+        self.received = 0
+        self._body = b""
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of the body.
+
+        Raises:
+            BodyTooLarge: it grows beyond its route's limit.
+        """
+        body = self._body
+        if not body:
+            self._body = body = data
+        elif type(body) is bytearray:
+            body += data
+        else:
+            self._body = body = bytearray(body)
+            body += data
+        incoming = self.partial
+        if incoming is not None and len(body) > incoming.route.max_body_bytes:
+            raise too_large(incoming.route.max_body_bytes)
+
+    def on_message_complete(self) -> None:
+        """Put the request in line."""
+        parser, incoming = self._parser, self.partial
+        assert parser is not None
+        assert incoming is not None
+        if self._headers:
+            self._headers = []
+        if parser.should_upgrade():  # the parser stops here, before any body
+            return
+        self.partial = None
+        incoming.body = bytes(self._body)
+        self._body = b""
+        self.ready.append(incoming)
+
+    # ── limits and refusals ─────────────────────────────────────────────────────────────────────
+
+    def _missing(self) -> int:
+        """Return how many bytes of the body are still to come, 0 where that is not known."""
+        return self.partial.content_length - len(self._body) if self.partial is not None else 0
+
+    def _check_size(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        limits = self._edge.limits
+        if len(target) > limits.max_target_bytes:
+            raise head_too_large(limits.max_target_bytes)
+        if len(headers) > limits.max_headers:
+            raise head_too_large(limits.max_head_bytes, limits.max_headers)
+        # The sum is only needed where so much came at all.
+        if self._head_bytes > limits.max_head_bytes:
+            size = sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > limits.max_head_bytes:
+                raise head_too_large(limits.max_head_bytes)
+
+    def _check_partial_head(self, data: bytes) -> None:
+        if self._head_bytes == len(data) and not data.strip():
+            self._head_bytes = 0  # an empty line before a request means nothing
+        limits = self._edge.limits
+        if self._head_bytes > limits.max_head_bytes + limits.max_target_bytes:
+            self._refuse(head_too_large(limits.max_head_bytes))
+
+    def _check_overhead(self) -> None:
+        """Refuse chunks that are nearly all framing, and trailers without end."""
+        if self.received > 2 * _SLICE + _CHUNK_OVERHEAD * len(self._body):
+            self._refuse(CallerError(_GARBLED.format("Its chunks are too small or its trailer is too long")))
+
+    def _refuse(self, error: GatewayError) -> None:
+        self.ended = True
+        self.ready.append(error)
+
+    def _break(self, error: httptools.HttpParserError) -> None:
+        """Put the refusal of what broke the parser in line."""
+        last = self.ready[-1] if self.ready else None
+        cause = error.__context__
+        if isinstance(last, Incoming) and not last.keep_alive:
+            self.ended = True  # the client said that nothing would follow
+        elif isinstance(cause, GatewayError):
+            self._refuse(cause)
+        elif cause is not None:
+            self._edge.events.fault("edge", cause)
+            self._refuse(Internal("The server had an error while processing your request."))
+        else:
+            self._refuse(CallerError(_GARBLED.format(error)))
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Go on as if no upgrade had been asked for (h2c): the parser left the body to somebody else.
+
+        A new parser is given a head of the same framing, which `on_headers_complete` drops.
+        """
+        incoming = self.partial
+        assert incoming is not None
+        parser = self._parser = httptools.HttpRequestParser(self)
+        framing = b"content-length: %d" % incoming.content_length
+        if incoming.chunked:
+            framing = b"transfer-encoding: chunked"
+        try:
+            parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % framing)
+            parser.feed_data(rest)
+        except httptools.HttpParserUpgrade as upgrade:  # the next request, pipelined
+            self._ignore_upgrade(rest[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._break(error)

@@ -1,0 +1,95 @@
+"""Listening sockets of one edge, from the first bind to the last connection."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+
+    from headgate.http.edge import Edge
+
+_BACKLOG = 2048
+_ARRIVING_S = 0.1  # for requests that were on their way when the listener closed
+
+
+class Server:
+    """Serve an edge on one or more sockets.
+
+    A second edge with a server of its own (health, metrics) has its own limit of connections, so it
+    answers when this one is full.
+    """
+
+    __slots__ = ("_listeners", "edge")
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        self._listeners: list[asyncio.Server] = []
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return host and port of each socket."""
+        return [sock.getsockname()[:2] for listener in self._listeners for sock in listener.sockets]
+
+    async def bind(self, host: str, port: int, *, reuse_port: bool = False) -> None:
+        """Bind and listen; connections are accepted after `start`. Port 0 takes a free one.
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(
+            self.edge.connection,
+            host,
+            port,
+            backlog=_BACKLOG,
+            reuse_port=reuse_port or None,  # False is refused where the option is unknown
+            start_serving=False,
+        )
+        self._listeners.append(listener)
+
+    async def adopt(self, sock: socket.socket) -> None:
+        """Serve on a socket that is already bound."""
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(
+            self.edge.connection, sock=sock, backlog=_BACKLOG, start_serving=False
+        )
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Accept connections."""
+        for listener in self._listeners:
+            await listener.start_serving()
+
+    async def drain(self, grace_s: float) -> bool:
+        """Take no more connections, let the open answers end; cut what is left after `grace_s`.
+
+        Answers say `connection: close` from now on; whether a new request is still served is for its
+        route to say. Returns True when nothing had to be cut.
+        """
+        self.edge.draining = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        try:
+            async with asyncio.timeout(grace_s):
+                await asyncio.sleep(min(_ARRIVING_S, grace_s / 2))
+                self.edge.close_idle()
+                await self.edge.empty()
+        except TimeoutError:
+            self.edge.abort()
+            await self.edge.empty()
+            return False
+        return True
+
+
+def connection_limit(most: int = 10_000) -> int:
+    """Return how many connections may be open: under half of what the process may have of descriptors."""
+    if sys.platform == "win32":
+        return most
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else max(16, min(most, soft // 2 - 16))

@@ -1,0 +1,168 @@
+"""Where an answer goes: one request's turn on its connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.http.heads import CONTINUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headgate.http.connection import Connection
+    from headgate.http.incoming import Incoming
+
+# How the end of a body is told.
+_UNSTARTED, _SIZED, _CHUNKED, _UNTIL_CLOSE, _NONE = range(5)
+_LAST_CHUNK = b"0\r\n\r\n"
+_COMMENT = b"3\r\n:\n\n\r\n"  # a chunk with an SSE comment
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+class HttpSink:
+    """Implements `ports.Sink`. After `finish`, or once the caller has gone, its methods do nothing.
+
+    The head waits for the first bytes of the body, so that a JSON answer leaves in one write.
+    """
+
+    __slots__ = (
+        "_callback", "_connection", "_framing", "_head", "_headers", "_incoming", "_keep_alive", "_left",
+        "gone",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, incoming: Incoming) -> None:
+        self.gone = False
+        self._connection: Connection | None = connection
+        self._incoming = incoming
+        self._keep_alive = incoming.keep_alive
+        self._framing = _UNSTARTED
+        self._head = b""
+        self._left = 0
+        self._callback: Callable[[], None] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Say whether the answer has a head."""
+        return self._framing != _UNSTARTED
+
+    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
+        """Take the head. `length` is the body's length in bytes, None for a stream."""
+        connection = self._connection
+        if connection is None:
+            return
+        assert self._framing == _UNSTARTED, "an answer has one head"
+        last = self._frame(status, length)
+        if self._keep_alive and not connection.stays_open():
+            self._keep_alive = False
+        if not self._keep_alive:
+            last = b"connection: close\r\n" + last
+        elif self._incoming.version == "1.0":
+            last = b"connection: keep-alive\r\n" + last
+        self._headers = headers
+        self._head = connection.edge.heads.make(status, headers, last)
+
+    def _frame(self, status: int, length: int | None) -> bytes:
+        """Choose how the end of the body is told; return the lines that say so."""
+        if status in _WITHOUT_BODY:
+            self._framing = _NONE
+            return b"\r\n"
+        if length is not None:
+            self._framing = _SIZED
+            self._left = length
+            last = b"content-length: %d\r\n\r\n" % length
+        elif self._incoming.version == "1.1":
+            self._framing = _CHUNKED
+            last = b"transfer-encoding: chunked\r\n\r\n"
+        else:
+            self._framing = _UNTIL_CLOSE
+            self._keep_alive = False
+            last = b"\r\n"
+        if self._incoming.method == b"HEAD":
+            self._framing = _NONE
+            self._left = 0
+        return last
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the body: whole frames of a stream, or a part of a sized body."""
+        connection = self._connection
+        if connection is None or not data:
+            return
+        framing = self._framing
+        if framing == _SIZED:
+            self._left -= len(data)
+            if self._left < 0:
+                self.abort()
+                raise ValueError("The body is longer than its head says.")
+        elif framing == _CHUNKED:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif framing != _UNTIL_CLOSE:
+            assert framing == _NONE, "the head comes before the body"
+            return
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        connection.write(data)
+
+    def finish(self) -> None:
+        """End the answer; the connection serves its next request."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self._left or self._framing == _UNSTARTED:
+            self.abort()
+            raise ValueError("The body is shorter than its head says.")
+        rest = self._head + _LAST_CHUNK if self._framing == _CHUNKED else self._head
+        if rest:
+            connection.write(rest)
+        self._connection = self._callback = None
+        connection.answered(keep_alive=self._keep_alive)
+
+    async def drained(self) -> None:
+        """Wait until the caller has read enough to send more. Returns at once if it has, or is gone."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self._head:
+            connection.write(self._head)
+            self._head = b""
+        if connection.write_paused:
+            await connection.writable()
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call back once when the caller goes before `finish`; a later callback takes the place."""
+        if self.gone:
+            callback()
+        elif self._connection is not None:
+            self._callback = callback
+
+    def abort(self) -> None:
+        """Cut the connection without ending the answer; nobody is called back."""
+        connection = self._connection
+        if connection is None:
+            return
+        self.gone = True
+        self._connection = self._callback = None
+        connection.cut()
+
+    def lost(self) -> None:
+        """Take note that the caller has gone."""
+        self.gone = True
+        callback, self._callback = self._callback, None
+        self._connection = None
+        if callback is not None:
+            callback()
+
+    def probe(self) -> bytes:
+        """Return bytes that mean nothing to a caller and show whether it is still there; b"" if none do.
+
+        A closed socket answers them with a reset, one that was only shut down for sending does not.
+        """
+        if self._framing == _UNSTARTED:
+            return CONTINUE if self._incoming.version == "1.1" else b""
+        if self._framing == _CHUNKED and not self._head and self._streams_events():
+            return _COMMENT
+        return b""
+
+    def _streams_events(self) -> bool:
+        kind = next((value for name, value in self._headers if name == b"content-type"), b"")
+        return kind.startswith(b"text/event-stream")
