@@ -18,7 +18,7 @@ import pytest
 LEFT_OUT = "left out, needs "
 PORTS = {"postgresql": 5432, "redis": 6379, "rabbitmq": 5672}
 # Any one of these commands will do.
-COMMANDS = {
+COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "node": [("node",), ("npm",)],
     "browser": [("chromium", "chromium-browser", "google-chrome")],
     "compiler": [("cc", "gcc", "clang")],
