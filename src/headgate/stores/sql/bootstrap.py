@@ -1,0 +1,242 @@
+"""Make a data folder, or check one, before it is served. Standard library only.
+
+Two processes may race: everything happens in one `BEGIN IMMEDIATE`, so the second one finds what the
+first one made.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import string
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from headgate.stores.sql.database import FILE, connect, schema
+from headgate.stores.sql.pepper import (
+    DataFolderError,
+    check_pepper,
+    fingerprint,
+    make_pepper,
+    read_pepper,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from headgate.values import Book, NanoUSD, WallMicros
+
+SCHEMA: Final = "0001"  # the newest Alembic revision, which schema.sql is
+DEFAULT_ACCOUNT: Final = 1
+DEFAULT_PROJECT: Final = 1
+FLAG: Final = "flag"  # origin of the budgets that `--cap` writes
+_VERSION_TABLE = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+_LETTERS = string.digits + string.ascii_letters
+
+
+class NewKey(Protocol):
+    """A key as it was minted."""
+
+    @property
+    def text(self) -> str:
+        """Return the key itself, to be shown once."""
+        ...
+
+    @property
+    def digest(self) -> bytes:
+        """Return what is stored of it."""
+        ...
+
+    @property
+    def shown(self) -> str:
+        """Return what people see of it later."""
+        ...
+
+
+class Prepared(NamedTuple):
+    """A data folder that can be served."""
+
+    pepper: bytes
+    first_key: str  # the text of the key that was made now; empty when there were keys
+
+
+def public_id(prefix: str) -> str:
+    """Return a new id such as `key_…`: 24 random characters."""
+    return prefix + "_" + "".join(secrets.choice(_LETTERS) for _ in range(24))
+
+
+def prepare(folder: Path, now: WallMicros, mint: Callable[[bytes], NewKey] | None) -> Prepared:
+    """Make the folder where it is missing, bring its schema up to date, check its pepper.
+
+    Args:
+        folder: the data folder.
+        now: wall time.
+        mint: makes a live key with a pepper, called when there is no key yet; None makes none.
+
+    Raises:
+        DataFolderError: it cannot be written, is not ours or newer than we are, or the pepper is wrong.
+    """
+    _make_folder(folder)
+    try:
+        upgrade(folder)
+        sql = connect(folder)
+        try:
+            return _prepare(folder, sql, now, mint)
+        finally:
+            sql.close()
+    except sqlite3.Error as fault:
+        raise DataFolderError(f"Cannot use {folder / FILE}: {fault}.") from fault
+
+
+def upgrade(folder: Path) -> bool:
+    """Bring an older schema up to date in a process of its own; say whether that was needed.
+
+    Raises:
+        DataFolderError: the schema is newer than this version, not ours, or the migration failed.
+    """
+    sql = connect(folder)
+    try:
+        found = version(sql)
+    finally:
+        sql.close()
+    if not found or found == SCHEMA:
+        return False
+    if found > SCHEMA:
+        raise DataFolderError(
+            f"{folder / FILE} has schema {found}, made by a newer Headgate; this one knows {SCHEMA}. "
+            "Install that version or use another --data folder."
+        )
+    # Alembic brings megabytes that a server would carry for ever, so it runs elsewhere.
+    command = [sys.executable, "-m", "headgate", "db", "migrate", "--data", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataFolderError(f"Cannot upgrade {folder / FILE}: {done.stderr.strip() or done.stdout.strip()}")
+    return True
+
+
+def version(sql: sqlite3.Connection) -> str:
+    """Return the schema's revision; empty for a database without tables.
+
+    Raises:
+        DataFolderError: it has tables and none of ours.
+    """
+    tables = {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" in tables:
+        row = sql.execute("SELECT version_num FROM alembic_version").fetchone()
+        if row is not None:
+            return str(row[0])
+    if tables:
+        raise DataFolderError("The database has tables and none of Headgate's: use another --data folder.")
+    return ""
+
+
+def put_flag_budget(
+    sql: sqlite3.Connection, book: Book, amount: NanoUSD | None, unit: str, tz: str, now: WallMicros
+) -> None:
+    """Make the flag's budget on the default account what `--cap` says; None removes it. Atomic.
+
+    Nothing is written when it says so already. Budgets of other origins stay.
+    """
+    which = (FLAG, DEFAULT_ACCOUNT, int(book))
+    with writing(sql):
+        rows = sql.execute(
+            "SELECT public_id, amount, unit, tz FROM budgets"
+            " WHERE origin = ? AND scope = 'account' AND ref = ? AND book = ?",
+            which,
+        ).fetchall()
+        wanted = [] if amount is None else [(amount, unit, tz)]
+        if [tuple(row[1:]) for row in rows] == wanted:
+            return
+        sql.execute(
+            "DELETE FROM budgets WHERE origin = ? AND scope = 'account' AND ref = ? AND book = ?", which
+        )
+        name = rows[0][0] if rows else public_id("budget")
+        if amount is not None:
+            sql.execute(
+                "INSERT INTO budgets (public_id, scope, ref, book, amount, unit, tz, origin, created_at)"
+                " VALUES (?, 'account', ?, ?, ?, ?, ?, ?, ?)",
+                (name, DEFAULT_ACCOUNT, int(book), amount, unit, tz, FLAG, now),
+            )
+        _note_change(sql, "budget", name, now)
+
+
+def statements(script: str) -> Iterator[str]:
+    """Yield the statements of an SQL script, triggers whole, comments kept."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending.strip()
+            pending = ""
+    if any(line.strip() and not line.strip().startswith("--") for line in pending.splitlines()):
+        raise ValueError(f"unfinished statement: {pending.strip()[:80]}")
+
+
+@contextmanager
+def writing(sql: sqlite3.Connection) -> Iterator[None]:
+    """Run a block as one immediate transaction: committed on success, rolled back on any exception."""
+    sql.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        sql.execute("ROLLBACK")
+        raise
+    sql.execute("COMMIT")
+
+
+def _make_folder(folder: Path) -> None:
+    path = folder / FILE
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():  # before SQLite makes it readable for everyone
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as fault:
+        raise DataFolderError(f"Cannot write the data folder {folder}: {fault.strerror}.") from fault
+
+
+def _prepare(
+    folder: Path, sql: sqlite3.Connection, now: WallMicros, mint: Callable[[bytes], NewKey] | None
+) -> Prepared:
+    with writing(sql):
+        if not version(sql):
+            _create(folder, sql, now)
+        row = sql.execute("SELECT value FROM meta WHERE name = 'pepper_fingerprint'").fetchone()
+        pepper = check_pepper(folder, row[0] if row else "")
+        if mint is None or sql.execute("SELECT 1 FROM keys LIMIT 1").fetchone():
+            return Prepared(pepper, "")
+        key = mint(pepper)
+        name = public_id("key")
+        sql.execute(
+            "INSERT INTO keys (public_id, digest, project, kind, name, shown, created_at)"
+            " VALUES (?, ?, ?, 'live', 'first', ?, ?)",
+            (name, key.digest, DEFAULT_PROJECT, key.shown, now),
+        )
+        _note_change(sql, "key", name, now)
+        return Prepared(pepper, key.text)
+
+
+def _create(folder: Path, sql: sqlite3.Connection, now: WallMicros) -> None:
+    for statement in statements(schema()):
+        sql.execute(statement)
+    sql.execute(_VERSION_TABLE)
+    sql.execute("INSERT INTO alembic_version VALUES (?)", (SCHEMA,))
+    # A start that died between the file and the commit left a pepper that no key was made with.
+    pepper = read_pepper(folder) or make_pepper(folder)
+    meta = {"pepper_fingerprint": fingerprint(pepper), "ever_had_provider": "0", "created_at": str(now)}
+    sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    sql.execute("INSERT INTO accounts VALUES (?, ?, 'default', ?)", (DEFAULT_ACCOUNT, public_id("acct"), now))
+    sql.execute(
+        "INSERT INTO projects VALUES (?, ?, ?, 'default', ?)",
+        (DEFAULT_PROJECT, public_id("proj"), DEFAULT_ACCOUNT, now),
+    )
+
+
+def _note_change(sql: sqlite3.Connection, kind: str, ref: str, now: WallMicros) -> None:
+    sql.execute("INSERT INTO changes (kind, ref, at) VALUES (?, ?, ?)", (kind, ref, now))
