@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check services crash bench prices lock clean
+.PHONY: help env serve test check services crash bench prices docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,6 +42,9 @@ bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 
 prices: $(VENV)/.dev ## write the price book anew from genai-prices
 	@$(BIN)/python tools/make_prices.py $(ARGS)
+
+docs: $(VENV)/.dev ## write docs/ settings, errors, metrics and command line anew from the code
+	@$(BIN)/python tools/make_docs.py
 
 COMPILE = build/lock/bin/uv --no-config pip compile --quiet --universal --generate-hashes \
   --python-version 3.11 --no-header --no-emit-index-url $(ARGS)

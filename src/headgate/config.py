@@ -15,6 +15,8 @@ from typing import Literal
 
 import msgspec
 
+from headgate.money.ownprices import PriceOverride
+from headgate.money.prices import Margin
 from headgate.providers.registry import KnownHost, known_hosts
 from headgate.routing.routes import Route
 from headgate.values import Deadlines, Host
@@ -92,33 +94,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     renames: Mapping[str, str] | None = None
 
 
-class OwnPrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A price row of the TOML file: USD per million tokens, as decimal text or a number."""
-
-    provider: str
-    model: str
-    input: str | float | int
-    output: str | float | int
-    cached_input: str | float | int | None = None
-    cache_write: str | float | int | None = None
-    since: str = ""
-    until: str = ""
-
-
-class PriceMargin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the customer pays on top of the provider's price, in percent (may be negative)."""
-
-    percent: str | float | int
-    provider: str = ""
-    model: str = ""
-
-
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The price book and what is laid over it."""
 
     book: str = "default"
-    rows: tuple[OwnPrice, ...] = ()
-    margins: tuple[PriceMargin, ...] = ()
+    rows: tuple[PriceOverride, ...] = ()
+    margins: tuple[Margin, ...] = ()
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from headgate.errors import QuotaExceeded
 from headgate.money.amounts import format_usd
 from headgate.money.periods import PeriodClock
+from headgate.values import Book
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate.money.amounts import Unit
-    from headgate.values import Book, NanoUSD, Principal, WallMicros
+    from headgate.values import NanoUSD, Principal, WallMicros
 
 WAIT_S = 2.0  # how long a call waits for other calls' holds to be released
 
@@ -95,6 +96,14 @@ class Budgets:
         self._rows = {place: tuple(budgets) for place, budgets in grouped.items()}
         self._by_key = {}
         self._wake()
+
+    def known(self) -> dict[tuple[str, int, Book, str, str], Budget]:
+        """Return the budgets by scope, id, book, unit and time zone."""
+        return {
+            (scope, ref, Book(book), budget.unit, budget.tz): budget
+            for (scope, ref, book), budgets in self._rows.items()
+            for budget in budgets
+        }
 
     def covering(self, principal: Principal) -> tuple[Budget, ...]:
         """Return the budgets that a principal's calls spend from."""

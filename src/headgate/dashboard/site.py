@@ -45,7 +45,7 @@ class Source(Protocol):
         """Return what runs."""
         ...
 
-    def metrics(self) -> bytes:
+    def exposition(self) -> bytes:
         """Return the exposition of all metrics."""
         ...
 
@@ -64,7 +64,7 @@ def build(source: Source) -> Starlette:
         return HTMLResponse(page, headers=_SECURITY)
 
     async def metrics(_request: Request) -> Response:
-        return Response(source.metrics(), media_type=CONTENT_TYPE.decode())
+        return Response(source.exposition(), media_type=CONTENT_TYPE.decode())
 
     async def sheet(_request: Request) -> Response:
         return Response(style, media_type="text/css", headers={"cache-control": "max-age=3600"})

@@ -1,0 +1,303 @@
+"""The composition root: a `Config` becomes a running process. Only this module names concrete parts."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headgate import __version__
+from headgate.admission.budget import Budget, Budgets
+from headgate.admission.rate import Rates
+from headgate.admission.reserve import Reservations
+from headgate.background import Background, Calls
+from headgate.counting import LocalCounter
+from headgate.failpoints import failpoints_of
+from headgate.http.answers import HttpAnswers
+from headgate.http.dataplane import DataPlane
+from headgate.http.edge import Edge, EdgeLimits
+from headgate.http.server import Server, connection_limit
+from headgate.identity.keys import Keyring
+from headgate.money.catalogue import Catalogue
+from headgate.money.periods import period_start
+from headgate.money.prices import PriceBook
+from headgate.money.tokens import Tokenizers
+from headgate.observe.log import Log
+from headgate.observe.metrics import Metrics
+from headgate.pipeline import Pipeline, Stages
+from headgate.ports import CallIds, Clock, SystemClock
+from headgate.providers.edits import headers as bearer_headers
+from headgate.providers.registry import CODECS, known_hosts
+from headgate.routing.routes import Makers, Routes
+from headgate.settle import Ledger
+from headgate.stores.interim.drain import Drain
+from headgate.stores.interim.journal import SlotJournal
+from headgate.stores.interim.ledger import Books
+from headgate.stores.interim.recovery import recover
+from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys, spent
+from headgate.transport.http import HttpSettings, HttpTransport
+from headgate.transport.proxy import ProxySettings
+from headgate.transport.simulator import Simulator
+from headgate.values import Book, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from starlette.applications import Starlette
+
+    from headgate.config import Config
+    from headgate.dashboard.site import Status
+    from headgate.errors import GatewayError
+    from headgate.values import Call, Principal
+
+_CHANGES_EVERY_S = 0.2
+_STALL_EVERY_S = 0.05
+SIMULATOR = Host(name="simulator", base_url="http://simulator.invalid/v1", extras="refuse", deviates=False)
+
+
+def build_routes(config: Config, instance: str) -> Routes:
+    """Return the table of models that a configuration describes."""
+
+    def headers(host: Host) -> tuple[tuple[str, str], ...]:
+        extra = {**host.headers, "user-agent": f"headgate/{__version__}", "x-headgate-hop": instance}
+        return bearer_headers(host.api_key, host.organization, host.project, extra)
+
+    def base_path(host: Host) -> str:
+        return urlsplit(host.base_url).path.rstrip("/")
+
+    book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
+    names = {name: row.prices for name, row in known_hosts().items() if row.prices}
+    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path)
+    return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
+
+
+class App:
+    """One worker process: everything that lives from start to stop.
+
+    Args:
+        config: the settings.
+        pepper: under which keys are kept.
+        simulating: the simulator answers live keys too, in play money.
+        slot: of this worker; stable over restarts.
+    """
+
+    def __init__(self, config: Config, pepper: bytes, *, simulating: bool, slot: int = 0) -> None:
+        self.config = config
+        self.simulating = simulating
+        self.clock: Clock = SystemClock()
+        self.ids = CallIds(self.clock)
+        self.log = Log()
+        self.metrics = Metrics()
+        self.failpoints = failpoints_of(config.failpoints)
+        self.instance = secrets.token_hex(8)
+        self.draining = False
+        self.stall_max_s = 0.0
+        self.calls = Calls()
+        self.background = Background(self._task_ended)
+        self._stopping = False
+        self._pepper = pepper
+        self._data = Path(config.storage.data)
+        self._sql = connect(self._data)
+        self._seen = 0
+        self._budgets = Budgets()
+        self.keyring = Keyring(pepper, [])
+        self.journal = SlotJournal(
+            self._data / "journal" / f"slot-{slot}",
+            bound_bytes=config.storage.journal_bound_mb << 20,
+            before_send=config.storage.sync == "before-send",
+        )
+        self.drain = Drain(self.journal, Books(connect(self._data)), self.failpoints, self._database_trouble)
+        self.routes = build_routes(config, self.instance)
+        tokenizers = Tokenizers()
+        self.transport = HttpTransport(
+            self.clock,
+            HttpSettings(
+                proxies=ProxySettings(
+                    http=config.proxies.http,
+                    https=config.proxies.https,
+                    no_proxy=tuple(filter(None, config.proxies.no_proxy.replace(" ", "").split(","))),
+                ),
+                ca_file=config.ca_file,
+            ),
+        )
+        counter = LocalCounter(tokenizers)
+        ledger = Ledger(self.journal, self._budgets, Rates(), self.metrics, self.clock)
+        self.pipeline = Pipeline(
+            Stages(
+                ledger=ledger,
+                reservations=Reservations(self._budgets, self.clock, counter),
+                transport=self.transport,
+                simulator=Simulator(self.clock, tokenizers),
+                codecs=CODECS,
+                counter=counter,
+                answers=HttpAnswers(self.clock),
+                failpoints=self.failpoints,
+                fault=self._call_fault,
+            )
+        )
+        self.server = Server(self._edge())
+        self.reload()
+
+    def _edge(self) -> Edge:
+        server = self.config.server
+        plane = DataPlane(self, server.max_body_bytes, server.max_image_body_bytes)
+        return Edge(
+            plane.find,
+            self._site,
+            clock=self.clock,
+            ids=self.ids,
+            events=EdgeLog(self),
+            limits=EdgeLimits(max_body_bytes=server.max_body_bytes, max_connections=connection_limit()),
+        )
+
+    def _site(self) -> Starlette:
+        from headgate.dashboard.site import build
+
+        return build(self)
+
+    # ── what the routes ask ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def ready(self) -> str:
+        """Return why calls cannot be served, or an empty text."""
+        if self.draining:
+            return "shutting down"
+        if self.background.failed:
+            return f"{self.background.failed} has stopped"
+        if not self.journal.accepting:
+            return "the journal cannot be written"
+        return ""
+
+    def start_call(self, run: Coroutine[None, None, None]) -> None:
+        """Own a call's task."""
+        self.calls.start(run)
+
+    def refused(self, operation: str, error: GatewayError) -> None:
+        """Count a refusal."""
+        self.metrics.refused(operation, error)
+
+    def status(self) -> Status:
+        """Return what the start page says."""
+        from headgate.dashboard.site import Status
+
+        book = Book.SIM if self.simulating else Book.REAL
+        names = tuple(host.name for host in self.config.hosts)
+        return Status(__version__, names, self.simulating, self.ready, len(self.routes.listed(book)))
+
+    def exposition(self) -> bytes:
+        """Return the exposition of all metrics."""
+        from headgate.observe.prometheus import render
+
+        gauges = {
+            "headgate_open_calls": len(self.calls.tasks),
+            "headgate_connections": self.server.edge.open_connections,
+            "headgate_journal_undrained_records": self.journal.undrained_records,
+            "headgate_journal_undrained_bytes": self.journal.undrained_bytes,
+            "headgate_loop_stall_max_seconds": self.stall_max_s,
+            "headgate_ready": int(not self.ready),
+        }
+        return render(self.metrics, gauges)
+
+    # ── what changes while it runs ───────────────────────────────────────────────────────────────
+
+    def reload(self) -> None:
+        """Read keys and budgets anew; budgets that stay keep what is held in them."""
+        self._seen = last_change(self._sql)
+        rows = load_keys(self._sql)
+        if self.simulating:
+            rows = [row._replace(principal=_playing(row.principal)) for row in rows]
+        self.keyring = Keyring(self._pepper, rows)
+        self._budgets.replace(self._budget_rows())
+
+    def _budget_rows(self) -> list[tuple[str, int, Book, Budget]]:
+        now = self.clock.wall()
+        known = self._budgets.known()
+        rows = []
+        for row in load_budgets(self._sql):
+            budget = known.get((row.scope, row.ref, row.book, row.unit, row.tz))
+            if budget is None:
+                budget = Budget(row.scope, row.amount, row.unit, row.tz)
+                since = period_start(now, row.unit, row.tz)
+                budget.start(now, spent(self._sql, row.scope, row.ref, row.book, since))
+            budget.amount = row.amount
+            rows.append((row.scope, row.ref, row.book, budget))
+        return rows
+
+    async def _watch_changes(self) -> None:
+        while True:
+            await asyncio.sleep(_CHANGES_EVERY_S)
+            if last_change(self._sql) != self._seen:
+                await self.drain.flush()  # what was spent so far is in the books before they are read
+                self.reload()
+
+    async def _watch_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _STALL_EVERY_S
+            await asyncio.sleep(_STALL_EVERY_S)
+            self.stall_max_s = max(self.stall_max_s, loop.time() - due)
+
+    # ── start and stop ───────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Listen and serve. Raises OSError when the address cannot be had."""
+        server = self.config.server
+        await self.server.bind(server.host, server.port)
+        self.background.spawn("drain", self.drain.run())
+        self.background.spawn("journal sync", self.drain.sync())
+        self.background.spawn("changes", self._watch_changes())
+        self.background.spawn("loop watch", self._watch_loop())
+        await self.server.start()
+
+    async def stop(self) -> int:
+        """Take no more calls, let the open ones end, write everything; return how many were cut."""
+        self.draining = self._stopping = True
+        server = asyncio.create_task(self.server.drain(self.config.server.drain_s))
+        cut = await self.calls.drain(self.config.server.drain_s)
+        await server
+        await self.background.stop()
+        await self.drain.flush()
+        await self.transport.close()
+        self.journal.close()
+        self._sql.close()
+        return cut
+
+    # ── trouble ──────────────────────────────────────────────────────────────────────────────────
+
+    def _task_ended(self, name: str, fault: BaseException | None) -> None:
+        if not self._stopping:
+            self.log.line("error", "a background task has stopped", task=name, fault=repr(fault))
+
+    def _database_trouble(self, said: str) -> None:
+        self.log.line("error", "the database refuses the books; the journal keeps them", said=said)
+
+    def _call_fault(self, call: Call, fault: BaseException) -> None:
+        self.log.fault(call.request_id, fault)
+
+
+class EdgeLog:
+    """What the edge reports that no call sees. Implements `EdgeEvents`."""
+
+    __slots__ = ("_app",)
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def refused(self, error: GatewayError) -> None:
+        """Count a request that was refused before it had a route."""
+        self._app.metrics.refused("edge", error)
+
+    def fault(self, where: str, fault: BaseException) -> None:
+        """Log a bug of ours."""
+        self._app.log.fault(where, fault)
+
+
+def _playing(principal: Principal) -> Principal:
+    return msgspec.structs.replace(principal, book=Book.SIM)
+
+
+__all__ = ["SIMULATOR", "App", "Books", "build_routes", "connect", "recover"]

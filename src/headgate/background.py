@@ -1,0 +1,80 @@
+"""Supervised background work: one group of tasks, whose failure makes the process not ready."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class Background:
+    """The background tasks of a process.
+
+    Args:
+        report: told of a task's name and what ended it, when it should not have ended.
+    """
+
+    __slots__ = ("_report", "_tasks", "failed")
+
+    def __init__(self, report: Callable[[str, BaseException | None], None]) -> None:
+        self._report = report
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failed = ""  # the name of the first task that ended
+
+    def spawn(self, name: str, run: Coroutine[None, None, None]) -> None:
+        """Start a task that shall run as long as the process."""
+        task = asyncio.get_running_loop().create_task(run, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        self.failed = self.failed or task.get_name()
+        self._report(task.get_name(), task.exception())
+
+    async def stop(self) -> None:
+        """Cancel what runs and wait for it."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Calls:
+    """The open calls. This owns their tasks; connections come and go."""
+
+    __slots__ = ("_idle", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.Event | None = None
+
+    def start(self, run: Coroutine[None, None, None]) -> None:
+        """Start a call's task."""
+        task = asyncio.get_running_loop().create_task(run)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if self._idle is not None and not self.tasks:
+            self._idle.set()
+
+    async def drain(self, grace_s: float) -> int:
+        """Wait for the open calls, then cancel the rest; return how many were cut."""
+        if self.tasks:
+            self._idle = asyncio.Event()
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._idle.wait()
+            except TimeoutError:
+                pass  # the rest is cut below, settled for what was produced
+        cut = list(self.tasks)
+        for task in cut:
+            task.cancel()
+        await asyncio.gather(*cut, return_exceptions=True)
+        return len(cut)

@@ -1,0 +1,45 @@
+"""Count here what a provider did not: inputs near a window or a cap, outputs of answers that broke off."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from headgate.money.tokens import estimate_text
+from headgate.wire.checks import decode
+
+if TYPE_CHECKING:
+    from headgate.money.tokens import Tokenizers
+    from headgate.values import Call, Target
+
+_SHORT = 20_000  # characters that are counted on the loop
+
+
+class LocalCounter:
+    """Count tokens with the shipped tokenizers. Implements `pipeline.Counter`."""
+
+    __slots__ = ("_tokenizers",)
+
+    def __init__(self, tokenizers: Tokenizers) -> None:
+        self._tokenizers = tokenizers
+
+    async def input_tokens(self, call: Call, target: Target) -> int:
+        """Return the input's tokens, exact where the model's tokenizer is known."""
+        members = {name: decode(raw) for name, raw in call.members.items() if name in _COUNTED}
+        count = await self._tokenizers.count(target.model, call.operation, members)
+        return count.tokens
+
+    async def output_tokens(self, text: str, target: Target) -> int:
+        """Return the tokens of a produced text."""
+        encoding = target.model.tokenizer
+        if not encoding:
+            return estimate_text(target.model, text)
+        await self._tokenizers.load(encoding)
+        if len(text) < _SHORT:
+            return self._tokenizers.count_text(encoding, text)
+        return await asyncio.to_thread(self._tokenizers.count_text, encoding, text)
+
+
+_COUNTED = frozenset(
+    {"messages", "prompt", "input", "suffix", "tools", "functions", "response_format", "tool_choice"}
+)

@@ -1,0 +1,177 @@
+"""`headgate serve`: from flags to a running process, and cleanly out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headgate.app import App, Books, connect, recover
+from headgate.config import Config, ConfigError, ServeOptions, load
+from headgate.identity.keys import mint_key
+from headgate.money.amounts import format_usd, parse_cap
+from headgate.ports import SystemClock
+from headgate.stores.sql.bootstrap import prepare, put_flag_budget
+from headgate.stores.sql.folder import lock_folder
+from headgate.stores.sql.pepper import DataFolderError
+from headgate.values import Book
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from headgate.values import NanoUSD
+
+EXIT_CONFIG, EXIT_DATA = 2, 3
+_GC = (50_000, 20, 100)  # a call makes few cycles; the collector need not look after every one
+
+
+def serve(options: ServeOptions) -> int:
+    """Serve until a signal; return the exit code."""
+    try:
+        config = load(options)
+        cap = parse_cap(config.budget.cap) if config.budget.cap else None
+    except (ConfigError, ValueError) as fault:
+        click.echo(f"headgate: {fault}", err=True)
+        return EXIT_CONFIG
+    try:
+        return _serve(config, cap)
+    except DataFolderError as fault:
+        click.echo(f"headgate: {fault}", err=True)
+        return EXIT_DATA
+    except OSError as fault:
+        click.echo(f"headgate: {_address_fault(config, fault)}", err=True)
+        return EXIT_DATA
+
+
+def _address_fault(config: Config, fault: OSError) -> str:
+    where = f"{config.server.host}:{config.server.port}"
+    if fault.errno in {98, 48, 10048}:
+        return f"{where} is taken by another program. Stop it, or choose another with --port."
+    return f"cannot serve on {where}: {fault.strerror or fault}."
+
+
+def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
+    folder = Path(config.storage.data)
+    clock = SystemClock()
+    prepared = prepare(folder, clock.wall(), mint_key)
+    with lock_folder(folder):
+        sql = connect(folder)
+        _put_caps(sql, cap, config, clock.wall())
+        simulating = _simulating(sql, config)
+        report = recover(folder, Books(sql), sql, clock)
+        sql.close()
+        app = App(config, prepared.pepper, simulating=simulating)
+        if report.settled:
+            click.echo(
+                f"Recovered {report.settled} calls of the last run, {report.estimated} of them by estimate."
+            )
+        return _loop(app, prepared.first_key)
+
+
+def _put_caps(sql: sqlite3.Connection, cap: tuple[NanoUSD, str] | None, config: Config, now: int) -> None:
+    """Make the flag's budget what the flag says: play money has its own."""
+    amount, unit = cap if cap is not None else (None, "month")
+    for book in Book:
+        put_flag_budget(sql, book, amount, unit, config.budget.timezone, now)
+
+
+def _simulating(sql: sqlite3.Connection, config: Config) -> bool:
+    """Say whether the simulator answers: never where a provider is, or ever was, configured."""
+    if config.simulate:
+        return True
+    if config.hosts or config.has_file:
+        sql.execute("INSERT OR REPLACE INTO meta VALUES ('ever_had_provider', '1')")
+        return False
+    return sql.execute("SELECT 1 FROM meta WHERE name = 'ever_had_provider'").fetchone() is None
+
+
+def _loop(app: App, first_key: str) -> int:
+    factory = None
+    if sys.platform != "win32":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_run(app, first_key))
+
+
+async def _run(app: App, first_key: str) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(name, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop.set))
+    await app.start()
+    click.echo(banner(app, first_key))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC)
+    await stop.wait()
+    waiting = len(app.calls.tasks)
+    click.echo(
+        f"Stopping: {waiting} open calls may end within {app.config.server.drain_s:g} s."
+        if waiting
+        else "Stopping."
+    )
+    cut = await app.stop()
+    click.echo(
+        f"Stopped; {cut} calls were cut and settled for what they had produced." if cut else "Stopped."
+    )
+    return 0
+
+
+def banner(app: App, first_key: str) -> str:
+    """Return what a person needs to make the first call."""
+    config = app.config
+    host, port = app.server.addresses[0]
+    base = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}/v1"  # noqa: S104
+    own = f"{Path(sys.argv[0])} keys create --name me --data {config.storage.data}"
+    lines = [f"Headgate serves on {base}", f"Books: {config.storage.data}", _answers_come_from(app)]
+    if config.ignored:
+        lines.append(f"Left alone, they are your programs': {', '.join(config.ignored)}")
+    if config.budget.cap:
+        amount, unit = parse_cap(config.budget.cap)
+        lines.append(f"Cap: {format_usd(amount)} per {unit}")
+    if first_key:
+        lines += ["", f"Your key, shown only once: {first_key}"]
+    else:
+        lines += ["", f"Keys: make one with `{own}`"]
+    key = first_key or "$OPENAI_API_KEY"
+    lines += [
+        "",
+        "Try it:",
+        f"  curl {base}/chat/completions -H 'Content-Type: application/json' \\",
+        f'    -H "Authorization: Bearer {key}" \\',
+        """    -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello"}]}'""",
+        "",
+        "Or in Python (save as example.py, run with .venv/bin/python example.py):",
+        "  from openai import OpenAI",
+        f'  client = OpenAI(base_url="{base}", api_key="{first_key or "YOUR_KEY"}")',
+        '  hello = [{"role": "user", "content": "Say hello"}]',
+        '  answer = client.chat.completions.create(model="gpt-4o-mini", messages=hello)',
+        "  print(answer.choices[0].message.content)",
+        "",
+        "Ctrl-C stops it.",
+    ]
+    return "\n".join(lines)
+
+
+def _answers_come_from(app: App) -> str:
+    if app.simulating:
+        return (
+            "Providers: none found, so the simulator answers, in play money.\n"
+            "  Set OPENAI_API_KEY, DEEPSEEK_API_KEY, DASHSCOPE_API_KEY, ... and start again for real models."
+        )
+    if app.config.found:
+        return f"Providers: {', '.join(app.config.found)}"
+    return (
+        "Providers: none found. Calls get 503 until one is configured: set OPENAI_API_KEY, DEEPSEEK_API_KEY, ...\n"
+        "  (The simulator does not step in: this data folder has had a provider, or a configuration is given.)"
+    )

@@ -1,0 +1,1 @@
+"""What implements the ports that keep things: the journal, SQL. Named only by `app`."""

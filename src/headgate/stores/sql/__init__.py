@@ -1,0 +1,1 @@
+"""The books in SQLite, by the standard library's `sqlite3`."""

@@ -1,0 +1,124 @@
+"""Open the books' SQLite file, and read from it what a server needs at start. Standard library only."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.values import Book, Principal
+
+if TYPE_CHECKING:
+    from headgate.money.amounts import Unit
+    from headgate.values import NanoUSD, WallMicros
+
+FILE = "headgate.sqlite"
+_HOUR_US = 3_600_000_000
+_SCOPES = {"account": "account", "project": "project", "key": "key"}
+
+
+class KeyRow(NamedTuple):
+    """A key as the keyring takes it."""
+
+    digest: bytes
+    kind: str  # live, test, admin
+    principal: Principal
+    revoked: bool
+
+
+class BudgetRow(NamedTuple):
+    """A budget as it stands in the books."""
+
+    scope: str
+    ref: int
+    book: Book
+    amount: NanoUSD
+    unit: Unit
+    tz: str
+
+
+def connect(folder: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database of a data folder; transactions are explicit."""
+    path = folder / FILE
+    address = f"file:{path}?mode=ro" if read_only else str(path)
+    connection = sqlite3.connect(
+        address, uri=read_only, isolation_level=None, check_same_thread=False, timeout=10.0
+    )
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def schema() -> str:
+    """Return the statements of a new database."""
+    return Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+
+
+def load_keys(sql: sqlite3.Connection) -> list[KeyRow]:
+    """Return every key with who stands behind it."""
+    cursor = sql.cursor()
+    cursor.row_factory = sqlite3.Row
+    rows = cursor.execute(
+        "SELECT k.*, p.account, p.public_id AS project_id, a.public_id AS organization"
+        " FROM keys k JOIN projects p ON p.id = k.project JOIN accounts a ON a.id = p.account"
+    )
+    return [_key(row) for row in rows]
+
+
+def _key(row: sqlite3.Row) -> KeyRow:
+    kind = row["kind"]
+    principal = Principal(
+        key=row["id"],
+        project=row["project"],
+        account=row["account"],
+        member=row["member"],
+        book=Book.SIM if kind == "test" else Book.REAL,
+        name=row["name"],
+        rpm=row["rpm"],
+        tpm=row["tpm"],
+        concurrency=row["concurrency"],
+        expires_at=row["expires_at"],
+        account_id=row["organization"],
+        project_id=row["project_id"],
+    )
+    return KeyRow(row["digest"], kind, principal, bool(row["revoked_at"]))
+
+
+def load_budgets(sql: sqlite3.Connection) -> list[BudgetRow]:
+    """Return every budget."""
+    rows = sql.execute("SELECT scope, ref, book, amount, unit, tz FROM budgets")
+    return [
+        BudgetRow(scope, ref, Book(book), amount, unit, tz) for scope, ref, book, amount, unit, tz in rows
+    ]
+
+
+def spent(sql: sqlite3.Connection, scope: str, ref: int, book: Book, since: WallMicros) -> NanoUSD:
+    """Return what a scope has been charged in the calls that opened at `since` or later.
+
+    Whole hours come from the roll-ups, the hour that `since` falls into from the calls themselves:
+    their ids are ordered by time.
+    """
+    column = _SCOPES[scope]
+    first_whole = -(-since // _HOUR_US)
+    (whole,) = sql.execute(
+        f"SELECT coalesce(sum(charge), 0) FROM usage_hours WHERE {column} = ? AND book = ? AND hour >= ?",
+        (ref, int(book), first_whole),
+    ).fetchone()
+    low = max(0, since // 1000 - 3_600_000).to_bytes(6) + bytes(
+        10
+    )  # a call's id is a little older than its OPEN
+    high = (first_whole * 3_600_000 + 60_000).to_bytes(6) + bytes(10)
+    (part,) = sql.execute(
+        f"SELECT coalesce(sum(charge), 0) FROM calls WHERE call >= ? AND call < ? AND {column} = ?"
+        " AND book = ? AND opened_at >= ? AND opened_at < ?",
+        (low, high, ref, int(book), since, first_whole * _HOUR_US),
+    ).fetchone()
+    return int(whole) + int(part)
+
+
+def last_change(sql: sqlite3.Connection) -> int:
+    """Return the sequence number of the last change that `ops` made."""
+    (seq,) = sql.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()
+    return int(seq)

@@ -1,0 +1,24 @@
+"""SQLAlchemy on the books' SQLite file, for commands and migrations. A server does without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+from headgate.stores.sql.database import connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def open_engine(folder: Path) -> Engine:
+    """Return an engine whose transactions take the write lock at once, schema changes included."""
+    engine = create_engine("sqlite://", creator=lambda: connect(folder), poolclass=StaticPool)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection, *_: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

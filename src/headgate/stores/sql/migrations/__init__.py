@@ -1,0 +1,1 @@
+"""How the schema of existing data folders is brought up to date (Alembic)."""

@@ -1,0 +1,200 @@
+"""Write the reference pages in docs/ from the code: settings, errors, metrics, command line.
+
+`make docs` writes them; a test runs `--check` and fails when a page is not what the code says.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from headgate import config, errors
+from headgate.http.dataplane import NOT_SERVED
+from headgate.money.ownprices import PriceOverride
+from headgate.money.prices import Margin
+from headgate.observe import prometheus
+from headgate.providers.registry import known_hosts
+from headgate.routing.routes import Route, RouteTarget
+from headgate.values import Deadlines
+
+DOCS = Path(__file__).parent.parent / "docs"
+SECTIONS = {
+    "server": config.Server,
+    "storage": config.Storage,
+    "budget": config.Budget,
+    "prices": config.PriceSettings,
+    "deadlines": Deadlines,
+    "[providers]": config.Provider,
+    "[models]": Route,
+    "[models] targets": RouteTarget,
+    "[prices] rows": PriceOverride,
+    "[prices] margins": Margin,
+}
+EXAMPLE = """```toml
+[server]
+port = 8787
+
+[budget]
+cap = "20/month"
+
+[[providers]]                     # any OpenAI-compatible host, in five lines
+name = "mycorp"
+base_url = "https://llm.mycorp.example/v1"
+api_key = "env:MYCORP_API_KEY"
+models = ["mycorp-*"]
+
+[[models]]
+name = "gpt-4o"
+targets = [{ provider = "openai", model = "gpt-4o" }]
+fallback = ["gpt-4o-mini"]
+
+[aliases]
+"gpt-3.5-turbo" = "deepseek-chat"
+
+[prices]
+rows = [{ provider = "mycorp", model = "mycorp-large", input = "0.50", output = "1.50" }]
+margins = [{ ppm = 100_000, provider = "openai" }]   # customers pay 10 % more
+```
+"""
+
+
+def comments(kind: type) -> dict[str, str]:
+    """Return the comment behind each member of a struct, read from its source."""
+    import inspect
+
+    found = {}
+    for line in inspect.getsource(kind).splitlines():
+        name, colon, rest = line.strip().partition(":")
+        if colon and name.isidentifier() and "#" in rest:
+            found[name] = rest.split("#", 1)[1].strip()
+    return found
+
+
+def settings() -> str:
+    out = ["# Settings", "", "One TOML file, optional: `headgate serve --config headgate.toml`. Flags win over the file.", ""]
+    out += [EXAMPLE]
+    for title, kind in SECTIONS.items():
+        said = comments(kind)
+        out += [f"## {title}", "", (kind.__doc__ or "").strip().splitlines()[0], "", "| name | type | default | meaning |", "|---|---|---|---|"]
+        for field in msgspec.structs.fields(kind):
+            kind_name = str(field.type).replace("typing.", "").replace("collections.abc.", "")
+            kind_name = getattr(field.type, "__name__", kind_name) if isinstance(field.type, type) else kind_name
+            kind_name = kind_name.replace("headgate.config.", "").replace("headgate.routing.routes.", "").replace("headgate.values.", "")
+            default = "required" if field.required else f"`{_default(field)}`"
+            out.append(f"| `{field.name}` | {kind_name.replace('|', 'or')} | {default} | {said.get(field.name, '')} |")
+        out.append("")
+    out += ["## Providers by environment", "", "Each is switched on by its variable, from the environment or `.env`.", "", "| name | provider | variable | address |", "|---|---|---|---|"]
+    for name, host in known_hosts().items():
+        variables = " or ".join(f"`{key}`" for key in (*host.keys, *([host.url_env] if host.local else [])))
+        out.append(f"| `{name}` | {host.title} | {variables} | `{host.base_url}` |")
+    out += [
+        "",
+        "Also read: `HEADGATE_DATA` (data folder), `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`,",
+        "`HEADGATE_FAILPOINTS` (tests). Never read: `OPENAI_BASE_URL`, and any key that begins with `sk-hg-`: they are your programs'.",
+        "",
+        "## Deadlines",
+        "",
+        "The defaults suit every model: connect 5 s, first byte 120 s, between frames 60 s, total 590 s (the SDKs stop at 600).",
+        "For a chat that people wait for, 30 to 60 seconds in all is the interactive profile: `[deadlines] first_byte_s = 30,",
+        "between_frames_s = 15, total_s = 60`.",
+        "",
+    ]
+    return "\n".join(out)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    if field.default is not msgspec.NODEFAULT:
+        value = field.default
+    else:
+        value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else ""
+    return "see below" if isinstance(value, msgspec.Struct) else value
+
+
+def error_rows(kind: type[errors.GatewayError]) -> list[str]:
+    retry = {None: "by the client's own rule", False: "no", True: "yes"}[kind.retry]
+    doc = (kind.__doc__ or "").strip().splitlines()[0]
+    rows = [f"| {kind.status} | `{kind.type}` | `{kind.default_code or ''}` | {doc} | {retry} |".replace("``", "")]
+    for child in kind.__subclasses__():
+        rows += error_rows(child)
+    return rows
+
+
+def error_page() -> str:
+    out = [
+        "# Errors",
+        "",
+        'Always `{"error": {"message", "type", "param", "code"}}`, with `x-request-id`. After the head of a stream an error is one',
+        "event of that shape and no `[DONE]` follows. A provider's own 400, 404, 409, 413, 415, 422, 429, 500 and 503 keep their status.",
+        "",
+        "| status | type | code | meaning | retry |",
+        "|---|---|---|---|---|",
+        *error_rows(errors.GatewayError)[1:],
+        "",
+        "Codes of a request's own faults: `missing_required_parameter`, `unknown_parameter`, `invalid_type`, `invalid_value`,",
+        "`decimal_below_min_value`, `decimal_above_max_value`, `integer_below_min_value`, `integer_above_max_value`, `empty_array`,",
+        "`array_above_max_length`, `string_above_max_length`, `context_length_exceeded`, `model_not_found`, `unknown_url`.",
+        "",
+        "## Routes of OpenAI that are not served yet",
+        "",
+        "| route | instead |",
+        "|---|---|",
+        *(f"| `/v1/{name}` | {advice} |" for name, advice in NOT_SERVED.items()),
+        "",
+    ]
+    return "\n".join(out)
+
+
+def metrics_page() -> str:
+    out = ["# Metrics", "", "`GET /metrics`, in Prometheus' text format. Labels: operation, provider, model, book, status.", "", "| name | kind | meaning |", "|---|---|---|"]
+    out += [f"| `{name}_total` | counter | {text} |" for name, text, _ in prometheus.COUNTERS]
+    out += ["| `headgate_call_seconds` | histogram | From OPEN to settlement |"]
+    out += ["| `headgate_refusals_total` | counter | Calls refused before any attempt, by operation, status and code |"]
+    out += ["| `headgate_absorbed_nano_usd_total` | counter | Cost above holds, the house's |"]
+    out += [f"| `{name}` | gauge | {text} |" for name, text in prometheus.GAUGES.items()]
+    return "\n".join([*out, ""])
+
+
+def cli_page() -> str:
+    """Return the help of every command."""
+    import click
+
+    from headgate.__main__ import cli
+
+    out = ["# Command line", ""]
+
+    def walk(command: click.Command, path: str) -> None:
+        with click.Context(command, info_name=path, terminal_width=100) as context:
+            out.extend([f"## {path}", "", "```", command.get_help(context), "```", ""])
+            if isinstance(command, click.Group):
+                for name in command.list_commands(context):
+                    child = command.get_command(context, name)
+                    if child is not None and not child.hidden:
+                        walk(child, f"{path} {name}")
+
+    walk(cli, "headgate")
+    return "\n".join(out)
+
+
+PAGES = {"settings.md": settings, "errors.md": error_page, "metrics.md": metrics_page, "cli.md": cli_page}
+
+
+def main() -> int:
+    stale = []
+    for name, make in PAGES.items():
+        text = make()
+        page = DOCS / name
+        if "--check" in sys.argv:
+            if not page.is_file() or page.read_text(encoding="utf-8") != text:
+                stale.append(name)
+        else:
+            page.write_text(text, encoding="utf-8")
+            print("wrote", page.relative_to(DOCS.parent))
+    if stale:
+        print("not what the code says, run `make docs`:", *stale)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
