@@ -302,6 +302,67 @@ class Journal(Protocol):
         ...
 
 
+# ── what people manage ──────────────────────────────────────────────────────────────────────────
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored key, as people see it. Instants are wall microseconds; 0: never."""
+
+    id: str  # public, `key_…`
+    name: str
+    kind: str  # live, test, admin
+    shown: str  # its prefix and ends
+    project: str  # the project's public id
+    rpm: int = 0
+    tpm: int = 0
+    concurrency: int = 0
+    created_at: WallMicros = 0
+    expires_at: WallMicros = 0
+    revoked_at: WallMicros = 0
+
+
+class BudgetRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored cap, as people see it."""
+
+    id: str  # public, `budget_…`
+    scope: str  # account, project, key
+    ref: str  # the public id of what it caps
+    book: Book
+    amount: NanoUSD
+    unit: str  # day, week, month, total
+    tz: str
+    origin: str  # flag, config, or who made it
+    created_at: WallMicros = 0
+
+
+class AdminStore(Protocol):
+    """Keys and budgets. Each write is one transaction that also appends to `changes`."""
+
+    def add_key(self, record: KeyRecord, digest: bytes) -> KeyRecord:
+        """Store a new key; an empty `id` and `project` are filled in (the default project)."""
+        ...
+
+    def list_keys(self) -> list[KeyRecord]:
+        """Return every key, the oldest first."""
+        ...
+
+    def revoke_key(self, key: str, at: WallMicros) -> bool:
+        """Revoke a key by its public id; False when it was revoked already."""
+        ...
+
+    def list_budgets(self) -> list[BudgetRecord]:
+        """Return every budget, the oldest first."""
+        ...
+
+    def put_budget(self, record: BudgetRecord) -> BudgetRecord:
+        """Store a budget in place of the one of the same scope, ref, book, unit and origin."""
+        ...
+
+    def remove_budget(self, budget: str, at: WallMicros) -> bool:
+        """Remove a budget by its public id; False when there is none."""
+        ...
+
+
 class Observer(Protocol):
     """Told of each finished call, after its settlement. Must not raise and must not wait."""
 

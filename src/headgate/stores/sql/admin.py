@@ -51,7 +51,7 @@ class SqlAdminStore:
             _note_change(sql, "key", record.id, record.created_at)
         return record
 
-    def keys(self) -> list[KeyRecord]:
+    def list_keys(self) -> list[KeyRecord]:
         """Return every key, the oldest first."""
         query = (
             select(keys, projects.c.public_id.label("project_id"))
@@ -59,7 +59,7 @@ class SqlAdminStore:
             .order_by(keys.c.id)
         )
         with self._engine.connect() as sql:
-            return [_key(row._mapping) for row in sql.execute(query)]
+            return [_key(row) for row in sql.execute(query).mappings()]
 
     def revoke_key(self, key: str, at: WallMicros) -> bool:
         """Revoke a key by its public id; False when it was revoked already."""
@@ -71,11 +71,11 @@ class SqlAdminStore:
             _note_change(sql, "key", key, at)
         return True
 
-    def budgets(self) -> list[BudgetRecord]:
+    def list_budgets(self) -> list[BudgetRecord]:
         """Return every budget, the oldest first."""
         with self._engine.connect() as sql:
-            rows = sql.execute(select(budgets).order_by(budgets.c.id)).all()
-            return [_budget(row._mapping, _public(sql, row.scope, row.ref)) for row in rows]
+            rows = sql.execute(select(budgets).order_by(budgets.c.id)).mappings().all()
+            return [_budget(row, _public(sql, row["scope"], row["ref"])) for row in rows]
 
     def put_budget(self, record: BudgetRecord) -> BudgetRecord:
         """Store a budget in place of the one of the same scope, ref, book, unit and origin."""
