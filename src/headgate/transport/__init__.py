@@ -1,0 +1,1 @@
+"""Bytes to a provider and back: implementations of `ports.Transport`."""

@@ -1,0 +1,197 @@
+"""Open connections: resolve, check every address, connect, tunnel, TLS. Only here does the gateway dial."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from headgate.errors import UpstreamInterrupted
+from headgate.transport.egress import literal, refusal
+from headgate.transport.faults import unreachable
+from headgate.transport.proxy import connect_http, connect_socks, unreachable_proxy
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from headgate.transport.egress import Origin
+    from headgate.transport.proxy import Proxy
+
+    Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+    TLS: TypeAlias = Callable[[], ssl.SSLContext]
+
+_P = TypeVar("_P", bound=asyncio.BaseProtocol)
+_TRIES = 4  # addresses of one host
+_NEXT_ADDRESS_S = 1.0  # a silent address holds up the next one this long
+
+
+def system_tls(ca_file: str = "") -> ssl.SSLContext:
+    """Return a context that verifies against the system's certificates, or against `ca_file` alone."""
+    import ssl
+
+    context = ssl.create_default_context(cafile=ca_file or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def system_resolve(host: str, port: int) -> list[str]:
+    """Ask the system's resolver, off the loop, for the addresses of a name, best first.
+
+    Raises:
+        OSError: no such name, or no resolver.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+class Dialer:
+    """Open connections to origins, directly or through a proxy."""
+
+    __slots__ = ("_context", "_good", "_lookups", "_resolve", "_tls")
+
+    def __init__(self, resolve: Resolve, tls: TLS) -> None:
+        self._resolve = resolve
+        self._tls = tls
+        self._context: asyncio.Future[ssl.SSLContext] | None = None
+        self._lookups: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
+        self._good: dict[str, str] = {}  # the address that answered last, by host
+
+    async def open(self, factory: Callable[[], _P], origin: Origin, proxy: Proxy | None) -> _P:
+        """Return a protocol of `factory`, connected. The caller bounds the time.
+
+        Raises:
+            UpstreamInterrupted: the name does not resolve, the address is never connected to, nobody
+                listens, the proxy refuses, or TLS fails.
+        """
+        try:
+            context = await self._tls_context() if origin.scheme == "https" else None
+            sock = await (self._direct(origin) if proxy is None else self._tunnel(origin, proxy))
+            return await _adopt(factory, sock, context, origin.host if context else None)
+        except OSError as error:
+            raise unreachable(origin.label, error) from error
+
+    async def close(self) -> None:
+        """End the look-ups that still run."""
+        tasks = list(self._lookups.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _direct(self, origin: Origin) -> socket.socket:
+        return await self._tcp(await self._addresses(origin.host, origin.port), origin.host, origin.port)
+
+    async def _tunnel(self, origin: Origin, proxy: Proxy) -> socket.socket:
+        destination = origin.host
+        if proxy.kind == "socks4" or literal(destination) is not None:
+            addresses = await self._addresses(origin.host, origin.port)
+            destination = next((a for a in addresses if ":" not in a), addresses[0])
+        try:
+            addresses = await self._addresses(proxy.host, proxy.port)
+            if proxy.kind != "http":
+                return await connect_socks(proxy, addresses, origin, destination)
+            sock = await self._tcp(addresses, proxy.host, proxy.port)
+            try:
+                await connect_http(sock, proxy, origin)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            raise unreachable_proxy(proxy, origin, error) from error
+        return sock
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        """Return the checked addresses of a host: one refused address refuses the host."""
+        if literal(host) is not None:
+            found: Sequence[str] = [host]
+        else:
+            found = await self._looked_up(host, port)
+        for address in found:
+            why = refusal(address)
+            if why is not None:
+                raise UpstreamInterrupted(f"Will not connect to {host}: its address is {why}.")
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        good = self._good.get(host)
+        return sorted(_alternating(found), key=lambda address: address != good)
+
+    async def _looked_up(self, host: str, port: int) -> Sequence[str]:
+        """Resolve a name once for everybody who waits for it; a resolver that hangs holds one thread."""
+        task = self._lookups.get((host, port))
+        if task is None:
+            task = asyncio.ensure_future(self._resolve(host, port))
+            self._lookups[host, port] = task
+            task.add_done_callback(lambda done: self._forget(host, port, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, host: str, port: int, task: asyncio.Task[Sequence[str]]) -> None:
+        del self._lookups[host, port]
+        _retrieved(task)
+
+    async def _tcp(self, addresses: list[str], host: str, port: int) -> socket.socket:
+        failure: OSError = ConnectionRefusedError()
+        tries = addresses[:_TRIES]
+        for address in tries:
+            limit_s = None if address is tries[-1] else _NEXT_ADDRESS_S
+            try:
+                async with asyncio.timeout(limit_s):
+                    sock = await _connect(address, port)
+            except OSError as error:  # TimeoutError is one
+                failure = error
+            else:
+                self._good[host] = address
+                return sock
+        raise failure
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._context is None:  # reading the system's certificates takes tens of milliseconds
+            self._context = asyncio.get_running_loop().run_in_executor(None, self._tls)
+            self._context.add_done_callback(_retrieved)
+        try:
+            return await asyncio.shield(self._context)
+        except OSError:
+            self._context = None  # the file may be there next time
+            raise
+
+
+async def _connect(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _adopt(
+    factory: Callable[[], _P], sock: socket.socket, context: ssl.SSLContext | None, name: str | None
+) -> _P:
+    """Hand a connected socket to a protocol, through TLS when there is a context."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.create_connection(factory, sock=sock, ssl=context, server_hostname=name)
+    except BaseException:
+        sock.close()
+        raise
+    return protocol
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Mark an error as seen: whoever still waited has it."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _alternating(addresses: Sequence[str]) -> list[str]:
+    """Return the addresses in order, the families taking turns, so that a dead one costs one try."""
+    first = [a for a in addresses if (":" in a) == (":" in addresses[0])]
+    other = [a for a in addresses if (":" in a) != (":" in addresses[0])]
+    pairs = itertools.zip_longest(dict.fromkeys(first), dict.fromkeys(other))
+    return [address for pair in pairs for address in pair if address is not None]

@@ -1,0 +1,304 @@
+"""A connection, and one request and its answer on it.
+
+The exchange holds everything of one answer and lets go of the connection when it ends, so that a late
+call on an old exchange cannot touch the next one. A connection goes back only when the answer ended
+cleanly, was read to its end, and no wait on it was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+from headgate.errors import CallerGone, GatewayError, UpstreamInterrupted, UpstreamTimeout
+from headgate.transport.faults import Malformed, StaleConnection, describe
+from headgate.transport.framing import Answer
+
+if TYPE_CHECKING:
+    from headgate.ports import Clock, Head, Request
+    from headgate.transport.framing import Bounds
+    from headgate.transport.request import Writer
+    from headgate.values import Deadlines, MonotonicNs
+
+_HIGH_WATER = 256 * 1024  # unread bytes above which no more is taken from the connection
+_JOINED = 16 * 1024  # a longer body is not copied behind its head
+_STALE_NS = 1_000_000_000  # closed later than this after the request: it was seen
+_NS = 1e9
+
+
+class Lane(Protocol):
+    """All connections to one origin by one way: what an exchange needs of its pool."""
+
+    label: str
+    writer: Writer
+    bounds: Bounds
+    clock: Clock
+    watched: set[HttpExchange]  # whose deadlines are looked at
+
+    def put_back(self, connection: Connection, keep_alive: bytes | None) -> None:
+        """Keep an idle connection for later."""
+        ...
+
+    def distrust(self) -> None:
+        """Drop every idle connection: one of them turned out to be dead."""
+        ...
+
+    def opened(self, connection: Connection) -> None:
+        """Count an open connection."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a closed connection."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection. Bytes that arrive while it is idle belong to nobody and close it."""
+
+    __slots__ = ("exchange", "expires_at", "lane", "loop", "transport")
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.exchange: HttpExchange | None = None
+        self.expires_at: MonotonicNs = 0
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; with TLS, the handshake is done."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self.lane.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand bytes to the exchange."""
+        if self.exchange is None:
+            self.close()
+        else:
+            self.exchange.receive(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whom it concerns; `exc` is None when the other side closed in order."""
+        exchange, self.exchange = self.exchange, None
+        self.lane.lost(self)
+        if exchange is not None:
+            exchange.lose(exc)
+
+    def close(self) -> None:
+        """Close at once, without the courtesies of TLS."""
+        self.transport.abort()
+
+    def quiet(self) -> bool:
+        """Say whether it is open and everything written has left."""
+        return not self.transport.is_closing() and not self.transport.get_write_buffer_size()
+
+
+class HttpExchange:
+    """One request and its answer; see `ports.Exchange`."""
+
+    __slots__ = (
+        "_answer",
+        "_connection",
+        "_deadlines",
+        "_error",
+        "_lane",
+        "_loop",
+        "_paused",
+        "_quiet_since",
+        "_seen",
+        "_sent_at",
+        "_spoilt",
+        "_waiter",
+        "reused",
+        "sent",
+    )
+
+    def __init__(self, connection: Connection, deadlines: Deadlines, *, reused: bool) -> None:
+        lane = connection.lane
+        self.reused = reused
+        self.sent = False
+        self._lane = lane
+        self._loop = connection.loop
+        self._connection: Connection | None = connection
+        self._deadlines = deadlines
+        self._answer = Answer(lane.bounds)
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: GatewayError | CallerGone | None = None
+        self._paused = False
+        self._spoilt = False
+        self._sent_at: MonotonicNs = 0
+        self._quiet_since: MonotonicNs = 0
+        self._seen = 0
+        connection.exchange = self
+
+    # ── the port ────────────────────────────────────────────────────────────────────────────────
+
+    def send(self, request: Request) -> None:
+        """Write the request. On a connection that broke since, nothing is sent and `head` raises."""
+        connection = self._connection
+        if connection is None or self.sent:
+            return
+        head = self._lane.writer.head(request)
+        body = request.body
+        self._sent_at = self._lane.clock.monotonic()
+        self.sent = True
+        if len(body) <= _JOINED:
+            connection.transport.write(head + body)
+        else:
+            connection.transport.writelines((head, body))
+
+    async def head(self) -> Head:
+        """Wait for the head of the final answer."""
+        answer = self._answer
+        while answer.head is None:
+            await self._progress()
+        if 300 <= answer.head.status < 400:
+            error = UpstreamInterrupted(
+                f"{self._lane.label} answered {answer.head.status}, a redirect; redirects are never "
+                "followed. Check the provider's base_url."
+            )
+            self._break(error)
+            raise error
+        return answer.head
+
+    async def read(self) -> bytes:
+        """Wait for more of the body; b"" at its end."""
+        answer = self._answer
+        while not answer.unread:
+            if answer.complete:
+                return b""
+            await self._progress()
+        if self._paused:
+            self._resume()
+        return answer.take()
+
+    def abort(self) -> None:
+        """Close the connection now and wake a pending wait with `CallerGone`."""
+        self._answer.drop()
+        self._error = None
+        self._break(CallerGone())
+
+    def release(self) -> None:
+        """Give the connection back if the answer ended cleanly and was read, else close it."""
+        answer = self._answer
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.exchange = None
+            self._lane.watched.discard(self)
+            if answer.reusable and not answer.unread and not self._spoilt and connection.quiet():
+                self._lane.put_back(connection, answer.keep_alive)
+            else:
+                connection.close()
+        answer.drop()
+
+    # ── what happens to it ──────────────────────────────────────────────────────────────────────
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the connection."""
+        if not self.sent:
+            self._break(self._interrupted("it spoke before it was asked"))
+            return
+        answer = self._answer
+        try:
+            answer.feed(data)
+        except Malformed as error:
+            self._break(self._interrupted(str(error)))
+            return
+        if answer.unread > _HIGH_WATER and not self._paused and self._connection is not None:
+            self._paused = True
+            self._connection.transport.pause_reading()
+        self._wake()
+
+    def lose(self, error: Exception | None) -> None:
+        """Take note that the connection has closed."""
+        self._connection = None
+        self._lane.watched.discard(self)
+        answer = self._answer
+        if answer.complete:
+            return
+        why = None if error is None else describe(error)
+        if why is None:
+            try:
+                answer.end()
+            except Malformed as malformed:
+                why = str(malformed)
+        if why is not None:
+            self._fail(self._cut_off(why))
+        self._wake()
+
+    def check(self, now: MonotonicNs) -> None:
+        """End the exchange if a deadline has passed. Called by the ticker, so late by up to two ticks."""
+        answer = self._answer
+        if not self.sent or answer.complete:
+            return
+        limits = self._deadlines
+        elapsed_s = (now - self._sent_at) / _NS
+        if elapsed_s >= limits.total_s:
+            self._expire(f"had not finished after {limits.total_s:g} s (total_s)")
+        elif answer.head is None:
+            if elapsed_s >= limits.first_byte_s:
+                self._expire(f"did not answer within {limits.first_byte_s:g} s (first_byte_s)")
+        elif self._waiter is None or answer.received != self._seen:
+            # While nobody waits, the silence is ours: the caller has not taken what came before.
+            self._seen, self._quiet_since = answer.received, now
+        elif (now - self._quiet_since) / _NS >= limits.between_frames_s:
+            self._expire(f"sent nothing for {limits.between_frames_s:g} s (between_frames_s)")
+
+    def interrupt(self, why: str) -> None:
+        """End the exchange for a reason of ours."""
+        self._break(self._interrupted(why))
+
+    # ── steps ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _progress(self) -> None:
+        """Wait until something happens; raise what ended the exchange."""
+        if self._error is not None:
+            raise self._error
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._spoilt = True
+            raise
+        finally:
+            self._waiter = None
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._connection is not None:
+            self._connection.transport.resume_reading()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _expire(self, what: str) -> None:
+        self._break(UpstreamTimeout(f"{self._lane.label} {what}."))
+
+    def _break(self, error: GatewayError | CallerGone) -> None:
+        """Close the connection; what was read before is still given out, then the error."""
+        self._fail(error)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.exchange = None
+            self._lane.watched.discard(self)
+            connection.close()
+        self._wake()
+
+    def _fail(self, error: GatewayError | CallerGone) -> None:
+        if self._error is None:
+            self._error = error
+
+    def _interrupted(self, why: str) -> UpstreamInterrupted:
+        return UpstreamInterrupted(f"The answer of {self._lane.label} broke off: {why}.")
+
+    def _cut_off(self, why: str) -> UpstreamInterrupted:
+        """Return what a lost connection means; before the first byte it may just have been too old."""
+        if self._answer.received:
+            return self._interrupted(why)
+        label = self._lane.label
+        soon = not self.sent or self._lane.clock.monotonic() - self._sent_at < _STALE_NS
+        if self.reused and soon:
+            self._lane.distrust()
+            return StaleConnection(f"{label} closed an idle connection before it saw the request.")
+        return UpstreamInterrupted(f"{label} closed the connection before it answered.")

@@ -1,0 +1,47 @@
+"""What may go wrong on the way to a provider, as errors of ours. Messages name host and port, no secret."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import ClassVar
+
+from headgate.errors import UpstreamInterrupted
+
+
+class StaleConnection(UpstreamInterrupted):
+    """The provider closed a kept-alive connection before it saw the request: one fresh try is safe."""
+
+    not_processed: ClassVar[bool] = True
+
+
+class Malformed(Exception):
+    """The bytes are not a well-formed answer. The text is short and quotes none of them."""
+
+
+def unreachable(label: str, error: BaseException) -> UpstreamInterrupted:
+    """Return what a failure to connect to `label` (host:port) means, without the library's own text."""
+    return UpstreamInterrupted(f"Could not connect to {label}: {describe(error)}.")
+
+
+def describe(error: BaseException) -> str:
+    """Return a foreign error in a few words that hold no address, path or credential."""
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate was not accepted ({error.verify_message or 'verification failed'})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({(error.reason or 'protocol error').lower().replace('_', ' ')})"
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words
+    number = getattr(error, "errno", None)
+    return os.strerror(number).lower() if isinstance(number, int) else "the connection failed"
+
+
+_WORDS: tuple[tuple[type[OSError], str], ...] = (
+    (socket.gaierror, "the name does not resolve"),
+    (ConnectionRefusedError, "the connection was refused"),
+    (ConnectionError, "the connection was reset"),
+    (TimeoutError, "it did not answer"),
+)

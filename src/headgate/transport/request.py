@@ -1,0 +1,61 @@
+"""The bytes of a request. What does not change between calls is rendered once per host and headers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from headgate.errors import Internal
+
+if TYPE_CHECKING:
+    from headgate.ports import Request
+
+_PREFIXES = 256  # rendered heads per host
+_PATH = re.compile(r"/[!-~]*")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "x-client-request-id"})
+
+
+class Writer:
+    """Write requests to one host."""
+
+    __slots__ = ("_authority", "_label", "_prefixes")
+
+    def __init__(self, authority: str, label: str) -> None:
+        self._authority = authority
+        self._label = label
+        self._prefixes: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
+
+    def head(self, request: Request) -> bytes:
+        """Return the head of a request, its closing blank line included.
+
+        Raises:
+            Internal: the method, the path, a header or the request id cannot stand in a head.
+        """
+        key = (request.method, request.path, request.headers)
+        prefix = self._prefixes.get(key)
+        if prefix is None:
+            prefix = self._render(*key)
+            if len(self._prefixes) >= _PREFIXES:
+                self._prefixes.clear()
+            self._prefixes[key] = prefix
+        request_id = request.request_id
+        if not (request_id.isascii() and request_id.isprintable()):
+            raise self._refused("the request id")
+        return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (prefix, request_id.encode(), len(request.body))
+
+    def _render(self, method: str, path: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+        if _NAME.fullmatch(method) is None or _PATH.fullmatch(path) is None:
+            raise self._refused("the request line")
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self._authority}"]
+        for name, value in headers:
+            if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None or name.lower() in _OWN:
+                raise self._refused(f"the header {name!r}")
+            lines.append(f"{name}: {value}")
+        if all(name.lower() != "accept-encoding" for name, _ in headers):
+            lines.append("accept-encoding: identity")
+        return "\r\n".join([*lines, "x-client-request-id: "]).encode("latin-1")
+
+    def _refused(self, what: str) -> Internal:
+        return Internal(f"The request to {self._label} cannot be written: {what} is not allowed in HTTP.")
