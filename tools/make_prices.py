@@ -56,6 +56,23 @@ AUDIO = {
     "openai/gpt-4o-mini-audio-preview": ("10", "20"),
 }
 
+# What people and our host rows call providers that the package names otherwise.
+ALIASES = {
+    "azure-openai": "azure",
+    "bedrock": "aws",
+    "bigmodel": "zhipuai",
+    "copilot": "github-copilot",
+    "gemini": "google",
+    "glm": "zhipuai",
+    "grok": "x-ai",
+    "kimi": "moonshotai",
+    "moonshot": "moonshotai",
+    "vertex": "google",
+    "xai": "x-ai",
+    "z.ai": "zai",
+    "zhipu": "zhipuai",
+}
+
 WINDOWS = tuple[int, int]
 
 
@@ -274,6 +291,7 @@ def build(dated: str) -> str:
         "{",
         f'"source":{dumps("genai-prices " + version("genai-prices"))},',
         f'"dated":{dumps(dated)},',
+        f'"aliases":{dumps(ALIASES)},',
         f'"hosts":{dumps({p.id: p.api_pattern for p in package_providers})},',
         '"providers":{',
     ]

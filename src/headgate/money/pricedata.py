@@ -20,23 +20,6 @@ if TYPE_CHECKING:
 
 DATA: Final = Path(__file__).parent.parent / "data"
 
-# What people and our host rows call providers that the data names otherwise.
-ALIASES: Final[dict[str, str]] = {
-    "azure-openai": "azure",
-    "bedrock": "aws",
-    "bigmodel": "zhipuai",
-    "copilot": "github-copilot",
-    "gemini": "google",
-    "glm": "zhipuai",
-    "grok": "x-ai",
-    "kimi": "moonshotai",
-    "moonshot": "moonshotai",
-    "vertex": "google",
-    "xai": "x-ai",
-    "z.ai": "zai",
-    "zhipu": "zhipuai",
-}
-
 _DAY_S = 86_400
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 
@@ -110,6 +93,7 @@ class PricedProvider(msgspec.Struct, frozen=True):
 class _File(msgspec.Struct, frozen=True):
     source: str
     dated: str
+    aliases: dict[str, str]  # what people and our host rows call providers
     hosts: dict[str, str]
     providers: dict[str, msgspec.Raw]
 
@@ -125,6 +109,7 @@ class PriceData:
         file = msgspec.json.decode(content, type=_File)
         self.source = file.source
         self.dated = file.dated  # the day on which the data was right
+        self._aliases = file.aliases
         self._hosts = file.hosts
         self._raw = file.providers
         self._providers: dict[str, PricedProvider] = {}
@@ -146,7 +131,7 @@ class PriceData:
         A name that merely contains a known one is not taken for it: prices are not guessed.
         """
         name = name.lower().strip()
-        name = ALIASES.get(name, name)
+        name = self._aliases.get(name, name)
         if name in self._raw:
             return name
         if base_url:
