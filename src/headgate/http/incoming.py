@@ -69,7 +69,8 @@ class Incoming:
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header by its lower-case name; the last one if it came more than once."""
-        return self._fields.get(name)
+        value = self._fields.get(name)
+        return value.rstrip() if value is not None else None  # the parser leaves white space at the end
 
     @property
     def request_id(self) -> str:
