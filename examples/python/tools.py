@@ -26,6 +26,12 @@ city = json.loads(call.function.arguments)["city"]
 print("the model calls", call.function.name, "for", city)
 messages += [
     first.choices[0].message,
-    {"role": "tool", "tool_call_id": call.id, "content": json.dumps({"city": city, "sky": "clear", "celsius": 21})},
+    {
+        "role": "tool",
+        "tool_call_id": call.id,
+        "content": json.dumps({"city": city, "sky": "clear", "celsius": 21}),
+    },
 ]
-print(client.chat.completions.create(model="gpt-4o", messages=messages, tools=tools).choices[0].message.content)
+print(
+    client.chat.completions.create(model="gpt-4o", messages=messages, tools=tools).choices[0].message.content
+)
