@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # tiktoken's patterns look ahead over white space, and overflow their stack on a run of a million.
 LONGEST_RUN: Final = 100_000
 
-_RUN = re.compile(rf"\s{{{LONGEST_RUN}}}")
+# Not `{LONGEST_RUN,}`, which would scan a run that is just too short again from each of its places.
+_RUN = re.compile(r"\s{64,}")
 _LINES = 2_000  # parsed at a time: about 2 ms, after which other threads get their turn
 
 
@@ -145,8 +146,10 @@ def pieces(text: str) -> list[str]:
     """Return a text cut so that no piece has a longer run of white space than can be encoded."""
     if len(text) <= LONGEST_RUN:
         return [text]
-    cuts = [0, *(run.end() for run in _RUN.finditer(text)), len(text)]
-    return [text[start:end] for start, end in pairwise(cuts) if start < end]
+    cuts = [0]
+    for run in _RUN.finditer(text):
+        cuts.extend(range(run.start() + LONGEST_RUN, run.end(), LONGEST_RUN))
+    return [text[start:end] for start, end in pairwise((*cuts, len(text)))]
 
 
 def _read(folder: Path, name: str) -> tiktoken.Encoding:
