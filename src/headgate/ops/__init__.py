@@ -1,0 +1,1 @@
+"""What people do: validate, authorise, store, publish. CLI and admin surfaces render these."""
