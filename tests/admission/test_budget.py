@@ -51,7 +51,7 @@ def test_a_new_period_begins_empty_and_a_late_settlement_stays_in_its_own():
 
 
 def test_a_clock_that_steps_back_reopens_nothing():
-    budgets, budget = capped(100)
+    budgets, _ = capped(100)
     budgets.close(budgets.reserve(budgets.covering(WHO), 100, NOW + MONTH), 100)
     assert budgets.reserve(budgets.covering(WHO), 1, NOW) is None
 

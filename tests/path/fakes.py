@@ -41,11 +41,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.records: list[Open | Mark | Settle] = []
         self.accepting = True
-
-    def open(self, record: Open) -> None:
-        self.records.append(record)
-
-    mark = settle = open
+        self.open = self.mark = self.settle = self.records.append
 
     def settled(self) -> list[Settle]:
         return [record for record in self.records if isinstance(record, Settle)]

@@ -1,4 +1,5 @@
 import asyncio
+from itertools import count
 
 import msgspec
 import pytest
@@ -12,13 +13,11 @@ from headgate.values import Call, Principal, Usage
 pytestmark = pytest.mark.anyio
 USAGE = {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
 CHARGE = cost(Usage(10, 4), PRICES)
-_number = 0
+NUMBERS = count(1)
 
 
 def make(stream: bool = False, **members: object) -> Call:
-    global _number
-    _number += 1
-    call = Call(_number.to_bytes(16), "chat", 0)
+    call = Call(next(NUMBERS).to_bytes(16), "chat", 0)
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "one two"}], "stream": stream}
     parse(msgspec.json.encode(body | {"max_tokens": 50} | members), call)
     return call

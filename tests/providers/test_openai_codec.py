@@ -193,7 +193,7 @@ def test_unknown_members_pass_to_open_hosts_and_are_refused_by_strict_ones():
 def test_deepseeks_usage_inside_the_last_chunk_becomes_a_chunk_of_its_own():
     host = Host(name="deepseek", base_url="http://h/v1")
     usage = '"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_cache_hit_tokens":3}'
-    last = '{"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":"stop"}],%s}' % usage
+    last = '{"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":"stop"}],' + usage + "}"
     out, reader = read(call(stream_options={"include_usage": True}), target(host), [events(last, "[DONE]")])
     first, usage = payloads(out)
     assert first["usage"] is None
