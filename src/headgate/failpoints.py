@@ -1,16 +1,28 @@
-"""Named places in real code where a test may kill the process, raise, or wait. Off in production."""
+"""Named places where a test may kill, raise or wait: the real code passes them, tests arm them.
+
+A specification is a comma-separated list of `place=action[:seconds][@passage]`:
+
+    after-open=kill@3        the third time that `after-open` is passed, the process kills itself
+    mid-stream=slow:0.05     each time, wait 50 ms
+    before-settle=raise@1    once, raise `FailpointHit`
+    after-send=hang          wait for ever (until killed)
+
+Without `@passage` the action happens every time.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from headgate.ports import Failpoints
 
-NAMES = (
+NAMES: Final = (
     "after-auth",
     "after-hold",
     "before-connect",
@@ -22,13 +34,20 @@ NAMES = (
     "before-settle",
     "after-settle",
     "before-last-byte",
+    "rotate",
     "drain-before-commit",
     "drain-after-commit",
 )
+ACTIONS: Final = ("kill", "raise", "hang", "slow")
+DEFAULT_SLOW_S = 0.1
+
+
+class FailpointHit(Exception):
+    """What the action `raise` raises."""
 
 
 class NoFailpoints:
-    """What production has."""
+    """Production: every place is passed without a thought."""
 
     __slots__ = ()
 
@@ -36,43 +55,76 @@ class NoFailpoints:
         """Do nothing."""
 
 
-class FailpointFault(RuntimeError):
-    """Raised by an armed place."""
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """What happens at one place, and at which passage (0: at each)."""
+
+    action: str
+    at: int = 0
+    seconds: float = DEFAULT_SLOW_S
 
 
 class ArmedFailpoints:
-    """Act at one place, once.
-
-    Args:
-        spec: `PLACE=ACTION@N`: at the N-th passage `kill` the process, `raise`, or be `slow` (1 s).
+    """Failpoints armed by a specification.
 
     Raises:
-        ValueError: no such place or action.
+        ValueError: the specification names an unknown place or action.
     """
 
-    __slots__ = ("_action", "_left", "_name")
+    __slots__ = ("_lock", "_passed", "_traps")
 
     def __init__(self, spec: str) -> None:
-        self._name, _, action = spec.partition("=")
-        self._action, _, count = action.partition("@")
-        self._left = int(count or 1)
-        if self._name not in NAMES or self._action not in {"kill", "raise", "slow"}:
-            raise ValueError(f"HEADGATE_FAILPOINTS {spec!r} is not PLACE=kill|raise|slow@N; places: {NAMES}")
+        self._traps = parse(spec)
+        self._passed = dict.fromkeys(self._traps, 0)
+        self._lock = threading.Lock()  # the drain passes its places in a thread of its own
 
     def hit(self, name: str) -> None:
-        """Act when this is the place and the time has come."""
-        if name != self._name:
+        """Do what was asked for at this place.
+
+        Raises:
+            FailpointHit: the action is `raise`.
+        """
+        trap = self._traps.get(name)
+        if trap is None:
             return
-        self._left -= 1
-        if self._left != 0:
-            return
-        if self._action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self._action == "raise":
-            raise FailpointFault(name)
-        time.sleep(1)
+        with self._lock:
+            self._passed[name] += 1
+            due = trap.at in {0, self._passed[name]}
+        if due:
+            _act(name, trap)
 
 
 def failpoints_of(spec: str) -> Failpoints:
-    """Return what a setting asks for."""
+    """Return the failpoints of a specification; those of production when it is empty."""
     return ArmedFailpoints(spec) if spec else NoFailpoints()
+
+
+def parse(spec: str) -> dict[str, Trap]:
+    """Return the trap of each named place.
+
+    Raises:
+        ValueError: naming what is wrong and what is known.
+    """
+    traps = {}
+    for item in filter(None, (part.strip() for part in spec.split(","))):
+        name, _, rest = item.partition("=")
+        rest, _, passage = rest.partition("@")
+        action, _, seconds = rest.partition(":")
+        if name not in NAMES:
+            raise ValueError(f"unknown failpoint {name!r}: one of {', '.join(NAMES)}")
+        if action not in ACTIONS:
+            raise ValueError(f"unknown action {action!r} at {name!r}: one of {', '.join(ACTIONS)}")
+        traps[name] = Trap(action, int(passage or 0), float(seconds or DEFAULT_SLOW_S))
+    return traps
+
+
+def _act(name: str, trap: Trap) -> None:
+    if trap.action == "raise":
+        raise FailpointHit(name)
+    if trap.action == "kill":
+        # Windows has no SIGKILL; there os.kill ends the process at once whatever the signal.
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    if trap.action == "slow":
+        time.sleep(trap.seconds)
+    while trap.action in {"hang", "kill"}:  # a kill is on its way
+        time.sleep(3600.0)

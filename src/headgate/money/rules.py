@@ -1,0 +1,111 @@
+"""What a settlement books: the entries of the ledger, and the settlement of a call that was cut. Pure.
+
+One entry is one row with a debit and a credit account, so a row that exists is balanced:
+
+==============  =================  ==================  ==============================================
+kind            debit              credit              amount
+==============  =================  ==================  ==============================================
+settlement      credit:<account>   revenue             what the customer pays
+provider cost   cost               payable:<provider>  what an attempt costs us; one entry per attempt
+absorbed        house:absorbed     revenue             what was above the hold; the house pays
+==============  =================  ==================  ==============================================
+
+An amount of zero makes no entry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from headgate.money.cost import cost
+from headgate.ports import Settle
+from headgate.values import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headgate.ports import Mark, Open
+    from headgate.values import NanoUSD, WallMicros
+
+SETTLEMENT, PROVIDER_COST, ABSORBED = 1, 2, 3
+CHECKPOINT_TOKENS: Final = 256  # a stream is marked at least this often
+CUT: Final = 500  # the status of a call that ended with our process
+
+
+class Entry(NamedTuple):
+    """One row of the ledger, with its accounts by name."""
+
+    kind: int
+    attempt: int
+    debit: str
+    credit: str
+    amount: NanoUSD
+
+
+def entries(opens: Sequence[Open], settle: Settle) -> list[Entry]:
+    """Return the entries of a settled call.
+
+    Args:
+        opens: its attempts in order, at least one.
+        settle: its settlement; `costs` are by attempt number.
+    """
+    booked = []
+    attempt, last = settle.attempt, opens[-1]
+    if settle.charge:
+        booked.append(Entry(SETTLEMENT, attempt, f"credit:{last.account}", "revenue", settle.charge))
+    for number, amount in enumerate(settle.costs):
+        if amount:
+            provider = provider_of(opens, number)
+            booked.append(Entry(PROVIDER_COST, number, "cost", f"payable:{provider}", amount))
+    if settle.absorbed:
+        booked.append(Entry(ABSORBED, attempt, "house:absorbed", "revenue", settle.absorbed))
+    return booked
+
+
+def provider_of(opens: Sequence[Open], attempt: int) -> str:
+    """Return who served an attempt; of one that was never opened, who served the last."""
+    for opened in opens:
+        if opened.attempt == attempt:
+            return opened.provider
+    return opens[-1].provider
+
+
+def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absorb_unmarked: bool) -> Settle:
+    """Return the settlement of a call whose process died before it could settle.
+
+    With a mark: what it says plus one checkpoint, since a stream may have run that far beyond it.
+    Without: the whole hold, and no tokens but the input's bound. Never above the hold, so that a
+    cap holds through a crash.
+
+    Args:
+        opens: the attempts in order, at least one; only the last can have cost anything.
+        mark: the last one.
+        at: when this was found out.
+        absorb_unmarked: the house pays for a call without a mark.
+    """
+    last = opens[-1]
+    absorbed = 0
+    if mark is not None and mark.attempt == last.attempt:
+        seen = mark.usage
+        usage = Usage(seen.input_tokens or last.input_bound, seen.output_tokens + CHECKPOINT_TOKENS)
+        charge = min(cost(usage, last.prices), last.hold) if last.prices is not None else 0
+        until = mark.at
+    else:
+        usage = Usage(last.input_bound, 0)
+        charge = last.hold if last.prices is not None else 0
+        until = last.at
+        if absorb_unmarked:
+            charge, absorbed = 0, charge
+    taken = cost(usage, last.costs) if last.costs is not None else 0
+    return Settle(
+        last.call,
+        last.attempt,
+        at,
+        CUT,
+        usage,
+        charge,
+        absorbed,
+        (*(0 for _ in range(last.attempt)), taken),
+        estimated=True,
+        duration_us=max(0, until - opens[0].at),
+    )

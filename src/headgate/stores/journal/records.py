@@ -1,0 +1,118 @@
+"""The records of a journal as bytes: framing, checksums, versions. No I/O.
+
+    crc u32 | length u32 | version u8 | kind u8 | 0 u16 | payload (msgpack of `ports`' record)
+
+Little endian. The CRC-32 is of the payload and starts from the rest of the header, so a changed bit
+anywhere in a record breaks it. A segment is preallocated with zeros; a header of zeros is its end.
+Version N reads what version N-1 wrote: members are only ever added at the end of a record.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from headgate.ports import Mark, Open, Settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VERSION: Final = 1
+HEAD, OPEN, MARK, SETTLE = 1, 2, 3, 4  # at most 15: a kind has four bits in the checksum's start
+HEADER: Final = struct.Struct("<IIBBH")
+HEADER_BYTES: Final = HEADER.size
+MAX_PAYLOAD: Final = (1 << 20) - 1  # bytes: a longer length is damage
+
+Record: TypeAlias = Open | Mark | Settle
+
+
+class JournalTooNew(Exception):
+    """A newer version wrote this journal: it must be started once more, or keep serving."""
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The first record of a segment: which one it is, and when it began."""
+
+    segment: int
+    at: int  # microseconds UTC
+
+
+class Found(NamedTuple):
+    """A whole record in a segment: its kind, its payload and the offset behind it."""
+
+    version: int
+    kind: int
+    payload: bytes
+    end: int
+
+
+_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
+    HEAD: msgspec.msgpack.Decoder(Head).decode,
+    OPEN: msgspec.msgpack.Decoder(Open).decode,
+    MARK: msgspec.msgpack.Decoder(Mark).decode,
+    SETTLE: msgspec.msgpack.Decoder(Settle).decode,
+}
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def frame(
+    kind: int,
+    record: Record | Head,
+    encode: Callable[[object], bytes] = _encode,
+    pack: Callable[..., bytes] = HEADER.pack,
+    crc32: Callable[[bytes, int], int] = zlib.crc32,
+) -> bytes:
+    """Return a record as it is written. The defaults bind names for speed."""
+    payload = encode(record)
+    size = len(payload)
+    return pack(crc32(payload, size << 12 | VERSION << 4 | kind), size, VERSION, kind, 0) + payload
+
+
+def decode(found: Found) -> Any:
+    """Return the record of a whole frame.
+
+    Raises:
+        JournalTooNew: a later version wrote it.
+    """
+    if found.version > VERSION or found.kind not in _DECODERS:
+        raise JournalTooNew(
+            f"The journal holds records of version {found.version}, kind {found.kind}; this program reads "
+            f"versions up to {VERSION}. Start the newer program once so that it empties its journal."
+        )
+    return _DECODERS[found.kind](found.payload)
+
+
+def record_at(data: bytes, offset: int) -> Found | None:
+    """Return the whole record that begins at an offset; None at the end, or where it is damaged."""
+    start = offset + HEADER_BYTES
+    if start > len(data):
+        return None
+    crc, size, version, kind, zero = HEADER.unpack_from(data, offset)
+    end = start + size
+    if not 0 < size <= MAX_PAYLOAD or end > len(data) or zero or not version or kind > 15:
+        return None
+    payload = data[start:end]
+    if zlib.crc32(payload, size << 12 | version << 4 | kind) != crc:
+        return None
+    return Found(version, kind, payload, end)
+
+
+def records(data: bytes, offset: int = 0) -> Iterator[Found]:
+    """Yield whole records until the first that is not."""
+    while (found := record_at(data, offset)) is not None:
+        yield found
+        offset = found.end
+
+
+def next_record(data: bytes, offset: int) -> int | None:
+    """Return where the next whole record begins after damage at `offset`, or None."""
+    last = len(data.rstrip(b"\0"))
+    for start in range(offset + 1, last - HEADER_BYTES + 1):
+        # The constant bytes of a header, before the cost of a checksum.
+        plausible = 0 < data[start + 8] <= VERSION and data[start + 9] in _DECODERS
+        if plausible and record_at(data, start) is not None:
+            return start
+    return None

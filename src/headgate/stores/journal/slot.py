@@ -1,0 +1,356 @@
+"""The journal of one worker slot: one `write` per record, made durable in groups by a thread.
+
+The hot path writes and never waits for the disk. `Syncer` (a thread, asleep while nothing is written)
+makes it durable every few milliseconds and prepares the next segment. Only what is durable is shown to
+the drain, so the database is never ahead of the journal, not even after a power cut.
+
+Trouble: an fsync or a write that fails with anything but a full disk stops admission until a restart
+(an fsync is never tried again: the kernel may have dropped the pages and would report success). A full
+disk stops admission until a segment can be prepared again. Settlements keep being written into what
+is preallocated, and wait in memory when even that fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from headgate.errors import Unavailable
+from headgate.failpoints import NoFailpoints
+from headgate.ports import Settle
+from headgate.stores.journal import records
+from headgate.stores.journal.segments import (
+    FULL,
+    SPARE,
+    START,
+    Position,
+    open_segment,
+    preallocate,
+    remove_before,
+    segment_numbers,
+    segment_path,
+    sync_data,
+    sync_folder,
+    write_at,
+)
+from headgate.stores.journal.syncer import Syncer
+from headgate.values import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from headgate.ports import Clock, Failpoints, Mark, Open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """Sizes and durability of a journal."""
+
+    segment_bytes: int = 8 << 20  # of a preallocated segment; two are on disk at any time
+    bound_bytes: int = 64 << 20  # undrained bytes beyond which no call may open
+    sync: Literal["group", "before-send"] = "group"  # `before-send`: OPEN is durable when `open` returns
+    group_s: float = 0.005  # how long a record may wait to be durable
+
+
+class SlotJournal:
+    """Write one slot's journal. Implements `ports.Journal`; for one thread, but where a method says so.
+
+    A start recovers the slot first (`recover`): what an earlier process left open is not carried on here.
+
+    Args:
+        folder: of this slot; made if it is not there.
+        clock: of the time in each segment's head.
+        settings: sizes and durability.
+        failpoints: `rotate`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        settings: JournalSettings | None = None,
+        failpoints: Failpoints | None = None,
+    ) -> None:
+        settings = settings or JournalSettings()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self.broken = ""  # why no call may open until a restart
+        self.full = ""  # why none may open until there is space again
+        self.on_durable: Callable[[], None] = _nothing  # called in the syncer's thread
+        self._clock = clock
+        self._segment_bytes = settings.segment_bytes
+        self._bound_bytes = settings.bound_bytes
+        self._before_send = settings.sync == "before-send"
+        self._failpoints = failpoints or NoFailpoints()
+        self._live: dict[bytes, bytes] = {}  # call: the frames of its OPENs
+        self._marks: dict[bytes, bytes] = {}  # call: the frame of its last MARK
+        self._pending: deque[tuple[bytes, bytes]] = deque()  # settlements that could not be written
+        self._retired: list[int] = []  # descriptors to make durable and close
+        self._folder_dirty = self._spare_used = True
+        self._turning = threading.Lock()  # a rotation against the syncer
+        self._syncing = threading.Lock()  # one `make_durable` at a time
+        self._dirty = False
+        self._refusing = False
+        self._count = self._drained_count = 0  # records
+        self._starts: dict[int, int] = {}  # segment: bytes of all segments before it
+        self._drained_bytes = 0
+        self._segment = max(segment_numbers(folder), default=0)
+        self._fd = -1
+        self._offset = self._start = self._size = 0
+        self._durable = START
+        self._begin_segment(b"")
+        self._syncer = Syncer(self, settings.group_s)
+
+    # ── ports.Journal ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def accepting(self) -> bool:
+        """Say whether a priced call may open: not after an I/O error, nor with the bound reached."""
+        return not self._refusing and self._start + self._offset - self._drained_bytes < self._bound_bytes
+
+    def open(self, record: Open) -> None:
+        """Append; in the operating system's hands on return, on the disk with `before-send`.
+
+        Raises:
+            Unavailable: it cannot be written; nothing must be sent.
+        """
+        if self._pending:
+            self.retry_pending()
+        if not self.accepting:
+            raise Unavailable(f"The gateway cannot write its books now{self._why()}. Try again in a moment.")
+        data = records.frame(records.OPEN, record)
+        if len(data) > records.MAX_PAYLOAD:
+            raise Unavailable("The call's record is too long for the journal.")
+        try:
+            self._append(data)
+            if self._before_send:
+                self.make_durable()
+        except OSError as fault:
+            self.fail(fault)
+            raise Unavailable(f"The gateway cannot write its books now{self._why()}.") from fault
+        call = record.call
+        if self.broken:
+            self._withdraw(record)
+            raise Unavailable(f"The gateway cannot write its books now{self._why()}.")
+        self._live[call] = self._live.get(call, b"") + data
+
+    def mark(self, record: Mark) -> None:
+        """Append a checkpoint of a stream. One that cannot be written is left out: it only narrows."""
+        data = records.frame(records.MARK, record)
+        self._marks[record.call] = data
+        try:
+            self._append(data)
+        except OSError as fault:
+            self.fail(fault)
+
+    def settle(self, record: Settle) -> None:
+        """Append the settlement of an open call; when it cannot be written it is kept and tried again."""
+        data = records.frame(records.SETTLE, record)
+        if self._pending:
+            self._pending.append((record.call, data))
+            self.retry_pending()
+            return
+        try:
+            self._append(data)
+        except OSError as fault:
+            self.fail(fault)
+            self._pending.append((record.call, data))
+            return
+        self._forget(record.call)
+
+    def _withdraw(self, record: Open) -> None:
+        """Settle an OPEN that was written but may not be durable: nothing was or will be sent."""
+        if record.call not in self._live:
+            self.settle(Settle(record.call, record.attempt, record.at, 503, Usage(), 0, 0, ()))
+
+    # ── what is asked of it ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def position(self) -> Position:
+        """Return the end of what was written."""
+        return Position(self._segment, self._offset)
+
+    @property
+    def durable(self) -> Position:
+        """Return the end of what a drain may copy. May be read from any thread."""
+        return self._durable
+
+    @property
+    def undrained_bytes(self) -> int:
+        """Return how many bytes the database does not have yet."""
+        return max(0, self._start + self._offset - self._drained_bytes)
+
+    @property
+    def undrained_records(self) -> int:
+        """Return how many records the database does not have yet."""
+        return max(0, self._count - self._drained_count) + len(self._pending)
+
+    @property
+    def open_calls(self) -> int:
+        """Return how many calls are open."""
+        return len(self._live)
+
+    def drained(self, position: Position, count: int) -> None:
+        """Take note that the database has everything before a position; for the drain's thread.
+
+        Args:
+            position: committed with what it stands for.
+            count: records since the last time.
+        """
+        self._drained_count += count
+        start = self._starts.get(position.segment)
+        if start is not None:
+            self._drained_bytes = start + position.offset
+            for number in list(self._starts):
+                if number < position.segment:
+                    del self._starts[number]
+            remove_before(self.folder, position.segment)
+        if position == self.position:
+            self._drained_count = self._count
+
+    def sync_soon(self) -> None:
+        """Make what is written durable without waiting for the group."""
+        self._syncer.hurry()
+
+    def close(self) -> None:
+        """Make everything durable and close; the unused end of the segment is cut off."""
+        self.retry_pending()
+        self._syncer.stop()
+        if self._fd >= 0:
+            if not self.broken:
+                os.ftruncate(self._fd, self._offset)
+            os.close(self._fd)
+            self._fd = -1
+        (self.folder / SPARE).unlink(missing_ok=True)
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────
+
+    def _append(self, data: bytes) -> None:
+        size = len(data)
+        if self._offset + size > self._size:
+            self._rotate(size)
+        if write_at(self._fd, data, self._offset) != size:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        self._offset += size
+        self._count += 1
+        if not self._dirty:
+            self._dirty = True
+            self._syncer.wake()
+
+    def _rotate(self, size: int) -> None:
+        """Begin the next segment with the records of the calls that are still open."""
+        self._failpoints.hit("rotate")
+        marks = [data for call, data in self._marks.items() if call in self._live]
+        self._begin_segment(b"".join((*self._live.values(), *marks)), size)
+        self._count += len(self._live) + len(marks)
+
+    def _begin_segment(self, carried: bytes, size: int = 0) -> None:
+        number = self._segment + 1
+        head = records.frame(records.HEAD, records.Head(number, self._clock.wall())) + carried
+        room = max(self._segment_bytes, len(head) + size + self._segment_bytes // 4)
+        path, spare = segment_path(self.folder, number), self.folder / SPARE
+        if room == self._segment_bytes and spare.exists():
+            spare.replace(path)
+        else:
+            preallocate(path, room)
+        fd = open_segment(path)
+        if write_at(fd, head, 0) != len(head):
+            os.close(fd)
+            path.unlink()
+            raise OSError(errno.ENOSPC, "the disk is full")
+        with self._turning:
+            if self._fd >= 0:
+                self._retired.append(self._fd)
+            self._start += self._offset
+            self._starts[number] = self._start
+            self._fd, self._offset, self._segment, self._size = fd, len(head), number, room
+            self._spare_used = self._folder_dirty = True
+
+    def _forget(self, call: bytes) -> None:
+        self._live.pop(call, None)
+        self._marks.pop(call, None)
+
+    def _why(self) -> str:
+        reason = self.broken or self.full
+        return f" ({reason})" if reason else " (the journal has reached its bound)"
+
+    def fail(self, fault: OSError) -> None:
+        """Stop admission: until there is space again, or for good. May be called from any thread."""
+        reason = fault.strerror or str(fault)
+        if fault.errno in FULL:
+            self.full = reason
+            self._syncer.wake()
+        else:
+            self.broken = reason
+        self._refusing = True
+
+    def retry_pending(self) -> None:
+        """Write the settlements that wait in memory."""
+        while self._pending:
+            call, data = self._pending[0]
+            try:
+                self._append(data)
+            except OSError:
+                return  # still no room; admission is stopped and the syncer watches for space
+            self._pending.popleft()
+            self._forget(call)
+
+    # ── for the syncer's thread ──────────────────────────────────────────────────────────────────
+
+    def make_durable(self) -> None:
+        """Put everything written so far on the disk, and show it to the drain."""
+        with self._syncing:
+            with self._turning:
+                self._dirty = False
+                retired, self._retired = self._retired, []
+                fd, position = self._fd, Position(self._segment, self._offset)
+                folder_dirty, self._folder_dirty = self._folder_dirty, False
+            if not self.broken:
+                self._sync((*retired, fd), folder_dirty)
+            for each in retired:
+                os.close(each)
+            # After a failed fsync the drain still copies what can be read: the database syncs for itself.
+            self._durable = max(self._durable, position)
+        self.on_durable()
+
+    def _sync(self, fds: tuple[int, ...], folder_dirty: bool) -> None:
+        try:
+            for fd in fds:
+                sync_data(fd)
+            if folder_dirty:
+                sync_folder(self.folder)
+        except OSError as fault:
+            self.broken = fault.strerror or str(fault)
+            self._refusing = True
+
+    def prepare_spare(self) -> None:
+        """Make the next segment ready; with space for it, admission goes on."""
+        if not (self._spare_used or self.full):
+            return
+        self._spare_used = False
+        spare = self.folder / SPARE
+        try:
+            if not spare.exists():
+                fresh = spare.with_suffix(".new")
+                preallocate(fresh, self._segment_bytes)
+                fresh.replace(spare)
+        except OSError as fault:
+            self.full = fault.strerror or str(fault)
+            self._refusing = True
+            return
+        self.full = ""
+        self._refusing = bool(self.broken)
+
+    @property
+    def wants_space(self) -> bool:
+        """Say whether the syncer should look for space again soon."""
+        return bool(self.full)
+
+
+def _nothing() -> None:
+    """Nobody waits for durable records yet."""
