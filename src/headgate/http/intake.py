@@ -59,15 +59,7 @@ class Intake:
         before = self.partial
         self._head_bytes += len(data)
         self.received += len(data)
-        parser = self._parser
-        if parser is None:
-            return b""
-        try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._break(error)
+        self._parse(data)
         if self.ready:
             self._head_bytes = 0
         elif self.partial is None:
@@ -77,6 +69,21 @@ class Intake:
         else:
             self._head_bytes = 0
         return rest
+
+    def _parse(self, data: bytes) -> None:
+        while self._parser is not None:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                end_of_head = upgrade.args[0]
+            except httptools.HttpParserError as error:
+                self._break(error)
+                return
+            else:
+                return
+            # Outside the `except`, where it would become the context of the next error.
+            data = data[end_of_head:]
+            self._ignore_upgrade()
 
     def end(self) -> None:
         """Parse nothing more; drop what has not been served."""
@@ -203,21 +210,15 @@ class Intake:
         else:
             self._refuse(CallerError(_GARBLED.format(error)))
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
+    def _ignore_upgrade(self) -> None:
         """Go on as if no upgrade had been asked for (h2c): the parser left the body to somebody else.
 
         A new parser is given a head of the same framing, which `on_headers_complete` drops.
         """
         incoming = self.partial
         assert incoming is not None
-        parser = self._parser = httptools.HttpRequestParser(self)
+        self._parser = httptools.HttpRequestParser(self)
         framing = b"content-length: %d" % incoming.content_length
         if incoming.chunked:
             framing = b"transfer-encoding: chunked"
-        try:
-            parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % framing)
-            parser.feed_data(rest)
-        except httptools.HttpParserUpgrade as upgrade:  # the next request, pipelined
-            self._ignore_upgrade(rest[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._break(error)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % framing)
