@@ -31,7 +31,7 @@ from headgate.observe.metrics import Metrics
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock
 from headgate.providers.edits import headers as bearer_headers
-from headgate.providers.registry import CODECS, known_hosts
+from headgate.providers.registry import CODECS
 from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
 from headgate.stores.interim.drain import Drain
@@ -70,7 +70,7 @@ def build_routes(config: Config, instance: str) -> Routes:
         return urlsplit(host.base_url).path.rstrip("/")
 
     book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
-    names = {name: row.prices for name, row in known_hosts().items() if row.prices}
+    names = {host.name: book.data.provider_id(host.name, host.base_url) for host in config.hosts}
     makers = Makers(Catalogue.load(book.data), book, names, headers, base_path)
     return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
 

@@ -119,7 +119,7 @@ class Pipeline:
         """Return the targets, after what each model's own limits say of the request."""
         principal = call.principal
         assert principal is not None
-        targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall())
+        targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
         model = targets[0].model
         window.check_output(call, model)
         if window.may_overflow(call, model):

@@ -162,7 +162,8 @@ class Call:
 
     __slots__ = (
         "id", "include_usage", "input_bound", "max_output", "members", "model", "n", "notes",
-        "operation", "principal", "received_ns", "request_id", "shrunk_to", "sim", "stream", "unknown",
+        "operation", "principal", "received_ns", "request_id", "shrunk_to", "sim", "stream", "tier",
+        "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -179,6 +180,7 @@ class Call:
         self.input_bound = 0
         self.shrunk_to = 0  # the output limit per choice that the money allows; 0: not shrunk
         self.unknown: tuple[str, ...] = ()  # members that OpenAI does not have
+        self.tier = ""  # service tier, where it has a price of its own
         self.sim = ""  # directives for the simulator
         self.principal: Principal | None = None
         self.notes: list[Note] = []

@@ -186,7 +186,7 @@ class FixedRoutes:
     def __init__(self, *targets: Target) -> None:
         self.targets = targets
 
-    def candidates(self, model: str, book: Book, at: int) -> tuple[Target, ...]:
+    def candidates(self, model: str, book: Book, at: int, tier: str = "") -> tuple[Target, ...]:
         return self.targets
 
 

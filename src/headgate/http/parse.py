@@ -20,7 +20,7 @@ _PARSE_FAULT = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
     "library correctly. The API expects a JSON payload, but what was sent was not valid JSON"
 )
-_NULL = b"null"
+_PRICED_TIERS = frozenset({"flex", "priority", "fast"})
 
 
 def parse(body: bytes, call: Call) -> None:
@@ -87,6 +87,9 @@ def _read(call: Call, values: dict[str, object]) -> None:
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
     call.include_usage = isinstance(options, dict) and options.get("include_usage") is True
+    tier = values.get("service_tier")
+    if tier in _PRICED_TIERS:
+        call.tier = str(tier)
     call.input_bound = _input_bound(call)
 
 

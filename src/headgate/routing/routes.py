@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -57,6 +57,11 @@ class Priced(Protocol):
         """Return the unit prices."""
         ...
 
+    @property
+    def tiers(self) -> Mapping[str, Prices]:
+        """Return the unit prices of other service tiers."""
+        ...
+
 
 class Facts(Protocol):
     """What routing asks of the catalogue."""
@@ -78,6 +83,17 @@ class Makers(msgspec.Struct, frozen=True):
     price_names: Mapping[str, str]  # a host's name in the price book, where it differs
     headers: Callable[[Host], tuple[tuple[str, str], ...]]
     base_path: Callable[[Host], str]
+
+
+class _Wanted(NamedTuple):
+    book: Book
+    at: WallMicros
+    tier: str
+
+
+def _tiered(row: Priced | None, tier: str) -> Prices | None:
+    """Return the prices of a row in a service tier; one without its own price costs the standard's."""
+    return row.tiers.get(tier, row.prices) if row is not None else None
 
 
 class Routes:
@@ -104,46 +120,47 @@ class Routes:
         self.aliases = aliases
         self._simulator = simulator
         self._makers = makers
-        self._known: dict[tuple[str, Book], tuple[WallMicros, tuple[Target, ...]]] = {}
+        self._known: dict[tuple[str, Book, str], tuple[WallMicros, tuple[Target, ...]]] = {}
         self._offered: dict[str, frozenset[str]] = {}
 
-    def candidates(self, model: str, book: Book, at: WallMicros) -> tuple[Target, ...]:
+    def candidates(self, model: str, book: Book, at: WallMicros, tier: str = "") -> tuple[Target, ...]:
         """Return the targets for a name, at least one.
 
         Raises:
             NotFound: nobody here serves it; the message says who is here and what would help.
         """
-        known = self._known.get((model, book))
+        known = self._known.get((model, book, tier))
         if known is not None and at < known[0]:
             return known[1]
-        targets = tuple(self._resolve(model, book, at, set()))
+        wanted = _Wanted(book, at, tier)
+        targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
             raise self._not_found(model)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
-        self._known[model, book] = ((at // _DAY_US + 1) * _DAY_US, targets)
+        self._known[model, book, tier] = ((at // _DAY_US + 1) * _DAY_US, targets)
         return targets
 
-    def _resolve(self, model: str, book: Book, at: WallMicros, seen: set[str]) -> list[Target]:
+    def _resolve(self, model: str, wanted: _Wanted, seen: set[str]) -> list[Target]:
         name = self.aliases.get(model, model)
-        if book is Book.SIM:
-            return self._simulated(name, at)
+        if wanted.book is Book.SIM:
+            return self._simulated(name, wanted)
         route = self.routes.get(name)
         if route is None:
             host, upstream = self._host_of(name)
-            return [self._target(host, upstream, at, None)] if host is not None else []
+            return [self._target(host, upstream, wanted, None)] if host is not None else []
         seen.add(name)
         ranked = sorted(route.targets, key=lambda target: -target.weight)
-        found = [self._route_target(target, route, at) for target in ranked]
+        found = [self._route_target(target, route, wanted) for target in ranked]
         for other in route.fallback:
             if other not in seen:
-                found += self._resolve(other, book, at, seen)
+                found += self._resolve(other, wanted, seen)
         return found
 
-    def _route_target(self, target: RouteTarget, route: Route, at: WallMicros) -> Target:
+    def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> Target:
         if target.provider == self._simulator.name:
-            return self._simulated(target.model, at)[0]
-        return self._target(self.hosts[target.provider], target.model, at, route.deadlines)
+            return self._simulated(target.model, wanted)[0]
+        return self._target(self.hosts[target.provider], target.model, wanted, route.deadlines)
 
     def _host_of(self, name: str) -> tuple[Host | None, str]:
         """Return the host that serves a name: by prefix, catalogue, pattern, or because it takes all."""
@@ -162,20 +179,19 @@ class Routes:
     def _names(self, host: Host) -> frozenset[str]:
         names = self._offered.get(host.name)
         if names is None:
-            names = frozenset(self._makers.facts.names(host.name))
+            names = frozenset(self._makers.facts.names(self._makers.price_names.get(host.name) or host.name))
             self._offered[host.name] = names
         return names
 
-    def _target(self, host: Host, name: str, at: WallMicros, deadlines: Deadlines | None) -> Target:
+    def _target(self, host: Host, name: str, wanted: _Wanted, deadlines: Deadlines | None) -> Target:
         makers = self._makers
-        book_name = makers.price_names.get(host.name, host.name)
+        book_name = makers.price_names.get(host.name) or host.name
         if host.local:
             prices: Prices | None = Prices()
             costs: Prices | None = Prices()
         else:
-            row, own = makers.prices.find(book_name, name, at), makers.prices.find_cost(book_name, name, at)
-            prices = row.prices if row is not None else None
-            costs = own.prices if own is not None else None
+            prices = _tiered(makers.prices.find(book_name, name, wanted.at), wanted.tier)
+            costs = _tiered(makers.prices.find_cost(book_name, name, wanted.at), wanted.tier)
         return Target(
             host=host,
             model=makers.facts.model(book_name, name),
@@ -186,14 +202,13 @@ class Routes:
             base_path=makers.base_path(host),
         )
 
-    def _simulated(self, name: str, at: WallMicros) -> list[Target]:
+    def _simulated(self, name: str, wanted: _Wanted) -> list[Target]:
         own = name.startswith("sim-")
-        maker = self._maker(_SIM_LIKE if own else name, at)
+        maker = self._maker(_SIM_LIKE if own else name, wanted.at)
         if maker is None:
             return []
         like = _SIM_LIKE if own else name
-        row = self._makers.prices.find(maker, like, at)
-        prices = row.prices if row is not None else Prices()
+        prices = _tiered(self._makers.prices.find(maker, like, wanted.at), wanted.tier) or Prices()
         model = self._makers.facts.model(maker, like)
         if own:
             model = msgspec.structs.replace(model, name=name)
@@ -241,6 +256,6 @@ class Routes:
                 rows.setdefault(name, "openai")
         else:
             for host in self.hosts.values():
-                for name in self._makers.facts.names(self._makers.price_names.get(host.name, host.name)):
+                for name in self._makers.facts.names(self._makers.price_names.get(host.name) or host.name):
                     rows.setdefault(name, host.name)
         return list(rows.items())

@@ -19,17 +19,17 @@ from headgate.errors import Unavailable
 from headgate.ports import Mark, Open, Settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 VERSION = 1
 Record = Open | Mark | Settle
 _HEADER = struct.Struct("<IIBB")
 _KIND = {Open: 1, Mark: 2, Settle: 3}
-_DECODERS = {
-    1: msgspec.msgpack.Decoder(Open),
-    2: msgspec.msgpack.Decoder(Mark),
-    3: msgspec.msgpack.Decoder(Settle),
+_DECODERS: dict[int, Callable[[bytes], Record]] = {
+    1: msgspec.msgpack.Decoder(Open).decode,
+    2: msgspec.msgpack.Decoder(Mark).decode,
+    3: msgspec.msgpack.Decoder(Settle).decode,
 }
 _MAX_RECORD = 64 * 1024
 

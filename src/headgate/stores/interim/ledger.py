@@ -61,7 +61,7 @@ class Books:
             known |= {
                 row[0] for row in self._sql.execute(f"SELECT call FROM calls WHERE call IN ({marks})", calls)
             }
-        fresh = {}
+        fresh: dict[bytes, tuple[Open, Settle, bool]] = {}
         for pair in pairs:
             if pair[0].call not in known:
                 fresh.setdefault(pair[0].call, pair)

@@ -1,0 +1,84 @@
+"""A running gateway in a folder of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HEADGATE = str(Path(sys.executable).with_name("headgate"))
+ROOT = Path(__file__).parents[2]
+
+
+def plain_environment(**extra: str) -> dict[str, str]:
+    """Return an environment in which no provider is configured."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+class Gateway:
+    """`headgate serve` as a process."""
+
+    def __init__(self, folder: Path, *args: str, dotenv: str = "", **environment: str) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        if dotenv:
+            (folder / ".env").write_text(dotenv)
+        self.data = folder / "data"
+        self.process = subprocess.Popen(
+            [HEADGATE, "serve", "--port", "0", "--data", str(self.data), *args],
+            cwd=folder,
+            env=plain_environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said = ""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+            if "Ctrl-C" in line:
+                break
+        else:
+            raise AssertionError(f"the gateway did not start:\n{self.said}\n{self.process.stderr.read()}")  # type: ignore[union-attr]
+        self.base = re.search(r"http://\S+/v1", self.said)[0]  # type: ignore[index]
+        found = re.search(r"sk-hg-live-\w+", self.said)
+        self.key = found[0] if found else ""
+
+    def client_environment(self) -> dict[str, str]:
+        """Return what the guide's programs need."""
+        return plain_environment(OPENAI_BASE_URL=self.base, OPENAI_API_KEY=self.key)
+
+    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on the same data."""
+        return subprocess.run(
+            [HEADGATE, *args, "--data", str(self.data)],
+            cwd=self.folder,
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def stop(self, how: int = signal.SIGTERM) -> tuple[int, str, str]:
+        """Stop it; return exit code and what it said."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        out, err = self.process.communicate(timeout=40)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory) -> Iterator[Gateway]:
+    """A gateway with no provider: the simulator answers."""
+    gateway = Gateway(tmp_path_factory.mktemp("simulated"))
+    yield gateway
+    code, _, err = gateway.stop()
+    assert (code, err) == (0, "")

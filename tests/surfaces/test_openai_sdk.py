@@ -1,0 +1,164 @@
+"""The official SDK cannot tell us from OpenAI."""
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+
+@pytest.fixture
+def client(simulated):
+    with openai.OpenAI(base_url=simulated.base, api_key=simulated.key, max_retries=0) as made:
+        yield made
+
+
+HELLO = [{"role": "user", "content": "Say pong"}]
+
+
+def test_a_chat_completion(client):
+    answer = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, max_tokens=50)
+    assert "pong" in answer.choices[0].message.content.lower()
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens > 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-3.5-turbo", "gpt-3.5-turbo-16k", "gpt-4", "gpt-4-turbo", "gpt-4o", "gpt-5", "o3", "gpt-4.1-nano"],
+)
+def test_every_model_of_the_guide_answers(client, model):
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, max_tokens=50)
+    assert raw.parse().choices[0].message.content
+    assert raw.headers["x-headgate-simulated"] == "true"
+    renamed = raw.headers.get("x-headgate-renamed")
+    assert (renamed == "max_tokens=max_completion_tokens") is (model in {"gpt-5", "o3"})
+
+
+def test_a_stream_has_openais_grammar(client):
+    stream = client.chat.completions.create(
+        model="gpt-4o", messages=HELLO, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.completion_tokens > 0
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert [c.choices[0].finish_reason for c in chunks[:-1]][-1] == "stop"
+
+
+def test_usage_is_never_sent_unasked(client):
+    for chunk in client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True):
+        assert chunk.choices
+        assert chunk.usage is None
+
+
+def test_stream_and_json_say_and_cost_the_same(client):
+    whole = client.chat.completions.create(model="gpt-4o", messages=HELLO)
+    parts = list(
+        client.chat.completions.create(
+            model="gpt-4o", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    text = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
+    assert text == whole.choices[0].message.content
+    assert parts[-1].usage == whole.usage
+
+
+def test_the_headers_of_an_answer(client):
+    raw = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO)
+    headers = raw.headers
+    assert headers["x-request-id"].startswith("req_")
+    assert len(headers["x-request-id"]) == 36
+    assert headers["openai-version"] == "2020-10-01"
+    assert int(headers["openai-processing-ms"]) >= 0
+    assert float(headers["x-headgate-cost"]) > 0
+    assert not [name for name in headers if name.startswith("x-ratelimit")]
+
+
+def test_tools_are_called_with_arguments_from_the_prompt(client):
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "required": ["city"],
+            },
+        },
+    }
+    answer = client.chat.completions.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "北京天气怎么样？"}], tools=[tool]
+    )
+    [call] = answer.choices[0].message.tool_calls
+    assert json.loads(call.function.arguments) == {"city": "北京"}
+    assert "北京" in call.function.arguments
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_completions_embeddings_and_models(client):
+    assert (
+        client.completions.create(model="gpt-3.5-turbo-instruct", prompt="Say hi", max_tokens=9)
+        .choices[0]
+        .text
+    )
+    made = client.embeddings.create(model="text-embedding-3-small", input=["a", "b"])
+    assert [len(row.embedding) for row in made.data] == [1536, 1536]
+    floats = client.embeddings.create(model="text-embedding-3-small", input=["a"], encoding_format="float")
+    assert floats.data[0].embedding == pytest.approx(made.data[0].embedding, abs=1e-6)
+    assert (
+        len(client.embeddings.create(model="text-embedding-3-large", input=[1, 2, 3]).data[0].embedding)
+        == 3072
+    )
+    assert "gpt-4o" in {model.id for model in client.models.list()}
+    assert client.models.retrieve("gpt-4o").object == "model"
+
+
+def test_the_asynchronous_client(simulated):
+    async def ask() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=simulated.base, api_key=simulated.key) as client:
+            answers = await asyncio.gather(
+                *(client.chat.completions.create(model="gpt-4o", messages=HELLO) for _ in range(20))
+            )
+            stream = await client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
+            text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+            return [*(answer.choices[0].message.content for answer in answers), text]
+
+    assert len(set(asyncio.run(ask()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "code"),
+    [
+        ({"model": "gpt-4oo"}, openai.NotFoundError, "model_not_found"),
+        ({"temperature": 3}, openai.BadRequestError, "decimal_above_max_value"),
+        ({"messages": []}, openai.BadRequestError, "empty_array"),
+        ({"messages": [{"content": "x"}]}, openai.BadRequestError, "missing_required_parameter"),
+        ({"extra_body": {"foo": 1}}, openai.BadRequestError, "unknown_parameter"),
+        ({"max_tokens": 10**6}, openai.BadRequestError, "invalid_value"),
+        (
+            {"model": "gpt-4", "messages": [{"role": "user", "content": "long " * 9000}]},
+            openai.BadRequestError,
+            "context_length_exceeded",
+        ),
+        ({"model": "gpt-4", "max_tokens": 8192}, openai.BadRequestError, "context_length_exceeded"),
+        ({"model": "sim-429"}, openai.RateLimitError, "rate_limit_exceeded"),
+        ({"model": "sim-500"}, openai.InternalServerError, None),
+        ({"model": "sim-503"}, openai.InternalServerError, "server_is_overloaded"),
+    ],
+)
+def test_each_error_of_the_guide(client, change, kind, code):
+    with pytest.raises(kind) as caught:
+        client.chat.completions.create(**({"model": "gpt-4o", "messages": HELLO} | change))
+    assert caught.value.code == code
+    assert caught.value.request_id.startswith("req_")
+
+
+def test_a_wrong_key_and_no_key(simulated):
+    wrong = openai.OpenAI(base_url=simulated.base, api_key="sk-proj-abcdefghijklmnop", max_retries=0)
+    with pytest.raises(openai.AuthenticationError) as caught:
+        wrong.models.list()
+    assert caught.value.code == "invalid_api_key"
+    assert "abcdefghij" not in caught.value.message

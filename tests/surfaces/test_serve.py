@@ -1,0 +1,175 @@
+"""Starting, running and stopping, as a person does it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import openai
+import pytest
+from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
+
+HELLO = [{"role": "user", "content": "Say pong"}]
+
+
+def client(gateway: Gateway, key: str | None = None) -> openai.OpenAI:
+    return openai.OpenAI(base_url=gateway.base, api_key=key or gateway.key, max_retries=0)
+
+
+def test_the_first_start_prints_all_that_one_needs(tmp_path):
+    gateway = Gateway(tmp_path)
+    try:
+        assert "simulator answers" in gateway.said
+        assert gateway.key
+        program = gateway.said.split("Or in Python")[1].split("\n\n")[0].splitlines()[1:]
+        (tmp_path / "example.py").write_text("\n".join(line[2:] for line in program))
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "example.py")],
+            capture_output=True,
+            text=True,
+            env=plain_environment(),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "hello" in done.stdout.lower()
+        curl = gateway.said.split("Try it:\n")[1].split("\n\n")[0]
+        done = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, env=plain_environment())
+        assert '"chat.completion"' in done.stdout
+    finally:
+        code, out, err = gateway.stop(signal.SIGINT)
+    assert (code, err) == (0, "")
+    assert "Stopped." in out
+
+
+def test_the_key_is_printed_once_and_still_works(tmp_path):
+    first = Gateway(tmp_path)
+    first.stop()
+    second = Gateway(tmp_path)
+    try:
+        assert second.key == ""
+        assert client(second, first.key).models.list().data
+    finally:
+        second.stop()
+
+
+def test_the_clients_own_env_file_confuses_nothing(tmp_path):
+    dotenv = "OPENAI_BASE_URL=http://127.0.0.1:8787/v1\nOPENAI_API_KEY=sk-hg-live-abc\n"
+    gateway = Gateway(tmp_path, dotenv=dotenv)
+    try:
+        assert "simulator answers" in gateway.said
+        assert client(gateway).chat.completions.create(model="gpt-4o", messages=HELLO).usage.total_tokens > 0
+    finally:
+        gateway.stop()
+
+
+def test_a_provider_in_the_env_file_is_found_and_the_simulator_stays_away_for_ever(tmp_path):
+    Gateway(tmp_path, dotenv="OPENAI_API_KEY=sk-provider\n").stop()
+    (tmp_path / ".env").unlink()
+    gateway = Gateway(tmp_path)
+    try:
+        assert "The simulator does not step in" in gateway.said
+        key = json.loads(gateway.command("keys", "create", "--name", "x", "--json").stdout)["key"]
+        with pytest.raises(openai.InternalServerError) as caught:
+            client(gateway, key).chat.completions.create(model="gpt-4o", messages=HELLO)
+        assert caught.value.status_code == 503
+        assert "OPENAI_API_KEY" in caught.value.message
+    finally:
+        gateway.stop()
+
+
+def test_keys_made_and_revoked_while_it_runs_are_seen_within_a_second(simulated):
+    made = json.loads(simulated.command("keys", "create", "--name", "late", "--json").stdout)
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            client(simulated, made["key"]).models.list()
+            break
+        except openai.AuthenticationError:
+            assert time.monotonic() < deadline
+    assert simulated.command("keys", "revoke", "late").returncode == 0
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            client(simulated, made["key"]).models.list()
+        except openai.AuthenticationError as error:
+            assert "revoked" in error.message
+            break
+        assert time.monotonic() < deadline
+
+
+def test_usage_and_the_ledger_agree_with_what_was_answered(tmp_path):
+    gateway = Gateway(tmp_path, "--prices", "guide-2025")
+    try:
+        raw = client(gateway).chat.completions.with_raw_response.create(model="gpt-4", messages=HELLO)
+        usage = raw.parse().usage
+        done = gateway.command("usage", "--calls", "--json")
+        calls = json.loads(done.stdout)
+        [call] = calls["calls"] if isinstance(calls, dict) else calls
+        assert call["request_id"] == raw.headers["x-request-id"]
+        assert (call["input_tokens"], call["output_tokens"]) == (usage.prompt_tokens, usage.completion_tokens)
+        due = usage.prompt_tokens * 30_000 + usage.completion_tokens * 60_000
+        assert call["cost_nano_usd"] == due
+        assert (call["model"], call["status"], call["estimated"]) == ("gpt-4", 200, False)
+        assert gateway.command("ledger", "check").returncode == 0
+    finally:
+        gateway.stop()
+    assert gateway.command("ledger", "check").returncode == 0
+
+
+def test_a_cap_in_play_money_holds_and_says_so(tmp_path):
+    gateway = Gateway(tmp_path, "--cap", "0.0001/month")
+    try:
+        with pytest.raises(openai.RateLimitError) as caught:
+            client(gateway).chat.completions.create(model="gpt-4", messages=HELLO, max_tokens=500)
+        assert caught.value.code == "insufficient_quota"
+        assert caught.value.response.headers["x-should-retry"] == "false"
+        assert "per month" in caught.value.message
+    finally:
+        gateway.stop()
+
+
+def test_a_second_server_on_the_same_data_refuses_and_names_the_first(simulated):
+    done = subprocess.run(
+        [HEADGATE, "serve", "--port", "0", "--data", str(simulated.data)],
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode != 0
+    assert str(simulated.process.pid) in done.stderr
+
+
+def test_a_taken_port_is_said_plainly(simulated, tmp_path):
+    port = simulated.base.split(":")[2].split("/")[0]
+    done = subprocess.run(
+        [HEADGATE, "serve", "--port", port, "--data", str(tmp_path / "d")],
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode != 0
+    assert "taken by another program" in done.stderr
+
+
+def test_the_start_page_and_the_metrics(simulated):
+    import urllib.request
+
+    root = simulated.base.removesuffix("/v1")
+    page = urllib.request.urlopen(f"{root}/?lang=zh").read().decode()
+    assert "Headgate 正在运行" in page
+    metrics = urllib.request.urlopen(f"{root}/metrics").read().decode()
+    assert "headgate_ready 1.0" in metrics
+    assert urllib.request.urlopen(f"{root}/healthz").status == 200
+
+
+def test_a_served_call_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys, headgate.serving\n"
+        "heavy = {'starlette', 'sqlalchemy', 'alembic', 'prometheus_client', 'tiktoken', 'jinja2', 'rich',"
+        " 'structlog', 'ssl', 'uvicorn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
