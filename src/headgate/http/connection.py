@@ -284,16 +284,16 @@ class Connection(asyncio.Protocol):
 
     def _check_sender(self, waited: MonotonicNs) -> None:
         limits, state = self.edge.limits, self._state
-        if state == _BODY:
+        if state == _IDLE:
+            if waited >= limits.keep_alive_s * _SECOND:
+                self._close()
+        elif state == _BODY:
             slow = self._intake.received * _SECOND < limits.body_bytes_per_s * waited
             if slow and waited >= limits.body_grace_s * _SECOND:
                 self._refuse(RequestTimeout("The body of the request arrived too slowly."))
         elif state == _HEAD:
             if waited >= limits.head_s * _SECOND:
                 self._refuse(RequestTimeout("The head of the request did not arrive in time."))
-        elif state == _IDLE:
-            if waited >= limits.keep_alive_s * _SECOND:
-                self._close()
         elif waited >= (limits.head_s if state == _NEW else limits.linger_s) * _SECOND:
             self._transport.abort()
 
