@@ -161,7 +161,7 @@ class Call:
     """
 
     __slots__ = (
-        "id", "include_usage", "input_bound", "max_output", "members", "model", "n", "notes",
+        "id", "images", "include_usage", "input_bound", "max_output", "members", "model", "n", "notes",
         "operation", "principal", "received_ns", "request_id", "shrunk_to", "sim", "stream", "tier",
         "unknown",
     )  # fmt: skip
@@ -178,6 +178,7 @@ class Call:
         self.n = 1
         self.max_output = 0  # what the caller allows, per choice; 0: not said
         self.input_bound = 0
+        self.images = 0
         self.shrunk_to = 0  # the output limit per choice that the money allows; 0: not shrunk
         self.unknown: tuple[str, ...] = ()  # members that OpenAI does not have
         self.tier = ""  # service tier, where it has a price of its own

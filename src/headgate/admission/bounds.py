@@ -9,6 +9,7 @@ from headgate.money.cost import upper_bound
 if TYPE_CHECKING:
     from headgate.values import Call, NanoUSD, Target
 
+UNKNOWN_IMAGE = 50_000  # tokens: above what any known model counts for one image
 DEFAULT_OUTPUT = 32_768  # tokens per choice, where neither the caller nor the model sets a limit
 
 
@@ -23,9 +24,10 @@ def output_bound(call: Call, target: Target) -> int:
 def input_bound(call: Call, target: Target) -> int:
     """Return an upper bound of the input tokens: UTF-8 bytes times the model's factor."""
     factor = target.model.bytes_factor_ppm
+    images = call.images * (target.model.image_tokens or UNKNOWN_IMAGE) if call.images else 0
     if factor == 1_000_000:
-        return call.input_bound
-    return -(-call.input_bound * factor // 1_000_000)
+        return call.input_bound + images
+    return -(-call.input_bound * factor // 1_000_000) + images
 
 
 def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:

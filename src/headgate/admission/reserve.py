@@ -87,7 +87,7 @@ class Reservations:
         if not all(target.model.exact for target in targets):
             return call.input_bound
         counts = [await self._counter.input_tokens(call, target) for target in targets]
-        if any(name in call.members for name in ("tools", "functions", "response_format")):
+        if call.images or any(name in call.members for name in ("tools", "functions", "response_format")):
             return call.input_bound  # no public formula counts these
         return max(counts)
 

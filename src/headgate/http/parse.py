@@ -101,7 +101,7 @@ def _input_bound(call: Call) -> int:
     """
     members = call.members
     if call.operation == "chat":
-        bound = inspect(bytes(members["messages"]))
+        bound, call.images = inspect(bytes(members["messages"]))
         for name in ("tools", "functions", "response_format", "tool_choice"):
             if name in members:
                 bound += len(bytes(members[name]))

@@ -24,8 +24,8 @@ from headgate.wire.checks import (
 )
 
 ROLES = ("system", "assistant", "user", "function", "tool", "developer")
-# An image's data is not text: it is bounded by an adder of its own, as are audio and files.
-PART_ADDER = {"image_url": 3_000, "input_audio": 12_000, "file": 120_000}
+# Media is not text: audio and files are bounded by an adder, images by the model's own bound of one.
+PART_ADDER = {"image_url": 0, "input_audio": 12_000, "file": 120_000}
 
 
 class Part(msgspec.Struct, gc=False):
@@ -50,8 +50,8 @@ class Message(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(list[Message]).decode
 
 
-def inspect(raw: bytes) -> int:
-    """Check `messages` and return an upper bound of its tokens' UTF-8 bytes, with adders for media.
+def inspect(raw: bytes) -> tuple[int, int]:
+    """Check `messages`; return an upper bound of its tokens as UTF-8 bytes, and its number of images.
 
     Raises:
         CallerError: OpenAI's 400 for the first thing that is wrong.
@@ -63,7 +63,7 @@ def inspect(raw: bytes) -> int:
         raise CallerError(f"Invalid 'messages': {fault}", param="messages", code="invalid_type") from fault
     if not messages:
         length("messages", [], 1, 0)
-    bound = len(raw)
+    bound, images = len(raw), 0
     for message in messages:
         content = message.content
         if content is None:
@@ -71,21 +71,16 @@ def inspect(raw: bytes) -> int:
                 explain(decode(raw))
         elif type(content) is list:
             bound += _media(content, raw)
+            images += sum(part.type == "image_url" for part in content)
         if message.role == "tool" and message.tool_call_id is None:
             explain(decode(raw))
-    return bound
+    return bound, images
 
 
 def _media(parts: list[Part], raw: bytes) -> int:
     """Return what to add to the JSON's length for media, less the base64 that is not text."""
-    extra = 0
-    for part in parts:
-        adder = PART_ADDER.get(part.type)
-        if adder is not None:
-            extra += adder
-    if extra and len(raw) > 8192:
-        extra -= _data_bytes(raw)
-    return extra
+    media = [PART_ADDER[part.type] for part in parts if part.type in PART_ADDER]
+    return sum(media) - (_data_bytes(raw) if media and len(raw) > 8192 else 0)
 
 
 def _data_bytes(raw: bytes) -> int:
