@@ -73,19 +73,46 @@ def comments(kind: type) -> dict[str, str]:
 
 
 def settings() -> str:
-    out = ["# Settings", "", "One TOML file, optional: `headgate serve --config headgate.toml`. Flags win over the file.", ""]
+    out = [
+        "# Settings",
+        "",
+        "One TOML file, optional: `headgate serve --config headgate.toml`. Flags win over the file.",
+        "",
+    ]
     out += [EXAMPLE]
     for title, kind in SECTIONS.items():
         said = comments(kind)
-        out += [f"## {title}", "", (kind.__doc__ or "").strip().splitlines()[0], "", "| name | type | default | meaning |", "|---|---|---|---|"]
+        out += [
+            f"## {title}",
+            "",
+            (kind.__doc__ or "").strip().splitlines()[0],
+            "",
+            "| name | type | default | meaning |",
+            "|---|---|---|---|",
+        ]
         for field in msgspec.structs.fields(kind):
             kind_name = str(field.type).replace("typing.", "").replace("collections.abc.", "")
-            kind_name = getattr(field.type, "__name__", kind_name) if isinstance(field.type, type) else kind_name
-            kind_name = kind_name.replace("headgate.config.", "").replace("headgate.routing.routes.", "").replace("headgate.values.", "")
+            kind_name = (
+                getattr(field.type, "__name__", kind_name) if isinstance(field.type, type) else kind_name
+            )
+            kind_name = (
+                kind_name.replace("headgate.config.", "")
+                .replace("headgate.routing.routes.", "")
+                .replace("headgate.values.", "")
+            )
             default = "required" if field.required else f"`{_default(field)}`"
-            out.append(f"| `{field.name}` | {kind_name.replace('|', 'or')} | {default} | {said.get(field.name, '')} |")
+            out.append(
+                f"| `{field.name}` | {kind_name.replace('|', 'or')} | {default} | {said.get(field.name, '')} |"
+            )
         out.append("")
-    out += ["## Providers by environment", "", "Each is switched on by its variable, from the environment or `.env`.", "", "| name | provider | variable | address |", "|---|---|---|---|"]
+    out += [
+        "## Providers by environment",
+        "",
+        "Each is switched on by its variable, from the environment or `.env`.",
+        "",
+        "| name | provider | variable | address |",
+        "|---|---|---|---|",
+    ]
     for name, host in known_hosts().items():
         variables = " or ".join(f"`{key}`" for key in (*host.keys, *([host.url_env] if host.local else [])))
         out.append(f"| `{name}` | {host.title} | {variables} | `{host.base_url}` |")
@@ -115,7 +142,9 @@ def _default(field: msgspec.structs.FieldInfo) -> object:
 def error_rows(kind: type[errors.GatewayError]) -> list[str]:
     retry = {None: "by the client's own rule", False: "no", True: "yes"}[kind.retry]
     doc = (kind.__doc__ or "").strip().splitlines()[0]
-    rows = [f"| {kind.status} | `{kind.type}` | `{kind.default_code or ''}` | {doc} | {retry} |".replace("``", "")]
+    rows = [
+        f"| {kind.status} | `{kind.type}` | `{kind.default_code or ''}` | {doc} | {retry} |".replace("``", "")
+    ]
     for child in kind.__subclasses__():
         rows += error_rows(child)
     return rows
@@ -147,10 +176,19 @@ def error_page() -> str:
 
 
 def metrics_page() -> str:
-    out = ["# Metrics", "", "`GET /metrics`, in Prometheus' text format. Labels: operation, provider, model, book, status.", "", "| name | kind | meaning |", "|---|---|---|"]
+    out = [
+        "# Metrics",
+        "",
+        "`GET /metrics`, in Prometheus' text format. Labels: operation, provider, model, book, status.",
+        "",
+        "| name | kind | meaning |",
+        "|---|---|---|",
+    ]
     out += [f"| `{name}_total` | counter | {text} |" for name, text, _ in prometheus.COUNTERS]
     out += ["| `headgate_call_seconds` | histogram | From OPEN to settlement |"]
-    out += ["| `headgate_refusals_total` | counter | Calls refused before any attempt, by operation, status and code |"]
+    out += [
+        "| `headgate_refusals_total` | counter | Calls refused before any attempt, by operation, status and code |"
+    ]
     out += ["| `headgate_absorbed_nano_usd_total` | counter | Cost above holds, the house's |"]
     out += [f"| `{name}` | gauge | {text} |" for name, text in prometheus.GAUGES.items()]
     return "\n".join([*out, ""])

@@ -87,7 +87,8 @@ def _simulating(sql: sqlite3.Connection, config: Config) -> bool:
     if config.hosts or config.has_file:
         sql.execute("INSERT OR REPLACE INTO meta VALUES ('ever_had_provider', '1')")
         return False
-    return sql.execute("SELECT 1 FROM meta WHERE name = 'ever_had_provider'").fetchone() is None
+    row = sql.execute("SELECT value FROM meta WHERE name = 'ever_had_provider'").fetchone()
+    return row is None or row[0] != "1"
 
 
 def _loop(app: App, first_key: str) -> int:
@@ -115,11 +116,8 @@ async def _run(app: App, first_key: str) -> int:
     gc.set_threshold(*_GC)
     await stop.wait()
     waiting = len(app.calls.tasks)
-    click.echo(
-        f"Stopping: {waiting} open calls may end within {app.config.server.drain_s:g} s."
-        if waiting
-        else "Stopping."
-    )
+    drain_s = app.config.server.drain_s
+    click.echo(f"Stopping: {waiting} open calls have {drain_s:g} s to end." if waiting else "Stopping.")
     cut = await app.stop()
     click.echo(
         f"Stopped; {cut} calls were cut and settled for what they had produced." if cut else "Stopped."
@@ -172,6 +170,7 @@ def _answers_come_from(app: App) -> str:
     if app.config.found:
         return f"Providers: {', '.join(app.config.found)}"
     return (
-        "Providers: none found. Calls get 503 until one is configured: set OPENAI_API_KEY, DEEPSEEK_API_KEY, ...\n"
-        "  (The simulator does not step in: this data folder has had a provider, or a configuration is given.)"
+        "Providers: none found. Calls get 503 until one is configured: set OPENAI_API_KEY, "
+        "DEEPSEEK_API_KEY, ...\n  (The simulator does not step in: this data folder has had a provider, "
+        "or a configuration is given.)"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from headgate.errors import NotFound
+from headgate.errors import GatewayError, NotFound, Unavailable
 from headgate.values import Book, Deadlines, Host, Model, Prices, Target
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Routes:
         wanted = _Wanted(book, at, tier)
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
-            raise self._not_found(model)
+            raise self._not_found(model, book)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
         self._known[model, book, tier] = ((at // _DAY_US + 1) * _DAY_US, targets)
@@ -235,7 +235,13 @@ class Routes:
     def _price_names(self) -> Iterable[str]:
         return ("openai", *(name for name in self._makers.price_names.values() if name != "openai"))
 
-    def _not_found(self, model: str) -> NotFound:
+    def _not_found(self, model: str, book: Book) -> GatewayError:
+        if book is Book.REAL and not self.hosts and not self.routes:
+            return Unavailable(
+                "No provider is configured. Set OPENAI_API_KEY, DEEPSEEK_API_KEY or another provider's "
+                "variable where the gateway runs, and start it again.",
+                retry_after_s=None,
+            )
         shown = model if len(model) <= 100 else model[:100] + "..."
         message = f"The model `{shown}` does not exist or you do not have access to it."
         if self.hosts:
