@@ -35,7 +35,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from tests.answers import (
     chat_frames,
@@ -191,8 +191,7 @@ class Peer(asyncio.Protocol):
     # ── the protocol ────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         self._writable.set()
         self.upstream.opened(self)
         self._task = asyncio.get_running_loop().create_task(self._serve())
