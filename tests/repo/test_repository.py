@@ -107,7 +107,6 @@ HEAVY = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not (ROOT / "src/headgate/__main__.py").exists(), reason="there is no command line yet")
 def test_asking_for_the_version_imports_nothing_heavy() -> None:
     code = (
         "import runpy, sys\n"
