@@ -1,0 +1,76 @@
+"""What commands work with, opened and closed: settings, prices, the data folder, its stores.
+
+The only module of the command line that names stores; a server does the same in `app`.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from headgate.cli.exits import Unreachable, Unusable
+from headgate.cli.output import advise
+from headgate.config import ServeOptions, data_folder, load
+from headgate.ports import SystemClock
+from headgate.stores.sql.database import FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from headgate.config import Config
+    from headgate.money.prices import PriceBook
+    from headgate.ports import AdminStore
+
+CLOCK = SystemClock()
+
+
+def existing_folder(data: str | None) -> Path:
+    """Return the data folder that the user means.
+
+    Raises:
+        Unreachable: there is none; says how to make it.
+    """
+    folder = data_folder(data)
+    if not (folder / FILE).is_file():
+        raise Unreachable(
+            f"There are no books in {folder}. Start a server with `{advise('serve', folder)}`, or name "
+            "another folder with --data."
+        )
+    return folder
+
+
+@contextmanager
+def admin(data: str | None, *, create: bool = False) -> Iterator[tuple[AdminStore, bytes]]:
+    """Open the admin store of a data folder; give it with the pepper.
+
+    Args:
+        data: the folder as the user gave it.
+        create: make it where it is missing; else that is an error.
+    """
+    from headgate.stores.sql.admin import SqlAdminStore
+    from headgate.stores.sql.bootstrap import prepare
+
+    folder = data_folder(data) if create else existing_folder(data)
+    prepared = prepare(folder, CLOCK.wall(), None)
+    with closing(SqlAdminStore(folder)) as store:
+        yield store, prepared.pepper
+
+
+def settings(config_file: str | None = None, env_file: str = ".env", prices: str | None = None) -> Config:
+    """Return the settings as a server would have them."""
+    return load(ServeOptions(config=config_file, env_file=env_file, prices=prices))
+
+
+def price_book(config: Config) -> PriceBook:
+    """Return the price book of some settings.
+
+    Raises:
+        Unusable: there is no such book, or a row of it is none.
+    """
+    from headgate.money.prices import PriceBook
+
+    try:
+        return PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
+    except ValueError as fault:
+        raise Unusable(f"{fault}") from fault

@@ -1,0 +1,85 @@
+"""`headgate config`: is the configuration usable?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from headgate.cli import compose
+from headgate.cli.exits import Failed
+from headgate.cli.options import config_option, env_option, examples, json_option
+from headgate.cli.output import print_json, print_table
+from headgate.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from headgate.values import Deadlines
+
+
+@click.group(name="config")
+def command() -> None:
+    """Check the configuration."""
+
+
+@examples("config check", "config check --config headgate.toml --json")
+@command.command()
+@config_option
+@env_option
+@json_option
+def check(config_file: str | None, env_file: str, as_json: bool) -> None:
+    """Read the configuration as `serve` would and say what it means. Exits 1 when it is not usable."""
+    from headgate.money.amounts import format_usd, parse_cap
+
+    try:
+        config = compose.settings(config_file, env_file)
+        cap = parse_cap(config.budget.cap) if config.budget.cap else None
+    except (ConfigError, ValueError) as fault:
+        raise Failed(str(fault)) from fault
+    compose.price_book(config)
+    if as_json:
+        print_json(_public(config))
+        return
+    server = config.server
+    rows = [
+        ("address", f"{server.host}:{server.port}"),
+        ("data", config.storage.data),
+        ("providers", ", ".join(config.found) or "none: the simulator answers in a new data folder"),
+        ("left to clients", ", ".join(config.ignored) or "nothing"),
+        ("models of the file", ", ".join(config.routes) or "none"),
+        ("aliases", ", ".join(f"{name} is {model}" for name, model in config.aliases.items()) or "none"),
+        ("cap", f"{format_usd(cap[0])} per {cap[1]}" if cap else "none"),
+        ("prices", f"{config.prices.book}, {len(config.prices.rows)} own rows"),
+        ("deadlines", _deadlines(config.deadlines)),
+    ]
+    print_table(("setting", "value"), rows)
+    click.echo("The configuration can be used.")
+
+
+def _deadlines(of: Deadlines) -> str:
+    return (
+        f"connect {of.connect_s:g} s, first byte {of.first_byte_s:g} s, "
+        f"between frames {of.between_frames_s:g} s, total {of.total_s:g} s"
+    )
+
+
+def _public(config: Config) -> dict[str, object]:
+    """Return the settings without secrets."""
+    hosts = [
+        {"name": host.name, "base_url": host.base_url, "has_key": bool(host.api_key), "local": host.local}
+        for host in config.hosts
+    ]
+    plain: dict[str, object] = msgspec.to_builtins(
+        {
+            "server": config.server,
+            "storage": config.storage,
+            "budget": config.budget,
+            "models": list(config.routes),
+            "aliases": dict(config.aliases),
+            "deadlines": config.deadlines,
+            "prices": config.prices.book,
+            "found": config.found,
+            "left_to_clients": config.ignored,
+        }
+    )
+    return {**plain, "providers": hosts}

@@ -1,0 +1,62 @@
+"""`headgate db`: the schema of a data folder."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+
+from headgate.cli import compose
+from headgate.cli.exits import FOUND, Unreachable
+from headgate.cli.options import data_option, examples, json_option
+from headgate.cli.output import advise, print_json
+
+
+@click.group(name="db")
+def command() -> None:
+    """Migrate the database of a data folder."""
+
+
+@examples("db migrate", "db migrate --data /srv/headgate")
+@command.command()
+@data_option
+@json_option
+def migrate(data: str | None, as_json: bool) -> None:
+    """Bring the schema up to date. `serve` does it by itself."""
+    from alembic.util import CommandError
+
+    from headgate.stores.sql.migrate import migrate as run
+
+    folder = compose.existing_folder(data)
+    try:
+        before, after = run(folder)
+    except CommandError as fault:
+        raise Unreachable(f"Cannot migrate {folder}: {fault}.") from fault
+    if as_json:
+        print_json({"before": before, "after": after})
+    elif before == after:
+        click.echo(f"{folder} is up to date: schema {after}.")
+    else:
+        click.echo(f"{folder}: schema {before or 'none'} is now {after}.")
+
+
+@examples("db status --json")
+@command.command()
+@data_option
+@json_option
+@click.pass_context
+def status(context: click.Context, data: str | None, as_json: bool) -> None:
+    """Say which schema the database has. Exits 1 when it is not this version's."""
+    from headgate.stores.sql.bootstrap import SCHEMA, version
+    from headgate.stores.sql.database import connect
+
+    folder = compose.existing_folder(data)
+    with closing(connect(folder, read_only=True)) as sql:
+        found = version(sql)
+    current = found == SCHEMA
+    if as_json:
+        print_json({"schema": found, "known": SCHEMA, "current": current})
+    else:
+        advice = "up to date" if current else f"run `{advise('db migrate', folder)}`"
+        click.echo(f"{folder}: schema {found or 'none'}, this version has {SCHEMA}: {advice}.")
+    context.exit(0 if current else FOUND)
