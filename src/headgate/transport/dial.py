@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headgate.errors import UpstreamInterrupted
 from headgate.transport.egress import literal, refusal
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
     TLS: TypeAlias = Callable[[], ssl.SSLContext]
 
-_P = TypeVar("_P", bound=asyncio.BaseProtocol)
 _TRIES = 4  # addresses of one host
 _NEXT_ADDRESS_S = 1.0  # a silent address holds up the next one this long
 
@@ -59,8 +58,8 @@ class Dialer:
         self._lookups: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
         self._good: dict[str, str] = {}  # the address that answered last, by host
 
-    async def open(self, factory: Callable[[], _P], origin: Origin, proxy: Proxy | None) -> _P:
-        """Return a protocol of `factory`, connected. The caller bounds the time.
+    async def open(self, protocol: asyncio.Protocol, origin: Origin, proxy: Proxy | None) -> None:
+        """Connect a protocol. The caller bounds the time.
 
         Raises:
             UpstreamInterrupted: the name does not resolve, the address is never connected to, nobody
@@ -69,7 +68,7 @@ class Dialer:
         try:
             context = await self._tls_context() if origin.scheme == "https" else None
             sock = await (self._direct(origin) if proxy is None else self._tunnel(origin, proxy))
-            return await _adopt(factory, sock, context, origin.host if context else None)
+            await _adopt(protocol, sock, context, origin.host if context else None)
         except OSError as error:
             raise unreachable(origin.label, error) from error
 
@@ -170,17 +169,16 @@ async def _connect(address: str, port: int) -> socket.socket:
 
 
 async def _adopt(
-    factory: Callable[[], _P], sock: socket.socket, context: ssl.SSLContext | None, name: str | None
-) -> _P:
+    protocol: asyncio.Protocol, sock: socket.socket, context: ssl.SSLContext | None, name: str | None
+) -> None:
     """Hand a connected socket to a protocol, through TLS when there is a context."""
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_connection(factory, sock=sock, ssl=context, server_hostname=name)
+        await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=name)
     except BaseException:
         sock.close()
         raise
-    return protocol
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:

@@ -216,13 +216,18 @@ class HttpTransport:
         return pool
 
     async def _connect(self, pool: Pool, limit_s: float) -> Connection:
+        connection = Connection(pool)
         try:
             async with asyncio.timeout(limit_s):
-                connection = await self._dialer.open(lambda: Connection(pool), pool.origin, pool.proxy)
+                await self._dialer.open(connection, pool.origin, pool.proxy)
         except TimeoutError:
+            self.lost(connection)
             raise UpstreamTimeout(
                 f"Could not connect to {pool.label} within {limit_s:g} s (connect_s)."
             ) from None
+        except BaseException:
+            self.lost(connection)  # uvloop closes a half-made transport without a word to its protocol
+            raise
         if self._closed:
             connection.close()
             raise UpstreamInterrupted(f"Could not connect to {pool.label}: the gateway is closing.")
