@@ -1,0 +1,1 @@
+"""Kill the server under load, restart it, and compare three records: client, ledger, upstream."""

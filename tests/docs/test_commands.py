@@ -1,0 +1,42 @@
+"""Every command that the documents show exists with the options that they show."""
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *(ROOT / "docs").glob("guide-map*.md")]
+HEADGATE = str(Path(sys.executable).with_name("headgate"))
+
+
+def shown() -> list[str]:
+    found = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found |= {line.split(" #")[0].strip() for line in re.findall(r"\.venv/bin/headgate [^`\n|]+", text)}
+        found |= {
+            f".venv/bin/headgate serve {args}" for args in re.findall(r'make serve ARGS="([^"]+)"', text)
+        }
+    return sorted(found)
+
+
+@cache
+def help_of(*path: str) -> str:
+    done = subprocess.run([HEADGATE, *path, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("line", shown())
+def test_a_shown_command_exists_with_its_options(line):
+    words = shlex.split(line)[1:]
+    groups = {"keys", "ledger", "config", "db"}
+    path = words[: 2 if words[0] in groups else 1]
+    text = help_of(*path)
+    for option in [word for word in words if word.startswith("--")]:
+        assert option in text, f"{option} of {line!r}"
