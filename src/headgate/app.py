@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -34,11 +35,9 @@ from headgate.providers.edits import headers as bearer_headers
 from headgate.providers.registry import CODECS
 from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
-from headgate.stores.interim.drain import Drain
-from headgate.stores.interim.journal import SlotJournal
-from headgate.stores.interim.ledger import Books
-from headgate.stores.interim.recovery import recover
+from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys, spent
+from headgate.stores.sql.drain import Drain
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
 from headgate.transport.simulator import Simulator
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
 
 _CHANGES_EVERY_S = 0.2
 _STALL_EVERY_S = 0.05
+_FLUSH_S = 10.0
 SIMULATOR = Host(name="simulator", base_url="http://simulator.invalid/v1", extras="refuse", deviates=False)
 
 
@@ -107,10 +107,11 @@ class App:
         self.keyring = Keyring(pepper, [])
         self.journal = SlotJournal(
             self._data / "journal" / f"slot-{slot}",
-            bound_bytes=config.storage.journal_bound_mb << 20,
-            before_send=config.storage.sync == "before-send",
+            self.clock,
+            JournalSettings(bound_bytes=config.storage.journal_bound_mb << 20, sync=config.storage.sync),
+            self.failpoints,
         )
-        self.drain = Drain(self.journal, Books(connect(self._data)), self.failpoints, self._database_trouble)
+        self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
         self.routes = build_routes(config, self.instance)
         tokenizers = Tokenizers()
         self.transport = HttpTransport(
@@ -230,9 +231,12 @@ class App:
     async def _watch_changes(self) -> None:
         while True:
             await asyncio.sleep(_CHANGES_EVERY_S)
-            if last_change(self._sql) != self._seen:
-                await self.drain.flush()  # what was spent so far is in the books before they are read
-                self.reload()
+            try:
+                if last_change(self._sql) != self._seen:
+                    await self._write_down()  # so that a new budget begins with what was spent
+                    self.reload()
+            except sqlite3.Error as fault:  # what we know stays valid until it can be read again
+                self._database_trouble(str(fault))
 
     async def _watch_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -248,7 +252,6 @@ class App:
         server = self.config.server
         await self.server.bind(server.host, server.port)
         self.background.spawn("drain", self.drain.run())
-        self.background.spawn("journal sync", self.drain.sync())
         self.background.spawn("changes", self._watch_changes())
         self.background.spawn("loop watch", self._watch_loop())
         await self.server.start()
@@ -259,12 +262,21 @@ class App:
         server = asyncio.create_task(self.server.drain(self.config.server.drain_s))
         cut = await self.calls.drain(self.config.server.drain_s)
         await server
+        await self._write_down()
         await self.background.stop()
-        await self.drain.flush()
+        await self.drain.close()
         await self.transport.close()
         self.journal.close()
         self._sql.close()
         return cut
+
+    async def _write_down(self) -> None:
+        """Wait for the database to have everything; the journal keeps what it refuses."""
+        try:
+            async with asyncio.timeout(_FLUSH_S):
+                await self.drain.flush()
+        except TimeoutError:
+            self.log.line("warning", "the database is behind; the next start reads the journal")
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────
 
@@ -300,4 +312,4 @@ def _playing(principal: Principal) -> Principal:
     return msgspec.structs.replace(principal, book=Book.SIM)
 
 
-__all__ = ["SIMULATOR", "App", "Books", "build_routes", "connect", "recover"]
+__all__ = ["SIMULATOR", "App", "build_routes"]

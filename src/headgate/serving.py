@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate.app import App, Books, connect, recover
+from headgate.app import App
 from headgate.config import Config, ConfigError, ServeOptions, load
 from headgate.identity.keys import mint_key
 from headgate.money.amounts import format_usd, parse_cap
 from headgate.ports import SystemClock
 from headgate.stores.sql.bootstrap import prepare, put_flag_budget
+from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.pepper import DataFolderError
+from headgate.stores.sql.recovery import recover
 from headgate.values import Book
 
 if TYPE_CHECKING:
@@ -63,12 +65,13 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
         sql = connect(folder)
         _put_caps(sql, cap, config, clock.wall())
         simulating = _simulating(sql, config)
-        report = recover(folder, Books(sql), sql, clock)
+        report = recover(folder, sql, clock)
         sql.close()
         app = App(config, prepared.pepper, simulating=simulating)
-        if report.settled:
+        if report.settled or report.estimated:
             click.echo(
-                f"Recovered {report.settled} calls of the last run, {report.estimated} of them by estimate."
+                f"Recovered the last run: {report.settled} calls as they were settled, "
+                f"{report.estimated} by estimate."
             )
         return _loop(app, prepared.first_key)
 

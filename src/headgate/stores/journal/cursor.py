@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate.stores.journal.records import (
-    HEAD,
-    MARK,
-    OPEN,
-    decode,
-    next_record,
-    record_at,
-)
+from headgate.stores.journal.records import HEAD, MARK, OPEN, next_record, parse
 from headgate.stores.journal.segments import Position, read_segment, segment_numbers, segment_path
 
 if TYPE_CHECKING:
@@ -19,7 +12,7 @@ if TYPE_CHECKING:
 
     from headgate.ports import Mark, Open, Settle
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
 
 
 class Settled(NamedTuple):
@@ -94,28 +87,33 @@ class Cursor:
         """
         out: list[tuple[int, Any]] = []
         segment, offset = self.position
-        self._data, self._base, self._whole = b"", offset, False  # what was read may have grown since
+        self._empty(offset)  # what was read may have grown since
         while len(out) < limit and (until is None or (segment, offset) < until):
-            found = record_at(self._data, offset - self._base)
-            if found is not None:
-                out.append((found.kind, decode(found)))
-                offset = self._base + found.end
+            found, end = parse(self._data, offset - self._base, limit - len(out))
+            if found:
+                out += found
+                offset = self._base + end
             elif not self._whole:
-                self._fill(segment, offset)
+                self._fill(segment, offset, until)
             else:
                 beyond = self._beyond(segment, offset, until)
                 if beyond is None:
                     break
                 segment, offset = beyond
-                self._data, self._base, self._whole = b"", offset, False
+                self._empty(offset)
         self.position = Position(segment, offset)
         return out
 
-    def _fill(self, segment: int, offset: int) -> None:
+    def _empty(self, offset: int) -> None:
+        self._data, self._base, self._whole = b"", offset, False
+
+    def _fill(self, segment: int, offset: int, until: Position | None) -> None:
         """Read on from an offset: a chunk, or all that is left when a chunk held no whole record."""
         size = -1 if self._data and self._base == offset else _CHUNK
+        if until is not None and until.segment == segment:
+            size = until.offset - offset if size < 0 else min(size, until.offset - offset)
         data = read_segment(segment_path(self._folder, segment), offset, size) or b""
-        self._whole = size < 0 or len(data) < size
+        self._whole = size < 0 or len(data) < size or (until is not None and offset + size == until.offset)
         self._data, self._base = data, offset
 
     def _beyond(self, segment: int, offset: int, until: Position | None) -> Position | None:

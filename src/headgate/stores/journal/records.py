@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 from headgate.ports import Mark, Open, Settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 VERSION: Final = 1
 HEAD, OPEN, MARK, SETTLE = 1, 2, 3, 4  # at most 15: a kind has four bits in the checksum's start
@@ -38,15 +38,6 @@ class Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     segment: int
     at: int  # microseconds UTC
-
-
-class Found(NamedTuple):
-    """A whole record in a segment: its kind, its payload and the offset behind it."""
-
-    version: int
-    kind: int
-    payload: bytes
-    end: int
 
 
 _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
@@ -71,40 +62,50 @@ def frame(
     return pack(crc32(payload, size << 12 | VERSION << 4 | kind), size, VERSION, kind, 0) + payload
 
 
-def decode(found: Found) -> Any:
-    """Return the record of a whole frame.
+def decode(version: int, kind: int, payload: bytes) -> Any:
+    """Return the record of a payload.
 
     Raises:
         JournalTooNew: a later version wrote it.
     """
-    if found.version > VERSION or found.kind not in _DECODERS:
+    if version > VERSION or kind not in _DECODERS:
         raise JournalTooNew(
-            f"The journal holds records of version {found.version}, kind {found.kind}; this program reads "
-            f"versions up to {VERSION}. Start the newer program once so that it empties its journal."
+            f"The journal holds records of version {version}, kind {kind}; this program reads versions up "
+            f"to {VERSION}. Start the newer program once so that it empties its journal."
         )
-    return _DECODERS[found.kind](found.payload)
+    return _DECODERS[kind](payload)
 
 
-def record_at(data: bytes, offset: int) -> Found | None:
-    """Return the whole record that begins at an offset; None at the end, or where it is damaged."""
-    start = offset + HEADER_BYTES
-    if start > len(data):
-        return None
-    crc, size, version, kind, zero = HEADER.unpack_from(data, offset)
-    end = start + size
-    if not 0 < size <= MAX_PAYLOAD or end > len(data) or zero or not version or kind > 15:
-        return None
-    payload = data[start:end]
-    if zlib.crc32(payload, size << 12 | version << 4 | kind) != crc:
-        return None
-    return Found(version, kind, payload, end)
+def parse(data: bytes, offset: int, limit: int) -> tuple[list[tuple[int, Any]], int]:
+    """Decode whole records from an offset on; the drain's inner loop.
+
+    Returns:
+        The kind and the record of up to `limit`, and the offset behind the last one.
+
+    Raises:
+        JournalTooNew: a later version wrote one.
+    """
+    out: list[tuple[int, Any]] = []
+    unpack, crc32, end = HEADER.unpack_from, zlib.crc32, len(data) - HEADER_BYTES
+    while offset <= end and len(out) < limit:
+        crc, size, version, kind, zero = unpack(data, offset)
+        start = offset + HEADER_BYTES
+        payload = data[start : start + size]
+        if not 0 < size <= MAX_PAYLOAD or len(payload) != size or zero or kind > 15:
+            break
+        if crc32(payload, size << 12 | version << 4 | kind) != crc:
+            break
+        out.append((kind, decode(version, kind, payload)))
+        offset = start + size
+    return out, offset
 
 
-def records(data: bytes, offset: int = 0) -> Iterator[Found]:
-    """Yield whole records until the first that is not."""
-    while (found := record_at(data, offset)) is not None:
-        yield found
-        offset = found.end
+def is_record(data: bytes, offset: int) -> bool:
+    """Say whether a whole record begins at an offset."""
+    try:
+        return bool(parse(data, offset, 1)[0])
+    except JournalTooNew:
+        return True
 
 
 def next_record(data: bytes, offset: int) -> int | None:
@@ -113,6 +114,6 @@ def next_record(data: bytes, offset: int) -> int | None:
     for start in range(offset + 1, last - HEADER_BYTES + 1):
         # The constant bytes of a header, before the cost of a checksum.
         plausible = 0 < data[start + 8] <= VERSION and data[start + 9] in _DECODERS
-        if plausible and record_at(data, start) is not None:
+        if plausible and is_record(data, start):
             return start
     return None

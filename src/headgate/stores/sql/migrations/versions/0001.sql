@@ -45,8 +45,9 @@ CREATE TABLE calls (call BLOB PRIMARY KEY,
   prices INTEGER NOT NULL, costs INTEGER NOT NULL, -- price_rows: the customer's, the provider's; 0: unpriced
   hold INTEGER NOT NULL, charge INTEGER NOT NULL, absorbed INTEGER NOT NULL, cost INTEGER NOT NULL,
   first_byte_us INTEGER NOT NULL, duration_us INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE ledger_accounts (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE, -- credit:1, revenue, cost, payable:openai, house:absorbed
-  book INTEGER NOT NULL);
+CREATE TABLE books (book INTEGER PRIMARY KEY, seq INTEGER NOT NULL); -- the last `calls.seq` of each book
+CREATE TABLE ledger_accounts (id INTEGER PRIMARY KEY, code TEXT NOT NULL, -- credit:1, revenue, cost, payable:openai, house:absorbed
+  book INTEGER NOT NULL, UNIQUE (code, book));
 CREATE TABLE entries (call BLOB NOT NULL, kind INTEGER NOT NULL, -- 1 settlement, 2 provider cost, 3 absorbed
   attempt INTEGER NOT NULL, n INTEGER NOT NULL,
   book INTEGER NOT NULL, debit INTEGER NOT NULL, credit INTEGER NOT NULL, amount INTEGER NOT NULL,

@@ -1,0 +1,276 @@
+"""Copy settlements from a journal to SQL while serving: in batches, in a thread of its own.
+
+The thread sleeps on a lock while nothing is written, then for `every_s`, so a batch is what came
+meanwhile. It works in slices with a short sleep after each: a thread that computes would keep the
+event loop waiting for the interpreter lock. What the database refuses stays in the journal and is
+tried again, ever more slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from headgate.failpoints import NoFailpoints
+from headgate.stores.journal.cursor import Cursor, OpenCalls, Settled
+from headgate.stores.journal.records import HEAD
+from headgate.stores.journal.segments import Position
+from headgate.stores.sql.ledger import SLICE, Books
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from headgate.ports import Failpoints
+    from headgate.stores.journal import SlotJournal
+
+BATCH: Final = 512  # settled calls in one transaction, at most
+_PAUSE_S: Final = 0.0005
+_SLOWEST_RETRY_S: Final = 2.0
+
+
+class Copier:
+    """Where the copying of one slot's journal stands; for one thread.
+
+    Args:
+        folder: of the slot.
+        sql: the connection that it writes on.
+        failpoints: `drain-before-commit`, `drain-after-commit`.
+        pause: called between slices of work.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sql: sqlite3.Connection,
+        failpoints: Failpoints | None = None,
+        pause: Callable[[], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._orphans = 0  # settlements without an OPEN
+        self._pause = pause or _go_on
+        self._failpoints = failpoints or NoFailpoints()
+        self._books = Books(sql, self._pause)
+        self._calls = OpenCalls()
+        self._batch: list[Settled] = []
+        self._batch_end = Position(0, 0)
+        self._batch_records = 0
+        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (folder.name,)).fetchone()
+        self.done = Position(*row) if row else Position(0, 0)
+        self._cursor = Cursor(folder, Position(self.done.segment, 0))
+        self._learn_open_calls()
+
+    def _learn_open_calls(self) -> None:
+        """Read again what the checkpoint's segment says before it: the calls still open are there."""
+        while self._cursor.position < self.done:
+            found = self._cursor.read(SLICE, self.done)
+            if not found:
+                return
+            for kind, record in found:
+                self._calls.take(kind, record)
+        self._calls.orphans.clear()
+
+    @property
+    def damaged(self) -> int:
+        """Return how many places of the journal could not be read, or not be used."""
+        return len(self._cursor.damage) + self._orphans
+
+    def copy(self, until: Position) -> int:
+        """Copy one batch; return how many records the checkpoint has moved over.
+
+        A batch that the database refused is tried again, so nothing is lost between.
+
+        Raises:
+            sqlite3.Error: the database refused.
+        """
+        if not self._batch:
+            self._collect(until)
+        if self._batch or self._batch_end.segment > self.done.segment:
+            self._failpoints.hit("drain-before-commit")
+            self._books.post(self._batch, self.folder.name, self._batch_end)
+            self._failpoints.hit("drain-after-commit")
+        self.done = max(self.done, self._batch_end)
+        self._batch = []
+        return self._batch_records
+
+    def _collect(self, until: Position) -> None:
+        self._batch_records = 0
+        while len(self._batch) < BATCH:
+            found = self._cursor.read(4 * SLICE, until)
+            if not found:
+                break
+            for kind, record in found:
+                self._batch_records += kind != HEAD
+                settled = self._calls.take(kind, record)
+                if settled is not None:
+                    self._batch.append(settled)
+            self._pause()
+        self._batch_end = self._cursor.position
+        self._orphans += len(self._calls.orphans)
+        self._calls.orphans.clear()
+
+
+class Drain:
+    """One journal's way into the database, from `start` to `close`.
+
+    Args:
+        journal: that is copied.
+        connect: opens the connection that the thread writes on.
+        failpoints: named places around the commit.
+        trouble: told, in the thread, what the database said when it refused a batch.
+        every_s: how long records may wait before they are copied.
+    """
+
+    def __init__(
+        self,
+        journal: SlotJournal,
+        connect: Callable[[], sqlite3.Connection],
+        failpoints: Failpoints,
+        trouble: Callable[[str], None],
+        every_s: float = 0.1,
+    ) -> None:
+        self.healthy = True
+        self.damaged = 0  # places of the journal that could not be read
+        self._journal = journal
+        self._connect = connect
+        self._failpoints = failpoints
+        self._trouble = trouble
+        self._every_s = every_s
+        self._sql: sqlite3.Connection | None = None
+        self._waiting: list[tuple[Position, Callable[[], None]]] = []
+        self._flushes = 0  # how many wait for us
+        self._hurried = threading.Event()
+        self._stopping = False
+        self._kick = threading.Lock()
+        self._kick.acquire()
+        self._fault: BaseException | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
+
+    def start(self) -> None:
+        """Begin to copy."""
+        self._journal.on_durable = self._wake
+        self._thread.start()
+        self._wake()
+
+    async def run(self) -> None:
+        """Start, and wait for as long as the thread lives.
+
+        Raises:
+            BaseException: what ended the thread.
+        """
+        self.start()
+        ended = asyncio.Event()
+        self._when(Position(2**62, 0), asyncio.get_running_loop(), ended)
+        await ended.wait()
+        if self._fault is not None:
+            raise self._fault
+
+    async def flush(self) -> None:
+        """Wait until the database has everything that is written now; for ever while it refuses."""
+        if self._ended.is_set() or not self._thread.is_alive():
+            return
+        done = asyncio.Event()
+        self._when(self._journal.position, asyncio.get_running_loop(), done)
+        self._journal.sync_soon()
+        self._hurried.set()
+        self._wake()
+        self._flushes += 1
+        try:
+            await done.wait()
+        finally:
+            self._flushes -= 1
+
+    async def close(self) -> None:
+        """End the thread; `flush` before, to leave nothing behind."""
+        self._stopping = True
+        self._hurried.set()
+        self._wake()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    def _when(self, position: Position, loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+        """Set an event when everything before a position is copied, or when the thread ends."""
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # its loop is closed: nobody waits
+                loop.call_soon_threadsafe(done.set)
+
+        self._waiting.append((position, tell))
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # it was awake already
+            self._kick.release()
+
+    # ── in the thread ────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as fault:
+            self._fault = fault
+            self.healthy = False
+            raise
+        finally:
+            self._ended.set()
+            if self._sql is not None:
+                self._sql.close()
+            for _, tell in self._waiting:
+                tell()
+
+    def _serve(self) -> None:
+        copier: Copier | None = None
+        retry_s = self._every_s
+        while not self._stopping:
+            self._kick.acquire()
+            self._hurried.wait(self._every_s)
+            self._hurried.clear()
+            try:
+                copier = copier or self._new_copier()
+                self._copy_all(copier)
+                retry_s = self._every_s
+            except sqlite3.Error as fault:
+                self.healthy = False
+                self._trouble(str(fault))
+                self._hurried.wait(retry_s)
+                retry_s = min(2 * retry_s, _SLOWEST_RETRY_S)
+                self._wake()
+
+    def _new_copier(self) -> Copier:
+        if self._sql is None:
+            self._sql = self._connect()
+            self._sql.execute("PRAGMA busy_timeout = 500")  # then say that it is locked, and try again
+        return Copier(self._journal.folder, self._sql, self._failpoints, self._pause)
+
+    def _copy_all(self, copier: Copier) -> None:
+        until = self._journal.durable
+        while True:
+            count = copier.copy(until)
+            self.healthy = True
+            if copier.damaged != self.damaged:
+                self.damaged = copier.damaged
+                self._trouble(f"{self.damaged} records of the journal cannot be read")
+            self._journal.drained(copier.done, count)
+            self._tell(copier.done)
+            if not count:
+                return
+            until = self._journal.durable if self._stopping else until
+
+    def _tell(self, position: Position) -> None:
+        due = [item for item in self._waiting if item[0] <= position]
+        for item in due:
+            self._waiting.remove(item)
+            item[1]()
+
+    def _pause(self) -> None:
+        """Let the event loop have the interpreter, unless somebody waits for us."""
+        if not (self._flushes or self._stopping):
+            time.sleep(_PAUSE_S)
+
+
+def _go_on() -> None:
+    """Pause for nobody."""

@@ -1,0 +1,267 @@
+"""Settled calls into SQL: calls, double entries, balances and roll-ups, in one transaction per batch.
+
+Idempotent: a call that the books have is not booked again. The checkpoint of the journal moves in the
+same transaction. Statements take many rows at once, since each statement that runs hands the
+interpreter to another thread and back.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from headgate.money.rules import entries
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+    from headgate.ports import Open, Settle
+    from headgate.stores.journal.cursor import Settled
+    from headgate.stores.journal.segments import Position
+    from headgate.values import NanoUSD, Prices
+
+ESTIMATED, UNPRICED, STREAMED, RECOVERED = 1, 2, 4, 8
+HOUR_US: Final = 3_600_000_000
+SLICE: Final = 16  # calls: about 200 µs of work between two pauses
+
+_CALL_COLUMNS, _ENTRY_COLUMNS = 32, 8
+_BALANCE = (
+    "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "debits = debits + excluded.debits, credits = credits + excluded.credits"
+)
+_SUMS = ("calls", "failed", "estimated", "input", "output", "cached", "charge", "cost")
+_HOUR = (
+    "INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
+)
+_CHECKPOINT = (
+    "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "segment = excluded.segment, offset = excluded.offset"
+)
+
+
+def _insert(table: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return " ".join(("INSERT INTO", table, "VALUES", ", ".join([row] * rows), "ON CONFLICT DO NOTHING"))
+
+
+_ONE_CALL, _SLICE_OF_CALLS = (_insert("calls", _CALL_COLUMNS, rows) for rows in (1, SLICE))
+_ONE_ENTRY, _SLICE_OF_ENTRIES = (_insert("entries", _ENTRY_COLUMNS, rows) for rows in (1, 2 * SLICE))
+
+
+class Books:
+    """Write settled calls. For one thread at a time, on a connection of its own.
+
+    Args:
+        sql: transactions are this object's.
+        pause: called between slices of a batch, so that another thread may run.
+    """
+
+    def __init__(self, sql: sqlite3.Connection, pause: Callable[[], None] | None = None) -> None:
+        self._sql = sql
+        self._pause = pause or _go_on
+        self._words: dict[tuple[str, str, str, str], tuple[int, ...]] = {}
+        self._prices: dict[Prices | None, int] = {None: 0}
+        self._accounts: dict[tuple[str, str, int], tuple[int, int]] = {}
+
+    def post(self, settled: Sequence[Settled], slot: str, checkpoint: Position) -> int:
+        """Book settled calls and move the checkpoint of their journal, in one transaction.
+
+        Returns:
+            How many calls were new.
+
+        Raises:
+            sqlite3.Error: nothing was booked.
+        """
+        sql = self._sql
+        sql.execute("BEGIN IMMEDIATE")
+        try:
+            fresh: Sequence[Settled] = settled
+            if not self._book(fresh):
+                sql.execute("ROLLBACK")
+                self._forget()
+                sql.execute("BEGIN IMMEDIATE")
+                fresh = self._unknown(settled)
+                self._book(fresh)
+            sql.execute(_CHECKPOINT, (slot, *checkpoint))
+            sql.execute("COMMIT")
+        except BaseException:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")
+            self._forget()
+            raise
+        return len(fresh)
+
+    def _forget(self) -> None:
+        """Drop the ids that a transaction gave which is no more."""
+        self._words.clear()
+        self._accounts.clear()
+        self._prices = {None: 0}
+
+    def _unknown(self, settled: Sequence[Settled]) -> list[Settled]:
+        """Return the calls that the books do not have, each once."""
+        known = self._sql.execute
+        fresh = {}
+        for item in settled:
+            call = item.settle.call
+            if call not in fresh and known("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is None:
+                fresh[call] = item
+        return list(fresh.values())
+
+    def _book(self, settled: Sequence[Settled]) -> bool:
+        """Write everything of a batch; False when the books had one of its calls."""
+        if not settled:
+            return True
+        batch = _Batch(dict(self._sql.execute("SELECT book, seq FROM books").fetchall()))
+        for start in range(0, len(settled), SLICE):
+            part = settled[start : start + SLICE]
+            rows = [self._row(item, batch) for item in part]
+            if _write(self._sql, rows, _SLICE_OF_CALLS, _ONE_CALL, SLICE) != len(rows):
+                return False
+            if len(batch.entries) >= 2 * SLICE:
+                self._write_entries(batch)
+            self._pause()
+        self._write_entries(batch)
+        self._sql.executemany(
+            "INSERT INTO books VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", batch.seq.items()
+        )
+        self._sql.executemany(_BALANCE, batch.balances())
+        self._sql.executemany(_HOUR, ((*key, *sums) for key, sums in batch.hours.items()))
+        return True
+
+    def _write_entries(self, batch: _Batch) -> None:
+        _write(self._sql, batch.entries, _SLICE_OF_ENTRIES, _ONE_ENTRY, 2 * SLICE)
+        batch.entries.clear()
+
+    def _row(self, item: Settled, batch: _Batch) -> tuple[Any, ...]:
+        """Return a call's row; its entries and sums go into the batch."""
+        opens, settle, recovered = item
+        first, last = opens[0], opens[-1]
+        if settle.attempt != last.attempt:
+            last = next((opened for opened in opens if opened.attempt == settle.attempt), last)
+        words = (last.operation, last.model, last.provider, last.upstream_model)
+        ids = self._words.get(words) or self._learn(words)
+        usage, book, cost = settle.usage, int(last.book), sum(settle.costs)
+        self._enter(opens, settle, book, batch)
+        batch.add_hour(
+            (first.at // HOUR_US, book, last.account, last.project, last.key, ids[1], ids[2]), settle, cost
+        )
+        return (
+            last.call, batch.next_seq(book), book, last.account, last.project, last.key, last.member,
+            last.parent or None, settle.attempt, *ids, first.at, settle.at, settle.status,
+            _flags(last, estimated=settle.estimated, recovered=recovered), usage.input_tokens,
+            usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
+            usage.input_audio_tokens, usage.output_audio_tokens, self._price_row(last.prices),
+            self._price_row(last.costs), last.hold, settle.charge, settle.absorbed, cost,
+            settle.first_byte_us, settle.duration_us,
+        )  # fmt: skip
+
+    def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
+        call, accounts, moved = settle.call, self._accounts, batch.moved
+        for kind, attempt, debit_code, credit_code, amount in entries(opens, settle):
+            pair = (debit_code, credit_code, book)
+            sides = accounts.get(pair) or self._pair(pair)
+            debit, credit = sides
+            batch.entries.append((call, kind, attempt, 0, book, debit, credit, amount))
+            moved[sides] = moved.get(sides, 0) + amount
+
+    # ── dictionary ids ───────────────────────────────────────────────────────────────────────────
+
+    def _learn(self, words: tuple[str, str, str, str]) -> tuple[int, ...]:
+        sql = self._sql
+        ids = []
+        for word in words:
+            sql.execute("INSERT INTO names (name) VALUES (?) ON CONFLICT DO NOTHING", (word,))
+            ids.append(int(sql.execute("SELECT id FROM names WHERE name = ?", (word,)).fetchone()[0]))
+        self._words[words] = found = tuple(ids)
+        return found
+
+    def _price_row(self, prices: Prices | None) -> int:
+        known = self._prices.get(prices)
+        if known is not None:
+            return known
+        text = msgspec.json.encode(prices).decode()
+        sql = self._sql
+        sql.execute("INSERT INTO price_rows (prices) VALUES (?) ON CONFLICT DO NOTHING", (text,))
+        (found,) = sql.execute("SELECT id FROM price_rows WHERE prices = ?", (text,)).fetchone()
+        self._prices[prices] = found
+        return int(found)
+
+    def _pair(self, pair: tuple[str, str, int]) -> tuple[int, int]:
+        self._accounts[pair] = found = (self._account(pair[0], pair[2]), self._account(pair[1], pair[2]))
+        return found
+
+    def _account(self, code: str, book: int) -> int:
+        sql, which = self._sql, (code, book)
+        sql.execute("INSERT INTO ledger_accounts (code, book) VALUES (?, ?) ON CONFLICT DO NOTHING", which)
+        (found,) = sql.execute("SELECT id FROM ledger_accounts WHERE code = ? AND book = ?", which).fetchone()
+        return int(found)
+
+
+class _Batch:
+    """What one transaction adds up."""
+
+    __slots__ = ("entries", "hours", "moved", "seq")
+
+    def __init__(self, seq: dict[int, int]) -> None:
+        self.seq = seq
+        self.entries: list[tuple[Any, ...]] = []
+        self.moved: dict[tuple[int, int], int] = {}  # by debit and credit account
+        self.hours: dict[tuple[int, ...], list[int]] = {}
+
+    def next_seq(self, book: int) -> int:
+        self.seq[book] = seq = self.seq.get(book, 0) + 1
+        return seq
+
+    def add_hour(self, key: tuple[int, ...], settle: Settle, cost: NanoUSD) -> None:
+        sums = self.hours.get(key)
+        if sums is None:
+            self.hours[key] = sums = [0] * len(_SUMS)
+        usage = settle.usage
+        sums[0] += 1
+        sums[1] += settle.status >= 400
+        sums[2] += settle.estimated
+        sums[3] += usage.input_tokens
+        sums[4] += usage.output_tokens
+        sums[5] += usage.cached_tokens
+        sums[6] += settle.charge
+        sums[7] += cost
+
+    def balances(self) -> list[tuple[int, int, int]]:
+        """Return what each account is debited and credited."""
+        return [
+            side
+            for (debit, credit), amount in self.moved.items()
+            for side in ((debit, amount, 0), (credit, 0, amount))
+        ]
+
+
+def _flags(opened: Open, *, estimated: bool, recovered: bool) -> int:
+    flags = ESTIMATED if estimated else 0
+    if opened.prices is None:
+        flags |= UNPRICED
+    if opened.streamed:
+        flags |= STREAMED
+    return flags | RECOVERED if recovered else flags
+
+
+def _write(sql: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], many: str, one: str, size: int) -> int:
+    """Insert rows, `size` at once as far as they go; return how many were new."""
+    new = 0
+    whole = len(rows) - len(rows) % size
+    for start in range(0, whole, size):
+        new += sql.execute(many, tuple(_flat(rows[start : start + size]))).rowcount
+    if whole < len(rows):
+        new += sql.executemany(one, rows[whole:]).rowcount
+    return new
+
+
+def _flat(rows: Iterable[tuple[Any, ...]]) -> Iterable[Any]:
+    return chain.from_iterable(rows)
+
+
+def _go_on() -> None:
+    """Pause for nobody."""

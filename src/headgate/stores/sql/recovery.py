@@ -1,0 +1,160 @@
+"""Book what every journal of a data folder holds, before the first call is taken.
+
+=====================  =====================================================================
+found                  booked
+=====================  =====================================================================
+SETTLE                 exactly that
+OPEN and MARK          the mark plus at most one checkpoint, estimated, never above the hold
+OPEN, nothing after    the hold, estimated; the house pays it where the policy says so
+=====================  =====================================================================
+
+Every slot that ever wrote is replayed, whatever `workers` says now. Dying in the middle is no harm: the
+next start does the same again, and the books take a call once. At the end a slot holds one empty
+segment, so that segment numbers never start anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.money.rules import cut_short
+from headgate.stores.journal import records
+from headgate.stores.journal.cursor import Cursor, Damage, OpenCalls, Settled
+from headgate.stores.journal.segments import (
+    DAMAGED,
+    SPARE,
+    Position,
+    open_segment,
+    preallocate,
+    remove_before,
+    segment_numbers,
+    segment_path,
+    slot_folders,
+    sync_data,
+    sync_folder,
+    write_at,
+)
+from headgate.stores.sql.ledger import Books
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from headgate.ports import Clock, Open, Settle
+
+_BATCH = 2_000
+
+
+class RecoveryReport(NamedTuple):
+    """What a recovery did."""
+
+    slots: int = 0
+    records: int = 0  # read
+    settled: int = 0  # booked exactly
+    estimated: int = 0  # booked by a mark or a hold
+    damaged: int = 0  # places that could not be read; their segments are kept aside
+
+
+def recover(
+    data: Path, sql: sqlite3.Connection, clock: Clock, *, absorb_unmarked: bool = False
+) -> RecoveryReport:
+    """Replay every journal of a data folder.
+
+    Args:
+        data: the data folder, locked by this process.
+        sql: its database.
+        clock: when the estimates are made.
+        absorb_unmarked: the house pays for calls without a mark, not the customer.
+
+    Raises:
+        JournalTooNew: a newer version wrote a journal.
+        sqlite3.Error: the books cannot be written; nothing of the journals is lost.
+    """
+    books = Books(sql)
+    total = RecoveryReport()
+    for folder in slot_folders(data):
+        slot = _Slot(folder, sql, books, clock, absorb_unmarked=absorb_unmarked)
+        total = RecoveryReport(*(a + b for a, b in zip(total, slot.recover(), strict=True)))
+    return total
+
+
+class _Slot:
+    """One slot's recovery."""
+
+    def __init__(
+        self, folder: Path, sql: sqlite3.Connection, books: Books, clock: Clock, *, absorb_unmarked: bool
+    ) -> None:
+        self._folder = folder
+        self._sql = sql
+        self._books = books
+        self._clock = clock
+        self._absorb = absorb_unmarked
+        self._calls = OpenCalls()
+        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (folder.name,)).fetchone()
+        self._done = Position(*row) if row else Position(0, 0)
+
+    def recover(self) -> RecoveryReport:
+        cursor = Cursor(self._folder, Position(self._done.segment, 0))
+        count, settled = self._replay(cursor)
+        numbers = segment_numbers(self._folder)
+        if not count and not cursor.damage and numbers == [self._done.segment]:
+            return RecoveryReport(1)  # it was left empty
+        cut = [
+            Settled(opens, self._cut(opens), recovered=True)
+            for opens in self._calls.opens.values()
+            if not self._known(opens[0].call)
+        ]
+        if cut:
+            self._books.post(cut, self._folder.name, cursor.position)
+        for damage in cursor.damage:
+            self._keep(damage)
+        self._start_anew(max(self._done.segment, *numbers, 0) + 1)
+        damaged = len(cursor.damage) + len(self._calls.orphans)
+        return RecoveryReport(1, count, settled, len(cut), damaged)
+
+    def _replay(self, cursor: Cursor) -> tuple[int, int]:
+        """Book every settlement behind the checkpoint; return the records read and the calls booked."""
+        count = settled = 0
+        batch: list[Settled] = []
+        while True:
+            before = cursor.position < self._done  # the books have it; only what is open matters
+            found = cursor.read(_BATCH, self._done if before else None)
+            if not found and not before:
+                break
+            count += sum(kind != records.HEAD for kind, _ in found)
+            taken = [self._calls.take(kind, record) for kind, record in found]
+            if not before:
+                batch += [item for item in taken if item is not None]
+            if len(batch) >= _BATCH:
+                settled += self._books.post(batch, self._folder.name, cursor.position)
+                batch = []
+        if batch:
+            settled += self._books.post(batch, self._folder.name, cursor.position)
+        self._calls.orphans = [each for each in self._calls.orphans if not self._known(each.call)]
+        return count, settled
+
+    def _cut(self, opens: list[Open]) -> Settle:
+        mark = self._calls.marks.get(opens[0].call)
+        return cut_short(opens, mark, self._clock.wall(), absorb_unmarked=self._absorb)
+
+    def _known(self, call: bytes) -> bool:
+        return self._sql.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is not None
+
+    def _keep(self, damage: Damage) -> None:
+        """Keep a damaged segment aside for people to look at."""
+        path = segment_path(self._folder, damage.segment)
+        if path.exists():
+            path.rename(path.with_suffix(DAMAGED))
+
+    def _start_anew(self, number: int) -> None:
+        """Leave one empty segment, then move the checkpoint to it, then remove what is booked."""
+        path = segment_path(self._folder, number)
+        head = records.frame(records.HEAD, records.Head(number, self._clock.wall()))
+        preallocate(path, len(head))
+        fd = open_segment(path)
+        write_at(fd, head, 0)
+        sync_data(fd)
+        sync_folder(self._folder)
+        self._books.post([], self._folder.name, Position(number, len(head)))
+        remove_before(self._folder, number)
+        (self._folder / SPARE).unlink(missing_ok=True)
