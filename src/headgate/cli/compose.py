@@ -5,6 +5,7 @@ The only module of the command line that names stores; a server does the same in
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from headgate.cli.exits import Unreachable, Unusable
 from headgate.cli.output import advise
 from headgate.config import ServeOptions, data_folder, load
 from headgate.ports import SystemClock
-from headgate.stores.sql.database import FILE
+from headgate.stores.sql.database import FILE, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from headgate.config import Config
     from headgate.money.prices import PriceBook
     from headgate.ports import AdminStore
+    from headgate.stores.sql.single import Charge
 
 CLOCK = SystemClock()
+_TRIES, _TRY_EVERY_S = 40, 0.05
 
 
 def existing_folder(data: str | None) -> Path:
@@ -55,6 +58,20 @@ def admin(data: str | None, *, create: bool = False) -> Iterator[tuple[AdminStor
     prepared = prepare(folder, CLOCK.wall(), None)
     with closing(SqlAdminStore(folder)) as store:
         yield store, prepared.pepper
+
+
+def charge(folder: Path, request_id: str) -> Charge | None:
+    """Return what a call that has just ended cost, once the server has copied it to the books."""
+    from headgate.stores.sql.single import charge_of
+
+    if not (folder / FILE).is_file():
+        return None
+    with closing(connect(folder, read_only=True)) as sql:
+        for _ in range(_TRIES):
+            if found := charge_of(sql, request_id):
+                return found
+            time.sleep(_TRY_EVERY_S)
+    return None
 
 
 def settings(config_file: str | None = None, env_file: str = ".env", prices: str | None = None) -> Config:
