@@ -15,7 +15,7 @@ An amount of zero makes no entry.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from headgate.money.cost import cost
 from headgate.ports import Settle
@@ -25,21 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headgate.ports import Mark, Open
-    from headgate.values import NanoUSD, WallMicros
+    from headgate.values import WallMicros
 
 SETTLEMENT, PROVIDER_COST, ABSORBED = 1, 2, 3
 CHECKPOINT_TOKENS: Final = 256  # a stream is marked at least this often
 CUT: Final = 500  # the status of a call that ended with our process
 
 
-class Entry(NamedTuple):
-    """One row of the ledger, with its accounts by name."""
-
-    kind: int
-    attempt: int
-    debit: str
-    credit: str
-    amount: NanoUSD
+Entry: TypeAlias = tuple[int, int, str, str, int]  # kind, attempt, debit, credit, nano-USD
 
 
 def entries(opens: Sequence[Open], settle: Settle) -> list[Entry]:
@@ -50,15 +43,15 @@ def entries(opens: Sequence[Open], settle: Settle) -> list[Entry]:
         settle: its settlement; `costs` are by attempt number.
     """
     booked = []
-    attempt, last = settle.attempt, opens[-1]
+    attempt = settle.attempt
     if settle.charge:
-        booked.append(Entry(SETTLEMENT, attempt, f"credit:{last.account}", "revenue", settle.charge))
+        booked.append((SETTLEMENT, attempt, f"credit:{opens[-1].account}", "revenue", settle.charge))
     for number, amount in enumerate(settle.costs):
         if amount:
             provider = provider_of(opens, number)
-            booked.append(Entry(PROVIDER_COST, number, "cost", f"payable:{provider}", amount))
+            booked.append((PROVIDER_COST, number, "cost", f"payable:{provider}", amount))
     if settle.absorbed:
-        booked.append(Entry(ABSORBED, attempt, "house:absorbed", "revenue", settle.absorbed))
+        booked.append((ABSORBED, attempt, "house:absorbed", "revenue", settle.absorbed))
     return booked
 
 

@@ -24,6 +24,7 @@ from headgate.stores.sql.ledger import SLICE, Books
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
 
     from headgate.ports import Failpoints
     from headgate.stores.journal import SlotJournal
@@ -147,7 +148,7 @@ class Drain:
         self._stopping = False
         self._kick = threading.Lock()
         self._kick.acquire()
-        self._fault: BaseException | None = None
+        self._outcome = _Outcome()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
 
@@ -167,8 +168,8 @@ class Drain:
         ended = asyncio.Event()
         self._when(Position(2**62, 0), asyncio.get_running_loop(), ended)
         await ended.wait()
-        if self._fault is not None:
-            raise self._fault
+        if self._outcome.fault is not None:
+            raise self._outcome.fault
 
     async def flush(self) -> None:
         """Wait until the database has everything that is written now; for ever while it refuses."""
@@ -209,18 +210,16 @@ class Drain:
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        try:
+        with self._outcome:
             self._serve()
-        except BaseException as fault:
-            self._fault = fault
+        if self._outcome.fault is not None:
             self.healthy = False
-            raise
-        finally:
-            self._ended.set()
-            if self._sql is not None:
-                self._sql.close()
-            for _, tell in self._waiting:
-                tell()
+            self._trouble(f"copying has ended: {self._outcome.fault!r}")
+        if self._sql is not None:
+            self._sql.close()
+        self._ended.set()
+        for _, tell in self._waiting:
+            tell()
 
     def _serve(self) -> None:
         copier: Copier | None = None
@@ -270,6 +269,24 @@ class Drain:
         """Let the event loop have the interpreter, unless somebody waits for us."""
         if not (self._flushes or self._stopping):
             time.sleep(_PAUSE_S)
+
+
+class _Outcome:
+    """Keep what ended a thread for the one who waits for it."""
+
+    __slots__ = ("fault",)
+
+    def __init__(self) -> None:
+        self.fault: BaseException | None = None
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.fault = fault
+        return True
 
 
 def _go_on() -> None:

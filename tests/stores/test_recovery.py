@@ -1,0 +1,254 @@
+import time
+import zlib
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.stores.books import SLOT, copy_all, figures, journal, make, write
+from tests.stores.records import CLOCK, COSTS, IDS, cost_of, marked, opened, settled
+
+from headgate.money.rules import CHECKPOINT_TOKENS
+from headgate.stores.journal import records
+from headgate.stores.journal.cursor import Cursor
+from headgate.stores.journal.segments import START, segment_numbers, segment_path
+from headgate.stores.sql.database import connect
+from headgate.stores.sql.recovery import RecoveryReport, recover
+from headgate.values import Usage
+
+ESTIMATED_AND_RECOVERED = 1 | 8
+
+
+def start(data: Path, *, absorb_unmarked: bool = False) -> RecoveryReport:
+    with closing(connect(data)) as sql:
+        return recover(data, sql, CLOCK, absorb_unmarked=absorb_unmarked)
+
+
+def test_a_settlement_is_booked_exactly(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    record = opened()
+    end = settled(record, status=404)
+    with journal(data) as book:
+        write(book, [(record, end)])
+    assert start(data) == RecoveryReport(1, 2, 1, 0, 0)
+    assert figures(data, "SELECT charge, status, flags, settled_at FROM calls") == [
+        (end.charge, 404, 0, end.at)
+    ]
+
+
+def test_a_mark_is_charged_with_one_checkpoint_more(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    record = opened(streamed=True)
+    with journal(data) as book:
+        book.open(record)
+        book.mark(marked(record, 256))
+        book.mark(marked(record, 512))
+    assert start(data).estimated == 1
+    made = 512 + CHECKPOINT_TOKENS
+    assert figures(data, "SELECT charge, cost, output, flags FROM calls") == [
+        (cost_of(300, made), cost_of(300, made, COSTS), made, ESTIMATED_AND_RECOVERED | 4)
+    ]
+
+
+def test_a_mark_never_charges_above_the_hold(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    record = opened(streamed=True, hold=200_000)
+    with journal(data) as book:
+        book.open(record)
+        book.mark(marked(record, 256))
+    start(data)
+    assert figures(data, "SELECT charge, absorbed FROM calls") == [(200_000, 0)]
+
+
+def test_an_open_call_is_charged_its_hold(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    record = opened()
+    with journal(data) as book:
+        book.open(record)
+    assert start(data) == RecoveryReport(1, 1, 0, 1, 0)
+    assert figures(data, "SELECT charge, absorbed, input, output, flags FROM calls") == [
+        (record.hold, 0, record.input_bound, 0, ESTIMATED_AND_RECOVERED)
+    ]
+
+
+def test_by_policy_the_house_pays_for_an_open_call(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    record = opened()
+    with journal(data) as book:
+        book.open(record)
+    start(data, absorb_unmarked=True)
+    assert figures(data, "SELECT charge, absorbed FROM calls") == [(0, record.hold)]
+    assert figures(data, "SELECT kind, amount FROM entries WHERE kind != 2") == [(3, record.hold)]
+
+
+def test_only_the_attempt_that_was_cut_is_estimated(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    first = opened()
+    second = opened(first.call, attempt=1, provider="azure")
+    with journal(data) as book:
+        book.open(first)
+        book.mark(marked(first, 256))
+        book.open(second)
+    start(data)
+    assert figures(data, "SELECT attempt, charge FROM calls") == [(1, second.hold)]
+    assert figures(data, "SELECT attempt FROM entries WHERE kind = 2") == [(1,)]
+
+
+def test_an_unpriced_call_stays_free(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    record = opened(prices=None, costs=None)
+    with journal(data) as book:
+        book.open(record)
+    start(data)
+    assert figures(data, "SELECT charge, cost, flags FROM calls") == [(0, 0, ESTIMATED_AND_RECOVERED | 2)]
+
+
+def test_recovering_twice_books_once_and_leaves_one_empty_segment(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    calls = [opened() for _ in range(100)]
+    with journal(data, segment_bytes=4096) as book:
+        write(book, [(record, settled(record) if index % 2 else None) for index, record in enumerate(calls)])
+        last = book.position.segment
+    report = start(data)
+    assert (report.slots, report.settled, report.estimated) == (1, 50, 50)
+    folder = data / "journal" / SLOT
+    assert segment_numbers(folder) == [last + 1]
+    assert start(data) == RecoveryReport(1)
+    assert start(data) == RecoveryReport(1)
+    assert figures(data, "SELECT count(*), max(seq) FROM calls") == [(100, 100)]
+    with journal(data) as book:
+        assert book.position.segment == last + 2
+
+
+def test_every_slot_is_replayed_whatever_serves_now(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    for slot in ("slot-0", "slot-1", "slot-7"):
+        record = opened()
+        with journal(data, slot) as book:
+            write(book, [(record, settled(record))])
+    assert start(data) == RecoveryReport(3, 6, 3, 0, 0)
+
+
+def test_what_was_drained_before_the_crash_is_not_booked_again(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    drained, late, cut = opened(), opened(), opened()
+    with journal(data) as book:
+        write(book, [(drained, settled(drained)), (late, None), (cut, None)])
+        copy_all(data)
+        book.settle(settled(late))
+    report = start(data)
+    assert (report.settled, report.estimated) == (1, 1)
+    assert figures(data, "SELECT count(*), max(seq) FROM calls") == [(3, 3)]
+
+
+def test_a_crash_between_booking_and_clearing_up_books_once(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    calls = [opened() for _ in range(10)]
+    with journal(data) as book:
+        write(book, [(record, settled(record) if index % 2 else None) for index, record in enumerate(calls)])
+    folder = data / "journal" / SLOT
+    saved = segment_path(folder, 1).read_bytes()
+    start(data)
+    charged = figures(data, "SELECT call, charge FROM calls ORDER BY call")
+    # The same journal again, and the checkpoint where a start that died would have left it.
+    segment_path(folder, 2).unlink()
+    segment_path(folder, 1).write_bytes(saved)
+    with closing(connect(data)) as sql:
+        sql.execute("UPDATE drains SET segment = 1, offset = 0")
+    CLOCK.move(5)
+    start(data)
+    assert figures(data, "SELECT call, charge FROM calls ORDER BY call") == charged
+
+
+def test_a_torn_tail_is_cut_without_a_word(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    whole, torn = opened(), opened()
+    with journal(data) as book:
+        write(book, [(whole, settled(whole))])
+        book.open(torn)
+    path = segment_path(data / "journal" / SLOT, 1)
+    path.write_bytes(path.read_bytes()[:-7] + bytes(500))
+    assert start(data) == RecoveryReport(1, 2, 1, 0, 0)
+
+
+def test_damage_is_stepped_over_reported_and_kept_aside(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    calls = [opened() for _ in range(3)]
+    with journal(data) as book:
+        write(book, [(record, settled(record)) for record in calls])
+    path = segment_path(data / "journal" / SLOT, 1)
+    content = bytearray(path.read_bytes())
+    content[content.index(calls[1].call) + 40] ^= 1
+    path.write_bytes(content)
+    report = start(data)
+    assert (report.settled, report.estimated, report.damaged) == (2, 0, 2)  # an OPEN, so a SETTLE too
+    assert path.with_suffix(".damaged").exists()
+
+
+def test_a_journal_of_a_later_version_is_refused_whole(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    folder = data / "journal" / SLOT
+    folder.mkdir(parents=True)
+    payload = b"\x90"
+    head = records.HEADER.pack(zlib.crc32(payload, len(payload) << 12 | 9 << 4 | 2), len(payload), 9, 2, 0)
+    segment_path(folder, 1).write_bytes(head + payload)
+    with pytest.raises(records.JournalTooNew, match="version 9"):
+        start(data)
+    assert segment_numbers(folder) == [1]
+
+
+def test_a_journal_of_version_1_is_read(tmp_path: Path) -> None:
+    """The file was written by version 1 and never changes: see `write_golden`."""
+    folder = tmp_path / SLOT
+    folder.mkdir()
+    golden = Path(__file__).with_name("journal-v1.log")
+    segment_path(folder, 1).write_bytes(golden.read_bytes())
+    found = Cursor(folder, START).read(100)
+    assert [kind for kind, _ in found] == [records.HEAD, records.OPEN, records.MARK, records.SETTLE]
+    head, record, mark, end = (each for _, each in found)
+    call = bytes.fromhex("019ab329000070008000000000000001")
+    assert head == records.Head(1, 1_763_942_400_000_000)
+    assert (record.call, record.attempt, record.model, record.hold) == (call, 1, "gpt-4o", 2_000_000)
+    assert record.prices.long.input == 300_000
+    assert mark.usage == Usage(300, 256)
+    assert (end.charge, end.costs, end.estimated) == (165_000, (0, 110_000), True)
+
+
+def write_golden(path: Path) -> None:
+    """Write the golden file anew: only for a new version, beside the old one."""
+    from headgate.ports import Mark, Open, Settle
+    from headgate.values import Book, Prices
+
+    call, at = bytes.fromhex("019ab329000070008000000000000001"), 1_763_942_400_000_000
+    long = Prices(300_000, 900_000, 150_000, 300_000, 900_000, 300_000, 900_000)
+    prices = Prices(150_000, 600_000, 75_000, 150_000, 600_000, 150_000, 600_000, 0, 200_000, long)
+    record = Open(
+        call, 1, at, Book.SIM, 1, 2, 3, 4, "chat", "gpt-4o", "openai", "gpt-4o-2024-11-20", prices, prices,
+        2_000_000, 500, bytes(16), True,
+    )  # fmt: skip
+    mark = Mark(call, 1, at + 1_000_000, Usage(300, 256))
+    usage = Usage(300, 200, 1, 2, 3, 4, 5)
+    end = Settle(call, 1, at + 2_000_000, 200, usage, 165_000, 7, (0, 110_000), True, 900, 2_000_000)
+    path.write_bytes(
+        records.frame(records.HEAD, records.Head(1, at))
+        + records.frame(records.OPEN, record)
+        + records.frame(records.MARK, mark)
+        + records.frame(records.SETTLE, end)
+        + bytes(64)
+    )
+
+
+def test_a_hundred_thousand_records_are_recovered_in_seconds(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    with journal(data) as book:
+        for index in range(50_000):
+            record = opened(IDS.next())
+            book.open(record)
+            if index >= 100:
+                book.settle(settled(record))
+    began = time.thread_time()
+    report = start(data)
+    spent = time.thread_time() - began
+    print(f"{report.records} records in {spent:.2f} s of CPU")
+    assert report.settled == 49_900
+    assert report.estimated == 100
+    assert spent < 8  # the goal is 2; a loaded machine is slower
