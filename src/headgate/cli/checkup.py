@@ -1,0 +1,233 @@
+"""What `headgate doctor` looks at. Each check returns what it saw, and raises nothing."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import ipaddress
+import os
+import platform
+import shutil
+import socket
+import sqlite3
+import ssl
+import stat
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import click
+import msgspec
+
+from headgate import __version__
+from headgate.cli import compose
+from headgate.cli.client import Client
+from headgate.cli.output import advise
+from headgate.config import Config, ConfigError, ServeOptions, data_folder, load
+from headgate.stores.sql.bootstrap import SCHEMA, version
+from headgate.stores.sql.database import FILE, connect
+from headgate.stores.sql.pepper import FILE as PEPPER, DataFolderError, check_pepper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+State: TypeAlias = Literal["ok", "note", "warning", "fault"]
+_OLD_PRICES_DAYS: Final = 90
+_LOW_DISK: Final = 1 << 30  # the journal, its drain and a day of books
+_FEW_FILES: Final = 4096
+_YEAR_OF_BIRTH: Final = 2026
+_FAST: Final = ("uvloop",)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    about: str
+    state: State
+    says: str
+    advice: str = ""
+
+
+def examine(given: Mapping[str, Any]) -> list[Finding]:
+    """Look at everything, in the order in which it would stop a start."""
+    findings = list(_versions())
+    try:
+        config = load(msgspec.convert(given, ServeOptions))
+    except ConfigError as fault:
+        findings.append(Finding("configuration", "fault", str(fault), "Mend it, then run this again."))
+        return findings
+    folder = data_folder(given.get("data"))
+    findings += _configuration(config)
+    findings += _prices(config)
+    findings += _folder(folder)
+    findings += _clock(folder)
+    findings.append(_server(config))
+    return findings
+
+
+def _versions() -> Iterator[Finding]:
+    what = (
+        f"Headgate {__version__}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"{ssl.OPENSSL_VERSION}, {platform.system()} {platform.release()}"
+    )
+    yield Finding("versions", "ok", what)
+    missing = [name for name in _FAST if importlib.util.find_spec(name) is None]
+    if missing and sys.platform != "win32":
+        yield Finding("speed", "warning", f"{', '.join(missing)} is missing.", "Run `make env` again.")
+    if sys.platform != "win32":
+        yield _open_files()
+
+
+def _open_files() -> Finding:
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most == resource.RLIM_INFINITY or most >= _FEW_FILES:
+        return Finding("open files", "ok", "no limit" if most < 0 else f"up to {most:,}")
+    advice = f"Each client takes one: raise it to {_FEW_FILES:,} or more, by LimitNOFILE or `ulimit -n`."
+    return Finding("open files", "warning", f"at most {most:,}", advice)
+
+
+def _configuration(config: Config) -> Iterator[Finding]:
+    if config.found:
+        yield Finding("providers", "ok", ", ".join(config.found))
+    else:
+        yield Finding(
+            "providers",
+            "note",
+            "none: in a new data folder the simulator answers, in play money.",
+            "For real models set OPENAI_API_KEY, DEEPSEEK_API_KEY, ... in the environment or in .env.",
+        )
+    keyless = [host.name for host in config.hosts if not host.api_key and not host.local]
+    if keyless:
+        advice = "Set their variables, or api_key in the file."
+        yield Finding("provider keys", "warning", f"missing for {', '.join(keyless)}", advice)
+    if config.ignored:
+        yield Finding("left to your programs", "ok", ", ".join(config.ignored))
+
+
+def _prices(config: Config) -> Iterator[Finding]:
+    try:
+        book = compose.price_book(config)
+    except click.ClickException as fault:
+        yield Finding("prices", "fault", fault.message, "Mend [prices] in the file, or --prices.")
+        return
+    dated = datetime.fromisoformat(book.data.dated).replace(tzinfo=UTC)
+    age = (datetime.fromtimestamp(compose.CLOCK.wall() / 1e6, UTC) - dated).days
+    old = age > _OLD_PRICES_DAYS
+    advice = "Install a newer version, or lay own rows over them: [prices] in the file." if old else ""
+    says = f"{book.data.source}, as of {book.data.dated} ({age} days ago)"
+    yield Finding("prices", "warning" if old else "ok", says, advice)
+
+
+def _folder(folder: Path) -> Iterator[Finding]:
+    if not (folder / FILE).is_file():
+        yield _no_folder(folder)
+        return
+    try:
+        with closing(connect(folder, read_only=True)) as sql:
+            found = version(sql)
+            row = sql.execute("SELECT value FROM meta WHERE name = 'pepper_fingerprint'").fetchone()
+        check_pepper(folder, row[0] if row else "")
+    except (DataFolderError, sqlite3.Error) as fault:
+        yield Finding("data folder", "fault", f"{folder}: {fault}")
+        return
+    if found > SCHEMA:
+        advice = "Install the version that made it, or name another folder with --data."
+        yield Finding("data folder", "fault", f"{folder} has schema {found}, newer than {SCHEMA}", advice)
+    else:
+        newer = f", upgraded to {SCHEMA} at the next start" if found != SCHEMA else ""
+        yield Finding("data folder", "ok", f"{folder}, schema {found}{newer}")
+    yield from _permissions(folder)
+    yield _disk(folder)
+
+
+def _no_folder(folder: Path) -> Finding:
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if os.access(parent, os.W_OK):
+        return Finding("data folder", "note", f"{folder} is not there yet; the first start makes it.")
+    advice = "Name another folder with --data, or make this one and give it to this user."
+    return Finding("data folder", "fault", f"{folder} cannot be made: {parent} is not writable", advice)
+
+
+def _permissions(folder: Path) -> Iterator[Finding]:
+    pepper = folder / PEPPER
+    if not os.access(folder, os.W_OK) or not os.access(folder / FILE, os.W_OK):
+        advice = "Give the folder and its files to the user that serves."
+        yield Finding("permissions", "fault", f"{folder} is not writable", advice)
+    elif sys.platform != "win32" and stat.S_IMODE(pepper.stat().st_mode) & 0o077:
+        says = f"{pepper} can be read by others"
+        yield Finding("permissions", "warning", says, f"chmod 600 {pepper}")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    says = f"{free / (1 << 30):,.1f} GiB free"
+    if free < _LOW_DISK:
+        return Finding("disk", "warning", says, "With a full disk priced calls are refused. Make room.")
+    return Finding("disk", "ok", says)
+
+
+def _clock(folder: Path) -> Iterator[Finding]:
+    now = compose.CLOCK.wall()
+    said = datetime.fromtimestamp(now / 1e6, UTC)
+    newest = _newest(folder)
+    advice = "Set the clock (timedatectl set-ntp true): budgets and prices go by it."
+    if said.year < _YEAR_OF_BIRTH:
+        yield Finding("clock", "fault", f"it says {said:%Y-%m-%d %H:%M} UTC", advice)
+    elif newest > now:
+        then = datetime.fromtimestamp(newest / 1e6, UTC)
+        says = f"it says {said:%Y-%m-%d %H:%M} UTC, yet the books have {then:%Y-%m-%d %H:%M}"
+        yield Finding("clock", "fault", says, advice)
+    else:
+        yield Finding("clock", "ok", f"{said:%Y-%m-%d %H:%M} UTC")
+
+
+def _newest(folder: Path) -> int:
+    """Return the latest instant that the books know; 0 where there are none."""
+    try:
+        with closing(connect(folder, read_only=True)) as sql:
+            row = sql.execute("SELECT max(at) FROM changes").fetchone()
+            # Ids of calls begin with their milliseconds, so the last of the primary key is the latest.
+            last = sql.execute("SELECT call FROM calls ORDER BY call DESC LIMIT 1").fetchone()
+    except sqlite3.Error:
+        return 0  # reported as the data folder's fault
+    return max(row[0] or 0, int.from_bytes(last[0][:6]) * 1000 if last else 0)
+
+
+def _server(config: Config) -> Finding:
+    """Say whether the port is free, ours, or somebody else's."""
+    host, port = config.server.host, config.server.port
+    where = f"{host}:{port}"
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as fault:
+        if fault.errno == errno.EADDRINUSE:
+            return _taken(where, config)
+        advice = "Choose another with --host and --port."
+        return Finding("address", "fault", f"{where} cannot be had: {fault.strerror}", advice)
+    return Finding("address", "ok", f"{where} is free; start with `{advise('serve')}`")
+
+
+def _taken(where: str, config: Config) -> Finding:
+    host = config.server.host
+    try:
+        everywhere = ipaddress.ip_address(host).is_unspecified
+    except ValueError:  # a name
+        everywhere = False
+    url = f"http://{'127.0.0.1' if everywhere else host}:{config.server.port}"
+    try:
+        status, body = Client(url, "").get("/readyz")
+    except click.ClickException:
+        status, body = 0, {}
+    if status == 200:
+        return Finding("address", "ok", f"a gateway serves on {where}")
+    reason = body.get("reason") if isinstance(body, dict) else None
+    if reason:
+        return Finding("address", "fault", f"the gateway on {where} is not ready: {reason}")
+    return Finding("address", "fault", f"{where} is taken by another program", "Choose another with --port.")
