@@ -206,7 +206,7 @@ def _server(server: Server, options: ServeOptions) -> Server:
         raise ConfigError(f"port {server.port} is not between 0 and 65535.")
     if server.workers != 1:
         raise ConfigError(
-            f"workers {server.workers}: several processes cannot share a cap yet, so this version serves with 1."
+            f"workers {server.workers}: several processes cannot share a cap yet; serve with 1."
         )
     return server
 
