@@ -56,7 +56,12 @@ def think(asked: ChatAsked, wish: Wish) -> Answer:
     calls = choose_calls(asked, prompt)
     if calls:
         return Answer(calls=calls, finish="tool_calls" if asked.tools else "function_call")
-    text = _shaped(asked, prompt) or tell_results(asked.messages, prompt.language) or obey(prompt) or cannot(prompt)
+    text = (
+        _shaped(asked, prompt)
+        or tell_results(asked.messages, prompt.language)
+        or obey(prompt)
+        or cannot(prompt)
+    )
     return Answer(before_stop(text, stops_of(asked.stop)))
 
 

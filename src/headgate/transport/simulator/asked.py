@@ -97,7 +97,9 @@ class Prompt:
 def read_prompt(messages: Sequence[JSONObject]) -> Prompt:
     """Return the prompt of a conversation."""
     said = [text_of(m.get("content")) for m in messages if m.get("role") == "user"]
-    system = "\n".join(text_of(m.get("content")) for m in messages if m.get("role") in {"system", "developer"})
+    system = "\n".join(
+        text_of(m.get("content")) for m in messages if m.get("role") in {"system", "developer"}
+    )
     text = said[-1].strip() if said else ""
     return Prompt(text, language_of(text, system), system.strip(), tuple(said[:-1]))
 

@@ -28,27 +28,30 @@ def within(given: JSONObject, value: float, *, whole: bool) -> float:
         count = math.floor(high / step) if count * step > high else count
         count = math.ceil(low / step) if count * step < low else count
         value = count * step
-    return int(value) if whole or (isinstance(value, float) and value.is_integer() and abs(value) < 2**53) else value
+    return (
+        int(value)
+        if whole or (isinstance(value, float) and value.is_integer() and abs(value) < 2**53)
+        else value
+    )
 
 
 def limits(given: JSONObject, *, whole: bool) -> tuple[float, float]:
     """Return the least and the greatest number that a schema allows."""
-    low, high = given.get("minimum"), given.get("maximum")
+    low = _number(given.get("minimum"), -math.inf)
+    high = _number(given.get("maximum"), math.inf)
     above, below = given.get("exclusiveMinimum"), given.get("exclusiveMaximum")
-    low = -math.inf if not _is_number(low) else low
-    high = math.inf if not _is_number(high) else high
-    if above is True or below is True:  # the older drafts' form
-        above, below = (low if above is True else None), (high if below is True else None)
-    gap = 1 if whole else 1e-6
-    if _is_number(above) and above >= low:
-        low = math.floor(above) + 1 if whole else above + max(gap, abs(above) * 1e-9)
-    if _is_number(below) and below <= high:
-        high = math.ceil(below) - 1 if whole else below - max(gap, abs(below) * 1e-9)
+    # In the older drafts these are booleans about the other two.
+    above = low if above is True else _number(above, -math.inf)
+    below = high if below is True else _number(below, math.inf)
+    if above >= low and not math.isinf(above):
+        low = math.floor(above) + 1 if whole else above + max(1e-6, abs(above) * 1e-9)
+    if below <= high and not math.isinf(below):
+        high = math.ceil(below) - 1 if whole else below - max(1e-6, abs(below) * 1e-9)
     return low, high
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _number(value: object, default: float) -> float:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else default
 
 
 def other_than(made: list[Any], value: Any, given: JSONObject) -> Any:

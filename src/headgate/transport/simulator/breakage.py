@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from headgate.transport.simulator.faults import Fault
     from headgate.transport.simulator.wishes import Wish
 
-_PAGE = b"<html>\r\n<head><title>%b</title></head>\r\n<body>\r\n<center><h1>%b</h1></center>\r\n</body>\r\n</html>\r\n"
+_PAGE = (
+    b"<html>\r\n<head><title>%b</title></head>\r\n"
+    b"<body>\r\n<center><h1>%b</h1></center>\r\n</body>\r\n</html>\r\n"
+)
 _LATE = error_body("The server had an error while processing your request.", "server_error", "server_error")
 _LIMITED = error_body("Rate limit reached for simulator.", "requests", "rate_limit_exceeded")
 
@@ -60,7 +63,9 @@ def _cut(reply: Reply, parts: list[bytes], _: Wish) -> Reply:
 
 
 def _reset_body(reply: Reply, _: list[bytes], __: Wish) -> Reply:
-    lost = UpstreamInterrupted("The simulator broke the connection after the head, as it was asked to (fault reset-body).")
+    lost = UpstreamInterrupted(
+        "The simulator broke the connection after the head, as it was asked to (fault reset-body)."
+    )
     return reply.with_parts(iter((lost,)))
 
 

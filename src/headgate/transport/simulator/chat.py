@@ -6,7 +6,6 @@ finish reason, the usage chunk when asked for (every other chunk then says `"usa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from headgate.transport.simulator.answer import Said
     from headgate.transport.simulator.counting import Cut, ModelTokens
+    from headgate.transport.simulator.reply import Stamp
     from headgate.transport.simulator.tools import ToolCall
     from headgate.transport.simulator.wishes import Wish
 
@@ -30,19 +30,6 @@ FINGERPRINT = "fp_headgate_sim"
 _encode = msgspec.json.encode
 _PADDING = b"Qf3Zk7Tn1Wx9Rb5Y"
 _EMPTY = b"{}"
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What every part of one answer carries."""
-
-    seed: bytes
-    created: int  # Unix seconds
-    model: str
-
-    def id(self, prefix: str) -> str:
-        """Return the answer's id."""
-        return prefix + letters(self.seed, 29)
 
 
 async def chat_reply(members: dict[str, Any], wish: Wish, tokens: ModelTokens, stamp: Stamp) -> Reply:
@@ -94,7 +81,9 @@ def _message(asked: ChatAsked, said: Said, stamp: Stamp, index: int) -> dict[str
         call, part = said.calls[0]
         message["function_call"] = {"name": call.name, "arguments": part.text}
     elif said.calls:
-        message["tool_calls"] = [_call(*pair, _call_id(stamp, index, at)) for at, pair in enumerate(said.calls)]
+        message["tool_calls"] = [
+            _call(*pair, _call_id(stamp, index, at)) for at, pair in enumerate(said.calls)
+        ]
     elif not said.refusal:
         message["content"] = said.text.text
     message["refusal"] = said.text.text if said.refusal else None
@@ -154,7 +143,8 @@ def _choices(asked: ChatAsked, said: Said, stamp: Stamp) -> Iterator[tuple[bytes
     for row in zip_longest(*streams):  # all have the same length
         for index, (delta, logprobs, finish) in zip(indexes, row, strict=True):
             yield (
-                b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}' % (index, delta, logprobs, finish),
+                b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}'
+                % (index, delta, logprobs, finish),
                 len(delta),
             )
 
@@ -185,7 +175,12 @@ def _call_deltas(asked: ChatAsked, said: Said, stamp: Stamp, index: int) -> Iter
         return
     for at, (call, part) in enumerate(said.calls):
         kind, text = ("custom", "input") if call.custom else ("function", "arguments")
-        first = {"index": at, "id": _call_id(stamp, index, at), "type": kind, kind: {"name": call.name, text: ""}}
+        first = {
+            "index": at,
+            "id": _call_id(stamp, index, at),
+            "type": kind,
+            kind: {"name": call.name, text: ""},
+        }
         yield {"tool_calls": [first]}
         for piece in part.pieces:
             yield {"tool_calls": [{"index": at, kind: {text: piece}}]}

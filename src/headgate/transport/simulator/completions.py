@@ -16,11 +16,12 @@ from headgate.transport.simulator.usage import completion_usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headgate.transport.simulator.chat import Stamp
     from headgate.transport.simulator.counting import Cut, ModelTokens
+    from headgate.transport.simulator.reply import Stamp
     from headgate.transport.simulator.wishes import Wish
 
 _encode = msgspec.json.encode
+_NO_PROMPT = "<|endoftext|>"
 _DEFAULT_LIMIT = 16  # OpenAI's own, of this endpoint only
 
 
@@ -36,7 +37,7 @@ async def completion_reply(members: dict[str, Any], wish: Wish, tokens: ModelTok
     limit = asked.max_tokens if asked.max_tokens is not None else _DEFAULT_LIMIT
     split = bool(asked.stream) or asked.logprobs is not None
     answers: list[tuple[str, Answer, Cut]] = []
-    for prompt in await _prompts(asked, tokens):
+    for prompt in await tokens.texts_of(asked.prompt if asked.prompt is not None else _NO_PROMPT):
         chat = ChatAsked(asked.model, [{"role": "user", "content": prompt}], stop=asked.stop)
         answer = think(chat, wish)
         answers.append((prompt, answer, await tokens.cut(answer.text, limit, split=split)))
@@ -48,21 +49,13 @@ async def completion_reply(members: dict[str, Any], wish: Wish, tokens: ModelTok
     return json_reply(_body(asked, choices, stamp, usage))
 
 
-async def _prompts(asked: CompletionAsked, tokens: ModelTokens) -> list[str]:
-    """Return the prompts as texts."""
-    given = asked.prompt if asked.prompt is not None else "<|endoftext|>"
-    if isinstance(given, str):
-        return [given]
-    if given and all(isinstance(item, int) for item in given):
-        return [await tokens.text_of([item for item in given if isinstance(item, int)])]
-    prompts = []
-    for item in given:
-        prompts.append(item if isinstance(item, str) else await tokens.text_of(item if isinstance(item, list) else [item]))
-    return prompts
-
-
 def _stamp(stamp: Stamp) -> dict[str, Any]:
-    return {"id": stamp.id("cmpl-"), "object": "text_completion", "created": stamp.created, "model": stamp.model}
+    return {
+        "id": stamp.id("cmpl-"),
+        "object": "text_completion",
+        "created": stamp.created,
+        "model": stamp.model,
+    }
 
 
 def _body(
@@ -76,7 +69,9 @@ def _body(
         if asked.logprobs is not None:
             pieces = ((echoed,) if echoed else ()) + text.pieces
             logprobs = completion_logprobs(pieces, asked.logprobs, 0)
-        rows.append({"text": echoed + text.text, "index": index, "logprobs": logprobs, "finish_reason": finish})
+        rows.append(
+            {"text": echoed + text.text, "index": index, "logprobs": logprobs, "finish_reason": finish}
+        )
     body = {**_stamp(stamp), "choices": rows, "usage": usage, "system_fingerprint": FINGERPRINT}
     if usage is None:
         del body["usage"]

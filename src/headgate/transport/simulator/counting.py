@@ -39,6 +39,11 @@ class ModelTokens:
         self._encoding = model.tokenizer or _DEFAULT
         self._model = msgspec.structs.replace(model, tokenizer=self._encoding)
 
+    @property
+    def dimensions(self) -> int:
+        """Return the length of the model's embeddings; 0 when it is not known."""
+        return self._model.dimensions
+
     async def of_request(self, operation: Operation, members: Mapping[str, Any]) -> int:
         """Return the input tokens of a request's decoded body."""
         return (await self._tokenizers.count(self._model, operation, members)).tokens
@@ -62,7 +67,24 @@ class ModelTokens:
         pieces = self._pieces(ids[:limit])
         return Cut("".join(pieces), tuple(pieces), len(ids[:limit]), cut=not whole)
 
-    async def text_of(self, ids: Sequence[int]) -> str:
+    async def texts_of(self, given: str | Sequence[str | int | list[int]]) -> list[str]:
+        """Return the texts of a prompt or an input: a text, texts, token ids, or lists of token ids.
+
+        Raises:
+            ValueError: the model has no such token.
+        """
+        if isinstance(given, str):
+            return [given]
+        ids = [item for item in given if isinstance(item, int)]
+        if ids:
+            return [await self._text_of(ids)]
+        return [
+            item if isinstance(item, str) else await self._text_of(item)
+            for item in given
+            if not isinstance(item, int)
+        ]
+
+    async def _text_of(self, ids: Sequence[int]) -> str:
         """Return the text of token ids.
 
         Raises:

@@ -27,36 +27,47 @@ _COMPOSE = re.compile(
     re.IGNORECASE,
 )
 _AND_NOTHING_ELSE = re.compile(
-    r"(?:[\s,;.]+(?:and\s+)?(?:nothing else|nothing more|no other (?:text|words?)|only|please|exactly|verbatim"
+    r"(?:[\s,;.]+(?:and\s+)?(?:nothing else|nothing more|no other (?:text|words?)|only|please|exactly"
+    r"|verbatim"
     r"|back(?: to me)?|no (?:explanation|punctuation|markdown)|(?:with)?out (?:any )?\w+"
     r"|(?:do not|don't) (?:add|say|write|include|output)\b[^.]*))+[\s.!]*$",
     re.IGNORECASE,
 )
 _TIMES = re.compile(
-    rf"[\s,]*(?:(?P<en>{NUMERAL})\s*times|(?P<twice>\b(?:once|twice)\b)|(?P<zh>{NUMERAL})\s*[遍次])\s*[.!。！]*$",
+    rf"[\s,]*(?:(?P<en>{NUMERAL})\s*times|(?P<twice>\b(?:once|twice)\b)"
+    rf"|(?P<zh>{NUMERAL})\s*[遍次])\s*[.!。！]*$",
     re.IGNORECASE,
 )
 _CHINESE = re.compile(
-    r"^(?:请你?|麻烦你?|帮我|你|现在|那么|好的?|只要?|仅|直接|原样|简单|就|用[中英]文|需要?|必须|应该|[,，\s])*"
-    r"(?P<verb>回复|回答|答复|说出|说|重复|复述|输出|返回|写出|写下|写|打印|念|跟我念|跟我说|跟着我说|echo|say|print)"
+    r"^(?:请你?|麻烦你?|帮我|你|现在|那么|好的?|只要?|仅|直接|原样|简单|就|用[中英]文|需要?|必须|应该"
+    r"|[,，\s])*"
+    r"(?P<verb>回复|回答|答复|说出|说|重复|复述|输出|返回|写出|写下|写|打印|念|跟我念|跟我说|跟着我说"
+    r"|echo|say|print)"
     rf"\s*(?:(?P<times>{NUMERAL})\s*[遍次])?"
-    r"(?P<how>(?:我|一下|一句|一遍|一声|一个|出|这个[词字]|这[句段]话|这[两二三四]个字|单词|只|仅|文字|内容|为"
-    r"|以下(?:内容|文字|的话|这句话)?(?=[:：,，\s“\"「])|下面的?(?:内容|话|文字|这句话)?(?=[:：,，\s“\"「]))*)"
+    r"(?P<how>(?:我|一下|一句|一遍|一声|一个|出|这个[词字]|这[句段]话|这[两二三四]个字|单词|只|仅|文字"
+    r"|内容|为"
+    r"|以下(?:内容|文字|的话|这句话)?(?=[:：,，\s“\"「])|下面的?(?:内容|话|文字"
+    r"|这句话)?(?=[:：,，\s“\"「]))*)"
     r"\s*(?P<colon>[:：,，])?\s*(?P<what>\S.*)$",
     re.DOTALL | re.IGNORECASE,
 )
 _ANSWER = frozenset({"回答", "答复"})  # a question may follow: it is not to be repeated
 _CHINESE_COMPOSE = re.compile(
-    r"什么|怎么|为什么|如何|一[个些首篇段点份则]|[几两三四五六七八九十\d]+[个首篇段条点份则]|关于|我的|我(?=[^们])|你(?!好)"
+    r"什么|怎么|为什么|如何|一[个些首篇段点份则]|[几两三四五六七八九十\d]+[个首篇段条点份则]|关于|我的"
+    r"|我(?=[^们])|你(?!好)"
     r"|他|她|它|说|明|法|话|下|服|谎|客|理|到|是|的|问题|以下|下面|上面|代码|作文|[诗信]|json",
     re.IGNORECASE,
 )
 _CHINESE_NOTHING_ELSE = re.compile(
     r"(?:[,，。;；\s]*(?:即可|就行了?|就好了?|就可以了?|谢谢|吧"
-    r"|(?:不要|不用|别|无需)(?:说|回复|回答|输出|加|有|解释|添加)?(?:任何)?(?:其[他它])?(?:的|内容|文字|话|东西|解释|标点)*"
+    r"|(?:不要|不用|别|无需)(?:说|回复|回答|输出|加|有|解释|添加)?(?:任何)?(?:其[他它])?(?:的|内容|文字"
+    r"|话|东西|解释|标点)*"
     r"|别的(?:什么)?都?(?:不要|别)(?:说|输出|回复)?))+[\s。!.！]*$"
 )
 _QUOTED = re.compile(r"(?P<a>[\"'`])(?P<x>.+?)(?P=a)(?![A-Za-z])|[“「『‘«](?P<y>.+?)[”」』’»]", re.DOTALL)
+_LONG = 1_000  # characters; above, only a document behind a colon is repeated
+_LONG_SPACE = re.compile(r"\s{4,}")
+_ENDLESS_SPACE = re.compile(r"\s{40}")
 _FULL_STOP = re.compile(r"[.。!?]")
 _LOUD = re.compile(r"\b(?:upper ?case|all caps|capital letters|capitals)\b|大写", re.IGNORECASE)
 _QUIET = re.compile(r"\blower ?case\b|小写", re.IGNORECASE)
@@ -64,7 +75,19 @@ _QUIET = re.compile(r"\blower ?case\b|小写", re.IGNORECASE)
 
 def said(text: str) -> str | None:
     """Return what a text asks to be said, or None."""
+    if len(text) > _LONG:
+        return _long(text)
+    text = _LONG_SPACE.sub(" ", text) if _ENDLESS_SPACE.search(text) else text
     return _english(text) or _chinese(text)
+
+
+def _long(text: str) -> str | None:
+    """Return the document that stands behind `repeat the following text:`."""
+    for pattern in (_ENGLISH, _CHINESE):
+        found = pattern.match(text[:300])
+        if found and found["colon"]:
+            return text[found.start("what") :].strip()
+    return None
 
 
 def _english(text: str) -> str | None:

@@ -1,8 +1,8 @@
 """Embeddings: unit vectors in which texts that share words or characters lie close.
 
 A text becomes hashed features (words, their trigrams, Han characters and pairs of them), each of which
-adds to a few dimensions. A third of these lie among the first 256 and a third among the first 1,024, so
-that a shortened vector (`dimensions`) still tells texts apart.
+adds to a few dimensions: two among the first 64, two among the first 256, two among the first 1,024, two
+anywhere. So a shortened vector (`dimensions`) still tells texts apart.
 """
 
 from __future__ import annotations
@@ -26,18 +26,22 @@ from headgate.transport.simulator.usage import embeddings_usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headgate.transport.simulator.chat import Stamp
     from headgate.transport.simulator.counting import ModelTokens
+    from headgate.transport.simulator.reply import Stamp
     from headgate.transport.simulator.wishes import Wish
 
 _DIMENSIONS = {"text-embedding-3-large": 3072, "text-embedding-3-small": 1536, "text-embedding-ada-002": 1536}
 _DEFAULT_DIMENSIONS = 1536
 _WORD = re.compile(r"[a-z0-9]+(?:['’][a-z]+)?|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-_COMMON = frozenset("a an the of to in on at is are was were be it and or for with as by that this i you he she we they 的 了 是 在 我 你 他 和".split())  # fmt: skip
+_FREQUENT = (
+    "a an the of to in on at is are was were be it and or for with as by that this i you he she we they "
+    "的 了 是 在 我 你 他 和"
+)
+_COMMON = frozenset(_FREQUENT.split())
 _LONG = 4_000  # characters; above, words are enough and trigrams would only cost time
 _MUTED = 0.2  # weight of common words
-_FLOOR = 0.004  # every vector leans a little the same way, as real ones do; none is zero
+_NOISE = 3e-7  # no dimension is zero, as in real vectors, and no two texts share all of theirs
 
 
 def vector(text: str, dimensions: int, kept: int | None = None) -> list[float]:
@@ -48,11 +52,12 @@ def vector(text: str, dimensions: int, kept: int | None = None) -> list[float]:
         dimensions: of the model.
         kept: how many of them to keep, as the request's `dimensions` asks.
     """
-    sums = [_FLOOR] * dimensions
+    start = crc32(text.encode("utf-8", "surrogatepass"))
+    sums = [(((at + start) * 0x9E3779B1 & 0xFFFF) - 0x8000) * _NOISE for at in range(dimensions)]
     for feature, weight in _features(text).items():
         seed = crc32(feature.encode("utf-8", "surrogatepass"))
-        for reach in (256, 1024, dimensions):
-            for _ in range(3):
+        for reach in (64, 256, 1024, dimensions):
+            for _ in range(2):
                 seed = (seed * 0x5851F42D4C957F2D + 0x14057B7EF767814F) & 0xFFFFFFFFFFFFFFFF
                 place = (seed >> 33) % min(reach, dimensions)
                 sums[place] += weight if seed >> 63 else -weight
@@ -89,7 +94,7 @@ async def embeddings_reply(members: dict[str, Any], wish: Wish, tokens: ModelTok
     """
     asked = msgspec.convert(members, EmbeddingsAsked)
     given = await tokens.of_request("embeddings", members)
-    texts = await _texts(asked, tokens)
+    texts = await tokens.texts_of(asked.input)
     full = tokens.dimensions or _DIMENSIONS.get(asked.model, _DEFAULT_DIMENSIONS)
     base64 = asked.encoding_format == "base64"
     rows: list[bytes] = []
@@ -97,11 +102,16 @@ async def embeddings_reply(members: dict[str, Any], wish: Wish, tokens: ModelTok
         numbers = vector(text, full, asked.dimensions)
         value: object = _packed(numbers) if base64 else numbers
         rows.append(msgspec.json.encode({"object": "embedding", "index": index, "embedding": value}))
-        if index % 8 == 7:
-            await asyncio.sleep(0)  # a vector takes up to a millisecond; others wait for the loop
+        if index:
+            await asyncio.sleep(0)  # a vector takes about a millisecond; others wait for the loop
     usage = embeddings_usage(given, wish)
     if len(rows) == 1:
-        body: dict[str, Any] = {"object": "list", "data": [msgspec.Raw(rows[0])], "model": stamp.model, "usage": usage}
+        body: dict[str, Any] = {
+            "object": "list",
+            "data": [msgspec.Raw(rows[0])],
+            "model": stamp.model,
+            "usage": usage,
+        }
         if usage is None:
             del body["usage"]
         return json_reply(body)
@@ -123,13 +133,3 @@ def _packed(numbers: list[float]) -> str:
     if sys.byteorder == "big":
         floats.byteswap()
     return b64encode(floats.tobytes()).decode()
-
-
-async def _texts(asked: EmbeddingsAsked, tokens: ModelTokens) -> list[str]:
-    given = asked.input
-    if isinstance(given, str):
-        return [given]
-    ids = [item for item in given if isinstance(item, int)]
-    if ids and len(ids) == len(given):
-        return [await tokens.text_of(ids)]
-    return [item if isinstance(item, str) else await tokens.text_of(item if isinstance(item, list) else [item]) for item in given]

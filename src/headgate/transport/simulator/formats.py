@@ -14,7 +14,9 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _YEAR = 2026  # of a date that does not say; fixed, so that an answer does not change with the day
 
-_ISO = re.compile(r"(\d{4})[-/年](\d{1,2})[-/月](\d{1,2})日?(?:[T ](\d{1,2}:\d{2}(?::\d{2})?)(Z|[+-]\d{2}:\d{2})?)?")
+_ISO = re.compile(
+    r"(\d{4})[-/年](\d{1,2})[-/月](\d{1,2})日?(?:[T ](\d{1,2}:\d{2}(?::\d{2})?)(Z|[+-]\d{2}:\d{2})?)?"
+)
 _CHINESE_DAY = re.compile(r"(\d{1,2})月(\d{1,2})")
 _ENGLISH_DAY = re.compile(r"([A-Za-z]{3})[a-z]*\.?\s+(\d{1,2})(?:st|nd|rd|th)?(?:,?\s+(\d{4}))?")
 _DAY_FIRST = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?([A-Za-z]{3})[a-z]*(?:,?\s+(\d{4}))?")
@@ -43,7 +45,13 @@ _STANDINS: Mapping[str, str] = {
     "hostname": "example.com",
 }
 _SAME = {"uri-reference": "uri", "iri": "uri", "url": "uri", "idn-email": "email", "idn-hostname": "hostname"}
-KINDS: Mapping[str, str] = {"email": "email", "uri": "url", "date": "date", "date-time": "date", "time": "time"}
+KINDS: Mapping[str, str] = {
+    "email": "email",
+    "uri": "url",
+    "date": "date",
+    "date-time": "date",
+    "time": "time",
+}
 
 
 def plain_format(name: object) -> str:

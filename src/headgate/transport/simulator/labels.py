@@ -15,29 +15,48 @@ _KINDS = (
     ("email", r"e_?mails?|mail", r"e-?mail|邮箱|电子邮件|邮件地址"),
     ("phone", r"phones?|tel|telephone|mobile|cell", r"phone|电话|手机"),
     ("url", r"urls?|links?|websites?|uri|homepage|href", r"\bURL\b|网址|链接"),
-    ("date", r"dates?|day|birthday|birthdate|deadline|due|when|departure_date|checkin|checkout", r"\bdate\b|日期|哪天"),
+    (
+        "date",
+        r"dates?|day|birthday|birthdate|deadline|due|when|departure_date|checkin|checkout",
+        r"\bdate\b|日期|哪天",
+    ),
     ("time", r"time|times|hour|clock", r"时间"),
     (
         "city",
-        r"city|cities|locations?|places?|towns?|destinations?|origin|departure|arrival|from|to|where|region|address",
+        (
+            r"city|cities|locations?|places?|towns?|destinations?|origin|departure|arrival|from|to|where"
+            r"|region|address"
+        ),
         r"\bcity\b|\bcities\b|location|城市|地点|地区|位置|目的地|出发地|地址",
     ),
     (
         "name",
-        r"names?|person|people|authors?|customers?|users?|contacts?|recipients?|participants?|attendees?|speakers?"
-        r"|students?|employees?|players?|guests?|patients?|owner|sender|who",
+        (
+            r"names?|person|people|authors?|customers?|users?|contacts?|recipients?|participants?|attendees?"
+            r"|speakers?|students?|employees?|players?|guests?|patients?|owner|sender|who"
+        ),
         r"person|people|姓名|名字|人名|参与者|客户|联系人",
     ),
     ("code", r"ids?|sku|tracking|serial|isbn|plate|reference", r"单号|编号|订单号|identifier|\bID\b"),
-    ("number", r"age|price|cost|amount|quantity|qty|count|total|year|score|temperature|number|num", r"年龄|价格|金额|数量"),
+    (
+        "number",
+        r"age|price|cost|amount|quantity|qty|count|total|year|score|temperature|number|num",
+        r"年龄|价格|金额|数量",
+    ),
 )
 _KIND_PATTERNS = tuple(
-    (kind, re.compile(rf"(?:^|_)(?:{key})(?:_|$)"), re.compile(text, re.IGNORECASE)) for kind, key, text in _KINDS
+    (kind, re.compile(rf"(?:^|_)(?:{key})(?:_|$)"), re.compile(text, re.IGNORECASE))
+    for kind, key, text in _KINDS
 )
-_THING = re.compile(r"(?:^|_)(?:product|event|company|file|item|project|book|movie|song|team|dish|recipe|restaurant|hotel|store|brand|model)_name")
+_THING = re.compile(
+    r"(?:^|_)(?:product|event|company|file|item|project|book|movie|song|team|dish|recipe|restaurant"
+    r"|hotel|store|brand|model)_name"
+)
 _TEXT = re.compile(
-    r"(?:^|_)(?:query|queries|question|prompt|text|message|content|body|input|search|keywords?|topic|subject|title|summary"
-    r"|description|task|instruction|note|notes|command|code|term|expression|equation|formula|sql|answer|reply|response"
+    r"(?:^|_)(?:query|queries|question|prompt|text|message|content|body|input|search|keywords?|topic"
+    r"|subject|title|summary"
+    r"|description|task|instruction|note|notes|command|code|term|expression|equation|formula|sql|answer"
+    r"|reply|response"
     r"|explanation|reason|reasoning|thought|thoughts|output|result|final_answer|analysis|details?)(?:_|$)"
 )
 _ALIASES: Mapping[str, tuple[str, ...]] = {

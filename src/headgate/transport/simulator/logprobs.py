@@ -8,7 +8,10 @@ from zlib import crc32
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OTHERS = (" the", ",", ".", " a", " and", " to", "\n", " of", " in", " is", "!", " that", " it", " for", "的", "是", "。", " you", " on", " with", " as")  # fmt: skip
+_OTHERS = (
+    " the", ",", ".", " a", " and", " to", "\n", " of", " in", " is", "!",
+    " that", " it", " for", "的", "是", "。", " you", " on", " with", " as",
+)  # fmt: skip
 
 
 def chat_logprobs(pieces: Sequence[str], top: int) -> list[dict[str, Any]]:
@@ -30,7 +33,9 @@ def completion_logprobs(pieces: Sequence[str], top: int, offset: int) -> dict[st
     return {
         "tokens": list(pieces),
         "token_logprobs": [_best(piece) for piece in pieces],
-        "top_logprobs": [dict([(piece, _best(piece)), *_others(piece, _best(piece))][:top]) for piece in pieces]
+        "top_logprobs": [
+            dict([(piece, _best(piece)), *_others(piece, _best(piece))][:top]) for piece in pieces
+        ]
         if top
         else None,
         "text_offset": offsets,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-_WORDS = (
+_SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
-).split()
+)
+_WORDS = _SMALL.split()
 _ENGLISH = {word: number for number, word in enumerate(_WORDS)} | {
     "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "once": 1, "twice": 2,
 }  # fmt: skip
@@ -52,6 +53,7 @@ def _chinese(word: str) -> int | None:
 
 def find_sum(text: str) -> str | None:
     """Return the first sum in a text, written with `+ - * /`."""
+    text = " ".join(text[:500].split())
     plain = _NUMBER_WORD.sub(lambda found: str(number_of(found[0])), text)
     plain = re.sub(r"(?<=\d)\s*[xX]\s*(?=\d)", "*", plain)
     for pattern, sign in _OPERATORS:

@@ -8,6 +8,7 @@ plain statement that this is a simulator.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headgate.transport.simulator.echo import said
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from headgate.transport.simulator.asked import Prompt
 
 _COUNT_MAX = 2_000
-_INSTRUCTION_MAX = 20_000  # characters; a longer prompt is a document, not an instruction
+_SHORT = 400  # characters; a longer prompt is a document, not an instruction
+_LONG_SPACE = re.compile(r"\s{4,}")
 
 _COUNT = (
     re.compile(
@@ -37,9 +39,7 @@ _COUNT = (
 _COUNTDOWN = re.compile(
     rf"\bcount\s*down\s+from\s+(?P<en>{NUMERAL})|从\s*(?P<zh>{NUMERAL})\s*(?:开始)?倒数", re.IGNORECASE
 )
-_PER_LINE = re.compile(
-    r"per line|(?:own|new|separate) lines?|each line|每行|换行|一行一个", re.IGNORECASE
-)
+_PER_LINE = re.compile(r"per line|(?:own|new|separate) lines?|each line|每行|换行|一行一个", re.IGNORECASE)
 _BY_SPACE = re.compile(r"separated by (?:a )?spaces?|用空格", re.IGNORECASE)
 
 _SUM_CUE = re.compile(
@@ -118,9 +118,12 @@ _SYSTEM_UPPER = re.compile(r"\b(?:upper ?case|all caps|capital letters)\b|大写
 
 def obey(prompt: Prompt) -> str | None:
     """Return the answer to a trivial instruction, or None when it is not one."""
-    if not prompt.text or len(prompt.text) > _INSTRUCTION_MAX:
-        return None
-    answer = next((a for rule in _RULES if (a := rule(prompt)) is not None), None)
+    answer = None
+    if len(prompt.text) <= _SHORT:
+        short = replace(prompt, text=_LONG_SPACE.sub(" ", prompt.text))
+        answer = next((a for rule in _RULES if (a := rule(short)) is not None), None)
+    if answer is None:
+        answer = said(prompt.text)
     if answer is None and prompt.system:
         answer = _by_system(prompt.system)
     if answer is not None and _SYSTEM_UPPER.search(prompt.system):
@@ -129,7 +132,7 @@ def obey(prompt: Prompt) -> str | None:
 
 
 def _count(prompt: Prompt) -> str | None:
-    text = prompt.text[:300]
+    text = prompt.text
     found = next((f for pattern in _COUNT if (f := pattern.search(text))), None)
     if found:
         first, last = number_of(found["a"] or "1"), number_of(found["b"])
@@ -147,7 +150,7 @@ def _count(prompt: Prompt) -> str | None:
 
 def _sum(prompt: Prompt) -> str | None:
     text = prompt.text
-    if len(text) > 200 or not (_SUM_CUE.search(text) or _ONLY_SUM.fullmatch(text)):
+    if not (_SUM_CUE.search(text) or _ONLY_SUM.fullmatch(text)):
         return None
     expression = find_sum(text)
     return work_out(expression) if expression else None
@@ -169,10 +172,6 @@ def _reverse(prompt: Prompt) -> str | None:
 def _bare(text: str) -> str:
     quoted = _QUOTED.search(text)
     return quoted[1] if quoted else text.strip().rstrip(".。").strip()
-
-
-def _say(prompt: Prompt) -> str | None:
-    return said(prompt.text)
 
 
 def _greet(prompt: Prompt) -> str | None:
@@ -203,4 +202,4 @@ def _by_system(system: str) -> str | None:
     return None
 
 
-_RULES = (_greet, _count, _case, _sum, _reverse, _say, _remember)
+_RULES = (_greet, _count, _case, _sum, _reverse, _remember)

@@ -133,7 +133,9 @@ def _class(cursor: _Cursor) -> str:
             cursor.take()
             last = cursor.take()
             last = _escape(cursor) if last == "\\" else last
-            members[-1] = "".join(chr(c) for c in range(ord(members[-1][0]), min(ord(last[0]), 0x10FFFF) + 1)[:200])
+            members[-1] = "".join(
+                chr(c) for c in range(ord(members[-1][0]), min(ord(last[0]), 0x10FFFF) + 1)[:200]
+            )
     cursor.take()
     chars = "".join(members)
     if not negated:
@@ -153,7 +155,9 @@ def _escape(cursor: _Cursor) -> str:
         return _CLASSES[char]
     if char in _NEGATED:
         return "".join(c for c in _PRINTABLE if c not in _CLASSES[_NEGATED[char]])
-    if code := re.match({"u": r"[0-9a-fA-F]{4}", "x": r"[0-9a-fA-F]{2}"}.get(char, "(?!)"), cursor.source[cursor.at :]):
+    if code := re.match(
+        {"u": r"[0-9a-fA-F]{4}", "x": r"[0-9a-fA-F]{2}"}.get(char, "(?!)"), cursor.source[cursor.at :]
+    ):
         cursor.at += code.end()
         return chr(int(code[0], 16))
     if not char or char.isalnum():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from headgate.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Bytes that arrive, seconds in which nothing does (inf: for ever), or what breaks the answer off.
 Step: TypeAlias = bytes | float | UpstreamError
@@ -34,6 +36,12 @@ class Reply:
     parts: Iterator[Step]
     streamed: bool = False
     whole_frames: bool = True
+
+    def paced(self, pause_s: float) -> Reply:
+        """Return the reply with a pause before each frame, where it is a stream."""
+        if not pause_s or not self.streamed:
+            return self
+        return self.with_parts(step for part in self.parts for step in (pause_s, part))
 
     def with_parts(self, parts: Iterator[Step]) -> Reply:
         """Return the reply with another body."""
@@ -65,3 +73,16 @@ def letters(seed: bytes, length: int) -> str:
         number, at = divmod(number, 62)
         out.append(_BASE62[at])
     return "".join(out)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every part of one answer carries."""
+
+    seed: bytes
+    created: int  # Unix seconds
+    model: str
+
+    def id(self, prefix: str) -> str:
+        """Return the answer's id."""
+        return prefix + letters(self.seed, 29)

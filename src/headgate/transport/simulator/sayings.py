@@ -36,13 +36,15 @@ TOOL_SAID = {"en": "{name} returned: {result}.", "zh": "{name} 的结果：{resu
 REFUSAL = {"en": "I'm sorry, but I can't help with that.", "zh": "抱歉，我无法协助处理这个请求。"}
 
 _LEAD = re.compile(
-    r"^(?:(?:please|kindly|can you|could you|would you|tell me|hi|hello|hey)\b[\s,]*|请问?|帮我|麻烦你?|[\s,，:：]+)+",
+    r"^(?:(?:please|kindly|can you|could you|would you|tell me|hi|hello|hey)\b[\s,]*|请问?|帮我|麻烦你?"
+    r"|[\s,，:：]+)+",
     re.IGNORECASE,
 )
-_FILLER = (
-    "the water in the canal is clear and the gate is open so it can flow to the town and the field "
-    "where it will be used for the day and then go back to the river with what is left of it and "
-).split()
+_PROSE = (
+    "the water in the canal is clear and the gate is open so it can flow to the town and the field where "
+    "it will be used for the day and then go back to the river with what is left of it and"
+)
+_FILLER = _PROSE.split()
 
 
 def cannot(prompt: Prompt) -> str:

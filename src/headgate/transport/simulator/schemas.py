@@ -6,9 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from headgate.transport.simulator.bounds import other_than, size, within
-from headgate.transport.simulator.formats import KINDS, in_format, iso_date, plain_format, stand_in
-from headgate.transport.simulator.labels import default_of, kind_of, labels_of
-from headgate.transport.simulator.patterns import matches, sample
+from headgate.transport.simulator.labels import kind_of, labels_of
+from headgate.transport.simulator.strings import Source, fill_string, fit
 
 if TYPE_CHECKING:
     from headgate.transport.simulator.asked import JSONObject, Language
@@ -17,19 +16,26 @@ if TYPE_CHECKING:
 _DEEP = 5  # below this level only what is required is filled in
 _BOTTOM = 24  # a schema that requires itself without end is given up here
 _MAX_ITEMS = 100
-_TAKEN = frozenset({"city", "name", "email", "phone", "url", "date", "time"})
+_MAX_VALUES = 20_000
 _MOODS = {
-    "positive": re.compile(r"\b(?:love|great|good|excellent|happy|amazing|wonderful|best|like)\b|喜欢|很好|太好|棒|满意|推荐|开心"),
-    "negative": re.compile(r"\b(?:hate|terrible|bad|awful|worst|sad|angry|poor|broken)\b|讨厌|很差|太差|糟糕|失望|难过|垃圾|不好"),
+    "positive": re.compile(
+        r"\b(?:love|great|good|excellent|happy|amazing|wonderful|best|like)\b|喜欢|很好|太好|棒|满意|推荐|开心"
+    ),
+    "negative": re.compile(
+        r"\b(?:hate|terrible|bad|awful|worst|sad|angry|poor|broken)\b|讨厌|很差|太差|糟糕|失望|难过|垃圾|不好"
+    ),
 }
 # Members that have the first pick of the facts: groups of people, and the text of a message.
-_FIRST = frozenset({"participants", "attendees", "guests", "members", "people", "players", "body", "message", "content"})
-_CONTACTS = frozenset({"to", "from", "recipient", "recipients", "sender", "cc"})  # people or their addresses
+_FIRST = frozenset(
+    {"participants", "attendees", "guests", "members", "people", "players", "body", "message", "content"}
+)
 _NO = re.compile(r"\b(?:not|no|isn't|never|without|false)\b[\w\s]{0,12}$|[不没无非]$", re.IGNORECASE)
 
 
 class Filler:
     """Fills one schema from one prompt.
+
+    `fill` raises `ValueError` when the schema asks for too many values.
 
     Args:
         root: the schema; `$ref` resolves within it.
@@ -40,20 +46,22 @@ class Filler:
         about: the prompt's own matter, for members that hold prose.
     """
 
-    __slots__ = ("_about", "_eager", "_facts", "_language", "_root")
+    __slots__ = ("_budget", "_eager", "_root", "_source")
 
     def __init__(self, root: object, facts: Facts, language: Language, *, eager: bool, about: str) -> None:
         self._root = root
-        self._facts = facts
-        self._language: Language = language
+        self._budget = _MAX_VALUES
+        self._source = Source(facts, language, about)
         self._eager = eager
-        self._about = about
 
     def fill(self, key: str = "") -> Any:
         """Return a value that conforms."""
         return self._value(self._root, key, 0)
 
     def _value(self, schema: object, key: str, depth: int) -> Any:
+        self._budget -= 1
+        if self._budget < 0:
+            raise ValueError("the schema asks for more values than the simulator makes")
         given = self._resolve(schema)
         if depth > _BOTTOM:
             return None
@@ -78,24 +86,24 @@ class Filler:
             case "integer" | "number":
                 return self._number(given, key, whole=kind == "integer")
             case "boolean":
-                return self._boolean(key, str(given.get("description", "")))
+                return self._boolean(key)
             case "null":
                 return None
             case _:
-                return self._string(given, key)
+                return fill_string(given, key, self._source)
 
-    def _resolve(self, schema: object) -> JSONObject:
+    def _resolve(self, schema: object, level: int = 0) -> JSONObject:
         """Return a schema with its references and `allOf` parts merged in."""
         merged: JSONObject = schema if isinstance(schema, dict) else {}
-        for _ in range(16):
+        for _ in range(16 if level < 4 else 0):
             if "$ref" in merged:
                 rest = {name: value for name, value in merged.items() if name != "$ref"}
                 merged = _merge(self._at(merged["$ref"]), rest)
             elif isinstance(merged.get("allOf"), list):
                 parts = merged["allOf"]
                 merged = {name: value for name, value in merged.items() if name != "allOf"}
-                for part in parts:
-                    merged = _merge(merged, self._resolve(part))
+                for part in parts[:_MAX_ITEMS]:
+                    merged = _merge(merged, self._resolve(part, level + 1))
             else:
                 break
         return merged
@@ -110,12 +118,14 @@ class Filler:
 
     def _pick(self, values: list[Any]) -> Any:
         """Return the allowed value that the prompt speaks of, else the first."""
-        text = self._facts.text.lower()
+        text = self._source.facts.text.lower()
         for value in values:
             if isinstance(value, str) and value and _mentions(text, value.lower()):
-                self._facts.hits += 1
+                self._source.facts.hits += 1
                 return value
-        moods = {value.lower(): value for value in values if isinstance(value, str) and value.lower() in _MOODS}
+        moods = {
+            value.lower(): value for value in values if isinstance(value, str) and value.lower() in _MOODS
+        }
         for mood, value in moods.items():
             if _MOODS[mood].search(text):
                 return value
@@ -130,14 +140,14 @@ class Filler:
             return None
         if depth > _DEEP:
             solid.sort(key=lambda option: option.get("type") in {"object", "array"} or "properties" in option)
-        before = self._facts.hits
+        before = self._source.facts.hits
         chosen = next((option for option in solid if self._speaks_of(option)), solid[0])
         value = self._value(chosen, key, depth + 1)
-        return None if empty and self._facts.hits == before else value
+        return None if empty and self._source.facts.hits == before else value
 
     def _speaks_of(self, option: JSONObject) -> bool:
         """Say whether the prompt names a constant of an alternative: its `kind` or `type`."""
-        text = self._facts.text.lower()
+        text = self._source.facts.text.lower()
         for member in (option, *(option.get("properties") or {}).values()):
             only = member.get("const") if isinstance(member, dict) else None
             if isinstance(only, str) and only and _mentions(text, only.lower()):
@@ -148,9 +158,9 @@ class Filler:
         solid = [kind for kind in kinds if kind != "null"]
         if not solid or (len(solid) < len(kinds) and depth > _DEEP):
             return None
-        before = self._facts.hits
+        before = self._source.facts.hits
         value = self._value({**given, "type": solid[0]}, key, depth)
-        return None if len(solid) < len(kinds) and self._facts.hits == before else value
+        return None if len(solid) < len(kinds) and self._source.facts.hits == before else value
 
     def _object(self, given: JSONObject, depth: int) -> JSONObject:
         members = given.get("properties")
@@ -160,9 +170,9 @@ class Filler:
         for name in sorted(members, key=lambda name: name not in _FIRST):
             if name not in required and depth > _DEEP:
                 continue
-            before = self._facts.hits
+            before = self._source.facts.hits
             value = self._value(members[name], name, depth + 1)
-            if name in required or self._eager or self._facts.hits > before:
+            if name in required or self._eager or self._source.facts.hits > before:
                 made[name] = value
         filled = {name: made[name] for name in members if name in made}
         more = given.get("additionalProperties", True)
@@ -175,7 +185,7 @@ class Filler:
         """Add members until there are as many as `minProperties` asks for."""
         more = given.get("additionalProperties", True)
         names = [*(given.get("properties") or {}), *(f"key{n}" for n in range(1, _MAX_ITEMS))]
-        for name in names[: _MAX_ITEMS]:
+        for name in names[:_MAX_ITEMS]:
             if len(filled) >= size(given.get("minProperties"), 0):
                 break
             member = (given.get("properties") or {}).get(name, more)
@@ -190,9 +200,13 @@ class Filler:
         item = given.get("items", given.get("additionalItems", not made))
         if item is False:
             return made
-        listed = self._facts.listed(labels_of(key)) if self._resolve(item).get("type") == "string" else []
+        listed = (
+            self._source.facts.listed(labels_of(key)) if self._resolve(item).get("type") == "string" else []
+        )
         if listed and "enum" not in self._resolve(item) and "pattern" not in self._resolve(item):
-            return (made + [self._fit(text, self._resolve(item), key) for text in listed])[: max(most, least)]
+            return (made + [fit(text, self._resolve(item), key, self._source.facts) for text in listed])[
+                : max(most, least)
+            ]
         wanted = 0 if depth > _DEEP else self._how_many(item, key)
         wanted = max(least, min(most, wanted))
         unique = bool(given.get("uniqueItems"))
@@ -209,90 +223,32 @@ class Filler:
             resolved = self._resolve(member)
             kind = _type_of(resolved, name)
             if kind in {"integer", "number"} and name == key:
-                return max(self._facts.numbers_left(), 1 if self._eager else 0)
+                return max(self._source.facts.numbers_left(), 1 if self._eager else 0)
             fact = kind_of(_singular(name), str(resolved.get("description", "")))
-            if kind == "string" and fact in {"name", "city", "email", "url", "date"} and self._facts.left(fact):
-                return self._facts.left(fact)
+            if (
+                kind == "string"
+                and fact in {"name", "city", "email", "url", "date"}
+                and self._source.facts.left(fact)
+            ):
+                return self._source.facts.left(fact)
         return 1
 
     def _number(self, given: JSONObject, key: str, *, whole: bool) -> float:
-        fact = self._facts.take_number(labels_of(key), whole=whole)
+        fact = self._source.facts.take_number(labels_of(key), whole=whole)
         return within(given, fact if fact is not None else 1, whole=whole)
 
-    def _boolean(self, key: str, description: str) -> bool:
+    def _boolean(self, key: str) -> bool:
         """Return whether the prompt speaks of the member's matter without denying it."""
-        text = self._facts.text
+        text = self._source.facts.text
         for label in labels_of(re.sub(r"^(?:is|has|are|should|can)_?(?=[A-Z_a-z])", "", key)):
             found = re.search(re.escape(label), text, re.IGNORECASE)
             if found and len(label) > 2:
-                self._facts.hits += 1
+                self._source.facts.hits += 1
                 said = text[found.end() : found.end() + 12].lower()
-                return not (_NO.search(text[: found.start()]) or re.match(r"\W*(?:is\s+)?(?:false|no|否)", said))
+                return not (
+                    _NO.search(text[: found.start()]) or re.match(r"\W*(?:is\s+)?(?:false|no|否)", said)
+                )
         return False
-
-    def _string(self, given: JSONObject, key: str) -> str:
-        name = plain_format(given.get("format"))
-        description = str(given.get("description", ""))
-        kind = KINDS.get(name) or kind_of(key, description)
-        fact = self._said(key, kind)
-        if fact is None and key == "name":
-            fact = self._about or None  # the name of what the prompt is about
-        if name:
-            written = in_format(name, fact) if fact is not None else None
-            return written if written is not None else stand_in(name, key)
-        if fact is None and kind == "text":
-            fact = self._about
-        return self._fit(fact if fact is not None else default_of(kind, key, self._language), given, key)
-
-    def _said(self, key: str, kind: str | None) -> str | None:
-        """Return what the prompt says of a string member."""
-        facts = self._facts
-        if kind == "text" and key in {"expression", "equation", "formula"}:
-            found = re.search(r"[\d(][\d\s.()+*/^x×÷=-]*[\d)x]", facts.text)
-            if found:
-                facts.hits += 1
-                return found[0].strip()
-        if key in _CONTACTS and not facts.left("city"):
-            kind = next((other for other in ("email", "phone", "name") if facts.left(other)), kind)
-        if kind in _TAKEN and facts.left(kind):
-            return facts.take(kind)
-        labelled = facts.labelled(labels_of(key)) if key else None
-        if labelled is not None:
-            return labelled
-        if kind == "text" and facts.left("quoted"):
-            return facts.take("quoted")
-        if kind == "thing":
-            return facts.take("quoted") or facts.take("name")
-        if kind == "text" and self._about:
-            facts.hits += 1  # the whole prompt is about it
-            return self._about
-        return facts.take("code") if kind in {"number", "code"} else None
-
-    def _fit(self, text: str, given: JSONObject, key: str) -> str:
-        """Return a text that keeps to `pattern`, `minLength` and `maxLength`."""
-        least = size(given.get("minLength"), 0)
-        most = size(given.get("maxLength"), 1_000_000)
-        pattern = given.get("pattern")
-        if isinstance(pattern, str):
-            return self._matching(pattern, text, least, most)
-        if kind_of(key, "") == "date" and re.search(r"YYYY|ISO", str(given.get("description", "")), re.IGNORECASE):
-            text = iso_date(text) or text
-        text = text[:most]
-        return text + "." * max(0, min(least, 100_000) - len(text))
-
-    def _matching(self, pattern: str, text: str, least: int, most: int) -> str:
-        words = [text, *re.split(r"[\s,;\uff0c\u3001\u3002\uff1b\uff1a:]+", self._facts.text)[:500]]
-        for word in (trimmed for word in words for trimmed in (word, word.strip(".!?\"'"))):
-            if least <= len(word) <= most and matches(pattern, word):
-                self._facts.hits += 1
-                return word
-        for extra in (0, 1, 2, 4, 8, 16, 32, *range(3, min(least, 64) + 1)):
-            made = sample(pattern, extra)
-            if made is None:
-                break
-            if least <= len(made) <= most:
-                return made
-        return text
 
 
 def _type_of(given: JSONObject, key: str) -> str | list[str]:

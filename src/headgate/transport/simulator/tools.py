@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 _MAX_CALLS = 16
 _ENOUGH = 2  # points at which a prompt is for a tool; a word of the tool's name is worth two
-_GENERIC = frozenset(
-    "get fetch do run the a an of for to in on and or with from current tool function data info information user "
-    "use this that is are be by given return returns value values get set new all any it what how please can you".split()
+_VAGUE = (
+    "get fetch do run the a an of for to in on and or with from current tool function data info "
+    "information user use this that is are be by given return returns value values get set new all any "
+    "it what how please can you"
 )
+_GENERIC = frozenset(_VAGUE.split())
 _RECKON = frozenset({"calculate", "calculator", "math"})
 _SUMS = {
     "+": _RECKON | {"add", "plus", "addition"},
@@ -33,17 +35,22 @@ _SUMS = {
     "*": _RECKON | {"multiply", "multiplication", "time"},
     "/": _RECKON | {"divide", "division"},
 }
-_RUN = re.compile(r"\b(?:run|execute|evaluate)\b\s*(?:the\s+|this\s+)?(?:\w+\s*:|:)?\s*(.+)|(?:运行|执行)[：:\s]*(.+)", re.I | re.S)
+_RUN = re.compile(
+    r"\b(?:run|execute|evaluate)\b\s*(?:the\s+|this\s+)?(?:\w+\s*:|:)?\s*(.+)|(?:运行|执行)[：:\s]*(.+)",
+    re.IGNORECASE | re.DOTALL,
+)
 # What a Chinese prompt says where a tool's English name says the other.
 _CHINESE = {
-    "天气": "weather", "气温": "weather temperature", "温度": "temperature", "预报": "forecast", "搜索": "search",
-    "搜一下": "search", "查找": "search find", "查询": "query lookup", "查一下": "query lookup", "计算": "calculate math",
-    "算": "calculate math", "邮件": "email mail", "时间": "time", "几点": "time", "日期": "date", "股票": "stock",
-    "股价": "stock price", "价格": "price", "新闻": "news", "翻译": "translate", "日历": "calendar", "会议": "meeting event",
-    "提醒": "reminder remind", "地图": "map", "路线": "route direction", "航班": "flight", "机票": "flight ticket",
-    "酒店": "hotel", "餐厅": "restaurant", "预订": "book reservation", "订单": "order", "发送": "send", "发": "send",
-    "文件": "file", "图片": "image picture", "音乐": "music song", "播放": "play", "汇率": "exchange rate currency",
-    "用户": "user", "客户": "customer", "数据库": "database sql", "创建": "create", "删除": "delete", "开灯": "light",
+    "天气": "weather", "气温": "weather temperature", "温度": "temperature", "预报": "forecast",
+    "搜索": "search", "搜一下": "search", "查找": "search find", "查询": "query lookup",
+    "查一下": "query lookup", "计算": "calculate math", "算": "calculate math", "邮件": "email mail",
+    "时间": "time", "几点": "time", "日期": "date", "股票": "stock", "股价": "stock price",
+    "价格": "price", "新闻": "news", "翻译": "translate", "日历": "calendar", "会议": "meeting event",
+    "提醒": "reminder remind", "地图": "map", "路线": "route direction", "航班": "flight",
+    "机票": "flight ticket", "酒店": "hotel", "餐厅": "restaurant", "预订": "book reservation",
+    "订单": "order", "发送": "send", "发": "send", "文件": "file", "图片": "image picture",
+    "音乐": "music song", "播放": "play", "汇率": "exchange rate currency", "用户": "user",
+    "客户": "customer", "数据库": "database sql", "创建": "create", "删除": "delete", "开灯": "light",
     "灯": "light", "加": "add", "乘": "multiply",
 }  # fmt: skip
 
@@ -107,7 +114,9 @@ def _tool(given: JSONObject) -> Tool:
 
 def _function(given: JSONObject) -> Tool:
     parameters = given.get("parameters")
-    parameters = parameters if isinstance(parameters, dict) and parameters else {"type": "object", "properties": {}}
+    parameters = (
+        parameters if isinstance(parameters, dict) and parameters else {"type": "object", "properties": {}}
+    )
     return Tool(str(given.get("name", "")), str(given.get("description") or ""), parameters)
 
 

@@ -26,7 +26,13 @@ DIRECTIVES: Mapping[str, str] = {
     "reasoning": "report so many reasoning tokens on top of the answer's",
     "cached": "report so many of the prompt's tokens as cached",
 }
-_MOST = {"delay_ms": 3_600_000, "chunk_ms": 3_600_000, "tokens": 128_000, "reasoning": 1_000_000, "cached": 10_000_000}
+_MOST = {
+    "delay_ms": 3_600_000,
+    "chunk_ms": 3_600_000,
+    "tokens": 128_000,
+    "reasoning": 1_000_000,
+    "cached": 10_000_000,
+}
 
 
 class UnknownWish(Exception):
@@ -73,7 +79,9 @@ def read_wish(request: Request, model: str, chunk_ms: int) -> Wish:
     asked = values.pop("fault", None)
     found = _fault(asked) if asked is not None else fault_of_model(model)
     if found is None and (asked is not None or model.startswith(PREFIX)):
-        raise UnknownWish(f"no fault is named {asked or model.removeprefix(PREFIX)!r}; there are {', '.join(FAULTS)}")
+        raise UnknownWish(
+            f"no fault is named {asked or model.removeprefix(PREFIX)!r}; there are {', '.join(FAULTS)}"
+        )
     counts = {name: _count(name, text) for name, text in values.items()}
     counts.setdefault("chunk_ms", chunk_ms)
     fault, amount = found or (None, 0)
