@@ -177,7 +177,7 @@ class Peer(asyncio.Protocol):
 
     def fin(self) -> None:
         """Close in order."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
     def reset(self) -> None:

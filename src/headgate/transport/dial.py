@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from headgate.transport.egress import Origin
+    from headgate.transport.exchange import Connection
     from headgate.transport.proxy import Proxy
 
     Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -58,7 +59,7 @@ class Dialer:
         self._lookups: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
         self._good: dict[str, str] = {}  # the address that answered last, by host
 
-    async def open(self, protocol: asyncio.Protocol, origin: Origin, proxy: Proxy | None) -> None:
+    async def open(self, protocol: Connection, origin: Origin, proxy: Proxy | None) -> None:
         """Connect a protocol. The caller bounds the time.
 
         Raises:
@@ -68,7 +69,10 @@ class Dialer:
         try:
             context = await self._tls_context() if origin.scheme == "https" else None
             sock = await (self._direct(origin) if proxy is None else self._tunnel(origin, proxy))
-            await _adopt(protocol, sock, context, origin.host if context else None)
+            if context is None:
+                await _adopt(protocol, sock)
+            else:
+                await _secure(protocol, sock, context, origin.host)
         except OSError as error:
             raise unreachable(origin.label, error) from error
 
@@ -168,17 +172,57 @@ async def _connect(address: str, port: int) -> socket.socket:
     return sock
 
 
-async def _adopt(
-    protocol: asyncio.Protocol, sock: socket.socket, context: ssl.SSLContext | None, name: str | None
-) -> None:
-    """Hand a connected socket to a protocol, through TLS when there is a context."""
+async def _adopt(protocol: Connection, sock: socket.socket) -> None:
+    """Hand a connected socket to a protocol."""
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=name)
+        await _made(protocol, sock)
     except BaseException:
         sock.close()
         raise
+
+
+async def _secure(protocol: Connection, sock: socket.socket, context: ssl.SSLContext, name: str) -> None:
+    """Hand a connected socket to a protocol, through TLS.
+
+    In two steps: asyncio leaks the socket when `create_connection` is cancelled before the handshake
+    has begun, while here the plain transport is ours to abort.
+    """
+    import ssl
+
+    first = _Unsecured()
+    try:
+        plain = await _made(first, sock)
+    except BaseException:
+        sock.close()
+        raise
+    secured = None
+    try:
+        if not first.spoke:
+            loop = asyncio.get_running_loop()
+            secured = await loop.start_tls(plain, protocol, context, server_hostname=name)
+    except BaseException:
+        plain.abort()
+        raise
+    if secured is None or protocol.spoilt:
+        plain.abort()
+        raise ssl.SSLError
+    protocol.connection_made(secured)
+
+
+async def _made(protocol: asyncio.Protocol, sock: socket.socket) -> asyncio.Transport:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=sock)
+    return transport
+
+
+class _Unsecured(asyncio.Protocol):
+    """What holds a connection until TLS begins; a TLS server says nothing then."""
+
+    spoke = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take note."""
+        self.spoke = bool(data)
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:

@@ -55,23 +55,27 @@ class Lane(Protocol):
 class Connection(asyncio.Protocol):
     """One connection. Bytes that arrive while it is idle belong to nobody and close it."""
 
-    __slots__ = ("exchange", "expires_at", "lane", "loop", "transport")
+    __slots__ = ("closed", "exchange", "expires_at", "lane", "loop", "spoilt", "transport")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.exchange: HttpExchange | None = None
         self.expires_at: MonotonicNs = 0
         self.loop = asyncio.get_running_loop()
+        self.closed = True  # until it is made
+        self.spoilt = False  # broke, or spoke to nobody
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; with TLS, the handshake is done."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self.closed = False
         self.lane.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the exchange."""
         if self.exchange is None:
+            self.spoilt = True
             self.close()
         else:
             self.exchange.receive(data)
@@ -79,16 +83,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whom it concerns; `exc` is None when the other side closed in order."""
         exchange, self.exchange = self.exchange, None
+        self.closed = self.spoilt = True
         self.lane.lost(self)
         if exchange is not None:
             exchange.lose(exc)
 
     def close(self) -> None:
         """Close at once, without the courtesies of TLS."""
-        self.transport.abort()
+        if not self.closed:
+            self.closed = True
+            self.transport.abort()
 
     def quiet(self) -> bool:
         """Say whether it is open and everything written has left."""
+        if self.closed:
+            return False
         return not self.transport.is_closing() and not self.transport.get_write_buffer_size()
 
 

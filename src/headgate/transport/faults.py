@@ -29,9 +29,11 @@ def describe(error: BaseException) -> str:
     import ssl
 
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate was not accepted ({error.verify_message or 'verification failed'})"
+        why = getattr(error, "verify_message", None) or "verification failed"
+        return f"its certificate was not accepted ({why})"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({(error.reason or 'protocol error').lower().replace('_', ' ')})"
+        why = getattr(error, "reason", None) or "protocol error"
+        return f"TLS failed ({why.lower().replace('_', ' ')})"
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return words

@@ -71,7 +71,7 @@ class Pool:
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if not connection.transport.is_closing():
+            if connection.quiet():
                 return connection
         return None
 

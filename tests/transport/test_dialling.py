@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+from tests.transport.asking import ask, http, target, until
+from tests.upstream import ScriptedUpstream
+
+from headgate.errors import UpstreamInterrupted, UpstreamTimeout
+from headgate.transport import dial
+
+pytestmark = pytest.mark.anyio
+
+
+def unused_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def full_backlog():  # type: ignore[no-untyped-def]
+    """A port where a connection is neither accepted nor refused."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_a_refused_connection_is_said_so_without_secrets() -> None:
+    port = unused_port()
+    async with http() as transport:
+        with pytest.raises(UpstreamInterrupted) as caught:
+            await transport.acquire(target(f"http://127.0.0.1:{port}/v1"))
+        assert caught.value.message == f"Could not connect to 127.0.0.1:{port}: the connection was refused."
+        assert caught.value.another_target
+
+
+async def test_a_connection_that_hangs_ends_by_its_deadline() -> None:
+    with full_backlog() as port:
+        async with http() as transport:
+            with pytest.raises(UpstreamTimeout, match=r"within 0\.05 s \(connect_s\)"):
+                await transport.acquire(target(f"http://127.0.0.1:{port}/v1", connect_s=0.05))
+
+
+async def test_a_name_that_does_not_resolve_is_said_so() -> None:
+    async def unknown(host: str, port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def empty(host: str, port: int) -> list[str]:
+        return []
+
+    for resolve in (unknown, empty):
+        async with http(resolve=resolve) as transport:
+            with pytest.raises(UpstreamInterrupted, match=r"nowhere\.example:80: the name does not resolve"):
+                await transport.acquire(target("http://nowhere.example/v1"))
+
+
+async def test_a_resolver_that_hangs_is_asked_once_and_ends_by_the_deadline() -> None:
+    asked = 0
+
+    async def hanging(host: str, port: int) -> list[str]:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        return []
+
+    async with http(resolve=hanging) as transport:
+        to = target("http://slow.example/v1", connect_s=0.03)
+        results = await asyncio.gather(*(transport.acquire(to) for _ in range(5)), return_exceptions=True)
+        assert all(isinstance(result, UpstreamTimeout) for result in results)
+        assert asked == 1
+
+
+async def test_a_dead_address_is_passed_over_and_the_good_one_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dialled = []
+    connect = dial._connect
+
+    async def watched(address: str, port: int) -> socket.socket:
+        dialled.append(address)
+        if address == "127.0.0.3":
+            await asyncio.Event().wait()
+        return await connect(address, port)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.2", "::1", "127.0.0.3", "127.0.0.1", "127.0.0.1"]
+
+    monkeypatch.setattr(dial, "_connect", watched)
+    monkeypatch.setattr(dial, "_NEXT_ADDRESS_S", 0.03)
+    async with ScriptedUpstream() as upstream, http(resolve=resolve, max_idle=0) as transport:
+        to = target(f"http://several.example:{upstream.port}/v1")
+        await ask(transport, to)
+        assert dialled == ["127.0.0.2", "::1", "127.0.0.3", "127.0.0.1"]
+        dialled.clear()
+        await ask(transport, to)
+        assert dialled == ["127.0.0.1"]
+        assert len(upstream.connections) == 2
+
+
+async def test_the_system_resolver_finds_this_machine() -> None:
+    async with ScriptedUpstream() as upstream, http() as transport:
+        head, _ = await ask(transport, target(f"http://localhost:{upstream.port}/v1"))
+        assert head.status == 200
+
+
+async def test_connections_do_not_wait_for_more_bytes() -> None:
+    async with ScriptedUpstream() as upstream, http() as transport:
+        await ask(transport, target(upstream.base_url))
+        await until(lambda: transport.idle == 1)
+        (connection,) = transport.connections
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
