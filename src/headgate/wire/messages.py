@@ -44,7 +44,7 @@ class Message(msgspec.Struct, gc=False):
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw | None = None
+    function_call: dict[str, msgspec.Raw] | None = None  # `Raw | None` would take only null
 
 
 _decode = msgspec.json.Decoder(list[Message]).decode
