@@ -97,8 +97,8 @@ def load_budgets(sql: sqlite3.Connection) -> list[BudgetRow]:
 def spent(sql: sqlite3.Connection, scope: str, ref: int, book: Book, since: WallMicros) -> NanoUSD:
     """Return what a scope has been charged in the calls that opened at `since` or later.
 
-    Whole hours come from the roll-ups, the hour that `since` falls into from the calls themselves:
-    their ids are ordered by time.
+    Whole hours come from the roll-ups, the hour that `since` falls into from the calls themselves, so
+    it is exact for time zones that are not a whole hour off. A call is in the period of its first OPEN.
     """
     column = _SCOPES[scope]
     first_whole = -(-since // _HOUR_US)
@@ -106,16 +106,28 @@ def spent(sql: sqlite3.Connection, scope: str, ref: int, book: Book, since: Wall
         f"SELECT coalesce(sum(charge), 0) FROM usage_hours WHERE {column} = ? AND book = ? AND hour >= ?",
         (ref, int(book), first_whole),
     ).fetchone()
-    low = max(0, since // 1000 - 3_600_000).to_bytes(6) + bytes(
-        10
-    )  # a call's id is a little older than its OPEN
-    high = (first_whole * 3_600_000 + 60_000).to_bytes(6) + bytes(10)
+    if first_whole * _HOUR_US == since:
+        return int(whole)
+    # Ids of calls are ordered by time. One is made a little before its OPEN, or after it where the
+    # wall clock was set back.
+    low, high = (_id_at(at) for at in (since - _HOUR_US, (first_whole + 1) * _HOUR_US))
     (part,) = sql.execute(
         f"SELECT coalesce(sum(charge), 0) FROM calls WHERE call >= ? AND call < ? AND {column} = ?"
         " AND book = ? AND opened_at >= ? AND opened_at < ?",
         (low, high, ref, int(book), since, first_whole * _HOUR_US),
     ).fetchone()
     return int(whole) + int(part)
+
+
+def _id_at(at: WallMicros) -> bytes:
+    """Return what no id of a call made at an instant is below: UUIDv7 begins with its milliseconds."""
+    return max(0, at // 1000).to_bytes(6) + bytes(10)
+
+
+def changes_since(sql: sqlite3.Connection, seq: int) -> list[tuple[int, str, str]]:
+    """Return the number, the kind and the public id of each change behind a number, in order."""
+    rows = sql.execute("SELECT seq, kind, ref FROM changes WHERE seq > ? ORDER BY seq", (seq,))
+    return [(number, kind, ref) for number, kind, ref in rows]
 
 
 def last_change(sql: sqlite3.Connection) -> int:
