@@ -63,14 +63,15 @@ def test_the_clients_own_env_file_confuses_nothing(tmp_path):
 
 
 def test_a_provider_in_the_env_file_is_found_and_the_simulator_stays_away_for_ever(tmp_path):
-    Gateway(tmp_path, dotenv="OPENAI_API_KEY=sk-provider\n").stop()
+    first = Gateway(tmp_path, dotenv="OPENAI_API_KEY=sk-provider\n")
+    assert "openai (from OPENAI_API_KEY)" in first.said
+    first.stop()
     (tmp_path / ".env").unlink()
     gateway = Gateway(tmp_path)
     try:
         assert "The simulator does not step in" in gateway.said
-        key = json.loads(gateway.command("keys", "create", "--name", "x", "--json").stdout)["key"]
         with pytest.raises(openai.InternalServerError) as caught:
-            client(gateway, key).chat.completions.create(model="gpt-4o", messages=HELLO)
+            client(gateway, first.key).chat.completions.create(model="gpt-4o", messages=HELLO)
         assert caught.value.status_code == 503
         assert "OPENAI_API_KEY" in caught.value.message
     finally:
