@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate.stores.journal.records import HEAD, MARK, OPEN, next_record, parse
+from headgate.stores.journal.records import HEAD, MARK, OPEN, is_record, next_record, parse
 from headgate.stores.journal.segments import Position, read_segment, segment_numbers, segment_path
 
 if TYPE_CHECKING:
@@ -119,6 +119,10 @@ class Cursor:
     def _beyond(self, segment: int, offset: int, until: Position | None) -> Position | None:
         """Return where reading goes on behind what is no record, or None at the end of the journal."""
         rest = self._data[offset - self._base :].rstrip(b"\0")
+        if rest:  # its writer may have been in the middle: look again before it is called damage
+            rest = (read_segment(segment_path(self._folder, segment), offset) or b"").rstrip(b"\0")
+            if is_record(rest, 0):
+                return Position(segment, offset)
         resumed = next_record(rest, 0) if rest else None
         if resumed is not None:
             self.damage.append(Damage(segment, offset, offset + resumed))
