@@ -117,4 +117,25 @@ def test_the_strict_provider_accepts_what_we_forward(strict, name):
         assert verdict.path == f"/v1{path}"
         assert verdict.headers["authorization"] == f"Bearer {PROVIDER_KEY}"
         assert verdict.body == forwarded(body, change)
+    assert answer.status == (502 if name == "completions: a stream" else 200), answer.body
     assert_sane(answer, stream=bool(body.get("stream")))
+
+
+@pytest.mark.parametrize(
+    "name", ["chat: plain", "chat: a tool", "chat: a stream", "completions: a text", "embeddings: a text"]
+)
+def test_answers_random_within_the_description_are_served(strict, name):
+    path, body, _ = CASES[name]
+    for seed in range(1, 26):
+        answer, [verdict] = strict.post(path, body, seed)
+        assert verdict.valid, (seed, verdict.complaints)
+        assert answer.status == 200, (seed, answer.body)
+        assert_sane(answer, stream=bool(body.get("stream")))
+
+
+def test_a_provider_that_does_not_stream_when_asked_to_is_our_502(strict):
+    # The description knows no event stream of /completions, so the strict provider answers JSON.
+    path, body, _ = CASES["completions: a stream"]
+    answer, _ = strict.post(path, body)
+    assert answer.status == 502
+    assert json.loads(answer.body)["error"]["code"] == "upstream_interrupted"
