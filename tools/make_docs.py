@@ -26,6 +26,7 @@ SECTIONS = {
     "budget": config.Budget,
     "prices": config.PriceSettings,
     "deadlines": Deadlines,
+    "[keys]": config.KeySettings,
     "[providers]": config.Provider,
     "[models]": Route,
     "[models] targets": RouteTarget,

@@ -44,18 +44,20 @@ from headgate.transport.simulator import Simulator
 from headgate.values import Book, Host
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from starlette.applications import Starlette
 
     from headgate.config import Config
     from headgate.dashboard.site import Status
     from headgate.errors import GatewayError
+    from headgate.http.incoming import Route
     from headgate.values import Call, Principal
 
 _CHANGES_EVERY_S = 0.2
 _STALL_EVERY_S = 0.05
 _FLUSH_S = 10.0
+_ARRIVING_S = 0.2  # for probes that are on their way
 SIMULATOR = Host(name="simulator", base_url="http://simulator.invalid/v1", extras="refuse", deviates=False)
 
 
@@ -71,7 +73,7 @@ def build_routes(config: Config, instance: str) -> Routes:
 
     book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
     names = {host.name: book.data.provider_id(host.name, host.base_url) for host in config.hosts}
-    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path)
+    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines)
     return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
 
 
@@ -98,7 +100,6 @@ class App:
         self.stall_max_s = 0.0
         self.calls = Calls()
         self.background = Background(self._task_ended)
-        self._stopping = False
         self._pepper = pepper
         self._data = Path(config.storage.data)
         self._sql = connect(self._data)
@@ -138,22 +139,19 @@ class App:
                 answers=HttpAnswers(self.clock),
                 failpoints=self.failpoints,
                 fault=self._call_fault,
+                key_deadlines=config.key_deadlines,
             )
         )
-        self.server = Server(self._edge())
+        plane = DataPlane(self, config.server.max_body_bytes, config.server.max_image_body_bytes)
+        self.server = Server(self._edge(plane.find))
+        self.monitor = Server(self._edge(plane.find_health))
         self.reload()
 
-    def _edge(self) -> Edge:
-        server = self.config.server
-        plane = DataPlane(self, server.max_body_bytes, server.max_image_body_bytes)
-        return Edge(
-            plane.find,
-            self._site,
-            clock=self.clock,
-            ids=self.ids,
-            events=EdgeLog(self),
-            limits=EdgeLimits(max_body_bytes=server.max_body_bytes, max_connections=connection_limit()),
+    def _edge(self, find: Callable[[bytes, str], Route | None]) -> Edge:
+        limits = EdgeLimits(
+            max_body_bytes=self.config.server.max_body_bytes, max_connections=connection_limit()
         )
+        return Edge(find, self._site, clock=self.clock, ids=self.ids, events=EdgeLog(self), limits=limits)
 
     def _site(self) -> Starlette:
         from headgate.dashboard.site import build
@@ -255,13 +253,17 @@ class App:
         self.background.spawn("changes", self._watch_changes())
         self.background.spawn("loop watch", self._watch_loop())
         await self.server.start()
+        if server.monitor_port:  # never full of calls, so it can be probed when the other one is
+            await self.monitor.bind(server.host, server.monitor_port)
+            await self.monitor.start()
 
     async def stop(self) -> int:
         """Take no more calls, let the open ones end, write everything; return how many were cut."""
-        self.draining = self._stopping = True
+        self.draining = True
         server = asyncio.create_task(self.server.drain(self.config.server.drain_s))
         cut = await self.calls.drain(self.config.server.drain_s)
         await server
+        await self.monitor.drain(_ARRIVING_S)
         await self._write_down()
         await self.background.stop()
         await self.drain.close()
@@ -281,7 +283,7 @@ class App:
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────
 
     def _task_ended(self, name: str, fault: BaseException | None) -> None:
-        if not self._stopping:
+        if not self.draining:
             self.log.line("error", "a background task has stopped", task=name, fault=repr(fault))
 
     def _database_trouble(self, said: str) -> None:

@@ -94,6 +94,13 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     renames: Mapping[str, str] | None = None
 
 
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the file says of the keys of one name."""
+
+    name: str
+    deadlines: Deadlines
+
+
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The price book and what is laid over it."""
 
@@ -119,6 +126,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     aliases: Mapping[str, str] = {}
     prices: PriceSettings = PriceSettings()
     deadlines: Deadlines = Deadlines()
+    keys: tuple[KeySettings, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +140,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str]
     prices: PriceSettings
     deadlines: Deadlines
+    key_deadlines: Mapping[str, Deadlines]  # by the key's name
     proxies: Proxies
     failpoints: str = ""
     ca_file: str = ""
@@ -167,6 +176,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         aliases={**file.aliases, **_aliases(options.aliases)},
         prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
         deadlines=file.deadlines,
+        key_deadlines={key.name: key.deadlines for key in file.keys},
         proxies=_proxies(env),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),

@@ -9,8 +9,10 @@ event without `[DONE]` after it. Fallback is allowed until the first byte reache
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from headgate.admission import window
 from headgate.admission.bounds import rough_input
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from headgate.ports import Exchange, Failpoints, Reader, Request, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
-    from headgate.values import Call, Operation, Target
+    from headgate.values import Call, Deadlines, Operation, Target
 
 _MAX_ERROR_BODY = 256 * 1024
 _NOTHING = Usage()
@@ -80,6 +82,7 @@ class Stages:
     answers: Answers
     failpoints: Failpoints
     fault: Callable[[Call, BaseException], None]  # told of our own bugs
+    key_deadlines: Mapping[str, Deadlines] = field(default_factory=dict)  # by the key's name
 
 
 class Pipeline:
@@ -120,6 +123,9 @@ class Pipeline:
         principal = call.principal
         assert principal is not None
         targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
+        own = self._stages.key_deadlines.get(principal.name)
+        if own is not None:
+            targets = tuple(msgspec.structs.replace(target, deadlines=own) for target in targets)
         model = targets[0].model
         window.check_output(call, model)
         if window.may_overflow(call, model):
@@ -172,7 +178,8 @@ class Pipeline:
             delivery.still_wanted()
             tab.open(target)
             self._fail("after-open")
-            sink.on_gone(exchange.abort)
+            if target.host.hangup == "cancel":  # else it bills anyway: read to the end, for the usage
+                sink.on_gone(exchange.abort)
             await self._exchange(exchange, request, codec, delivery)
         except CallerGone:
             if exchange.sent:

@@ -139,8 +139,10 @@ class Scripts:
     def __init__(self, *scripts: Script | GatewayError) -> None:
         self.scripts = list(scripts)
         self.used: list[Script] = []
+        self.targets: list[Target] = []
 
     async def acquire(self, target: Target) -> Script:
+        self.targets.append(target)
         script = self.scripts.pop(0)
         if isinstance(script, GatewayError):
             raise script
@@ -199,7 +201,9 @@ def target(name: str = "openai", **facts: object) -> Target:
 class Bench:
     """A pipeline among fakes."""
 
-    def __init__(self, *scripts: Script | GatewayError, cap: int | None = None) -> None:
+    def __init__(
+        self, *scripts: Script | GatewayError, cap: int | None = None, key_deadlines: dict | None = None
+    ) -> None:
         self.clock = HandClock()
         self.journal = MemoryJournal()
         self.budgets = Budgets()
@@ -223,6 +227,7 @@ class Bench:
                 answers=PlainAnswers(),
                 failpoints=NoPoints(),
                 fault=lambda call, fault: self.faults.append(fault),
+                key_deadlines=key_deadlines or {},
             )
         )
 

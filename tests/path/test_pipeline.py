@@ -5,10 +5,11 @@ import msgspec
 import pytest
 from tests.path.fakes import PRICES, Bench, ListSink, Script, target
 
-from headgate.errors import UpstreamInterrupted, UpstreamTimeout
+from headgate.errors import LoopRefused, UpstreamInterrupted, UpstreamTimeout
 from headgate.http.parse import parse
 from headgate.money.cost import cost
-from headgate.values import Call, Principal, Usage
+from headgate.pipeline import refuse_loop
+from headgate.values import Call, Deadlines, Principal, Usage
 
 pytestmark = pytest.mark.anyio
 USAGE = {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
@@ -277,3 +278,28 @@ async def test_a_long_stream_leaves_marks():
     await bench.serve(make(stream=True, max_tokens=1000), ListSink(), target(max_output=1000))
     marks = [record for record in bench.journal.records if type(record).__name__ == "Mark"]
     assert [mark.usage.output_tokens for mark in marks] == [256, 512]
+
+
+async def test_a_provider_that_bills_anyway_is_read_to_its_end():
+    bench = Bench(Script(200, chunks("a ", "b ", "c ")), cap=10**9)
+    billing = target()
+    billing = msgspec.structs.replace(billing, host=msgspec.structs.replace(billing.host, hangup="drain"))
+    await bench.serve(make(stream=True), ListSink(gone_after=1), billing)
+    [settled] = bench.journal.settled()
+    assert (settled.charge, settled.estimated) == (CHARGE, False)
+
+
+async def test_a_keys_own_deadlines_win():
+    bench = Bench(Script(200, [answer()]), key_deadlines={"fast": Deadlines(total_s=30)})
+    call = make()
+    call.principal = Principal(key=1, project=2, account=3, name="fast")
+    await bench.serve(call, ListSink())
+    assert bench.transport.targets[0].deadlines.total_s == 30
+
+
+async def test_a_request_that_we_sent_ourselves_is_refused():
+    with pytest.raises(LoopRefused) as caught:
+        refuse_loop(b"me", "me")
+    assert caught.value.http_status == 508
+    refuse_loop(b"another", "me")
+    refuse_loop(None, "me")

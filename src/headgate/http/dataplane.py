@@ -127,6 +127,14 @@ class DataPlane:
             return Refusal(_unknown_url(method, path))
         return None
 
+    def find_health(self, method: bytes, path: str) -> Route | None:
+        """Return the route of a probe on the second listener, which serves no calls."""
+        if path in {"/", "/style.css", "/metrics"}:
+            return None
+        if path in {"/healthz", "/readyz"}:
+            return self.find(method, path)
+        return Refusal(_unknown_url(method, path))
+
 
 def _wrong_method(method: bytes, path: str, methods: Mapping[bytes, Route]) -> MethodRefused:
     allowed = ", ".join(name.decode() for name in methods)

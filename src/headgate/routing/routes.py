@@ -83,6 +83,7 @@ class Makers(msgspec.Struct, frozen=True):
     price_names: Mapping[str, str]  # a host's name in the price book, where it differs
     headers: Callable[[Host], tuple[tuple[str, str], ...]]
     base_path: Callable[[Host], str]
+    deadlines: Deadlines = Deadlines()  # where a route has none of its own
 
 
 class _Wanted(NamedTuple):
@@ -197,7 +198,7 @@ class Routes:
             model=makers.facts.model(book_name, name),
             prices=prices,
             costs=costs,
-            deadlines=deadlines or Deadlines(),
+            deadlines=deadlines or makers.deadlines,
             headers=makers.headers(host),
             base_path=makers.base_path(host),
         )
