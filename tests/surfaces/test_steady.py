@@ -124,13 +124,15 @@ def test_the_strict_provider_accepts_what_we_forward(strict, name):
 @pytest.mark.parametrize(
     "name", ["chat: plain", "chat: a tool", "chat: a stream", "completions: a text", "embeddings: a text"]
 )
-def test_answers_random_within_the_description_are_served(strict, name):
+def test_answers_random_within_the_description_are_served_and_the_books_hold(strict, name):
     path, body, _ = CASES[name]
     for seed in range(1, 26):
         answer, [verdict] = strict.post(path, body, seed)
         assert verdict.valid, (seed, verdict.complaints)
         assert answer.status == 200, (seed, answer.body)
         assert_sane(answer, stream=bool(body.get("stream")))
+    checked = strict.gateway.command("ledger", "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_a_provider_that_does_not_stream_when_asked_to_is_our_502(strict):
