@@ -150,7 +150,7 @@ def _key(url: str, given: str | None, data: str | None) -> Iterator[str]:
             "Say with which key: --key, or OPENAI_API_KEY. `headgate keys create --name me` makes one there."
         )
     Client(url, "").get("/readyz")
-    order = ops.KeyOrder(name=f"chat-{compose.CLOCK.wall()}", expires_in_s=_LIFE_S)
+    order = ops.KeyOrder(name="chat", expires_in_s=_LIFE_S)
     with compose.admin(data) as (store, pepper):
         made = ops.create_key(LOCAL, store, pepper, order, compose.CLOCK)
         try:

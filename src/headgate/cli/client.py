@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -66,11 +67,8 @@ class Client:
         Raises:
             Unreachable: nobody answers there.
         """
-        connection, response = self._ask("GET", path, None, _QUICK_S)
-        try:
+        with self._asked("GET", path, None, _QUICK_S) as response:
             return response.status, _decoded(response.read())
-        finally:
-            connection.close()
 
     def stream(self, body: Mapping[str, Any], turn: Turn) -> Iterator[str]:
         """Send a chat request; yield its text as it comes, and fill the turn.
@@ -80,35 +78,38 @@ class Client:
             Refused: the gateway answered with an error, also in the middle of the stream.
         """
         asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        connection, response = self._ask("POST", "/v1/chat/completions", asked, _TIMEOUT_S)
-        try:
+        with self._asked("POST", "/v1/chat/completions", asked, _TIMEOUT_S) as response:
             turn.request_id = response.headers.get("x-request-id", "")
             turn.simulated = response.headers.get("x-headgate-simulated") == "true"
             if response.status != http.client.OK:
                 raise _refused(response.status, _decoded(response.read()))
             yield from _events(response, turn)
-        except (OSError, http.client.HTTPException) as fault:
-            raise Unreachable(
-                f"The answer of {self.url} broke off: {str(fault) or type(fault).__name__}."
-            ) from fault
-        finally:
-            connection.close()
 
-    def _ask(
+    @contextmanager
+    def _asked(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        connection = self._kind(self.host, self._port, timeout=timeout_s)
-        headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
-        try:
-            content = None if body is None else msgspec.json.encode(body)
-            connection.request(method, self._path + path, content, headers)
-            return connection, connection.getresponse()
-        except (OSError, http.client.HTTPException) as fault:
-            connection.close()
-            raise Unreachable(
-                f"No gateway answers at {self.url} ({str(fault) or type(fault).__name__}). Start one with "
-                f"`{advise('serve')}`, or name another with --url."
-            ) from fault
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request; give the answer while the block reads it."""
+        with closing(self._kind(self.host, self._port, timeout=timeout_s)) as connection:
+            headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
+            try:
+                content = None if body is None else msgspec.json.encode(body)
+                connection.request(method, self._path + path, content, headers)
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as fault:
+                raise Unreachable(
+                    f"No gateway answers at {self.url} ({_said(fault)}). Start one with `{advise('serve')}`, "
+                    "or name another with --url."
+                ) from fault
+            with response:
+                try:
+                    yield response
+                except (OSError, http.client.HTTPException) as fault:
+                    raise Unreachable(f"The answer of {self.url} broke off: {_said(fault)}.") from fault
+
+
+def _said(fault: Exception) -> str:
+    return str(fault) or type(fault).__name__
 
 
 def _events(response: http.client.HTTPResponse, turn: Turn) -> Iterator[str]:

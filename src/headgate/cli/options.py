@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from headgate.values import NanoUSD
 
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 data_option = click.option(
     "--data", metavar="DIR", help="Data folder. [default: $HEADGATE_DATA or ./headgate-data]"
@@ -41,7 +41,7 @@ class Duration(click.ParamType[int]):
         match = re.fullmatch(r"(\d{1,6})([smhdw])", str(value))
         if match is None or not int(match[1]):
             self.fail(f"{value!r} is not a length of time such as 90d, 12h or 30m.", param, ctx)
-        return int(match[1]) * _SECONDS[match[2]]
+        return int(match[1]) * SECONDS[match[2]]
 
 
 class Tokens(click.ParamType[int]):

@@ -1,0 +1,134 @@
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import Run
+from tests.cli.stub import Stub, answer
+
+from headgate.stores.sql.database import connect
+
+Say = Callable[..., Any]
+
+
+def findings(run: Run, *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
+    result = run("doctor", "--json", *arguments)
+    rows = json.loads(result.stdout)["findings"]
+    return result.exit_code, {row["about"]: row for row in rows}
+
+
+def test_a_configuration_is_explained(
+    say: Say, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-mine")
+    (tmp_path / "h.toml").write_text('[server]\nport = 9000\n[budget]\ncap = "20/month"\n')
+    said = say("config", "check", "--config", "h.toml")
+    assert said["server"]["port"] == 9000
+    assert said["found"] == ["openai (from OPENAI_API_KEY)"]
+    text = run("config", "check", "--config", "h.toml").output
+    assert "$20.00 per month" in text
+    assert "sk-secret" not in text + json.dumps(said)
+
+
+@pytest.mark.parametrize("content", ["[server]\nporty = 1\n", "[server\n", '[budget]\ncap = "much"\n'])
+def test_a_configuration_that_cannot_be_used_exits_1(run: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "h.toml").write_text(content)
+    result = run("config", "check", "--config", "h.toml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+
+
+def test_a_new_machine_is_healthy(run: Run, tmp_path: Path) -> None:
+    code, found = findings(run, "--port", str(free_port()))
+    assert code == 0, found
+    assert found["data folder"]["state"] == "note"
+    assert "simulator" in found["providers"]["says"]
+    assert found["address"]["state"] == "ok"
+    assert not (tmp_path / "headgate-data").exists()
+
+
+def test_a_client_key_and_url_are_left_to_the_client(run: Run, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-hg-live-x\nOPENAI_BASE_URL=http://127.0.0.1:8787/v1\n")
+    _, found = findings(run, "--port", str(free_port()))
+    assert found["left to your programs"]["says"] == "OPENAI_API_KEY, OPENAI_BASE_URL"
+    assert found["providers"]["state"] == "note"
+
+
+def test_a_port_that_another_program_has_is_a_fault(run: Run) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        code, found = findings(run, "--port", str(bound.getsockname()[1]))
+    assert code == 1
+    assert "another program" in found["address"]["says"]
+
+
+def test_a_port_that_a_gateway_has_is_fine(run: Run) -> None:
+    with Stub([answer(200, b'{"status":"ready"}')]) as stub:
+        code, found = findings(run, "--port", str(stub.port))
+    assert (code, found["address"]["says"]) == (0, f"a gateway serves on 127.0.0.1:{stub.port}")
+
+
+def test_a_gateway_that_is_not_ready_is_a_fault(run: Run) -> None:
+    with Stub([answer(503, b'{"status":"unavailable","reason":"shutting down"}')]) as stub:
+        code, found = findings(run, "--port", str(stub.port))
+    assert code == 1
+    assert "not ready: shutting down" in found["address"]["says"]
+
+
+def test_a_folder_without_its_pepper_is_a_fault(run: Run, tmp_path: Path) -> None:
+    run("keys", "create", "--name", "a")
+    (tmp_path / "headgate-data" / "pepper").unlink()
+    code, found = findings(run, "--port", str(free_port()))
+    assert code == 1
+    assert "pepper" in found["data folder"]["says"]
+
+
+def test_a_pepper_that_others_can_read_is_a_warning(run: Run, tmp_path: Path) -> None:
+    run("keys", "create", "--name", "a")
+    os.chmod(tmp_path / "headgate-data" / "pepper", 0o644)
+    code, found = findings(run, "--port", str(free_port()))
+    assert code == 0
+    assert found["permissions"]["state"] == "warning"
+
+
+def test_a_schema_of_a_newer_version_is_a_fault(run: Run, tmp_path: Path) -> None:
+    run("keys", "create", "--name", "a")
+    sql = connect(tmp_path / "headgate-data")
+    sql.execute("UPDATE alembic_version SET version_num = '9999'")
+    sql.close()
+    code, found = findings(run, "--port", str(free_port()))
+    assert code == 1
+    assert "newer" in found["data folder"]["says"]
+    assert run("db", "status").exit_code == 1
+
+
+def test_a_clock_behind_the_books_is_a_fault(run: Run, tmp_path: Path) -> None:
+    run("keys", "create", "--name", "a")
+    sql = connect(tmp_path / "headgate-data")
+    sql.execute("UPDATE changes SET at = 4000000000000000")
+    sql.close()
+    code, found = findings(run, "--port", str(free_port()))
+    assert code == 1
+    assert "yet the books have 2096" in found["clock"]["says"]
+
+
+def test_a_broken_configuration_is_the_last_thing_looked_at(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "h.toml").write_text("[server\n")
+    code, found = findings(run, "--config", "h.toml")
+    assert code == 1
+    assert "not valid TOML" in found["configuration"]["says"]
+
+
+def test_the_findings_are_readable(run: Run) -> None:
+    text = run("doctor", "--port", str(free_port())).output
+    assert "Nothing is wrong." in text
+    assert "ok  versions: Headgate" in text
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
