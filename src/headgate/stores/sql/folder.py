@@ -35,6 +35,37 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def holder(folder: Path) -> int | None:
+    """Return the process that holds a data folder, or None; never in the way of one that starts.
+
+    The lock itself is only tried when the process that left its number is alive, or may be.
+    """
+    path = folder / "serve.lock"
+    try:
+        number = int(path.read_text(encoding="ascii") or "0")
+        if not number or not _alive(number):
+            return None
+        handle = os.open(path, os.O_RDWR)
+    except (OSError, ValueError):
+        return None
+    try:
+        return None if _try(handle) else number
+    finally:
+        os.close(handle)
+
+
+def _alive(number: int) -> bool:
+    if sys.platform == "win32":
+        return True  # there, asking a process by signal 0 ends it
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _try(handle: int) -> bool:
     if sys.platform == "win32":
         import msvcrt

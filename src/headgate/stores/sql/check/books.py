@@ -1,0 +1,284 @@
+"""Check what is in SQL: every call against its prices, its entries, its hour and its number."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from headgate.stores.sql.check.arithmetic import PriceRow, Tokens, nano_usd, read_row
+from headgate.stores.sql.check.findings import name_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from headgate.stores.sql.check.findings import Findings
+
+ESTIMATED, UNPRICED, RECOVERED = 1, 2, 8
+SETTLEMENT, COST, ABSORBED = 1, 2, 3
+_HOUR = 3_600_000_000
+_TRIGGERS = {"calls_keep_update", "calls_keep_delete", "entries_keep_update", "entries_keep_delete"}
+
+
+class CallRow(NamedTuple):
+    """A call as it stands in SQL."""
+
+    call: bytes
+    seq: int
+    book: int
+    account: int
+    project: int
+    key: int
+    attempt: int
+    model: int
+    provider: int
+    opened_at: int
+    status: int
+    flags: int
+    tokens: Tokens
+    prices: int
+    costs: int
+    hold: int
+    charge: int
+    absorbed: int
+    cost: int
+
+
+_COLUMNS = (
+    "call, seq, book, account, project, key, attempt, model, provider, opened_at, status, flags,"
+    " input, output, cached, cache_write, reasoning, input_audio, output_audio,"
+    " prices, costs, hold, charge, absorbed, cost"
+)
+
+
+def call_row(row: tuple[Any, ...]) -> CallRow:
+    """Return a row of `_COLUMNS` with its tokens together."""
+    return CallRow._make((*row[:12], Tokens._make(row[12:19]), *row[19:]))
+
+
+def find_call(sql: sqlite3.Connection, call: bytes) -> CallRow | None:
+    """Return one call."""
+    row = sql.execute(f"SELECT {_COLUMNS} FROM calls WHERE call = ?", (call,)).fetchone()
+    return None if row is None else call_row(row)
+
+
+class BooksCheck:
+    """One pass over calls and entries, side by side in the order of their ids.
+
+    Args:
+        sql: in a transaction, so that everything is of one moment.
+        findings: where what is wrong goes.
+    """
+
+    def __init__(self, sql: sqlite3.Connection, findings: Findings) -> None:
+        self._sql = sql
+        self._say = findings.add
+        self._prices: dict[int, PriceRow] = {}
+        self._accounts: dict[int, tuple[str, int]] = {}
+        self._names: dict[int, str] = {}
+        self._numbers: dict[int, bytearray] = {}  # by book: which numbers were seen
+        self._hours: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0] * 8)
+        self._sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+        self.calls = 0
+        self.entries = 0
+
+    def run(self) -> None:
+        """Check everything."""
+        self._read_dictionaries()
+        entries = _grouped(self._sql)
+        waiting = next(entries, None)
+        for row in self._sql.execute(f"SELECT {_COLUMNS} FROM calls ORDER BY call"):
+            call = call_row(row)
+            while waiting is not None and waiting[0] < call.call:
+                self._stray(waiting)
+                waiting = next(entries, None)
+            own: list[tuple[Any, ...]] = []
+            if waiting is not None and waiting[0] == call.call:
+                own = waiting[1]
+                waiting = next(entries, None)
+            self._check_call(call, own)
+        while waiting is not None:
+            self._stray(waiting)
+            waiting = next(entries, None)
+        self._check_numbers()
+        self._check_balances()
+        self._check_hours()
+        self._check_schema()
+
+    def _read_dictionaries(self) -> None:
+        for key, text in self._sql.execute("SELECT id, prices FROM price_rows"):
+            row = read_row(text)
+            if row is None:
+                self._say("price row", f"price row {key} cannot be read: {text[:80]}")
+            else:
+                self._prices[key] = row
+        self._accounts = {
+            key: (code, book) for key, code, book in self._sql.execute("SELECT * FROM ledger_accounts")
+        }
+        self._names = dict(self._sql.execute("SELECT id, name FROM names").fetchall())
+        self._numbers = {book: bytearray(last + 1) for book, last in self._sql.execute("SELECT * FROM books")}
+
+    # ── one call ─────────────────────────────────────────────────────────────────────────────────
+
+    def _check_call(self, call: CallRow, own: list[tuple[Any, ...]]) -> None:
+        self.calls += 1
+        self._check_number(call)
+        if min(call.charge, call.absorbed, call.cost, call.hold, *call.tokens) < 0:
+            self._say("amount", f"{name_of(call.call)}: a negative amount")
+        if call.charge > call.hold:
+            self._say("hold", f"{name_of(call.call)}: charged {call.charge} above its hold {call.hold}")
+        self.check_money(call, self._price(call, call.prices), self._price(call, call.costs), own)
+        self._check_entries(call, own)
+        self._add_hour(call)
+
+    def _check_number(self, call: CallRow) -> None:
+        seen = self._numbers.get(call.book, b"")
+        if not 0 < call.seq < len(seen):
+            self._say("sequence", f"{name_of(call.call)}: its number {call.seq} was never given")
+        elif seen[call.seq]:
+            self._say("sequence", f"{name_of(call.call)}: its number {call.seq} is given twice")
+        else:
+            self._numbers[call.book][call.seq] = 1
+
+    def _price(self, call: CallRow, key: int) -> PriceRow | None:
+        if key and key not in self._prices:
+            self._say("price row", f"{name_of(call.call)}: its price row {key} is not there")
+        return self._prices.get(key)
+
+    def check_money(
+        self,
+        call: CallRow,
+        prices: PriceRow | None,
+        costs: PriceRow | None,
+        own: list[tuple[Any, ...]],
+    ) -> None:
+        """Compare what a call was charged and cost with what its usage comes to."""
+        due = nano_usd(call.tokens, prices) if prices is not None else 0
+        booked = (call.charge, call.absorbed)
+        allowed = {(min(due, call.hold), max(0, due - call.hold))}
+        if call.flags & RECOVERED:  # by its last mark, or its hold, or the hold at the house's expense
+            allowed = {(min(due, call.hold), 0), (call.hold, 0), (0, call.hold)}
+        if prices is None:
+            allowed = {(0, 0)}
+        if booked not in allowed:
+            self._say(
+                "amount",
+                f"{name_of(call.call)}: {call.charge} charged and {call.absorbed} absorbed, "
+                f"its usage costs {due} of a hold of {call.hold}",
+            )
+        if call.flags & RECOVERED and not call.flags & ESTIMATED:
+            self._say("amount", f"{name_of(call.call)}: recovered and not marked as estimated")
+        taken = nano_usd(call.tokens, costs) if costs is not None else 0
+        last = sum(amount for _, kind, attempt, *_, amount in own if (kind, attempt) == (COST, call.attempt))
+        if last != taken:
+            self._say(
+                "provider cost", f"{name_of(call.call)}: {last} booked for its last attempt, {taken} due"
+            )
+
+    def _check_entries(self, call: CallRow, own: list[tuple[Any, ...]]) -> None:
+        """Compare a call's entries with its amounts: one settlement, one excess, one cost per attempt."""
+        provider = self._names.get(call.provider, "")
+        due = {
+            SETTLEMENT: (call.charge, f"credit:{call.account}", "revenue"),
+            ABSORBED: (call.absorbed, "house:absorbed", "revenue"),
+            COST: (call.cost, "cost", f"payable:{provider}"),
+        }
+        for kind, (amount, debit, credit) in due.items():
+            found = [entry for entry in own if entry[1] == kind]
+            booked = sum(entry[7] for entry in found)
+            if booked != amount or (kind != COST and len(found) != (amount > 0)):
+                self._say(
+                    "entry",
+                    f"{name_of(call.call)}: {amount} due as {debit} to {credit}, "
+                    f"{booked} booked in {len(found)} entries",
+                )
+            for entry in found:
+                self._check_entry(call, entry, debit, credit)
+        if any(entry[1] not in due for entry in own):
+            self._say("entry", f"{name_of(call.call)}: an entry of an unknown kind")
+
+    def _check_entry(self, call: CallRow, entry: tuple[Any, ...], debit: str, credit: str) -> None:
+        _, kind, attempt, number, book, debited, credited, amount = entry
+        self.entries += 1
+        self._sums[debited][0] += amount
+        self._sums[credited][1] += amount
+        sides = (self._accounts.get(debited), self._accounts.get(credited))
+        right = sides == ((debit, call.book), (credit, call.book))
+        if kind == COST and attempt != call.attempt:  # an earlier attempt had a provider of its own
+            right = sides[0] == (debit, call.book) and sides[1] is not None and sides[1][1] == call.book
+        if not right or book != call.book or number != 0 or amount <= 0:
+            self._say("entry", f"{name_of(call.call)}: an entry of kind {kind} has wrong accounts: {sides}")
+
+    def _stray(self, group: tuple[bytes, list[tuple[Any, ...]]]) -> None:
+        self._say("entry", f"{name_of(group[0])}: {len(group[1])} entries without their call")
+        for *_, debited, credited, amount in group[1]:
+            self.entries += 1
+            self._sums[debited][0] += amount
+            self._sums[credited][1] += amount
+
+    def _add_hour(self, call: CallRow) -> None:
+        key = (
+            call.opened_at // _HOUR, call.book, call.account, call.project, call.key, call.model,
+            call.provider,
+        )  # fmt: skip
+        parts = (
+            1, int(call.status >= 400), call.flags & ESTIMATED, call.tokens.input, call.tokens.output,
+            call.tokens.cached, call.charge, call.cost,
+        )  # fmt: skip
+        sums = self._hours[key]
+        for index, part in enumerate(parts):
+            sums[index] += part
+
+    # ── sums ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_numbers(self) -> None:
+        """A call that was dropped leaves a gap."""
+        for book, seen in self._numbers.items():
+            missing = seen.count(0, 1)
+            if missing:
+                first = seen.index(0, 1)
+                self._say(
+                    "sequence", f"book {book}: {missing} calls are missing, the first is number {first}"
+                )
+
+    def _check_balances(self) -> None:
+        """Each stored balance is the sum of its entries; in each book both sides are equal."""
+        stored = {key: (a, b) for key, a, b in self._sql.execute("SELECT * FROM balances")}
+        for key in stored.keys() | self._sums.keys():
+            due = tuple(self._sums[key])
+            if stored.get(key, (0, 0)) != due:
+                code, book = self._accounts.get(key, (f"account {key}", -1))
+                self._say(
+                    "balance", f"{code} of book {book}: stored {stored.get(key)}, its entries sum to {due}"
+                )
+
+    def _check_hours(self) -> None:
+        """Each roll-up is the sum of its calls."""
+        stored = {tuple(row[:7]): list(row[7:]) for row in self._sql.execute("SELECT * FROM usage_hours")}
+        for key in stored.keys() | self._hours.keys():
+            if stored.get(key, [0] * 8) != self._hours[key]:
+                self._say(
+                    "roll-up",
+                    f"hour {key[0]}, book {key[1]}, key {key[4]}: stored {stored.get(key)}, "
+                    f"its calls sum to {self._hours[key]}",
+                )
+
+    def _check_schema(self) -> None:
+        there = {
+            name for (name,) in self._sql.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        }
+        for name in sorted(_TRIGGERS - there):
+            self._say("schema", f"the trigger {name} is missing: the books can be changed")
+        for (said,) in self._sql.execute("PRAGMA quick_check(5)").fetchall():
+            if said != "ok":
+                self._say("database", said)
+
+
+def _grouped(sql: sqlite3.Connection) -> Iterator[tuple[bytes, list[tuple[Any, ...]]]]:
+    rows = sql.execute(
+        "SELECT call, kind, attempt, n, book, debit, credit, amount FROM entries"
+        " ORDER BY call, kind, attempt, n"
+    )
+    for call, group in groupby(rows, key=lambda row: row[0]):
+        yield call, list(group)

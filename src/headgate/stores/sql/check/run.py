@@ -1,0 +1,47 @@
+"""One check from begin to end: in which order things are read, so that a running server is no trouble."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.stores.journal.segments import Position
+from headgate.stores.sql.check.books import BooksCheck
+from headgate.stores.sql.check.findings import Finding, Findings
+from headgate.stores.sql.check.journals import JournalsCheck, read_slots
+from headgate.stores.sql.database import connect
+from headgate.stores.sql.folder import holder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headgate.values import WallMicros
+
+
+class Result(NamedTuple):
+    """What a check saw."""
+
+    calls: int
+    entries: int
+    findings: list[Finding]
+
+
+def check(data: Path, now: WallMicros) -> Result:
+    """Check SQL and the journals of a data folder; changes nothing.
+
+    First the checkpoints, then the journals, then SQL in one snapshot: what a server copies meanwhile
+    is then in both and compared, and nothing is in neither.
+
+    Raises:
+        sqlite3.Error: there is no database, or it cannot be read.
+    """
+    findings = Findings()
+    with closing(connect(data, read_only=True)) as sql:
+        rows = sql.execute("SELECT slot, segment, offset FROM drains").fetchall()
+        served = holder(data) is not None
+        slots = read_slots(data, {slot: Position(segment, offset) for slot, segment, offset in rows})
+        sql.execute("BEGIN")
+        books = BooksCheck(sql, findings)
+        books.run()
+        JournalsCheck(sql, findings, served=served, now=now).run(slots)
+    return Result(books.calls, books.entries, findings.all())
