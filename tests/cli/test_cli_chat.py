@@ -1,4 +1,6 @@
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -195,14 +197,31 @@ def test_a_chat_with_another_folders_keys_says_so(run: Run, gateway: tuple[str, 
     assert "does not know the keys of this data folder" in result.stderr
 
 
+def test_a_simulator_without_a_folder_leaves_none_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [HEADGATE, "sim", "--port", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1", "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Ctrl-C" in line:
+            break
+    assert len(list(tmp_path.iterdir())) == 1
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_turn_by_turn_the_history_grows_until_it_is_forgotten(gateway: tuple[str, str]) -> None:
     url, data = gateway
     program = (
-        "import pty, sys, os; sys.argv = ['headgate', 'chat', '--url', sys.argv[1], '--data', sys.argv[2]]; "
+        "import sys; sys.argv = ['headgate', 'chat', '--url', sys.argv[1], '--data', sys.argv[2]]; "
         "from headgate.__main__ import main; main()"
     )
-    import pty
-
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", program, url, data],
@@ -211,8 +230,6 @@ def test_turn_by_turn_the_history_grows_until_it_is_forgotten(gateway: tuple[str
         stderr=subprocess.PIPE,
         text=True,
     )
-    import os
-
     os.close(slave)
     os.write(master, b"Say hello\nSay hello\n/new\nSay hello\n/help\n/model sim-500\nboom\n/exit\n")
     out, err = process.communicate(timeout=30)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,8 @@ import pytest
 from tests.cli.conftest import Run
 
 from headgate.identity.keys import well_formed
+from headgate.stores.sql.database import connect
+from headgate.stores.sql.folder import lock_folder
 
 Say = Callable[..., Any]
 
@@ -93,3 +96,14 @@ def test_the_schema_is_reported_and_migrated(say: Say, run: Run) -> None:
     assert say("db", "status") == {"schema": "0001", "known": "0001", "current": True}
     assert say("db", "migrate") == {"before": "0001", "after": "0001"}
     assert "up to date" in run("db", "migrate").output
+
+
+def test_a_schema_is_not_migrated_under_a_running_server(run: Run, tmp_path: Path) -> None:
+    run("keys", "create", "--name", "a")
+    folder = tmp_path / "headgate-data"
+    with closing(connect(folder)) as sql:
+        sql.execute("UPDATE alembic_version SET version_num = '0000'")
+    with lock_folder(folder):
+        result = run("db", "migrate")
+    assert result.exit_code == 3
+    assert "is served by process" in result.output

@@ -10,6 +10,8 @@ from headgate.cli import compose
 from headgate.cli.exits import FOUND, Unreachable
 from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import advise, print_json
+from headgate.stores.sql.bootstrap import SCHEMA, version
+from headgate.stores.sql.database import connect
 
 
 @click.group(name="db")
@@ -25,13 +27,18 @@ def migrate(data: str | None, as_json: bool) -> None:
     """Bring the schema up to date. `serve` does it by itself."""
     from alembic.util import CommandError
 
+    from headgate.stores.sql.folder import lock_folder
     from headgate.stores.sql.migrate import migrate as run
 
     folder = compose.existing_folder(data)
-    try:
-        before, after = run(folder)
-    except CommandError as fault:
-        raise Unreachable(f"Cannot migrate {folder}: {fault}.") from fault
+    with closing(connect(folder, read_only=True)) as sql:
+        before = after = version(sql)
+    if before != SCHEMA:
+        try:
+            with lock_folder(folder):  # never under a server that knows only the old one
+                before, after = run(folder)
+        except CommandError as fault:
+            raise Unreachable(f"Cannot migrate {folder}: {fault}.") from fault
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:
@@ -47,9 +54,6 @@ def migrate(data: str | None, as_json: bool) -> None:
 @click.pass_context
 def status(context: click.Context, data: str | None, as_json: bool) -> None:
     """Say which schema the database has. Exits 1 when it is not this version's."""
-    from headgate.stores.sql.bootstrap import SCHEMA, version
-    from headgate.stores.sql.database import connect
-
     folder = compose.existing_folder(data)
     with closing(connect(folder, read_only=True)) as sql:
         found = version(sql)
