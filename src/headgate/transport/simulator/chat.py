@@ -41,10 +41,11 @@ async def chat_reply(members: dict[str, Any], wish: Wish, tokens: ModelTokens, s
     asked = msgspec.convert(members, ChatAsked)
     given = await tokens.of_request("chat", members)
     limit = asked.limit
-    room = max(0, limit - wish.reasoning) if limit is not None else None
+    thought = wish.reasoning if limit is None else min(wish.reasoning, limit)
+    room = None if limit is None else limit - thought
     said = await say(think(asked, wish), tokens, room, split=bool(asked.stream or asked.logprobs))
     count = asked.n or 1
-    usage = chat_usage(given, said.tokens * count, wish)
+    usage = chat_usage(given, said.tokens * count, thought, wish)
     if asked.stream:
         return Reply(200, STREAM_TYPE, _frames(asked, said, stamp, usage), streamed=True)
     return json_reply(_body(asked, said, stamp, usage))

@@ -25,7 +25,8 @@ _TEMPLATE_KEY = re.compile(r"[{,]\s*\"([\w\u4e00-\u9fff ]+)\"\s*:")
 # The flag covers the English words alone: a case-blind range of Han characters is slow to compile.
 _ASKS_KEYS = (
     re.compile(
-        r"(?i:\b(?:keys?|fields?|properties|attributes|members)\b(?:\s+(?:named|called|of|like|such as|are|is))?)"
+        r"(?i:\b(?:keys?|fields?|properties|attributes|members)\b"
+        r"(?:\s+(?:named|called|of|like|such as|are|is))?)"
         rf"\s*[\uff1a:]?\s*{_KEYS}"
     ),
     re.compile(

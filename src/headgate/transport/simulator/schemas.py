@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _DEEP = 5  # below this level only what is required is filled in
 _BOTTOM = 24  # a schema that requires itself without end is given up here
+_COUNTED = ("name", "city", "email", "url", "date")  # facts of which there may be a list
 _MAX_ITEMS = 100
 _MAX_VALUES = 20_000
 _MOODS = {
@@ -218,19 +219,14 @@ class Filler:
     def _how_many(self, item: object, key: str) -> int:
         """Return how many items the prompt has facts for."""
         given = self._resolve(item)
-        names = {key: given, **(given.get("properties") or {})} if given.get("properties") else {key: given}
-        for name, member in names.items():
+        facts = self._source.facts
+        if _type_of(given, key) in ("integer", "number"):
+            return max(facts.numbers_left(), 1)
+        for name, member in {key: given, **(given.get("properties") or {})}.items():
             resolved = self._resolve(member)
-            kind = _type_of(resolved, name)
-            if kind in {"integer", "number"} and name == key:
-                return max(self._source.facts.numbers_left(), 1 if self._eager else 0)
             fact = kind_of(_singular(name), str(resolved.get("description", "")))
-            if (
-                kind == "string"
-                and fact in {"name", "city", "email", "url", "date"}
-                and self._source.facts.left(fact)
-            ):
-                return self._source.facts.left(fact)
+            if _type_of(resolved, name) == "string" and fact in _COUNTED and facts.left(fact):
+                return facts.left(fact)
         return 1
 
     def _number(self, given: JSONObject, key: str, *, whole: bool) -> float:

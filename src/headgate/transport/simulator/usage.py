@@ -8,19 +8,20 @@ if TYPE_CHECKING:
     from headgate.transport.simulator.wishes import Wish
 
 
-def chat_usage(given: int, made: int, wish: Wish) -> dict[str, Any] | None:
+def chat_usage(given: int, made: int, thought: int, wish: Wish) -> dict[str, Any] | None:
     """Return the usage of a chat completion.
 
     Args:
         given: tokens of the prompt.
-        made: tokens of all choices, without reasoning.
-        wish: what the request asks for; `reasoning` tokens count as completion tokens too.
+        made: tokens of all choices.
+        thought: tokens of reasoning, which count as completion tokens too.
+        wish: what else the request asks for.
     """
-    usage = _counts(given, made + wish.reasoning, wish)
+    usage = _counts(given, made + thought, wish)
     if usage is not None:
         usage["prompt_tokens_details"] = {"cached_tokens": min(wish.cached, given), "audio_tokens": 0}
         usage["completion_tokens_details"] = {
-            "reasoning_tokens": wish.reasoning,
+            "reasoning_tokens": thought,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
