@@ -109,7 +109,11 @@ class App:
         self.journal = SlotJournal(
             self._data / "journal" / f"slot-{slot}",
             self.clock,
-            JournalSettings(bound_bytes=config.storage.journal_bound_mb << 20, sync=config.storage.sync),
+            JournalSettings(
+                segment_bytes=config.storage.journal_segment_kb << 10,
+                bound_bytes=config.storage.journal_bound_mb << 20,
+                sync=config.storage.sync,
+            ),
             self.failpoints,
         )
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)

@@ -64,7 +64,8 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     redis: str = ""
     queue: str = ""
     sync: Literal["group", "before-send"] = "group"
-    journal_bound_mb: int = 64
+    journal_bound_mb: int = 64  # of settlements that the database refuses; then calls get 503
+    journal_segment_kb: int = 8192  # of a journal's file
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -222,6 +223,8 @@ def _server(server: Server, options: ServeOptions) -> Server:
 
 
 def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:
+    if storage.journal_bound_mb < 1 or not 64 <= storage.journal_segment_kb <= 1 << 20:
+        raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
     data = options.data or env.get("HEADGATE_DATA") or storage.data
     if storage.database or storage.redis or storage.queue:
         raise ConfigError("storage.database, redis and queue are not served yet: leave them empty.")

@@ -29,6 +29,9 @@ name = "openai"
 base_url = "http://127.0.0.1:{port}/v1"
 api_key = "sk-oracle"
 
+[storage]
+journal_segment_kb = 64
+
 [prices]
 rows = [{{ provider = "openai", model = "gpt-4o-mini", input = 1.0, output = 2.0 }}]
 """
@@ -90,7 +93,7 @@ class Run:
 
     async def kill_once(self, number: int, key: str) -> None:
         failpoint = NAMES[number] if number < len(NAMES) else ""
-        spec = f"{failpoint}=kill@{self.chance.randint(40, 90) if not failpoint.startswith('drain') else 3}"
+        spec = f"{failpoint}=kill@{1 if failpoint == 'rotate' else 3 if failpoint.startswith('drain') else self.chance.randint(40, 90)}"
         server = self.serve(spec if failpoint else "")
         took = await self.ready(server)
         stop = asyncio.Event()
