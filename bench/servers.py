@@ -213,7 +213,7 @@ class Headgate:
 
     def create_key(self) -> str:
         """Create a key whose limits are checked and never reached."""
-        limits = ("--rpm", "100000000", "--tpm", "100000000000")
+        limits = ("--rpm", "100000000", "--tpm", "2000000000")
         said = self.command("keys", "create", "--name", "bench", *limits, "--json")
         try:
             return str(json.loads(said)["key"])

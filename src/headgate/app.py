@@ -119,17 +119,7 @@ class App:
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
         self.routes = build_routes(config, self.instance)
         tokenizers = Tokenizers()
-        self.transport = HttpTransport(
-            self.clock,
-            HttpSettings(
-                proxies=ProxySettings(
-                    http=config.proxies.http,
-                    https=config.proxies.https,
-                    no_proxy=tuple(filter(None, config.proxies.no_proxy.replace(" ", "").split(","))),
-                ),
-                ca_file=config.ca_file,
-            ),
-        )
+        self.transport = HttpTransport(self.clock, _outbound(config))
         counter = LocalCounter(tokenizers)
         ledger = Ledger(self.journal, self._budgets, Rates(), self.metrics, self.clock)
         self.pipeline = Pipeline(
@@ -312,6 +302,13 @@ class EdgeLog:
     def fault(self, where: str, fault: BaseException) -> None:
         """Log a bug of ours."""
         self._app.log.fault(where, fault)
+
+
+def _outbound(config: Config) -> HttpSettings:
+    """Return how the process goes out."""
+    bypass = tuple(filter(None, config.proxies.no_proxy.replace(" ", "").split(",")))
+    proxies = ProxySettings(http=config.proxies.http, https=config.proxies.https, no_proxy=bypass)
+    return HttpSettings(proxies=proxies, ca_file=config.ca_file)
 
 
 def _playing(principal: Principal) -> Principal:

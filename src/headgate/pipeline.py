@@ -128,7 +128,7 @@ class Pipeline:
             targets = tuple(msgspec.structs.replace(target, deadlines=own) for target in targets)
         model = targets[0].model
         window.check_output(call, model)
-        if window.may_overflow(call, model):
+        if window.may_overflow(call, targets[0]):
             window.check_window(call, model, await self._stages.counter.input_tokens(call, targets[0]))
         return targets
 

@@ -235,7 +235,7 @@ async def test_exactly_as_many_calls_are_granted_as_the_money_covers(count):
 
 async def test_context_too_long_and_output_too_large_are_refused_before_anything_is_opened():
     bench = Bench()
-    long = [{"role": "user", "content": "w " * 12_000}]
+    long = [{"role": "user", "content": "w " * 20_000}]
     sink = await bench.serve(make(messages=long), ListSink())
     assert (sink.status, sink.headers["x-code"]) == (400, "context_length_exceeded")
     sink = await bench.serve(make(max_tokens=101), ListSink())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headgate.errors import CallerError
 
 if TYPE_CHECKING:
-    from headgate.values import Call, Model
+    from headgate.values import Call, Model, Target
 
 
 def check_output(call: Call, model: Model) -> None:
@@ -26,10 +26,15 @@ def check_output(call: Call, model: Model) -> None:
         )
 
 
-def may_overflow(call: Call, model: Model) -> bool:
-    """Say whether the bound alone cannot prove that the request fits the window."""
-    window = model.context_window
-    return bool(window) and call.input_bound + call.max_output > window
+def may_overflow(call: Call, target: Target) -> bool:
+    """Say whether the input must be counted to know if the request fits the window.
+
+    A token is at least one byte and usually three or four. Where a provider checks for itself, only
+    what is likely too long is counted here; the rest is the provider's to refuse, in the same words.
+    """
+    window = target.model.context_window
+    bytes_per_token = 1 if target.simulated else 3
+    return bool(window) and call.input_bound // bytes_per_token + call.max_output > window
 
 
 def check_window(call: Call, model: Model, tokens: int) -> None:
