@@ -1,82 +1,118 @@
-"""An upstream with its own record of what it produced: the oracle. Shares no code with the gateway."""
+"""A provider that notes what it did, in a process of its own: `python -m tests.crash.oracle FILE`.
+
+A caller says what it wants in its message: `plan INPUT OUTPUT GAP_MS`. Each token is four bytes of
+text, as the gateway's running count takes it. One line per step in FILE, each in one write:
+
+    B id input output     the call has begun (id is x-client-request-id)
+    T id tokens           so many tokens are written in all
+    F id input output     it was answered to its end
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
-from dataclasses import dataclass, field
+import os
+import signal
+import sys
+from contextlib import suppress
 
-PROMPT_TOKENS = 20
-
-
-@dataclass
-class Served:
-    """One call as the upstream saw it."""
-
-    request_id: str
-    written: int = 0  # tokens that went to the socket
-    planned: int = 0
-    finished: bool = False
+TOKEN = "tok "
+CHUNK = 8  # tokens in an event
 
 
-@dataclass
-class Oracle:
-    """An OpenAI-like server on loopback."""
+class Notes:
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    seed: int
-    calls: list[Served] = field(default_factory=list)
-    port: int = 0
+    def write(self, *words: object) -> None:
+        os.write(self._fd, (" ".join(map(str, words)) + "\n").encode())
 
-    async def start(self) -> None:
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._server = server
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-                fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-                body = json.loads(await reader.readexactly(int(fields["content-length"])))
-                served = Served(fields.get("x-client-request-id", ""))
-                self.calls.append(served)
-                await self._answer(writer, served, body)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the gateway was killed, or closed the connection
-        finally:
-            writer.close()
+class Answer:
+    def __init__(self, notes: Notes, writer: asyncio.StreamWriter, call: str, request: dict) -> None:  # type: ignore[type-arg]
+        _, given, made, gap_ms = request["messages"][0]["content"].split()
+        self.notes, self.writer, self.call = notes, writer, call
+        self.given, self.made, self.gap_s = int(given), int(made), int(gap_ms) / 1000
+        self.stream = bool(request.get("stream"))
+        self.usage = {
+            "prompt_tokens": self.given,
+            "completion_tokens": self.made,
+            "total_tokens": self.given + self.made,
+        }
 
-    async def _answer(self, writer: asyncio.StreamWriter, served: Served, body: dict) -> None:
-        chance = random.Random(f"{self.seed}{served.request_id}")
-        served.planned = chance.randint(1, 60)
-        usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": served.planned, "total_tokens": 0}
-        if not body.get("stream"):
-            await asyncio.sleep(chance.random() * 0.2)
-            message = {"role": "assistant", "content": "w " * served.planned}
-            text = json.dumps({"id": "c", "choices": [{"index": 0, "message": message}], "usage": usage})
-            served.written = served.planned
-            writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode())
-            await writer.drain()
-            served.finished = True
-            return
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        )
-        for _ in range(served.planned):
-            self._event(
-                writer, {"choices": [{"index": 0, "delta": {"content": "w "}, "finish_reason": None}]}
-            )
-            served.written += 1
-            await writer.drain()
-            await asyncio.sleep(0.01)
-        self._event(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        self._event(writer, {"choices": [], "usage": usage})
-        writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
-        await writer.drain()
-        served.finished = True
+    async def send(self) -> None:
+        self.notes.write("B", self.call, self.given, self.made)
+        await (self.send_stream() if self.stream else self.send_whole())
+        self.notes.write("F", self.call, self.given, self.made)
 
-    @staticmethod
-    def _event(writer: asyncio.StreamWriter, value: dict) -> None:
-        data = b"data: " + json.dumps(value).encode() + b"\n\n"
-        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+    async def send_whole(self) -> None:
+        await asyncio.sleep(10 * self.gap_s)
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": TOKEN * self.made},
+            "finish_reason": "stop",
+        }
+        body = json.dumps(self.envelope("chat.completion", choices=[choice], usage=self.usage)).encode()
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        self.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        self.notes.write("T", self.call, self.made)
+        await self.writer.drain()
+
+    async def send_stream(self) -> None:
+        head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.writer.write(head.encode())
+        written = 0
+        while written < self.made:
+            await asyncio.sleep(self.gap_s)
+            count = min(CHUNK, self.made - written)
+            self.event(self.piece(TOKEN * count))
+            written += count
+            self.notes.write("T", self.call, written)
+            await self.writer.drain()
+        self.event(self.piece("", "stop"))
+        self.event(self.envelope("chat.completion.chunk", choices=[], usage=self.usage))
+        self.chunk(b"data: [DONE]\n\n")
+        self.writer.write(b"0\r\n\r\n")
+        await self.writer.drain()
+
+    def piece(self, text: str, reason: str | None = None) -> dict:  # type: ignore[type-arg]
+        choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": reason}
+        return self.envelope("chat.completion.chunk", choices=[choice])
+
+    def envelope(self, kind: str, **rest: object) -> dict:  # type: ignore[type-arg]
+        return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": "crash-model", **rest}
+
+    def event(self, value: object) -> None:
+        self.chunk(b"data: " + json.dumps(value).encode() + b"\n\n")
+
+    def chunk(self, data: bytes) -> None:
+        self.writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+async def converse(notes: Notes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Serve a connection until its client goes or dies."""
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+            request = json.loads(await reader.readexactly(int(headers["content-length"])))
+            await Answer(notes, writer, headers["x-client-request-id"], request).send()
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def main(path: str) -> None:
+    notes, stop = Notes(path), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    server = await asyncio.start_server(
+        lambda reader, writer: converse(notes, reader, writer), "127.0.0.1", 0, backlog=512
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await stop.wait()
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
