@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from headgate.ports import Head, Request, SystemClock
@@ -14,6 +16,16 @@ from headgate.values import Deadlines, Host, Model, Target
 
 HEADERS = (("authorization", "Bearer sk-secret"), ("content-type", "application/json"))
 TICK_S = 0.005
+TLS = Path(__file__).parent / "tls"
+CA = str(TLS / "ca.pem")
+
+
+def served_as(name: str) -> ssl.SSLContext:
+    """What a server presents: `local` fits this machine, `elsewhere` does not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / f"{name}.pem")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
 
 
 class HandClock:

@@ -11,8 +11,6 @@ from tests.upstream import ScriptedUpstream
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.transport import dial
 
-pytestmark = pytest.mark.anyio
-
 
 def unused_port() -> int:
     with socket.socket() as sock:
@@ -34,6 +32,7 @@ def full_backlog():  # type: ignore[no-untyped-def]
         yield listener.getsockname()[1]
 
 
+@pytest.mark.anyio
 async def test_a_refused_connection_is_said_so_without_secrets() -> None:
     port = unused_port()
     async with http() as transport:
@@ -43,6 +42,7 @@ async def test_a_refused_connection_is_said_so_without_secrets() -> None:
         assert caught.value.another_target
 
 
+@pytest.mark.anyio
 async def test_a_connection_that_hangs_ends_by_its_deadline() -> None:
     with full_backlog() as port:
         async with http() as transport:
@@ -50,6 +50,7 @@ async def test_a_connection_that_hangs_ends_by_its_deadline() -> None:
                 await transport.acquire(target(f"http://127.0.0.1:{port}/v1", connect_s=0.05))
 
 
+@pytest.mark.anyio
 async def test_a_name_that_does_not_resolve_is_said_so() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -63,6 +64,7 @@ async def test_a_name_that_does_not_resolve_is_said_so() -> None:
                 await transport.acquire(target("http://nowhere.example/v1"))
 
 
+@pytest.mark.anyio
 async def test_a_resolver_that_hangs_is_asked_once_and_ends_by_the_deadline() -> None:
     asked = 0
 
@@ -79,39 +81,52 @@ async def test_a_resolver_that_hangs_is_asked_once_and_ends_by_the_deadline() ->
         assert asked == 1
 
 
+@pytest.mark.anyio
 async def test_a_dead_address_is_passed_over_and_the_good_one_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    dialled = []
-    connect = dial._connect
-
-    async def watched(address: str, port: int) -> socket.socket:
-        dialled.append(address)
-        if address == "127.0.0.3":
-            await asyncio.Event().wait()
-        return await connect(address, port)
-
     async def resolve(host: str, port: int) -> list[str]:
-        return ["127.0.0.2", "::1", "127.0.0.3", "127.0.0.1", "127.0.0.1"]
+        return ["127.0.0.2", "::1", "127.0.0.1", "127.0.0.1"]
 
-    monkeypatch.setattr(dial, "_connect", watched)
-    monkeypatch.setattr(dial, "_NEXT_ADDRESS_S", 0.03)
+    monkeypatch.setattr(dial, "_NEXT_ADDRESS_S", 0.5)
     async with ScriptedUpstream() as upstream, http(resolve=resolve, max_idle=0) as transport:
         to = target(f"http://several.example:{upstream.port}/v1")
         await ask(transport, to)
-        assert dialled == ["127.0.0.2", "::1", "127.0.0.3", "127.0.0.1"]
-        dialled.clear()
+        assert transport._dialer._good == {"several.example": "127.0.0.1"}
+        assert (await transport._dialer._addresses("several.example", 1))[0] == "127.0.0.1"
         await ask(transport, to)
-        assert dialled == ["127.0.0.1"]
         assert len(upstream.connections) == 2
 
 
+@pytest.mark.anyio
+async def test_a_silent_address_holds_up_the_next_one_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = []
+
+    async def connect(address: str) -> str:
+        dialled.append(address)
+        if address != "127.0.0.1":
+            await asyncio.Event().wait()
+        return "connected"
+
+    monkeypatch.setattr(dial, "_NEXT_ADDRESS_S", 0.01)
+    dialer = dial.Dialer(dial.system_resolve, dial.system_tls)
+    assert await dialer._first(["::1", "127.0.0.2", "127.0.0.1"], "host", connect) == "connected"
+    assert dialled == ["::1", "127.0.0.2", "127.0.0.1"]
+
+
+def test_families_take_turns() -> None:
+    order = dial._alternating(["a::1", "a::2", "a::3", "1.1.1.1", "a::1", "1.1.1.2"])
+    assert order == ["a::1", "1.1.1.1", "a::2", "1.1.1.2", "a::3"]
+
+
+@pytest.mark.anyio
 async def test_the_system_resolver_finds_this_machine() -> None:
     async with ScriptedUpstream() as upstream, http() as transport:
         head, _ = await ask(transport, target(f"http://localhost:{upstream.port}/v1"))
         assert head.status == 200
 
 
+@pytest.mark.anyio
 async def test_connections_do_not_wait_for_more_bytes() -> None:
     async with ScriptedUpstream() as upstream, http() as transport:
         await ask(transport, target(upstream.base_url))

@@ -3,25 +3,23 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from pathlib import Path
 
 import pytest
-from tests.transport.asking import ask, body_of, http, request, target, until
-from tests.upstream import HANG, ScriptedUpstream, chat_frames, chat_json, chunk, http_head, stream_steps
+from tests.transport.asking import CA, ask, body_of, http, request, served_as, target, until
+from tests.upstream import (
+    HANG,
+    ScriptedUpstream,
+    Step,
+    chat_frames,
+    chat_json,
+    chunk,
+    http_head,
+    stream_steps,
+)
 
 from headgate.errors import CallerGone, UpstreamInterrupted, UpstreamTimeout
 
 pytestmark = pytest.mark.anyio
-
-TLS = Path(__file__).parent / "tls"
-CA = str(TLS / "ca.pem")
-
-
-def served_as(name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / f"{name}.pem")
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    return context
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -68,8 +66,8 @@ async def test_a_host_that_does_not_speak_tls_is_said_so() -> None:
 
 
 async def test_a_handshake_that_hangs_ends_by_the_connect_deadline() -> None:
-    async with ScriptedUpstream() as upstream, http() as transport:
-        to = target(upstream.base_url.replace("http:", "https:"), connect_s=0.05)
+    async with ScriptedUpstream([HANG]) as upstream, http(ca_file=CA) as transport:
+        to = target(upstream.base_url.replace("http:", "https:"), connect_s=0.3)
         with pytest.raises(UpstreamTimeout, match="connect_s"):
             await transport.acquire(to)
         await upstream.closed(0)
@@ -87,7 +85,7 @@ async def test_a_missing_ca_file_is_an_error_and_not_a_crash() -> None:
 
 
 async def test_an_abort_under_tls_reaches_the_upstream_at_once() -> None:
-    steps = [http_head(200), chunk(b"a"), HANG]
+    steps: list[Step] = [http_head(200), chunk(b"a"), HANG]
     async with ScriptedUpstream(steps, tls=served_as("local")) as upstream, http(ca_file=CA) as transport:
         exchange = await transport.acquire(target(upstream.base_url))
         exchange.send(request())

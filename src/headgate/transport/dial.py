@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from headgate.errors import UpstreamInterrupted
 from headgate.transport.egress import literal, refusal
@@ -14,7 +14,7 @@ from headgate.transport.proxy import connect_http, connect_socks, unreachable_pr
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from headgate.transport.egress import Origin
     from headgate.transport.exchange import Connection
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
     TLS: TypeAlias = Callable[[], ssl.SSLContext]
 
+_T = TypeVar("_T")
 _TRIES = 4  # addresses of one host
 _NEXT_ADDRESS_S = 1.0  # a silent address holds up the next one this long
 
@@ -68,11 +69,10 @@ class Dialer:
         """
         try:
             context = await self._tls_context() if origin.scheme == "https" else None
-            sock = await (self._direct(origin) if proxy is None else self._tunnel(origin, proxy))
             if context is None:
-                await _adopt(protocol, sock)
+                await self._plain(protocol, origin, proxy)
             else:
-                await _secure(protocol, sock, context, origin.host)
+                await self._secure(protocol, origin, proxy, context)
         except OSError as error:
             raise unreachable(origin.label, error) from error
 
@@ -84,8 +84,49 @@ class Dialer:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _direct(self, origin: Origin) -> socket.socket:
-        return await self._tcp(await self._addresses(origin.host, origin.port), origin.host, origin.port)
+    async def _secure(
+        self, protocol: Connection, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext
+    ) -> None:
+        """Connect a protocol through TLS.
+
+        In two steps: asyncio leaks the socket when `create_connection` is cancelled before its handshake
+        has begun, while here the plain transport is ours to abort.
+        """
+        import ssl
+
+        first = _Unsecured()
+        plain = await self._plain(first, origin, proxy)
+        secured = None
+        try:
+            if not first.spoke:
+                loop = asyncio.get_running_loop()
+                secured = await loop.start_tls(plain, protocol, context, server_hostname=origin.host)
+        except BaseException:
+            plain.abort()
+            raise
+        if secured is None or protocol.spoilt:
+            plain.abort()
+            raise ssl.SSLError
+        protocol.connection_made(secured)
+
+    async def _plain(
+        self, protocol: asyncio.Protocol, origin: Origin, proxy: Proxy | None
+    ) -> asyncio.Transport:
+        loop = asyncio.get_running_loop()
+        if proxy is not None:
+            sock = await self._tunnel(origin, proxy)
+            try:
+                transport, _ = await loop.create_connection(lambda: protocol, sock=sock)
+            except BaseException:
+                sock.close()
+                raise
+            return transport
+
+        async def connect(address: str) -> asyncio.Transport:
+            transport, _ = await loop.create_connection(lambda: protocol, address, origin.port)
+            return transport
+
+        return await self._first(await self._addresses(origin.host, origin.port), origin.host, connect)
 
     async def _tunnel(self, origin: Origin, proxy: Proxy) -> socket.socket:
         destination = origin.host
@@ -96,7 +137,7 @@ class Dialer:
             addresses = await self._addresses(proxy.host, proxy.port)
             if proxy.kind != "http":
                 return await connect_socks(proxy, addresses, origin, destination)
-            sock = await self._tcp(addresses, proxy.host, proxy.port)
+            sock = await self._first(addresses, proxy.host, lambda address: _socket(address, proxy.port))
             try:
                 await connect_http(sock, proxy, origin)
             except BaseException:
@@ -134,19 +175,21 @@ class Dialer:
         del self._lookups[host, port]
         _retrieved(task)
 
-    async def _tcp(self, addresses: list[str], host: str, port: int) -> socket.socket:
+    async def _first(
+        self, addresses: list[str], host: str, connect: Callable[[str], Coroutine[Any, Any, _T]]
+    ) -> _T:
+        """Return what `connect` makes of the first address that answers, and remember the address."""
         failure: OSError = ConnectionRefusedError()
         tries = addresses[:_TRIES]
-        for address in tries:
-            limit_s = None if address is tries[-1] else _NEXT_ADDRESS_S
+        for number, address in enumerate(tries, 1):
             try:
-                async with asyncio.timeout(limit_s):
-                    sock = await _connect(address, port)
+                async with asyncio.timeout(None if number == len(tries) else _NEXT_ADDRESS_S):
+                    made = await connect(address)
             except OSError as error:  # TimeoutError is one
                 failure = error
             else:
                 self._good[host] = address
-                return sock
+                return made
         raise failure
 
     async def _tls_context(self) -> ssl.SSLContext:
@@ -160,59 +203,16 @@ class Dialer:
             raise
 
 
-async def _connect(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+async def _socket(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(sock, (address, port))
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-async def _adopt(protocol: Connection, sock: socket.socket) -> None:
-    """Hand a connected socket to a protocol."""
-    try:
-        await _made(protocol, sock)
-    except BaseException:
-        sock.close()
-        raise
-
-
-async def _secure(protocol: Connection, sock: socket.socket, context: ssl.SSLContext, name: str) -> None:
-    """Hand a connected socket to a protocol, through TLS.
-
-    In two steps: asyncio leaks the socket when `create_connection` is cancelled before the handshake
-    has begun, while here the plain transport is ours to abort.
-    """
-    import ssl
-
-    first = _Unsecured()
-    try:
-        plain = await _made(first, sock)
-    except BaseException:
-        sock.close()
-        raise
-    secured = None
-    try:
-        if not first.spoke:
-            loop = asyncio.get_running_loop()
-            secured = await loop.start_tls(plain, protocol, context, server_hostname=name)
-    except BaseException:
-        plain.abort()
-        raise
-    if secured is None or protocol.spoilt:
-        plain.abort()
-        raise ssl.SSLError
-    protocol.connection_made(secured)
-
-
-async def _made(protocol: asyncio.Protocol, sock: socket.socket) -> asyncio.Transport:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=sock)
-    return transport
 
 
 class _Unsecured(asyncio.Protocol):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DIRECT = "direct"  # a host's `proxy` that means: none, whatever the settings say
 _MAX_REPLY = 16 * 1024
 _URL = re.compile(
-    r"(?:(?P<scheme>[a-z0-9]+)://)?(?:(?P<user>[^:@/\s]*)(?::(?P<password>[^@/\s]*))?@)?"
+    r"(?:(?P<scheme>[A-Za-z0-9]+)://)?(?:(?P<user>[^:@/\s]*)(?::(?P<password>[^@/\s]*))?@)?"
     r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
 )
 _Kind = Literal["http", "socks4", "socks4a", "socks5"]
@@ -185,7 +185,7 @@ async def connect_socks(
         try:
             return await socks.connect(destination, origin.port, timeout=3600)  # the caller's is shorter
         except ProxyConnectionError as error:
-            failure = error
+            failure = OSError(error.errno, "not reached")  # of the class that fits the number
         except ProxyError as error:
             raise _failed(proxy, origin, _reason(error)) from error
         except (UnicodeError, ValueError) as error:
