@@ -10,15 +10,21 @@ if TYPE_CHECKING:
     from headgate.values import MonotonicNs, Principal
 
 _MINUTE_NS = 60_000_000_000
+_SECOND_NS = 1_000_000_000
 
 
 class Bucket:
     """A bucket that refills to `limit` within a minute. Levels are kept times 60 s, in integers."""
 
-    __slots__ = ("_filled_at", "_level", "limit")
+    __slots__ = ("_filled_at", "_level", "_names", "limit")
 
-    def __init__(self, limit: int, now: MonotonicNs) -> None:
+    def __init__(self, limit: int, now: MonotonicNs, kind: bytes = b"requests") -> None:
         self.limit = limit
+        self._names = (
+            (b"x-ratelimit-limit-" + kind, b"%d" % limit),
+            b"x-ratelimit-remaining-" + kind,
+            b"x-ratelimit-reset-" + kind,
+        )
         self._level = limit * _MINUTE_NS
         self._filled_at = now
 
@@ -43,9 +49,15 @@ class Bucket:
         lack = amount * _MINUTE_NS - self.level(now)
         return max(0.0, lack / self.limit / 1e9)
 
-    def full_in_s(self, now: MonotonicNs) -> float:
-        """Return the seconds until the bucket is full again."""
-        return (self.limit * _MINUTE_NS - self.level(now)) / self.limit / 1e9
+    def headers(self, now: MonotonicNs) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the three headers that tell limit, remaining units, and the time until it is full."""
+        level = self.level(now)
+        limit, remaining, reset = self._names
+        full_in_ns = (self.limit * _MINUTE_NS - level) // self.limit
+        wait = (
+            b"%dms" % (full_in_ns // 1_000_000) if full_in_ns < _SECOND_NS else go_duration(full_in_ns / 1e9)
+        )
+        return (limit, (remaining, b"%d" % max(0, level // _MINUTE_NS)), (reset, wait))
 
 
 class Gauge:
@@ -54,20 +66,16 @@ class Gauge:
     __slots__ = ("active", "requests", "tokens")
 
     def __init__(self, principal: Principal, now: MonotonicNs) -> None:
-        self.requests = Bucket(principal.rpm, now) if principal.rpm else None
-        self.tokens = Bucket(principal.tpm, now) if principal.tpm else None
+        self.requests = Bucket(principal.rpm, now, b"requests") if principal.rpm else None
+        self.tokens = Bucket(principal.tpm, now, b"tokens") if principal.tpm else None
         self.active = 0
 
     def headers(self, now: MonotonicNs) -> list[tuple[bytes, bytes]]:
         """Return the `x-ratelimit-*` headers of what is limited; none without a limit."""
-        rows = []
-        for name, bucket in ((b"requests", self.requests), (b"tokens", self.tokens)):
+        rows: list[tuple[bytes, bytes]] = []
+        for bucket in (self.requests, self.tokens):
             if bucket is not None:
-                rows += [
-                    (b"x-ratelimit-limit-" + name, b"%d" % bucket.limit),
-                    (b"x-ratelimit-remaining-" + name, b"%d" % bucket.remaining(now)),
-                    (b"x-ratelimit-reset-" + name, go_duration(bucket.full_in_s(now))),
-                ]
+                rows += bucket.headers(now)
         return rows
 
 

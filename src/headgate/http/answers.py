@@ -10,48 +10,60 @@ if TYPE_CHECKING:
     from headgate.errors import GatewayError
     from headgate.ports import Clock, Sink
     from headgate.settle import Tab
-    from headgate.values import Call, NanoUSD, Target
+    from headgate.values import Call, NanoUSD, Principal, Target
 
 Headers = list[tuple[bytes, bytes]]
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _JSON = (b"content-type", b"application/json")
 _VERSION = (b"openai-version", b"2020-10-01")
 _SIMULATED = (b"x-headgate-simulated", b"true")
+_KEPT = 10_000
 _NO_CACHE = (b"cache-control", b"no-cache")
 
 
 class HttpAnswers:
     """Render answers for HTTP callers. Implements `pipeline.Answers`."""
 
-    __slots__ = ("_clock",)
+    __slots__ = ("_clock", "_fixed")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._fixed: dict[tuple[int, str, bool], Headers] = {}
 
     def head(self, call: Call, target: Target, tab: Tab) -> Headers:
         """Return the headers of an answer; a settled call says what it cost."""
         now = self._clock.monotonic()
         principal = call.principal
         assert principal is not None
-        rows = [
-            _STREAM if call.stream else _JSON,
-            (b"x-request-id", call.request_id.encode()),
-            (b"openai-processing-ms", b"%d" % ((now - call.received_ns) // 1_000_000)),
-            _VERSION,
-            (b"openai-organization", principal.account_id.encode()),
-            (b"openai-project", principal.project_id.encode()),
-            (b"x-headgate-provider", target.host.name.encode()),
-        ]
-        if call.stream:
-            rows.append(_NO_CACHE)
-        else:
+        fixed = self._fixed.get((principal.key, target.host.name, call.stream))
+        rows = fixed.copy() if fixed is not None else self._fix(call, target, principal)
+        rows.append((b"x-request-id", call.request_id.encode()))
+        rows.append((b"openai-processing-ms", b"%d" % ((now - call.received_ns) // 1_000_000)))
+        if not call.stream:
             rows.append((b"x-headgate-cost", usd(tab.charge)))
         if call.operation == "embeddings":
             rows.append((b"openai-model", target.model.name.encode("ascii", "replace")))
+        rows += tab.rate_headers(now)
+        if call.notes:
+            rows += [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
+        return rows
+
+    def _fix(self, call: Call, target: Target, principal: Principal) -> Headers:
+        """Return, and keep, the headers that every answer of a key from a provider has."""
+        rows = [
+            _STREAM if call.stream else _JSON,
+            _VERSION,
+            (b"openai-organization", principal.account_id.encode()),
+            (b"openai-project", principal.project_id.encode()),
+            (b"x-headgate-provider", target.host.name.encode("ascii", "replace")),
+        ]
+        if call.stream:
+            rows.append(_NO_CACHE)
         if target.simulated:
             rows.append(_SIMULATED)
-        rows += tab.rate_headers(now)
-        rows += [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
+        if len(self._fixed) >= _KEPT:
+            self._fixed.clear()
+        self._fixed[principal.key, target.host.name, call.stream] = rows.copy()
         return rows
 
     @staticmethod

@@ -54,7 +54,7 @@ class JournalSettings:
     segment_bytes: int = 8 << 20  # of a preallocated segment; two are on disk at any time
     bound_bytes: int = 64 << 20  # undrained bytes beyond which no call may open
     sync: Literal["group", "before-send"] = "group"  # `before-send`: OPEN is durable when `open` returns
-    group_s: float = 0.005  # how long a record may wait to be durable
+    group_s: float = 0.01  # how long a record may wait to be durable
 
 
 class SlotJournal:
