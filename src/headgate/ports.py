@@ -41,13 +41,11 @@ class SystemClock:
 
     __slots__ = ()
 
+    monotonic = staticmethod(time.monotonic_ns)  # asked ten times per call: no frame of ours between
+
     def wall(self) -> WallMicros:
         """Return the wall time in integer microseconds UTC."""
         return time.time_ns() // 1_000
-
-    def monotonic(self) -> MonotonicNs:
-        """Return the monotonic time in nanoseconds."""
-        return time.monotonic_ns()
 
 
 class CallIds:
