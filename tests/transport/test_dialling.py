@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 
 import pytest
 from tests.transport.asking import ask, http, target, until
@@ -134,3 +136,9 @@ async def test_connections_do_not_wait_for_more_bytes() -> None:
         (connection,) = transport.connections
         sock = connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_socks_library_is_loaded_only_where_it_is_used() -> None:
+    script = "import sys, headgate.transport.http; print('python_socks' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
