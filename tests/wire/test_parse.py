@@ -167,3 +167,8 @@ def test_an_images_data_is_not_counted_as_text():
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
     body = HELLO | {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, image]}]}
     assert parsed(body).input_bound < 10_000
+
+
+def test_of_two_limits_the_larger_bounds_the_call():
+    assert parsed(HELLO | {"max_tokens": 9, "max_completion_tokens": 5}).max_output == 9
+    assert parsed(HELLO | {"max_tokens": 5, "max_completion_tokens": 9}).max_output == 9

@@ -79,8 +79,9 @@ def _read(call: Call, values: dict[str, object]) -> None:
     best_of = values.get("best_of")
     if isinstance(best_of, int) and best_of > call.n:
         call.n = best_of  # every candidate is generated, and billed
-    limit = values.get("max_completion_tokens") or values.get("max_tokens")
-    call.max_output = int(limit) if isinstance(limit, (int, float)) else 0
+    limits = (values.get("max_completion_tokens"), values.get("max_tokens"))
+    # Which one a provider heeds is its own affair: the hold covers the larger.
+    call.max_output = max((int(limit) for limit in limits if isinstance(limit, (int, float))), default=0)
     options = values.get("stream_options")
     if options is not None and not call.stream:
         raise CallerError(
