@@ -1,5 +1,6 @@
 """Each corruption that the check must find is planted in books that it holds for clean."""
 
+import asyncio
 import os
 import sqlite3
 import threading
@@ -309,10 +310,7 @@ def busy(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
                 for _ in range(20):
                     index += 1
                     write_one(book, index)
-            drain._stopping = True
-            drain._hurried.set()
-            drain._wake()
-            drain._thread.join()
+            asyncio.run(drain.close())
 
     with lock_folder(data):
         thread = threading.Thread(target=serve)

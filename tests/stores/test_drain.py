@@ -283,6 +283,6 @@ def test_usage_of_every_kind_reaches_its_column(tmp_path: Path) -> None:
 
 def test_settings_have_the_sizes_of_the_design() -> None:
     assert JournalSettings() == JournalSettings(
-        segment_bytes=8 << 20, bound_bytes=64 << 20, sync="group", group_s=0.005
+        segment_bytes=8 << 20, bound_bytes=64 << 20, sync="group", group_s=0.010
     )
     assert CLOCK.wall() > 0

@@ -6,8 +6,9 @@ It sleeps on a lock while nothing is written: an idle gateway does no work here.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import Protocol
+
+from headgate.stores.journal.bell import Bell
 
 _LOOK_FOR_SPACE_S = 1.0
 
@@ -32,26 +33,24 @@ class Syncable(Protocol):
 class Syncer:
     """Call a journal's `make_durable` after each first write, `group_s` later."""
 
-    __slots__ = ("_group_s", "_hurried", "_journal", "_kick", "_stopping", "_thread")
+    __slots__ = ("_group_s", "_hurry", "_journal", "_kick", "_stopping", "_thread")
 
     def __init__(self, journal: Syncable, group_s: float) -> None:
         self._journal = journal
         self._group_s = group_s
-        self._hurried = threading.Event()
+        self._kick, self._hurry = Bell(), Bell()
         self._stopping = False
-        self._kick = threading.Lock()  # held while there is nothing to do
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Say that there is something to do. From any thread."""
-        with suppress(RuntimeError):  # it was awake already
-            self._kick.release()
+        self._kick.ring()
 
     def hurry(self) -> None:
         """Do it now. From any thread."""
-        self._hurried.set()
-        self.wake()
+        self._hurry.ring()
+        self._kick.ring()
 
     def stop(self) -> None:
         """Do what is left, then end the thread."""
@@ -63,9 +62,8 @@ class Syncer:
         journal = self._journal
         journal.prepare_spare()
         while not self._stopping:
-            if self._kick.acquire(timeout=_LOOK_FOR_SPACE_S if journal.wants_space else -1):
-                self._hurried.wait(self._group_s)
-                self._hurried.clear()
+            if self._kick.wait(_LOOK_FOR_SPACE_S if journal.wants_space else -1):
+                self._hurry.wait(self._group_s)
                 journal.make_durable()
             journal.prepare_spare()
         journal.make_durable()

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from headgate.failpoints import NoFailpoints
+from headgate.stores.journal.bell import Bell
 from headgate.stores.journal.cursor import Cursor, OpenCalls, Settled
 from headgate.stores.journal.records import HEAD
 from headgate.stores.journal.segments import Position
@@ -132,7 +133,7 @@ class Drain:
         connect: Callable[[], sqlite3.Connection],
         failpoints: Failpoints,
         trouble: Callable[[str], None],
-        every_s: float = 0.1,
+        every_s: float = 0.2,
     ) -> None:
         self.healthy = True
         self.damaged = 0  # places of the journal that could not be read
@@ -144,10 +145,8 @@ class Drain:
         self._sql: sqlite3.Connection | None = None
         self._waiting: list[tuple[Position, Callable[[], None]]] = []
         self._flushes = 0  # how many wait for us
-        self._hurried = threading.Event()
+        self._kick, self._hurry = Bell(), Bell()
         self._stopping = False
-        self._kick = threading.Lock()
-        self._kick.acquire()
         self._outcome = _Outcome()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
@@ -178,7 +177,7 @@ class Drain:
         done = asyncio.Event()
         self._when(self._journal.position, asyncio.get_running_loop(), done)
         self._journal.sync_soon()
-        self._hurried.set()
+        self._hurry.ring()
         self._wake()
         self._flushes += 1
         try:
@@ -189,7 +188,7 @@ class Drain:
     async def close(self) -> None:
         """End the thread; `flush` before, to leave nothing behind."""
         self._stopping = True
-        self._hurried.set()
+        self._hurry.ring()
         self._wake()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
@@ -204,8 +203,7 @@ class Drain:
         self._waiting.append((position, tell))
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # it was awake already
-            self._kick.release()
+        self._kick.ring()
 
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
@@ -225,9 +223,8 @@ class Drain:
         copier: Copier | None = None
         retry_s = self._every_s
         while not self._stopping:
-            self._kick.acquire()
-            self._hurried.wait(self._every_s)
-            self._hurried.clear()
+            self._kick.wait()
+            self._hurry.wait(self._every_s)
             try:
                 copier = copier or self._new_copier()
                 self._copy_all(copier)
@@ -235,7 +232,7 @@ class Drain:
             except sqlite3.Error as fault:
                 self.healthy = False
                 self._trouble(str(fault))
-                self._hurried.wait(retry_s)
+                self._hurry.wait(retry_s)
                 retry_s = min(2 * retry_s, _SLOWEST_RETRY_S)
                 self._wake()
 
