@@ -19,6 +19,8 @@ from headgate.money.ownprices import PriceOverride
 from headgate.money.prices import Margin
 from headgate.providers.registry import KnownHost, known_hosts
 from headgate.routing.routes import Route
+from headgate.transport.egress import parse_origin
+from headgate.transport.proxy import parse_proxy
 from headgate.values import Deadlines, Host
 
 OWN_KEY = "sk-hg-"
@@ -307,10 +309,12 @@ def _configured(
 def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",))
     url = (provider.base_url or base.base_url).rstrip("/")
-    if not url.startswith(_URL_SCHEMES):
-        raise ConfigError(
-            f"provider {provider.name!r}: base_url {url!r} must begin with http:// or https://."
-        )
+    try:
+        parse_origin(url)
+        if provider.proxy not in {"", "direct"}:
+            parse_proxy(provider.proxy)
+    except ValueError as fault:
+        raise ConfigError(f"provider {provider.name!r}: base_url {url!r} or its proxy: {fault}.") from fault
     given = {
         name: value
         for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames")
@@ -360,7 +364,13 @@ def _aliases(pairs: tuple[str, ...]) -> dict[str, str]:
 
 def _proxies(env: Mapping[str, str]) -> Proxies:
     def value(name: str) -> str:
-        return env.get(name) or env.get(name.lower()) or ""
+        url = env.get(name) or env.get(name.lower()) or ""
+        if url and name != "NO_PROXY":
+            try:
+                parse_proxy(url)
+            except ValueError as fault:
+                raise ConfigError(f"{name}: {fault}.") from fault
+        return url
 
     everything = value("ALL_PROXY")
     return Proxies(

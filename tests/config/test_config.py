@@ -1,0 +1,65 @@
+import pytest
+
+from headgate.config import ConfigError, ServeOptions, load
+
+
+def loaded(environment=None, toml="", tmp_path=None, **options):
+    if toml:
+        (tmp_path / "headgate.toml").write_text(toml)
+        options["config"] = str(tmp_path / "headgate.toml")
+    options.setdefault("env_file", "")
+    return load(ServeOptions(**options), environment or {})
+
+
+def test_each_known_variable_switches_its_provider_on():
+    config = loaded({"OPENAI_API_KEY": "sk-a", "DEEPSEEK_API_KEY": "sk-b", "OLLAMA_HOST": "0.0.0.0:11434"})
+    assert [host.name for host in config.hosts] == ["openai", "deepseek", "ollama"]
+    assert config.hosts[2].base_url == "http://127.0.0.1:11434/v1"
+
+
+def test_what_belongs_to_the_client_is_left_alone():
+    config = loaded({"OPENAI_API_KEY": "sk-hg-live-x", "OPENAI_BASE_URL": "http://127.0.0.1:8787/v1"})
+    assert config.hosts == ()
+    assert config.ignored == ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+
+
+def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(tmp_path):
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-real\n")
+    config = loaded({"OPENAI_API_KEY": "sk-hg-live-x"}, env_file=str(tmp_path / ".env"))
+    assert config.hosts[0].api_key == "sk-real"
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[server]\nprt = 1", "prt"),
+        ("[server", "not valid TOML"),
+        ('[[providers]]\nname = "x"', "base_url is missing"),
+        ('[[providers]]\nname = "x"\nbase_url = "ftp://h"', "http"),
+        ('[[providers]]\nname = "x"\nbase_url = "http://u:p@h/v1"', "http"),
+        ('[[providers]]\nname = "openai"\napi_key = "sk-hg-live-x"', "Headgate key"),
+        ('[[models]]\nname = "m"\ntargets = [{provider = "nobody", model = "m"}]', "nobody"),
+        ("[server]\nworkers = 2", "workers"),
+    ],
+)
+def test_a_mistake_is_named(toml, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        loaded(toml=toml, tmp_path=tmp_path)
+
+
+def test_a_compatible_host_takes_five_lines(tmp_path):
+    toml = '[[providers]]\nname = "corp"\nbase_url = "https://llm.corp.example/v1"\napi_key = "env:CORP"\nmodels = ["c-*"]'
+    [host] = loaded({"CORP": "secret"}, toml=toml, tmp_path=tmp_path).hosts
+    assert (host.api_key, host.models, host.extras, host.deviates) == ("secret", ("c-*",), "pass", True)
+
+
+def test_aliases_come_from_flags_and_a_bad_one_says_how():
+    assert loaded(aliases=("a=b",)).aliases == {"a": "b"}
+    with pytest.raises(ConfigError, match="NAME=MODEL"):
+        loaded(aliases=("a",))
+
+
+def test_a_proxy_that_is_none_is_refused_without_its_password():
+    with pytest.raises(ConfigError) as caught:
+        loaded({"HTTPS_PROXY": "gopher://user:secret@h"})
+    assert "secret" not in str(caught.value)
