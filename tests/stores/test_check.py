@@ -326,7 +326,7 @@ def busy(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
 
 def test_a_check_of_a_running_server_raises_no_false_alarm(busy: tuple[Path, Callable[[], None]]) -> None:
     data, end = busy
-    seen = [check(data, START) for _ in range(15)]
+    seen = [check(data, START) for _ in range(6)]
     end()
     assert [finding for result in seen for finding in result.findings] == []
     assert check(data, START).findings == []

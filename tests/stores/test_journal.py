@@ -258,6 +258,21 @@ def test_a_failed_fsync_stops_admission_for_good_and_is_not_tried_again(
         assert len(tried) == 1
 
 
+def test_an_open_that_is_not_durable_is_refused_and_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with journal(tmp_path, sync="before-send", group_s=60.0) as book:
+        monkeypatch.setattr(slot, "sync_data", failing(errno.EIO))
+        record = opened()
+        with pytest.raises(Unavailable, match="Input/output"):
+            book.open(record)
+        assert book.open_calls == 0
+        first, last = written(tmp_path)
+        assert first == record
+        assert isinstance(last, Settle)
+        assert (last.call, last.status, last.charge) == (record.call, 503, 0)
+
+
 def test_a_write_error_refuses_the_call_before_it_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,7 +77,10 @@ class SlotJournal:
         failpoints: Failpoints | None = None,
     ) -> None:
         settings = settings or JournalSettings()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            sync_folder(folder.parent)
+            sync_folder(folder.parent.parent)
         self.folder = folder
         self.broken = ""  # why no call may open until a restart
         self.full = ""  # why none may open until there is space again
