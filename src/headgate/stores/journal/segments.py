@@ -48,6 +48,15 @@ def slot_folders(data: Path) -> list[Path]:
     return sorted(path for path in (data / "journal").glob("slot-*") if path.is_dir())
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of a slot, if it is not there; on the disk when this returns."""
+    if folder.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sync_folder(folder.parent)
+    sync_folder(folder.parent.parent)
+
+
 def preallocate(path: Path, size: int) -> None:
     """Make a file of zeros whose blocks are taken from the disk now.
 

@@ -28,6 +28,7 @@ from headgate.stores.journal.segments import (
     SPARE,
     START,
     Position,
+    make_folder,
     open_segment,
     preallocate,
     remove_before,
@@ -77,10 +78,7 @@ class SlotJournal:
         failpoints: Failpoints | None = None,
     ) -> None:
         settings = settings or JournalSettings()
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            sync_folder(folder.parent)
-            sync_folder(folder.parent.parent)
+        make_folder(folder)
         self.folder = folder
         self.broken = ""  # why no call may open until a restart
         self.full = ""  # why none may open until there is space again
