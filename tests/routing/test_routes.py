@@ -1,0 +1,83 @@
+import pytest
+
+from headgate.app import SIMULATOR, build_routes
+from headgate.config import ServeOptions, load
+from headgate.errors import NotFound, Unavailable
+from headgate.routing.routes import Routes
+from headgate.values import Book
+
+NOW = 1_795_000_000_000_000
+
+
+def routes(tmp_path=None, toml="", environment=None, **options) -> Routes:
+    if toml:
+        (tmp_path / "headgate.toml").write_text(toml)
+        options["config"] = str(tmp_path / "headgate.toml")
+    return build_routes(load(ServeOptions(env_file="", **options), environment or {}), "instance")
+
+
+def served(table: Routes, model: str, book: Book = Book.REAL) -> list[tuple[str, str]]:
+    return [(target.host.name, target.model.name) for target in table.candidates(model, book, NOW)]
+
+
+BOTH = {"OPENAI_API_KEY": "sk-a", "DEEPSEEK_API_KEY": "sk-b"}
+
+
+def test_a_model_goes_to_the_provider_that_has_it():
+    table = routes(environment=BOTH)
+    assert served(table, "gpt-4o") == [("openai", "gpt-4o")]
+    assert served(table, "deepseek-chat") == [("deepseek", "deepseek-chat")]
+    assert served(table, "deepseek/anything") == [("deepseek", "anything")]
+
+
+def test_an_alias_and_what_helps_where_nobody_has_a_model():
+    table = routes(environment={"DEEPSEEK_API_KEY": "sk-b"}, aliases=("gpt-3.5-turbo=deepseek-chat",))
+    assert served(table, "gpt-3.5-turbo") == [("deepseek", "deepseek-chat")]
+    with pytest.raises(NotFound, match="Providers found here: deepseek") as caught:
+        served(table, "claude-x")
+    assert caught.value.code == "model_not_found"
+    assert "--alias claude-x=" in caught.value.message
+
+
+def test_targets_come_by_weight_and_fallbacks_after_them_without_a_circle(tmp_path):
+    toml = """
+[[models]]
+name = "a"
+targets = [{provider = "deepseek", model = "x", weight = 1}, {provider = "openai", model = "y", weight = 9}]
+fallback = ["b", "a"]
+[[models]]
+name = "b"
+targets = [{provider = "openai", model = "z"}]
+fallback = ["a"]
+"""
+    table = routes(tmp_path, toml, BOTH)
+    assert served(table, "a") == [("openai", "y"), ("deepseek", "x"), ("openai", "z")]
+
+
+def test_without_a_provider_the_answer_is_503_and_names_the_variable():
+    with pytest.raises(Unavailable, match="OPENAI_API_KEY"):
+        served(routes(), "gpt-4o")
+
+
+def test_the_simulator_plays_known_models_and_its_own_and_nothing_else():
+    table = routes()
+    assert served(table, "gpt-5", Book.SIM) == [(SIMULATOR.name, "gpt-5")]
+    assert served(table, "sim-500", Book.SIM) == [(SIMULATOR.name, "sim-500")]
+    with pytest.raises(NotFound):
+        served(table, "gpt-4oo", Book.SIM)
+
+
+def test_a_tier_has_its_own_prices_and_local_hosts_cost_nothing():
+    table = routes(environment={"OPENAI_API_KEY": "sk-a", "OLLAMA_HOST": "h:1"})
+    standard, fast = (
+        table.candidates("gpt-5", Book.REAL, NOW, tier)[0].prices.output for tier in ("", "priority")
+    )
+    assert fast > standard
+    assert table.candidates("llama3", Book.REAL, NOW)[0].prices.output == 0
+
+
+def test_names_from_callers_do_not_fill_memory():
+    table = routes(environment={"OLLAMA_HOST": "h:1"})
+    for number in range(10_100):
+        table.candidates(f"m{number}", Book.REAL, NOW)
+    assert len(table._known) <= 10_001
