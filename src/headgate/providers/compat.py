@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.errors import UpstreamInterrupted
+from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
     from headgate.values import Call, Usage
@@ -26,7 +27,7 @@ _TOP = ("choices", "usage", "id", "object", "created", "model")
 def _read(body: bytes) -> dict[str, Any]:
     try:
         return _decode(body)
-    except msgspec.DecodeError as fault:
+    except NOT_JSON as fault:
         raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
 
 
@@ -66,8 +67,15 @@ def _normal_embeddings(answer: dict[str, Any], call: Call) -> bytes:
         row.setdefault("index", index)
         vector = row.get("embedding")
         if packed and isinstance(vector, list):
-            row["embedding"] = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+            row["embedding"] = _packed(vector)
     return _encode(answer)
+
+
+def _packed(vector: list[Any]) -> str:
+    try:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    except (struct.error, OverflowError) as fault:
+        raise UpstreamInterrupted("The provider sent a vector that is not made of numbers.") from fault
 
 
 def normal_chunk(payload: bytes, call: Call) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.errors import CallerError, UpstreamInterrupted
-from headgate.wire.answers import Answer, decode_answer
+from headgate.wire.answers import NOT_JSON, Answer, decode_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ def read_answer(body: bytes) -> Answer:
     """
     try:
         return decode_answer(body)
-    except msgspec.DecodeError as fault:
+    except NOT_JSON as fault:
         raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
 
 
@@ -36,6 +36,8 @@ def splice_model(body: bytes, model: str) -> bytes:
     if start < 0:
         return body
     opening = body.find(b'"', start + 8)
+    if body[start + 8 : opening].strip():  # null: the next quote is another member's
+        return body
     closing = body.find(b'"', opening + 1)
     return body[:opening] + _encode(model) + body[closing + 1 :]
 

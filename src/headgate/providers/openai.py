@@ -18,6 +18,7 @@ from headgate.providers.refusals import refusal
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Note, Operation, Target
 from headgate.wire.checks import unknown
+from headgate.wire.requests import MEMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ PATHS: Mapping[Operation, str] = {
     "completions": "/completions",
     "embeddings": "/embeddings",
 }
+_KEYS = {name: b',"%b":' % name.encode() for checks in MEMBERS.values() for name in checks}
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -69,11 +71,10 @@ class OpenAICodec:
                 call.notes.append(Note("x-headgate-dropped", name))
         if call.stream and not call.include_usage and host.stream_usage:
             members["stream_options"] = _ask_usage(members.get("stream_options"))
-        body = b",".join([b'"%b":%b' % (_name(name), bytes(raw)) for name, raw in members.items()])
         headers = target.headers
         if call.sim and target.simulated:
             headers = (*headers, ("x-headgate-sim", call.sim))
-        return Request("POST", target.base_path + self._path, headers, b"{%b}" % body, call.request_id)
+        return Request("POST", target.base_path + self._path, headers, _body(members), call.request_id)
 
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream or for a JSON answer."""
@@ -86,8 +87,19 @@ class OpenAICodec:
         return refusal(head, body)
 
 
-def _name(name: str) -> bytes:
-    return _encode(name)[1:-1]
+def _body(members: dict[str, msgspec.Raw]) -> bytes:
+    """Write the members as one object; their values are copied once, into it."""
+    parts: list[bytes | msgspec.Raw] = []
+    for name, raw in members.items():
+        parts += (_KEYS.get(name) or _key(name), raw)
+    parts[0] = b"{" + bytes(parts[0])[1:]
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def _key(name: str) -> bytes:
+    """Return a member's name as it stands between two members."""
+    return b"," + _encode(name) + b":"
 
 
 def _rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:

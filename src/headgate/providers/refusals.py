@@ -5,8 +5,6 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from headgate.errors import (
     UpstreamDenied,
     UpstreamError,
@@ -15,7 +13,7 @@ from headgate.errors import (
     UpstreamOverloaded,
     UpstreamRefused,
 )
-from headgate.wire.answers import ErrorBody, ErrorDetail, decode_error
+from headgate.wire.answers import NOT_JSON, ErrorBody, ErrorDetail, decode_error
 
 if TYPE_CHECKING:
     from headgate.ports import Head
@@ -81,7 +79,7 @@ def _overloaded(head: Head, detail: ErrorDetail, message: str) -> UpstreamOverlo
 def _detail(body: bytes) -> ErrorDetail:
     try:
         parsed = decode_error(body)
-    except (msgspec.DecodeError, RecursionError):
+    except NOT_JSON:
         return ErrorDetail()  # HTML or nothing: only the status speaks
     return _flat(parsed)
 
@@ -113,5 +111,5 @@ def _until(raw: bytes, now: bytes | None) -> float:
     try:
         then = parsedate_to_datetime(raw.decode("latin-1"))
         return (then - parsedate_to_datetime((now or b"").decode("latin-1"))).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return -1.0
