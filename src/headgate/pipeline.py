@@ -294,14 +294,15 @@ class Delivery:
 
 
 async def _error_body(exchange: Exchange) -> bytes:
-    parts = []
+    """Read a refusal's body, or what came of it: its status alone says what to do."""
+    parts: list[bytes] = []
     size = 0
-    while size < _MAX_ERROR_BODY:
-        data = await exchange.read()
-        if not data:
-            break
-        parts.append(data)
-        size += len(data)
+    try:
+        while size < _MAX_ERROR_BODY and (data := await exchange.read()):
+            parts.append(data)
+            size += len(data)
+    except UpstreamError:
+        return b"".join(parts)
     return b"".join(parts)
 
 

@@ -8,6 +8,9 @@ import msgspec
 
 from headgate.values import Usage
 
+# What decoding foreign bytes raises: broken JSON or wrong types, text that is not UTF-8, absurd depth.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = 0
