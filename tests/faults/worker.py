@@ -1,0 +1,247 @@
+"""A whole worker in this process, before a provider that does what a test says, with short deadlines.
+
+`async with worker(folder, upstream.base_url) as gateway` starts it with a finite cap; when it ends, no
+call is open, no connection is leaked, nothing is held, and what the cap has spent is what the books say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headgate.app import App
+from headgate.config import ServeOptions, load
+from headgate.identity.keys import mint_key
+from headgate.money.amounts import parse_cap
+from headgate.ports import SystemClock
+from headgate.stores.sql.bootstrap import prepare, put_flag_budget
+from headgate.stores.sql.database import connect
+from headgate.values import Book
+
+CONNECT_S, FIRST_BYTE_S, BETWEEN_FRAMES_S, TOTAL_S = 0.4, 0.5, 0.5, 2.0
+GRACE_S = 1.0  # no request may end later than its deadline and this
+PROMPT = "Say hello"
+# Tokens of `PROMPT` as one user message, and of the first token of a canned answer: exact, and estimated.
+COUNTED = {"gpt-4o-mini": (9, 1), "scripted-1": (10, 2)}
+MODELS = tuple(COUNTED)  # of `openai`, and of a compatible host whose answers are put right
+# Nano-USD per token of every model here.
+INPUT, OUTPUT = 150, 600
+
+_SETTINGS = """
+[server]
+port = 0
+drain_s = 2.0
+[deadlines]
+connect_s = {connect}
+first_byte_s = {first_byte}
+between_frames_s = {between}
+total_s = {total}
+[[providers]]
+name = "openai"
+base_url = "{base_url}"
+api_key = "sk-canary"
+[[providers]]
+name = "compatible"
+base_url = "{base_url}"
+api_key = "sk-canary"
+models = ["scripted-*"]
+{hangup}
+[[prices.rows]]
+model = "*"
+input = 0.15
+output = 0.6
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a caller got: the body without its framing; `whole` when the framing was complete."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    whole: bool
+    took_s: float
+
+    @property
+    def events(self) -> list[bytes]:
+        """The payloads of a stream."""
+        frames = self.body.split(b"\n\n")
+        assert frames.pop() == b"", self.body[-200:]
+        assert all(frame.startswith(b"data: ") for frame in frames), self.body
+        return [frame[6:] for frame in frames]
+
+    @property
+    def request_id(self) -> str:
+        return self.headers["x-request-id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A call in the books."""
+
+    status: int
+    input: int
+    output: int
+    charge: int
+    absorbed: int
+    hold: int
+    estimated: bool
+
+
+def chat(*, stream: bool = False, model: str = MODELS[0], **more: Any) -> bytes:
+    """A request's body."""
+    body = {"model": model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 100}
+    return json.dumps(body | ({"stream": True} if stream else {}) | more).encode()
+
+
+class Worker:
+    """The gateway and a key for it."""
+
+    def __init__(self, app: App, key: str, folder: Path) -> None:
+        self.app = app
+        self.key = key
+        self._folder = folder
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.app.server.addresses[0]
+
+    @property
+    def base_url(self) -> str:
+        host, port = self.address
+        return f"http://{host}:{port}/v1"
+
+    def request(self, body: bytes, path: str = "/v1/chat/completions") -> bytes:
+        """The bytes of one request, after whose answer the connection closes."""
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {self.key}\r\n"
+            f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    async def ask(self, body: bytes, path: str = "/v1/chat/completions", within_s: float = 10.0) -> Reply:
+        """One request, read to the end of its connection."""
+        began = time.monotonic()
+        async with asyncio.timeout(within_s):
+            reader, writer = await asyncio.open_connection(*self.address)
+            try:
+                writer.write(self.request(body, path))
+                raw = await reader.read()
+            finally:
+                writer.close()
+        return parse(raw, time.monotonic() - began)
+
+    async def idle(self, within_s: float = 2.0) -> None:
+        """Wait until no call is open."""
+        async with asyncio.timeout(within_s):
+            while self.app.calls.tasks:
+                await asyncio.sleep(0.001)
+
+    async def books(self) -> dict[str, Booked]:
+        """Every settled call by its request id; a call is there once, or this fails."""
+        await self.idle()
+        await self.app.drain.flush()
+        sql = connect(self._folder, read_only=True)
+        try:
+            rows = sql.execute(
+                "SELECT call, status, input, output, charge, absorbed, hold, flags FROM calls"
+            ).fetchall()
+            settlements = sql.execute("SELECT call FROM entries WHERE kind = 1").fetchall()
+        finally:
+            sql.close()
+        assert len(set(settlements)) == len(settlements)
+        assert len({row[0] for row in rows}) == len(rows)
+        assert {call for call, *_, charge, _, _, _ in rows if charge} == {call for (call,) in settlements}
+        return {"req_" + row[0].hex(): Booked(*row[1:7], estimated=bool(row[7] & 1)) for row in rows}
+
+    async def booked(self, reply: Reply) -> Booked | None:
+        """What the books say of one reply."""
+        return (await self.books()).get(reply.request_id)
+
+    @property
+    def held(self) -> int:
+        """Nano-USD that open calls hold."""
+        return sum(budget.period.held for budget in self.app._budgets.known().values())
+
+    @property
+    def spent(self) -> int:
+        """Nano-USD that the cap has spent."""
+        return sum(budget.period.spent for budget in self.app._budgets.known().values())
+
+    async def check(self) -> None:
+        """See that nothing is left of the calls so far but their settlements."""
+        books = await self.books()
+        assert self.held == 0
+        assert self.spent == sum(row.charge for row in books.values())
+        assert all(row.charge <= row.hold for row in books.values())
+        transport = self.app.transport
+        assert transport.open == transport.idle, "a connection is neither idle nor closed"
+        assert not transport.watched
+
+
+def parse(raw: bytes, took_s: float = 0.0) -> Reply:
+    """Read one HTTP answer."""
+    head, sign, body = raw.partition(b"\r\n\r\n")
+    assert sign, f"no answer: {raw!r}"
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    whole = True
+    if headers.get("transfer-encoding") == "chunked":
+        body, whole = _unchunk(body)
+    elif "content-length" in headers:
+        whole = len(body) == int(headers["content-length"])
+    return Reply(int(first.split()[1]), headers, body, whole, took_s)
+
+
+def _unchunk(data: bytes) -> tuple[bytes, bool]:
+    parts = []
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        if length == 0:
+            return b"".join(parts), data == b"\r\n"
+        parts.append(data[:length])
+        data = data[length + 2 :]
+    return b"".join(parts), False
+
+
+@contextlib.asynccontextmanager
+async def worker(
+    folder: Path, base_url: str, *, cap: str = "5/month", total_s: float = TOTAL_S, hangup: str = "cancel"
+) -> AsyncIterator[Worker]:
+    """Serve until the block ends, then look that nothing is left over."""
+    settings = folder / "headgate.toml"
+    settings.write_text(
+        _SETTINGS.format(
+            base_url=base_url,
+            connect=CONNECT_S,
+            first_byte=FIRST_BYTE_S,
+            between=BETWEEN_FRAMES_S,
+            total=total_s,
+            hangup=f'hangup = "{hangup}"',
+        )
+    )
+    data = folder / "data"
+    options = ServeOptions(config=str(settings), data=str(data), env_file="")
+    config = load(options, environment={})
+    clock = SystemClock()
+    prepared = prepare(data, clock.wall(), mint_key)
+    sql = connect(data)
+    amount, unit = parse_cap(cap)
+    put_flag_budget(sql, Book.REAL, amount, unit, "UTC", clock.wall())
+    sql.close()
+    app = App(config, prepared.pepper, simulating=False)
+    await app.start()
+    gateway = Worker(app, prepared.first_key, data)
+    try:
+        yield gateway
+        await gateway.check()
+    finally:
+        await app.stop()
