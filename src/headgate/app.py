@@ -16,6 +16,7 @@ from headgate.admission.budget import Budget, Budgets
 from headgate.admission.rate import Rates
 from headgate.admission.reserve import Reservations
 from headgate.background import Background, Calls
+from headgate.config import ConfigError
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from headgate.http.incoming import Route
     from headgate.values import Call, Principal
 
+_EXAMPLE = "gpt-4o-mini"
 _CHANGES_EVERY_S = 0.2
 _STALL_EVERY_S = 0.05
 _FLUSH_S = 10.0
@@ -71,7 +73,10 @@ def build_routes(config: Config, instance: str) -> Routes:
     def base_path(host: Host) -> str:
         return urlsplit(host.base_url).path.rstrip("/")
 
-    book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
+    try:
+        book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
+    except ValueError as fault:
+        raise ConfigError(f"prices: {fault}") from fault
     names = {host.name: book.data.provider_id(host.name, host.base_url) for host in config.hosts}
     makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines)
     return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
@@ -180,6 +185,12 @@ class App:
         book = Book.SIM if self.simulating else Book.REAL
         names = tuple(host.name for host in self.config.hosts)
         return Status(__version__, names, self.simulating, self.ready, len(self.routes.listed(book)))
+
+    def example_model(self) -> str:
+        """Return a model that can be called here, for the first try."""
+        book = Book.SIM if self.simulating else Book.REAL
+        listed = [name for name, _ in self.routes.listed(book)]
+        return _EXAMPLE if _EXAMPLE in listed or not listed else listed[0]
 
     def exposition(self) -> bytes:
         """Return the exposition of all metrics."""

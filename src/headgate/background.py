@@ -64,6 +64,11 @@ class Calls:
         if self._idle is not None and not self.tasks:
             self._idle.set()
 
+    def cut(self) -> None:
+        """Cancel the open calls; each is settled for what was seen of it."""
+        for task in self.tasks:
+            task.cancel()
+
     async def drain(self, grace_s: float) -> int:
         """Wait for the open calls, then cancel the rest; return how many were cut."""
         if self.tasks:

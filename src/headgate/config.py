@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from headgate.money.ownprices import PriceOverride
+from headgate.money.periods import zone
 from headgate.money.prices import Margin
 from headgate.providers.registry import KnownHost, known_hosts
 from headgate.routing.routes import Route
@@ -173,12 +174,12 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
     return Config(
         server=_server(file.server, options),
         storage=_storage(file.storage, options, env),
-        budget=msgspec.structs.replace(file.budget, cap=options.cap or file.budget.cap),
+        budget=_budget(file.budget, options),
         hosts=tuple(hosts.values()),
         routes=_routes(file.models, hosts),
         aliases={**file.aliases, **_aliases(options.aliases)},
         prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
-        deadlines=file.deadlines,
+        deadlines=_deadlines(file.deadlines),
         key_deadlines={key.name: key.deadlines for key in file.keys},
         proxies=_proxies(env),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
@@ -222,6 +223,21 @@ def _server(server: Server, options: ServeOptions) -> Server:
             f"workers {server.workers}: several processes cannot share a cap yet; serve with 1."
         )
     return server
+
+
+def _budget(budget: Budget, options: ServeOptions) -> Budget:
+    try:
+        zone(budget.timezone)
+    except ValueError as fault:
+        raise ConfigError(f"budget.timezone: {fault}.") from fault
+    return msgspec.structs.replace(budget, cap=options.cap or budget.cap)
+
+
+def _deadlines(deadlines: Deadlines) -> Deadlines:
+    for name in deadlines.__struct_fields__:
+        if getattr(deadlines, name) <= 0:
+            raise ConfigError(f"deadlines.{name} must be above 0 seconds.")
+    return deadlines
 
 
 def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:

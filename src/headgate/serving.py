@@ -42,6 +42,9 @@ def serve(options: ServeOptions) -> int:
         return EXIT_CONFIG
     try:
         return _serve(config, cap)
+    except ConfigError as fault:
+        click.echo(f"headgate: {fault}", err=True)
+        return EXIT_CONFIG
     except DataFolderError as fault:
         click.echo(f"headgate: {fault}", err=True)
         return EXIT_DATA
@@ -118,14 +121,26 @@ async def _run(app: App, first_key: str) -> int:
     gc.freeze()
     gc.set_threshold(*_GC)
     await stop.wait()
-    waiting = len(app.calls.tasks)
-    drain_s = app.config.server.drain_s
-    click.echo(f"Stopping: {waiting} open calls have {drain_s:g} s to end." if waiting else "Stopping.")
-    cut = await app.stop()
+    stop.clear()
+    open_calls, drain_s = len(app.calls.tasks), app.config.server.drain_s
+    said = f"Stopping. Open calls: {open_calls}; they have {drain_s:g} s to end, Ctrl-C again cuts them."
+    click.echo(said if open_calls else "Stopping.")
+    cut = await _stop(app, stop)
     click.echo(
         f"Stopped; {cut} calls were cut and settled for what they had produced." if cut else "Stopped."
     )
     return 0
+
+
+async def _stop(app: App, again: asyncio.Event) -> int:
+    """Stop in order; a second signal cuts the calls that are still open."""
+    stopping = asyncio.create_task(app.stop())
+    hurry = asyncio.create_task(again.wait())
+    await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        app.calls.cut()
+    hurry.cancel()
+    return await stopping
 
 
 def banner(app: App, first_key: str) -> str:
@@ -145,18 +160,21 @@ def banner(app: App, first_key: str) -> str:
     else:
         lines += ["", f"Keys: make one with `{own}`"]
     key = first_key or "$OPENAI_API_KEY"
+    model = app.example_model()
     lines += [
         "",
         "Try it:",
         f"  curl {base}/chat/completions -H 'Content-Type: application/json' \\",
         f'    -H "Authorization: Bearer {key}" \\',
-        """    -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello"}]}'""",
+        """    -d '{"model": "MODEL", "messages": [{"role": "user", "content": "Say hello"}]}'""".replace(
+            "MODEL", model
+        ),
         "",
         "Or in Python (save as example.py, run with .venv/bin/python example.py):",
         "  from openai import OpenAI",
         f'  client = OpenAI(base_url="{base}", api_key="{first_key or "YOUR_KEY"}")',
         '  hello = [{"role": "user", "content": "Say hello"}]',
-        '  answer = client.chat.completions.create(model="gpt-4o-mini", messages=hello)',
+        f'  answer = client.chat.completions.create(model="{model}", messages=hello)',
         "  print(answer.choices[0].message.content)",
         "",
         "Ctrl-C stops it.",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MARK_EVERY_NS = 1_000_000_000
 MARK_EVERY_TOKENS = 256
 HUNG_UP = 499
+_PLENTY = 1_000_000  # tokens: where no window is known, a count up to here is believed
 
 
 class Ledger:
@@ -200,6 +201,8 @@ def believable(usage: Usage | None, call: Call, target: Target) -> bool:
         return False
     window = target.model.context_window
     total = usage.input_tokens + usage.output_tokens
-    if window and total > max(window, 1) * max(call.n, 1) + window:
+    if window and total > window * max(call.n, 1) + window:
         return False
-    return usage.input_tokens <= max(4 * input_bound(call, target), 1_000_000)
+    if usage.output_tokens > max(4 * output_bound(call, target), _PLENTY):
+        return False
+    return usage.input_tokens <= max(4 * input_bound(call, target), _PLENTY)

@@ -123,6 +123,9 @@ def test_usage_that_falls_is_not_believed():
         {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 50}},
         {"prompt_tokens": 0, "completion_tokens": 0},
         {"prompt_tokens": 1.5, "completion_tokens": 3},
+        {"prompt_tokens": 5, "completion_tokens": 10**40},
+        {"prompt_tokens": 5, "completion_tokens": "9"},
+        [],
         None,
     ],
 )

@@ -172,3 +172,14 @@ def test_an_images_data_is_not_counted_as_text():
 def test_of_two_limits_the_larger_bounds_the_call():
     assert parsed(HELLO | {"max_tokens": 9, "max_completion_tokens": 5}).max_output == 9
     assert parsed(HELLO | {"max_tokens": 5, "max_completion_tokens": 9}).max_output == 9
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
+def test_a_number_that_nothing_holds_is_a_400(number):
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":%b}' % number.encode()
+    assert refused(body).param == "temperature"
+
+
+def test_a_text_part_has_its_text():
+    part = {"messages": [{"role": "user", "content": [{"type": "text"}]}]}
+    assert refused(HELLO | part).param == "messages[0].content[0].text"

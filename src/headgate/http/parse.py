@@ -44,7 +44,7 @@ def parse(body: bytes, call: Call) -> None:
         if check is None:
             unknown.append(name)
         elif name != "messages":
-            value = decode(raw)
+            value = _value(name, raw)
             if value is None and name not in NOT_NULL:
                 continue
             check(name, value)
@@ -53,6 +53,13 @@ def parse(body: bytes, call: Call) -> None:
         call.unknown = tuple(unknown)
     call.members = members
     _read(call, values)
+
+
+def _value(name: str, raw: msgspec.Raw) -> object:
+    try:
+        return decode(raw)
+    except msgspec.DecodeError as fault:  # a number that no machine holds: 1e999, 5,000 digits
+        raise CallerError(f"Invalid '{name}': {fault}.", param=name, code="invalid_value") from fault
 
 
 def _split(body: bytes) -> dict[str, msgspec.Raw]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.errors import CallerError, UpstreamInterrupted
-from headgate.wire.answers import NOT_JSON, Answer, decode_answer
+from headgate.wire.answers import NOT_JSON, Answer, decode_answer, decode_without_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,19 @@ def read_answer(body: bytes) -> Answer:
     """
     try:
         return decode_answer(body)
+    except msgspec.ValidationError:
+        return _without_usage(body)
     except NOT_JSON as fault:
         raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+
+
+def _without_usage(body: bytes) -> Answer:
+    """Decode an answer whose usage may be what is wrong: then it counts as absent."""
+    try:
+        found = decode_without_usage(body)
+    except NOT_JSON as fault:
+        raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+    return Answer(found.model, found.choices, found.data, None, found.error)
 
 
 def splice_model(body: bytes, model: str) -> bytes:

@@ -12,6 +12,9 @@ from headgate.values import Usage
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+MOST_TOKENS = 1_000_000_000  # of one call: beyond it a count is a slip, not a count
+
+
 class _InputDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = 0
     audio_tokens: int | None = 0
@@ -48,7 +51,7 @@ class WireUsage(msgspec.Struct, gc=False):
             given.audio_tokens or 0,
             made.audio_tokens or 0,
         )
-        if any(type(count) is not int or count < 0 for count in counts):
+        if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in counts):
             return None
         usage = Usage(*counts)  # type: ignore[arg-type]  # all are int, as checked above
         parts_in = usage.cached_tokens + usage.cache_write_tokens
@@ -119,7 +122,17 @@ class Answer(msgspec.Struct, gc=False):
     error: Any = None
 
 
+class AnswerWithoutUsage(msgspec.Struct, gc=False):
+    """An answer whose usage is not of the wire's types: the answer is good, the count is absent."""
+
+    model: str | None = None
+    choices: list[Choice] | None = None
+    data: list[Embedding] | None = None
+    error: Any = None
+
+
 decode_answer = msgspec.json.Decoder(Answer).decode
+decode_without_usage = msgspec.json.Decoder(AnswerWithoutUsage).decode
 
 
 class ErrorDetail(msgspec.Struct, gc=False):

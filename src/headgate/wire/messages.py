@@ -72,6 +72,8 @@ def inspect(raw: bytes) -> tuple[int, int]:
         elif type(content) is list:
             bound += _media(content, raw)
             images += sum(part.type == "image_url" for part in content)
+            if any(part.type == "text" and part.text is None for part in content):
+                explain(decode(raw))
         if message.role == "tool" and message.tool_call_id is None:
             explain(decode(raw))
     return bound, images
