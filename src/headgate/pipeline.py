@@ -212,8 +212,8 @@ class Pipeline:
         tab, reader = delivery.tab, delivery.reader
         if tab.settled:
             return
-        usage = reader.usage() if reader is not None else None
-        if usage is not None and believable(usage, delivery.call, delivery.target):
+        usage = _believed(delivery, reader) if reader is not None else None
+        if usage is not None:
             tab.settle(status, usage)
             return
         text = reader.text() if reader is not None else ""
@@ -227,9 +227,9 @@ class Pipeline:
     async def settle_whole(self, delivery: Delivery, reader: Reader) -> None:
         """Settle a complete answer, by the provider's count if it can be believed, else by ours."""
         call, target = delivery.call, delivery.target
-        usage = reader.usage()
-        estimated = not believable(usage, call, target)
-        if usage is None or estimated:
+        usage = _believed(delivery, reader)
+        estimated = usage is None
+        if usage is None:
             usage = await self._count(call, target, reader.text())
         self._fail("before-settle")
         delivery.tab.settle(200, usage, estimated=estimated)
@@ -291,6 +291,14 @@ class Delivery:
     def failpoint(self, name: str) -> None:
         """Pass a named place."""
         self._pipeline.failpoint(name)
+
+
+def _believed(delivery: Delivery, reader: Reader) -> Usage | None:
+    """Return the provider's count, unless it cannot be true."""
+    usage = reader.usage()
+    if usage is None or not believable(usage, delivery.call, delivery.target):
+        return None
+    return usage if usage.output_tokens or not reader.text() else None
 
 
 async def _error_body(exchange: Exchange) -> bytes:

@@ -89,10 +89,11 @@ def contents(events: list[bytes]) -> list[str]:
 ALL = ["", *TOKENS, "stop"]
 
 
-def assert_cut(reply: Reply, booked: Booked, model: str, at: int) -> bool:
+def assert_cut(reply: Reply, booked: Booked | None, model: str, at: int) -> bool:
     """See that a cut answer says and costs what was whole of it; return whether it was complete."""
     assert reply.whole, at
     prompt, _ = COUNTED[model]
+    assert booked is not None, (at, reply.body)
     if reply.status != 200:
         assert reply.status == 502, at
         assert json.loads(reply.body)["error"]["code"] == "upstream_interrupted"
@@ -115,7 +116,7 @@ def assert_cut(reply: Reply, booked: Booked, model: str, at: int) -> bool:
 
 
 # The tokens in the first k events, counted exactly, and estimated.
-TOKENS_OF = {MODELS[0]: [0, 0, 1, 5, 7, 7, 7], MODELS[1]: [0, 0, 2, 3, 5, 5, 5]}
+TOKENS_OF = {MODELS[0]: [0, 0, 1, 4, 5, 5, 5], MODELS[1]: [0, 0, 2, 3, 5, 5, 5]}
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -131,7 +132,7 @@ async def test_a_stream_cut_at_any_byte_says_and_costs_what_was_whole(
     ):
         answered = await replies(gateway, cuts, stream=True, model=model)
         books = await gateway.books()
-        complete = [at for at, reply in answered if assert_cut(reply, books[reply.request_id], model, at)]
+        complete = [at for at, reply in answered if assert_cut(reply, books.get(reply.request_id), model, at)]
         assert len(books) == len(cuts)
         assert complete[-1] == len(data)
         if wire != "until it closes":  # where a compatible host may also end without [DONE], between events

@@ -111,10 +111,11 @@ class StreamReader:
         return splice_model(payload, self._call.model)
 
     def _believe(self, usage: Usage | None) -> None:
-        """Keep the last count; one that falls makes all of them unbelievable."""
-        if usage is None or self._fell:
+        """Keep the last count; one that falls, or is none, makes all before it unbelievable."""
+        if self._fell:
             return
-        if self._usage is not None and usage.output_tokens < self._usage.output_tokens:
+        known = self._usage
+        if known is not None and (usage is None or usage.output_tokens < known.output_tokens):
             self._fell = True
             usage = None
         self._usage = usage
