@@ -186,6 +186,12 @@ def test_a_limit_goes_under_the_name_that_the_model_takes():
     ]
 
 
+def test_a_null_limit_does_not_hide_the_one_that_was_given():
+    made = call(max_tokens=7, max_completion_tokens=None)
+    sent = msgspec.json.decode(CODEC.encode(made, target(wants_max_completion_tokens=True)).body)
+    assert sent["max_completion_tokens"] == 7
+
+
 def test_unknown_members_pass_to_open_hosts_and_are_refused_by_strict_ones():
     open_host = Host(name="h", base_url="http://h/v1")
     assert msgspec.json.decode(CODEC.encode(call(foo=1), target(open_host)).body)["foo"] == 1

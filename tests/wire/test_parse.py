@@ -163,10 +163,15 @@ def test_embeddings_take_texts_and_tokens(value, fine):
         assert refused(body, "embeddings").param.startswith("input")
 
 
-def test_an_images_data_is_not_counted_as_text():
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 400_000}}
-    body = HELLO | {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, image]}]}
-    assert parsed(body).input_bound < 10_000
+def test_media_never_lower_the_bound():
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 40_000}}
+    turn = {"role": "user", "content": [{"type": "text", "text": "x"}, image]}
+    assert parsed(HELLO | {"messages": [turn, turn, turn]}).input_bound > 120_000
+
+
+def test_every_prompt_and_candidate_is_bounded():
+    body = {"model": "m", "prompt": ["a", "b", "c"], "best_of": 4.0}
+    assert parsed(body, "completions").n == 12
 
 
 def test_of_two_limits_the_larger_bounds_the_call():

@@ -84,8 +84,11 @@ def _read(call: Call, values: dict[str, object]) -> None:
     count = values.get("n")
     call.n = int(count) if isinstance(count, (int, float)) else 1
     best_of = values.get("best_of")
-    if isinstance(best_of, int) and best_of > call.n:
-        call.n = best_of  # every candidate is generated, and billed
+    if isinstance(best_of, (int, float)) and best_of > call.n:
+        call.n = int(best_of)  # every candidate is generated, and billed
+    prompt = values.get("prompt")
+    if isinstance(prompt, list) and not isinstance(prompt[0], int):
+        call.n *= len(prompt)  # each prompt has its own answers
     limits = (values.get("max_completion_tokens"), values.get("max_tokens"))
     # Which one a provider heeds is its own affair: the hold covers the larger.
     call.max_output = max((int(limit) for limit in limits if isinstance(limit, (int, float))), default=0)

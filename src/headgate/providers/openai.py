@@ -35,6 +35,7 @@ PATHS: Mapping[Operation, str] = {
     "completions": "/completions",
     "embeddings": "/embeddings",
 }
+_NULL = msgspec.Raw(b"null")
 _KEYS = {name: b',"%b":' % name.encode() for checks in MEMBERS.values() for name in checks}
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
@@ -104,7 +105,8 @@ def _key(name: str) -> bytes:
 
 def _rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:
     value = members.pop(name)
-    members.setdefault(other, value)
+    if bytes(members.get(other, _NULL)) == b"null":  # null says nothing: the limit that was given holds
+        members[other] = value
     call.notes.append(Note("x-headgate-renamed", f"{name}={other}"))
 
 

@@ -70,7 +70,7 @@ def inspect(raw: bytes) -> tuple[int, int]:
             if message.role != "assistant" or not (message.tool_calls or message.function_call):
                 explain(decode(raw))
         elif type(content) is list:
-            bound += _media(content, raw)
+            bound += _media(content)
             images += sum(part.type == "image_url" for part in content)
             if any(part.type == "text" and part.text is None for part in content):
                 explain(decode(raw))
@@ -79,22 +79,9 @@ def inspect(raw: bytes) -> tuple[int, int]:
     return bound, images
 
 
-def _media(parts: list[Part], raw: bytes) -> int:
-    """Return what to add to the JSON's length for media, less the base64 that is not text."""
-    media = [PART_ADDER[part.type] for part in parts if part.type in PART_ADDER]
-    return sum(media) - (_data_bytes(raw) if media and len(raw) > 8192 else 0)
-
-
-def _data_bytes(raw: bytes) -> int:
-    """Return the length of the longest inline base64 value: its bytes are media, not text."""
-    longest = 0
-    for marker in (b";base64,", b'"data":"', b'"file_data":"'):
-        start = raw.find(marker)
-        while start >= 0:
-            end = raw.find(b'"', start + len(marker))
-            longest = max(longest, end - start - len(marker))
-            start = raw.find(marker, end)
-    return longest
+def _media(parts: list[Part]) -> int:
+    """Return what media may count beyond the bytes that name or carry them."""
+    return sum(PART_ADDER[part.type] for part in parts if part.type in PART_ADDER)
 
 
 def explain(messages: Json) -> None:
