@@ -22,9 +22,12 @@ from headgate.money.amounts import parse_cap
 from headgate.ports import SystemClock
 from headgate.stores.sql.bootstrap import prepare, put_flag_budget
 from headgate.stores.sql.database import connect
-from headgate.values import Book
+from headgate.values import Book, Target
 
-CONNECT_S, FIRST_BYTE_S, BETWEEN_FRAMES_S, TOTAL_S = 0.4, 0.5, 0.5, 2.0
+# Deadlines in seconds where a test waits for one; elsewhere they are so long that a slow machine keeps them.
+SHORT = {"connect_s": 0.4, "first_byte_s": 0.5, "between_frames_s": 0.5, "total_s": 2.0}
+LONG = dict.fromkeys(SHORT, 20.0)
+TOTAL_S = SHORT["total_s"]
 GRACE_S = 1.0  # no request may end later than its deadline and this
 PROMPT = "Say hello"
 # Tokens of `PROMPT` as one user message, and of the first token of a canned answer: exact, and estimated.
@@ -38,10 +41,7 @@ _SETTINGS = """
 port = 0
 drain_s = 2.0
 [deadlines]
-connect_s = {connect}
-first_byte_s = {first_byte}
-between_frames_s = {between}
-total_s = {total}
+{deadlines}
 [[providers]]
 name = "openai"
 base_url = "{base_url}"
@@ -126,7 +126,7 @@ class Worker:
         )
         return head.encode() + body
 
-    async def ask(self, body: bytes, path: str = "/v1/chat/completions", within_s: float = 10.0) -> Reply:
+    async def ask(self, body: bytes, path: str = "/v1/chat/completions", within_s: float = 30.0) -> Reply:
         """One request, read to the end of its connection."""
         began = time.monotonic()
         async with asyncio.timeout(within_s):
@@ -137,6 +137,15 @@ class Worker:
             finally:
                 writer.close()
         return parse(raw, time.monotonic() - began)
+
+    async def warm(self) -> None:
+        """Load the tokenizer before time is measured: that once stops the loop for some tenths of a second."""
+        await self.app.pipeline._stages.counter.output_tokens("warm", self.target)
+
+    @property
+    def target(self) -> Target:
+        """Where a call for the first model goes."""
+        return self.app.routes.candidates(MODELS[0], Book.REAL, self.app.clock.wall())[0]
 
     async def idle(self, within_s: float = 2.0) -> None:
         """Wait until no call is open."""
@@ -214,17 +223,14 @@ def _unchunk(data: bytes) -> tuple[bytes, bool]:
 
 @contextlib.asynccontextmanager
 async def worker(
-    folder: Path, base_url: str, *, cap: str = "5/month", total_s: float = TOTAL_S, hangup: str = "cancel"
+    folder: Path, base_url: str, *, cap: str = "5/month", short: bool = False, hangup: str = "cancel"
 ) -> AsyncIterator[Worker]:
     """Serve until the block ends, then look that nothing is left over."""
     settings = folder / "headgate.toml"
     settings.write_text(
         _SETTINGS.format(
             base_url=base_url,
-            connect=CONNECT_S,
-            first_byte=FIRST_BYTE_S,
-            between=BETWEEN_FRAMES_S,
-            total=total_s,
+            deadlines="\n".join(f"{name} = {limit}" for name, limit in (SHORT if short else LONG).items()),
             hangup=f'hangup = "{hangup}"',
         )
     )
