@@ -1,0 +1,245 @@
+"""A caller who hangs up, at every point of an answer, in order (FIN) and not (RST).
+
+The provider sees the end within 250 ms, the call is settled once for what was produced, and nothing is
+left open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from tests.faults.test_provider_faults import unreachable
+from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, Booked, Worker, chat, worker
+from tests.upstream import (
+    Peer,
+    Received,
+    ScriptedUpstream,
+    Step,
+    chat_frames,
+    chat_json,
+    chunk,
+    http_head,
+    stream_steps,
+)
+
+pytestmark = pytest.mark.anyio
+
+SEEN_WITHIN_S = 0.25
+FREE_WITHIN_S = 1.0
+HUNG_UP = 499
+SSE = [("content-type", "text/event-stream")]
+TOKENS = ("one", " two", " three", " four", " five")
+FRAMES = chat_frames(TOKENS)
+PROMPT = COUNTED[MODELS[0]][0]
+
+
+class Caller:
+    """A client that reads what it wants and then leaves."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._got = b""
+
+    @classmethod
+    async def asking(cls, gateway: Worker, body: bytes) -> Caller:
+        sock = socket.socket()
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, gateway.address)
+        await loop.sock_sendall(sock, gateway.request(body))
+        return cls(sock)
+
+    async def until(self, text: bytes) -> None:
+        async with asyncio.timeout(10):
+            while text not in self._got:
+                data = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
+                assert data, self._got
+                self._got += data
+
+    def leave(self, how: str) -> None:
+        """Close."""
+        if how == "rst":
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
+
+
+class Pulse:
+    """How long this process was kept from running by others: what it computed itself is no excuse."""
+
+    def __init__(self) -> None:
+        self.kept_s = 0.0
+
+    async def beat(self) -> None:
+        while True:
+            began, busy = time.monotonic(), time.process_time()
+            await asyncio.sleep(0.005)
+            late_s = time.monotonic() - began - 0.005 - (time.process_time() - busy)
+            self.kept_s += max(0.0, late_s - 0.002)
+
+
+async def assert_seen(upstream: ScriptedUpstream, caller: Caller, how: str) -> None:
+    """Let the caller leave; see that its provider learns of it in time."""
+    pulse = Pulse()
+    beating = asyncio.create_task(pulse.beat())
+    await asyncio.sleep(0)
+    caller.leave(how)
+    left = time.monotonic()
+    peer = await upstream.closed(0)
+    beating.cancel()
+    assert peer.closed_s is not None
+    assert peer.closed_s - left < SEEN_WITHIN_S + pulse.kept_s
+
+
+async def only(gateway: Worker) -> Booked:
+    """The one call in the books."""
+    await gateway.idle(FREE_WITHIN_S)
+    (booked,) = (await gateway.books()).values()
+    return booked
+
+
+async def held(gateway: Worker) -> None:
+    """Wait until a call holds money."""
+    async with asyncio.timeout(5):
+        while not gateway.held:
+            await asyncio.sleep(0.001)
+
+
+# What the provider sends before it waits, what of it the caller reads before it leaves, and the tokens in it.
+POINTS: dict[str, tuple[list[Step], bytes, int]] = {
+    "before the head": ([], b"", 0),
+    "before the first event": ([http_head(200, SSE)], b"", 0),
+    "before the first token": ([http_head(200, SSE), chunk(FRAMES[0])], b"assistant", 0),
+    **{
+        f"after token {i}": ([http_head(200, SSE), *map(chunk, FRAMES[: i + 1])], token.encode(), i)
+        for i, token in enumerate(TOKENS, 1)
+    },
+    "after the last token": ([http_head(200, SSE), *map(chunk, FRAMES[:-2])], b'"stop"', 5),
+    "inside an event": ([http_head(200, SSE), chunk(b"".join(FRAMES[:4])[:-9])], b" two", 2),
+}
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_hang_up_in_a_stream_ends_the_upstream_and_is_charged_for_what_came(
+    point: str, how: str, tmp_path: Path
+) -> None:
+    steps, seen, tokens = POINTS[point]
+    sent, forever = asyncio.Event(), asyncio.Event()
+
+    async def answer(peer: Peer, request: Received) -> None:
+        for step in steps:
+            assert isinstance(step, bytes)
+            await peer.send(step)
+        sent.set()
+        await peer.wait(forever)
+
+    async with ScriptedUpstream(answer) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        await gateway.warm()
+        caller = await Caller.asking(gateway, chat(stream=True))
+        await asyncio.wait_for(sent.wait(), 10)
+        await caller.until(seen)
+        await assert_seen(upstream, caller, how)
+        booked = await only(gateway)
+        assert (booked.status, booked.input, booked.output) == (HUNG_UP, PROMPT, tokens)
+        assert booked.estimated
+        assert booked.charge == PROMPT * INPUT + tokens * OUTPUT
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_hang_up_after_the_count_costs_the_count(how: str, tmp_path: Path) -> None:
+    steps = [http_head(200, SSE), *map(chunk, FRAMES[:-1])]
+    forever = asyncio.Event()
+    async with (
+        ScriptedUpstream([*steps, forever]) as upstream,
+        worker(tmp_path, upstream.base_url) as gateway,
+    ):
+        await gateway.warm()
+        caller = await Caller.asking(gateway, chat(stream=True, stream_options={"include_usage": True}))
+        await caller.until(b'"total_tokens"')
+        await assert_seen(upstream, caller, how)
+        booked = await only(gateway)
+        assert (booked.status, booked.input, booked.output) == (HUNG_UP, 19, 5)
+        assert not booked.estimated
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("part", [0, 40, 400], ids=["before the head", "in the head", "in the body"])
+async def test_a_hang_up_before_a_json_answer_costs_the_prompt(part: int, how: str, tmp_path: Path) -> None:
+    steps: list[Step] = [chat_json()[:part], asyncio.Event()] if part else [asyncio.Event()]
+    async with ScriptedUpstream(steps) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        await gateway.warm()
+        caller = await Caller.asking(gateway, chat())
+        await upstream.received(1)
+        await assert_seen(upstream, caller, how)
+        booked = await only(gateway)
+        assert (booked.status, booked.charge, booked.estimated) == (HUNG_UP, PROMPT * INPUT, True)
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("gap_s", [0.0, 0.002, 0.02])
+async def test_a_hang_up_from_a_running_stream_costs_at_most_one_chunk_less(
+    gap_s: float, how: str, tmp_path: Path
+) -> None:
+    emitted = 0
+
+    async def answer(peer: Peer, request: Received) -> None:
+        nonlocal emitted
+        await peer.send(http_head(200, SSE) + chunk(FRAMES[0]))
+        while peer.closed_s is None and emitted < 5_000:
+            await peer.send(chunk(FRAMES[1].replace(b'"one"', b'" one"')))
+            emitted += 1
+            await asyncio.sleep(gap_s)
+
+    async with ScriptedUpstream(answer) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        await gateway.warm()
+        caller = await Caller.asking(gateway, chat(stream=True, max_tokens=16_000))
+        await caller.until(b" one")
+        await assert_seen(upstream, caller, how)
+        booked = await only(gateway)
+        assert booked.status == HUNG_UP
+        in_flight = 2 if gap_s else 50  # a burst is taken off the socket in larger pieces
+        assert emitted - in_flight <= booked.output <= emitted
+        assert booked.charge == PROMPT * INPUT + booked.output * OUTPUT
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_hang_up_while_connecting_costs_nothing(how: str, tmp_path: Path) -> None:
+    with unreachable("hang") as base_url:
+        async with worker(tmp_path, base_url, short=True) as gateway:
+            caller = await Caller.asking(gateway, chat())
+            await held(gateway)
+            caller.leave(how)
+            await gateway.idle(FREE_WITHIN_S)
+            assert await gateway.books() == {}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_provider_that_bills_anyway_is_read_to_its_end(
+    how: str, stream: bool, tmp_path: Path
+) -> None:
+    go_on = asyncio.Event()
+    whole = stream_steps(FRAMES) if stream else [chat_json()[:100], chat_json()[100:]]
+    steps: list[Step] = [*whole[:3], go_on, *whole[3:]] if stream else [whole[0], go_on, whole[1]]
+    async with (
+        ScriptedUpstream(steps, chat_json()) as upstream,
+        worker(tmp_path, upstream.base_url, hangup="drain") as gateway,
+    ):
+        caller = await Caller.asking(gateway, chat(stream=stream, model=MODELS[1]))
+        if stream:
+            await caller.until(b"one")
+        await upstream.received(1)
+        caller.leave(how)
+        await asyncio.sleep(0.01)
+        go_on.set()
+        booked = await only(gateway)
+        assert (booked.input, booked.output, booked.estimated) == (19, 5 if stream else 3, False)
+        assert booked.charge == 19 * INPUT + booked.output * OUTPUT
+        assert upstream.open == 1  # and its connection is used again
+        assert (await gateway.ask(chat(model=MODELS[1]))).status == 200
+        assert len(upstream.connections) == 1
