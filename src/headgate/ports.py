@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headgate.errors import GatewayError
+    from headgate.records import BudgetRecord, KeyRecord
     from headgate.values import Target
 
 # ── time, ids, failpoints ───────────────────────────────────────────────────────────────────────
@@ -227,6 +228,15 @@ class Reader(Protocol):
 # ── the books ───────────────────────────────────────────────────────────────────────────────────
 
 
+class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A part of a hold that a grant covers."""
+
+    pot: int
+    grant: int
+    amount: NanoUSD  # of a grant in tokens: what the call may cost, which the house pays
+    tokens: int = 0  # of a grant in tokens: how many are held
+
+
 class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Journal record: attempt `attempt` of a call is about to be sent. Money is nano-USD."""
 
@@ -248,6 +258,8 @@ class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
     input_bound: int  # tokens: the bound that the hold rests on
     parent: bytes = b""
     streamed: bool = False
+    pots: tuple[int, ...] = ()  # whose slices the hold is in (`pots.id`)
+    sources: tuple[Source, ...] = ()  # prepaid: the grants that the hold is in, the first to be charged first
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -301,36 +313,6 @@ class Journal(Protocol):
 
 
 # ── what people manage ──────────────────────────────────────────────────────────────────────────
-
-
-class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored key, as people see it. Instants are wall microseconds; 0: never."""
-
-    id: str  # public, `key_…`
-    name: str
-    kind: str  # live, test, admin
-    shown: str  # its prefix and ends
-    project: str  # the project's public id
-    rpm: int = 0
-    tpm: int = 0
-    concurrency: int = 0
-    created_at: WallMicros = 0
-    expires_at: WallMicros = 0
-    revoked_at: WallMicros = 0
-
-
-class BudgetRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored cap, as people see it."""
-
-    id: str  # public, `budget_…`
-    scope: str  # account, project, key
-    ref: str  # the public id of what it caps
-    book: Book
-    amount: NanoUSD
-    unit: str  # day, week, month, total
-    tz: str
-    origin: str  # flag, config, or who made it
-    created_at: WallMicros = 0
 
 
 class AdminStore(Protocol):

@@ -86,6 +86,16 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     expires_at: WallMicros = 0  # 0: never
     account_id: str = ""  # public ids, for response headers
     project_id: str = ""
+    rpd: int = 0  # requests per day; 0: no limit
+    tpd: int = 0  # tokens per day; 0: no limit
+    models: tuple[str, ...] = ()  # patterns of the models that it may call; (): all
+    endpoints: tuple[str, ...] = ()  # operations that it may call; (): all
+    networks: tuple[str, ...] = ()  # CIDRs that it may call from; (): everywhere
+    queue_ms: int = 0  # how long a call may wait for a limit; 0: 429 at once
+    priority: Literal["interactive", "batch"] = "interactive"
+    prepaid: bool = False  # its account spends credit and nothing else
+    tier: str = ""  # of its account; empty: no tier limits
+    multiplier_ppm: int = 1_000_000  # of every price, for its account
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

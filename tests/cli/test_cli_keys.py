@@ -93,8 +93,8 @@ def test_the_data_folder_may_come_from_the_environment(
 
 def test_the_schema_is_reported_and_migrated(say: Say, run: Run) -> None:
     say("keys", "create", "--name", "a")
-    assert say("db", "status") == {"schema": "0001", "known": "0001", "current": True}
-    assert say("db", "migrate") == {"before": "0001", "after": "0001"}
+    assert say("db", "status") == {"schema": "0002", "known": "0002", "current": True}
+    assert say("db", "migrate") == {"before": "0002", "after": "0002"}
     assert "up to date" in run("db", "migrate").output
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import msgspec
 
-from headgate.ports import BudgetRecord, KeyRecord
+from headgate.records import BudgetRecord, KeyRecord
 
 
 class FakeAdminStore:

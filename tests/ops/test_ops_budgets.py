@@ -4,7 +4,7 @@ from tests.ops.fakes import FakeAdminStore, HandClock
 from headgate.errors import CallerError, Conflict, NotFound, PermissionRefused
 from headgate.ops.actors import LOCAL, Actor
 from headgate.ops.budgets import BudgetOrder, list_budgets, remove_budget, set_budget
-from headgate.ports import BudgetRecord
+from headgate.records import BudgetRecord
 from headgate.values import Book
 
 

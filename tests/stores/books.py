@@ -24,8 +24,12 @@ def make(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with closing(connect(folder)) as sql:
         sql.executescript(schema())
-        sql.execute("INSERT INTO accounts VALUES (1, 'acct_one', 'default', 0)")
-        sql.execute("INSERT INTO projects VALUES (1, 'proj_one', 1, 'default', 0)")
+        sql.execute(
+            "INSERT INTO accounts (id, public_id, name, created_at) VALUES (1, 'acct_one', 'default', 0)"
+        )
+        sql.execute(
+            "INSERT INTO projects (id, public_id, account, name, created_at) VALUES (1, 'proj_one', 1, 'default', 0)"
+        )
         sql.execute(
             "INSERT INTO keys (id, public_id, digest, project, kind, name, shown, created_at)"
             " VALUES (1, 'key_one', x'00', 1, 'live', 'first', 'sk-hg', 0)"

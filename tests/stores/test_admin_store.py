@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headgate.identity.keys import Keyring, mint_key
-from headgate.ports import BudgetRecord, KeyRecord
+from headgate.records import BudgetRecord, KeyRecord
 from headgate.stores.sql.admin import SqlAdminStore
 from headgate.stores.sql.bootstrap import prepare
 from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys

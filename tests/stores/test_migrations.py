@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from headgate.identity.keys import mint_key
 from headgate.stores.sql import migrate
 from headgate.stores.sql.bootstrap import SCHEMA, prepare, statements
-from headgate.stores.sql.database import connect, schema
+from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys, schema
 from headgate.stores.sql.engine import open_engine
 
 
@@ -62,3 +62,30 @@ def test_the_revisions_are_one_line_of_growing_names(tmp_path: Path) -> None:
     names = [revision.revision for revision in script.walk_revisions()]
     assert names == sorted(names, reverse=True)
     assert len(script.get_heads()) == 1
+
+
+def test_an_upgrade_keeps_what_people_made(tmp_path: Path) -> None:
+    first = Path(migrate.__file__).parent / "migrations" / "versions" / "0001.sql"
+    with closing(connect(tmp_path)) as sql:
+        for statement in statements(first.read_text()):
+            sql.execute(statement)
+        sql.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        sql.execute("INSERT INTO alembic_version VALUES ('0001')")
+        sql.execute("INSERT INTO accounts VALUES (1, 'acct_a', 'default', 5)")
+        sql.execute("INSERT INTO projects VALUES (1, 'proj_a', 1, 'default', 5)")
+        sql.execute("INSERT INTO members VALUES (1, 'mem_a', 1, 'Wang', 'owner', 5)")
+        sql.execute(
+            "INSERT INTO keys VALUES (7, 'key_a', x'01', 1, 0, 'live', 'first', 'sk…', 3, 40, 2, 5, 6, 7)"
+        )
+        sql.execute("INSERT INTO budgets VALUES (2, 'budget_a', 'key', 7, 0, 9, 'day', 'UTC', 'flag', 5)")
+        sql.execute("INSERT INTO changes VALUES (11, 'key', 'key_a', 5)")
+    assert migrate.migrate(tmp_path) == ("0001", SCHEMA)
+    with closing(connect(tmp_path)) as sql:
+        (key,) = load_keys(sql)
+        assert (key.digest, key.revoked, key.principal.key) == (b"\x01", True, 7)
+        assert (key.principal.rpm, key.principal.tpm, key.principal.concurrency) == (3, 40, 2)
+        assert (key.principal.account_id, key.principal.project_id) == ("acct_a", "proj_a")
+        (budget,) = load_budgets(sql)
+        assert (budget.scope, budget.ref, budget.amount, budget.unit) == ("key", 7, 9, "day")
+        assert last_change(sql) == 11
+        assert sql.execute("SELECT name, role FROM members").fetchall() == [("Wang", "owner")]

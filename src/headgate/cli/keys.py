@@ -14,7 +14,7 @@ from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
 
 if TYPE_CHECKING:
-    from headgate.ports import KeyRecord
+    from headgate.records import KeyRecord
     from headgate.values import WallMicros
 
 

@@ -10,7 +10,7 @@ from headgate.errors import CallerError, Conflict, NotFound
 from headgate.money.amounts import MAX_NANO, UNITS, Unit
 from headgate.money.periods import zone
 from headgate.ops.actors import authorise
-from headgate.ports import BudgetRecord
+from headgate.records import BudgetRecord
 from headgate.values import Book, NanoUSD
 
 if TYPE_CHECKING:

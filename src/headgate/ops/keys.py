@@ -9,7 +9,7 @@ import msgspec
 from headgate.errors import CallerError, Conflict, NotFound
 from headgate.identity.keys import KINDS, Kind, mint_key
 from headgate.ops.actors import authorise
-from headgate.ports import KeyRecord
+from headgate.records import KeyRecord
 
 if TYPE_CHECKING:
     from headgate.ops.actors import Actor

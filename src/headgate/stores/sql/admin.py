@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
-from headgate.ports import BudgetRecord, KeyRecord
+from headgate.records import BudgetRecord, KeyRecord
 from headgate.stores.sql.bootstrap import DEFAULT_PROJECT, public_id
 from headgate.stores.sql.engine import open_engine
 from headgate.stores.sql.tables import SCOPES, budgets, changes, keys, projects

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from headgate.values import Book, NanoUSD, WallMicros
 
-SCHEMA: Final = "0001"  # the newest Alembic revision, which schema.sql is
+SCHEMA: Final = "0002"  # the newest Alembic revision, which schema.sql is
 DEFAULT_ACCOUNT: Final = 1
 DEFAULT_PROJECT: Final = 1
 FLAG: Final = "flag"  # origin of the budgets that `--cap` writes
@@ -231,9 +231,12 @@ def _create(folder: Path, sql: sqlite3.Connection, now: WallMicros) -> None:
     pepper = read_pepper(folder) or make_pepper(folder)
     meta = {"pepper_fingerprint": fingerprint(pepper), "ever_had_provider": "0", "created_at": str(now)}
     sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-    sql.execute("INSERT INTO accounts VALUES (?, ?, 'default', ?)", (DEFAULT_ACCOUNT, public_id("acct"), now))
     sql.execute(
-        "INSERT INTO projects VALUES (?, ?, ?, 'default', ?)",
+        "INSERT INTO accounts (id, public_id, name, created_at) VALUES (?, ?, 'default', ?)",
+        (DEFAULT_ACCOUNT, public_id("acct"), now),
+    )
+    sql.execute(
+        "INSERT INTO projects (id, public_id, account, name, created_at) VALUES (?, ?, ?, 'default', ?)",
         (DEFAULT_PROJECT, public_id("proj"), DEFAULT_ACCOUNT, now),
     )
 

@@ -6,6 +6,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from headgate.values import Book, Principal
 
 if TYPE_CHECKING:
@@ -61,8 +63,9 @@ def load_keys(sql: sqlite3.Connection) -> list[KeyRow]:
     cursor = sql.cursor()
     cursor.row_factory = sqlite3.Row
     rows = cursor.execute(
-        "SELECT k.*, p.account, p.public_id AS project_id, a.public_id AS organization"
-        " FROM keys k JOIN projects p ON p.id = k.project JOIN accounts a ON a.id = p.account"
+        "SELECT k.*, p.account, p.public_id AS project_id, a.public_id AS organization, a.prepaid, a.tier,"
+        " a.multiplier_ppm FROM keys k JOIN projects p ON p.id = k.project"
+        " JOIN accounts a ON a.id = p.account"
     )
     return [_key(row) for row in rows]
 
@@ -82,8 +85,22 @@ def _key(row: sqlite3.Row) -> KeyRow:
         expires_at=row["expires_at"],
         account_id=row["organization"],
         project_id=row["project_id"],
+        rpd=row["rpd"],
+        tpd=row["tpd"],
+        models=_strings(row["models"]),
+        endpoints=_strings(row["endpoints"]),
+        networks=_strings(row["networks"]),
+        queue_ms=row["queue_ms"],
+        priority=row["priority"],
+        prepaid=bool(row["prepaid"]),
+        tier=row["tier"],
+        multiplier_ppm=row["multiplier_ppm"],
     )
     return KeyRow(row["digest"], kind, principal, bool(row["revoked_at"]))
+
+
+def _strings(text: str) -> tuple[str, ...]:
+    return msgspec.json.decode(text, type=tuple[str, ...]) if text != "[]" else ()
 
 
 def load_budgets(sql: sqlite3.Connection) -> list[BudgetRow]:
