@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from headgate.app import SIMULATOR, build_routes
@@ -81,3 +83,48 @@ def test_names_from_callers_do_not_fill_memory():
     for number in range(10_100):
         table.candidates(f"m{number}", Book.REAL, NOW)
     assert len(table._known) <= 10_001
+
+
+def at(*when: int) -> int:
+    return int(datetime(*when, tzinfo=UTC).timestamp()) * 1_000_000  # type: ignore[arg-type]
+
+
+def test_prices_change_at_their_own_hour_and_not_only_at_midnight():
+    table = routes(environment=BOTH)
+
+    def price(*when: int) -> int:
+        return table.candidates("deepseek-chat", Book.REAL, at(*when))[0].prices.output
+
+    cheap = price(2026, 11, 24, 0, 29, 59)  # its off-peak hours end at 00:30
+    dear = price(2026, 11, 24, 0, 30)
+    assert dear > cheap
+    assert price(2026, 11, 24, 16, 29, 59) == dear
+    assert price(2026, 11, 24, 16, 30) == cheap
+    assert price(2026, 11, 24, 12) == dear, "a clock that steps back finds the price of its hour"
+
+
+def test_a_row_of_ones_own_begins_on_its_day(tmp_path):
+    toml = """
+[prices]
+rows = [
+  { model = "mine", input = "1", output = "2", context_window = 8000 },
+  { model = "mine", input = "3", output = "4", since = "2026-11-24" },
+]
+"""
+    table = routes(tmp_path, toml, {"DEEPSEEK_API_KEY": "sk-b"})
+    before = table.candidates("deepseek/mine", Book.REAL, at(2026, 11, 23, 23, 59, 59))[0]
+    after = table.candidates("deepseek/mine", Book.REAL, at(2026, 11, 24))[0]
+    assert (before.prices.output, after.prices.output) == (2_000_000, 4_000_000)
+    assert before.model.context_window == 8000
+
+
+def test_a_price_that_a_fallback_changes_at_an_hour_ends_the_whole_list(tmp_path):
+    toml = """
+[[models]]
+name = "a"
+targets = [{provider = "openai", model = "gpt-4o"}]
+fallback = ["deepseek-chat"]
+"""
+    table = routes(tmp_path, toml, BOTH)
+    cheap = table.candidates("a", Book.REAL, at(2026, 11, 24, 0, 29))[1].prices.output
+    assert table.candidates("a", Book.REAL, at(2026, 11, 24, 0, 31))[1].prices.output > cheap

@@ -141,6 +141,11 @@ class PriceBook:
         """Return what the provider charges us; None: unpriced."""
         return self._span(provider, model, at).cost
 
+    def valid(self, provider: str, model: str, at: WallMicros) -> tuple[WallMicros, WallMicros]:
+        """Return since when and until when (exclusive) both answers above hold."""
+        span = self._span(provider, model, at)
+        return span.start, span.end
+
     def _span(self, provider: str, model: str, at: WallMicros) -> _Span:
         span = self._spans.get((provider, model))
         if span is None or not span.start <= at < span.end:

@@ -48,6 +48,10 @@ class PriceSource(Protocol):
         """Return what the provider takes."""
         ...
 
+    def valid(self, provider: str, model: str, at: WallMicros) -> tuple[WallMicros, WallMicros]:
+        """Return since when and until when (exclusive) what both say of `at` holds."""
+        ...
+
 
 class Priced(Protocol):
     """A row of the price book."""
@@ -60,6 +64,11 @@ class Priced(Protocol):
     @property
     def tiers(self) -> Mapping[str, Prices]:
         """Return the unit prices of other service tiers."""
+        ...
+
+    @property
+    def context_window(self) -> int:
+        """Return the model's window in tokens; 0: the row does not say."""
         ...
 
 
@@ -86,10 +95,28 @@ class Makers(msgspec.Struct, frozen=True):
     deadlines: Deadlines = Deadlines()  # where a route has none of its own
 
 
-class _Wanted(NamedTuple):
-    book: Book
-    at: WallMicros
-    tier: str
+class _Known(NamedTuple):
+    since: WallMicros
+    until: WallMicros
+    targets: tuple[Target, ...]
+
+
+class _Wanted:
+    """A question for targets, and the span around `at` in which the answer stays true."""
+
+    __slots__ = ("at", "book", "since", "tier", "until")
+
+    def __init__(self, book: Book, at: WallMicros, tier: str) -> None:
+        self.book = book
+        self.at = at
+        self.tier = tier
+        self.since = at // _DAY_US * _DAY_US
+        self.until = self.since + _DAY_US
+
+    def narrow(self, span: tuple[WallMicros, WallMicros]) -> None:
+        """Take in that a price holds only within a span."""
+        self.since = max(self.since, span[0])
+        self.until = min(self.until, span[1])
 
 
 def _tiered(row: Priced | None, tier: str) -> Prices | None:
@@ -121,25 +148,25 @@ class Routes:
         self.aliases = aliases
         self._simulator = simulator
         self._makers = makers
-        self._known: dict[tuple[str, Book, str], tuple[WallMicros, tuple[Target, ...]]] = {}
+        self._known: dict[tuple[str, Book, str], _Known] = {}
         self._offered: dict[str, frozenset[str]] = {}
 
     def candidates(self, model: str, book: Book, at: WallMicros, tier: str = "") -> tuple[Target, ...]:
-        """Return the targets for a name, at least one.
+        """Return the targets for a name, at least one, with the prices in force at `at`.
 
         Raises:
             NotFound: nobody here serves it; the message says who is here and what would help.
         """
         known = self._known.get((model, book, tier))
-        if known is not None and at < known[0]:
-            return known[1]
+        if known is not None and known.since <= at < known.until:
+            return known.targets
         wanted = _Wanted(book, at, tier)
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
             raise self._not_found(model, book)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
-        self._known[model, book, tier] = ((at // _DAY_US + 1) * _DAY_US, targets)
+        self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
         return targets
 
     def _resolve(self, model: str, wanted: _Wanted, seen: set[str]) -> list[Target]:
@@ -187,15 +214,19 @@ class Routes:
     def _target(self, host: Host, name: str, wanted: _Wanted, deadlines: Deadlines | None) -> Target:
         makers = self._makers
         book_name = makers.price_names.get(host.name) or host.name
+        row = self._row(book_name, name, wanted)
+        model = makers.facts.model(book_name, name)
+        if row is not None and row.context_window and not model.context_window:
+            model = msgspec.structs.replace(model, context_window=row.context_window)
         if host.local:
             prices: Prices | None = Prices()
             costs: Prices | None = Prices()
         else:
-            prices = _tiered(makers.prices.find(book_name, name, wanted.at), wanted.tier)
+            prices = _tiered(row, wanted.tier)
             costs = _tiered(makers.prices.find_cost(book_name, name, wanted.at), wanted.tier)
         return Target(
             host=host,
-            model=makers.facts.model(book_name, name),
+            model=model,
             prices=prices,
             costs=costs,
             deadlines=deadlines or makers.deadlines,
@@ -203,13 +234,17 @@ class Routes:
             base_path=makers.base_path(host),
         )
 
+    def _row(self, provider: str, model: str, wanted: _Wanted) -> Priced | None:
+        wanted.narrow(self._makers.prices.valid(provider, model, wanted.at))
+        return self._makers.prices.find(provider, model, wanted.at)
+
     def _simulated(self, name: str, wanted: _Wanted) -> list[Target]:
         own = name.startswith("sim-")
         maker = self._maker(_SIM_LIKE if own else name, wanted.at)
         if maker is None:
             return []
         like = _SIM_LIKE if own else name
-        prices = _tiered(self._makers.prices.find(maker, like, wanted.at), wanted.tier) or Prices()
+        prices = _tiered(self._row(maker, like, wanted), wanted.tier) or Prices()
         model = self._makers.facts.model(maker, like)
         if own:
             model = msgspec.structs.replace(model, name=name)
