@@ -196,6 +196,7 @@ class UpstreamError(GatewayError):
 
     status = 502
     another_target = True
+    not_processed: ClassVar[bool] = False  # it surely never saw the request: one fresh try is safe
 
 
 class UpstreamRefused(UpstreamError):

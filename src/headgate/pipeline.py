@@ -150,21 +150,23 @@ class Pipeline:
         return Tab(self._ledger, call, hold, gauge, estimate)
 
     async def _dispatch(self, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...]) -> None:
-        """Try the targets in order until one answers, or until the caller has seen a byte."""
-        for index, target in enumerate(targets):
+        """Try the targets in order until one answers, or until the caller has seen a byte.
+
+        A target is asked once more when a kept connection to it was closed before it was asked.
+        """
+        index, again = 0, False
+        while True:
             try:
-                await self._attempt(call, sink, tab, target)
+                return await self._attempt(call, sink, tab, targets[index])
             except UpstreamError as error:
-                stale = getattr(error, "not_processed", False)
                 if tab.shown or sink.gone:
                     raise
-                if stale:
-                    await self._attempt(call, sink, tab, target)
-                elif not error.another_target or index + 1 == len(targets):
-                    raise
-                else:
+                if error.not_processed and not again:
+                    again = True
                     continue
-            return
+                if not error.another_target or index + 1 == len(targets):
+                    raise
+            index, again = index + 1, False
 
     async def _attempt(self, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
         stages = self._stages

@@ -9,6 +9,7 @@ from headgate.errors import LoopRefused, UpstreamInterrupted, UpstreamTimeout
 from headgate.http.parse import parse
 from headgate.money.cost import cost
 from headgate.pipeline import refuse_loop
+from headgate.transport.faults import StaleConnection
 from headgate.values import Call, Deadlines, Principal, Usage
 
 pytestmark = pytest.mark.anyio
@@ -164,13 +165,38 @@ async def test_a_callers_fault_is_not_tried_elsewhere():
     assert (sink.status, len(bench.journal.opened())) == (400, 1)
 
 
+def stale() -> Script:
+    """A kept connection that the provider had closed."""
+    return Script(0, [StaleConnection("closed")], reused=True)
+
+
 async def test_a_stale_connection_is_tried_once_more():
-    stale = UpstreamInterrupted("closed")
-    stale.not_processed = True  # type: ignore[attr-defined]
-    bench = Bench(Script(0, [stale], reused=True), Script(200, [answer()]))
+    bench = Bench(stale(), Script(200, [answer()]))
     sink = await bench.serve(make(), ListSink())
     assert sink.status == 200
     assert len(bench.journal.settled()) == 1
+
+
+async def test_a_stale_connection_is_tried_once_more_and_then_elsewhere():
+    bench = Bench(stale(), Script(503, [b""]), Script(200, [answer()]))
+    sink = await bench.serve(make(), ListSink(), target("a"), target("b"))
+    assert sink.status == 200
+    assert [opened.provider for opened in bench.journal.opened()] == ["a", "a", "b"]
+
+
+async def test_each_target_may_have_a_stale_connection():
+    bench = Bench(stale(), stale(), stale(), Script(200, [answer()]))
+    sink = await bench.serve(make(), ListSink(), target("a"), target("b"), target("c"))
+    assert sink.status == 200
+    assert [opened.provider for opened in bench.journal.opened()] == ["a", "a", "b", "b"]
+
+
+async def test_a_provider_that_keeps_closing_is_an_error_that_costs_nothing():
+    bench = Bench(stale(), stale(), cap=10**9)
+    sink = await bench.serve(make(), ListSink())
+    assert sink.status == 502
+    [settled] = bench.journal.settled()
+    assert (settled.charge, settled.costs) == (0, (0, 0))
 
 
 async def test_a_cap_refuses_what_does_not_fit_and_says_what_would():
