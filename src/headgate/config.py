@@ -168,6 +168,8 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
     found: list[str] = []
     if not options.simulate:
         for provider in file.providers:
+            if provider.name in hosts:
+                raise ConfigError(f"provider {provider.name!r} stands twice in {options.config}.")
             hosts[provider.name] = _configured(provider, known, env, dotenv)
             found.append(f"{provider.name} (from {options.config})")
         _discover(known, env, dotenv, hosts, found)
@@ -177,10 +179,12 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         budget=_budget(file.budget, options),
         hosts=tuple(hosts.values()),
         routes=_routes(file.models, hosts),
-        aliases={**file.aliases, **_aliases(options.aliases)},
+        aliases=_resolved({**file.aliases, **_aliases(options.aliases)}),
         prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
         deadlines=_deadlines(file.deadlines),
-        key_deadlines={key.name: key.deadlines for key in file.keys},
+        key_deadlines={
+            key.name: _deadlines(key.deadlines, f"keys {key.name!r}: deadlines") for key in file.keys
+        },
         proxies=_proxies(env),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),
@@ -216,8 +220,14 @@ def _read_file(path: str | None) -> _File:
 def _server(server: Server, options: ServeOptions) -> Server:
     given = {"host": options.host, "port": options.port, "workers": options.workers}
     server = msgspec.structs.replace(server, **{k: v for k, v in given.items() if v is not None})
-    if not 0 <= server.port <= 65535:
-        raise ConfigError(f"port {server.port} is not between 0 and 65535.")
+    for name in ("port", "monitor_port"):
+        if not 0 <= getattr(server, name) <= 65535:
+            raise ConfigError(f"{name} {getattr(server, name)} is not between 0 and 65535.")
+    if server.monitor_port and server.monitor_port == server.port:
+        raise ConfigError(f"monitor_port {server.port} is the port of the calls: give it one of its own.")
+    for name in ("max_body_bytes", "max_image_body_bytes", "drain_s"):
+        if getattr(server, name) < 0:
+            raise ConfigError(f"server.{name} is below 0.")
     if server.workers != 1:
         raise ConfigError(
             f"workers {server.workers}: several processes cannot share a cap yet; serve with 1."
@@ -233,10 +243,10 @@ def _budget(budget: Budget, options: ServeOptions) -> Budget:
     return msgspec.structs.replace(budget, cap=options.cap or budget.cap)
 
 
-def _deadlines(deadlines: Deadlines) -> Deadlines:
+def _deadlines(deadlines: Deadlines, where: str = "deadlines") -> Deadlines:
     for name in deadlines.__struct_fields__:
         if getattr(deadlines, name) <= 0:
-            raise ConfigError(f"deadlines.{name} must be above 0 seconds.")
+            raise ConfigError(f"{where}.{name} must be above 0 seconds.")
     return deadlines
 
 
@@ -358,6 +368,10 @@ def _routes(models: tuple[Route, ...], hosts: Mapping[str, Host]) -> dict[str, R
     for route in models:
         if not route.targets:
             raise ConfigError(f"model {route.name!r}: targets is empty.")
+        if route.name in routes:
+            raise ConfigError(f"model {route.name!r} stands twice.")
+        if route.deadlines is not None:
+            _deadlines(route.deadlines, f"model {route.name!r}: deadlines")
         for target in route.targets:
             if target.provider not in hosts and target.provider != "simulator":
                 raise ConfigError(
@@ -376,6 +390,24 @@ def _aliases(pairs: tuple[str, ...]) -> dict[str, str]:
             raise ConfigError(f"--alias {pair!r} is not NAME=MODEL, e.g. gpt-3.5-turbo=deepseek-chat.")
         aliases[name] = target
     return aliases
+
+
+def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
+    """Return each alias with the model at the end of its chain.
+
+    Raises:
+        ConfigError: a chain has no end; says it from where it closes.
+    """
+    ends = {}
+    for name in aliases:
+        chain = [name]
+        while (after := aliases.get(chain[-1])) is not None:
+            if after in chain:
+                circle = [*chain[chain.index(after) :], after]
+                raise ConfigError(f"aliases go in a circle: {' = '.join(circle)}. One must name a model.")
+            chain.append(after)
+        ends[name] = chain[-1]
+    return ends
 
 
 def _proxies(env: Mapping[str, str]) -> Proxies:

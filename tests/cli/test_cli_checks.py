@@ -33,12 +33,33 @@ def test_a_configuration_is_explained(
     assert "sk-secret" not in text + json.dumps(said)
 
 
-@pytest.mark.parametrize("content", ["[server]\nporty = 1\n", "[server\n", '[budget]\ncap = "much"\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[server]\nporty = 1\n",
+        "[server\n",
+        '[budget]\ncap = "much"\n',
+        '[aliases]\na = "b"\nb = "a"\n',
+    ],
+)
 def test_a_configuration_that_cannot_be_used_exits_1(run: Run, tmp_path: Path, content: str) -> None:
     (tmp_path / "h.toml").write_text(content)
     result = run("config", "check", "--config", "h.toml")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
+
+
+def test_what_a_configuration_leaves_open_is_said(say: Say, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "h.toml").write_text(
+        '[[providers]]\nname = "corp"\nbase_url = "http://127.0.0.1:1/v1"\napi_key = "env:CORP_KEY"\n'
+        'models = ["c-*"]\n[aliases]\ngood = "c-1"\nbad = "gpt-4o"\n'
+    )
+    assert say("config", "check", "--config", "h.toml")["unserved"] == ["bad"]
+    text = run("config", "check", "--config", "h.toml").output
+    assert "missing for corp" in text
+    assert "No provider here serves bad" in text
+    (tmp_path / "empty.toml").write_text("")
+    assert "calls get 503" in run("config", "check", "--config", "empty.toml").output
 
 
 def test_a_new_machine_is_healthy(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ import pytest
 
 from headgate.config import ConfigError, ServeOptions, load
 
+SIMULATED = '[[models]]\nname = "m"\ntargets = [{provider = "simulator", model = "gpt-4o"}]'
+
 
 def loaded(environment=None, toml="", tmp_path=None, **options):
     if toml:
@@ -40,6 +42,15 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
         ('[[providers]]\nname = "openai"\napi_key = "sk-hg-live-x"', "Headgate key"),
         ('[[models]]\nname = "m"\ntargets = [{provider = "nobody", model = "m"}]', "nobody"),
         ("[server]\nworkers = 2", "workers"),
+        ("[server]\nmonitor_port = 8787", "one of its own"),
+        ("[server]\nmonitor_port = 70000", "monitor_port"),
+        ("[server]\nmax_body_bytes = -1", "max_body_bytes"),
+        ('[[providers]]\nname = "openai"\n[[providers]]\nname = "openai"', "twice"),
+        ('[[models]]\nname = "m"\ntargets = []', "targets is empty"),
+        (f"{SIMULATED}\ndeadlines = {{total_s = 0}}", "model 'm': deadlines.total_s"),
+        ('[[keys]]\nname = "k"\ndeadlines = {connect_s = -1}', "keys 'k': deadlines.connect_s"),
+        ('[aliases]\na = "b"\nb = "c"\nc = "b"', "circle: b = c = b"),
+        ('[aliases]\na = "a"', "circle: a = a"),
     ],
 )
 def test_a_mistake_is_named(toml, said, tmp_path):
@@ -55,6 +66,7 @@ def test_a_compatible_host_takes_five_lines(tmp_path):
 
 def test_aliases_come_from_flags_and_a_bad_one_says_how():
     assert loaded(aliases=("a=b",)).aliases == {"a": "b"}
+    assert loaded(aliases=("a=b", "b=c", "c=gpt-4o")).aliases == dict.fromkeys("abc", "gpt-4o")
     with pytest.raises(ConfigError, match="NAME=MODEL"):
         loaded(aliases=("a",))
 

@@ -141,3 +141,20 @@ def price_book(config: Config) -> PriceBook:
         return PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
     except ValueError as fault:
         raise Unusable(f"{fault}") from fault
+
+
+def unserved(config: Config) -> list[str]:
+    """Return the aliases and fallbacks of some settings that no provider of theirs serves."""
+    from headgate.app import build_routes
+    from headgate.errors import GatewayError
+
+    book = Book.REAL if config.hosts or config.has_file else Book.SIM
+    routes, now = build_routes(config, ""), CLOCK.wall()
+    named = [*config.aliases, *(name for route in config.routes.values() for name in route.fallback)]
+    missing = []
+    for name in dict.fromkeys(named):
+        try:
+            routes.candidates(name, book, now)
+        except GatewayError:
+            missing.append(name)
+    return missing

@@ -37,14 +37,16 @@ def check(config_file: str | None, env_file: str, as_json: bool) -> None:
     except (ConfigError, ValueError) as fault:
         raise Failed(str(fault)) from fault
     compose.price_book(config)
+    unserved = compose.unserved(config)
     if as_json:
-        print_json(_public(config))
+        print_json({**_public(config), "unserved": unserved})
         return
     server = config.server
     rows = [
         ("address", f"{server.host}:{server.port}"),
         ("data", config.storage.data),
-        ("providers", ", ".join(config.found) or "none: the simulator answers in a new data folder"),
+        ("providers", ", ".join(config.found) or _nobody(config)),
+        ("provider keys", _keyless(config)),
         ("left to clients", ", ".join(config.ignored) or "nothing"),
         ("models of the file", ", ".join(config.routes) or "none"),
         ("aliases", ", ".join(f"{name} is {model}" for name, model in config.aliases.items()) or "none"),
@@ -53,7 +55,21 @@ def check(config_file: str | None, env_file: str, as_json: bool) -> None:
         ("deadlines", _deadlines(config.deadlines)),
     ]
     print_table(("setting", "value"), rows)
+    if unserved:
+        click.echo(f"No provider here serves {', '.join(unserved)}: calls get 404. See `models --all`.")
     click.echo("The configuration can be used.")
+
+
+def _nobody(config: Config) -> str:
+    """Say who answers where no provider is configured."""
+    if config.has_file:
+        return "none: calls get 503 until one is configured"
+    return "none: the simulator answers in a new data folder"
+
+
+def _keyless(config: Config) -> str:
+    missing = [host.name for host in config.hosts if not host.api_key and not host.local]
+    return f"missing for {', '.join(missing)}" if missing else "nothing is missing"
 
 
 def _deadlines(of: Deadlines) -> str:
