@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from headgate.money.tokens import estimate_text
-from headgate.wire.checks import decode
+from headgate.wire.checks import decode_any
 
 if TYPE_CHECKING:
     from headgate.money.tokens import Tokenizers
@@ -25,7 +25,7 @@ class LocalCounter:
 
     async def input_tokens(self, call: Call, target: Target) -> int:
         """Return the input's tokens, exact where the model's tokenizer is known."""
-        members = {name: decode(raw) for name, raw in call.members.items() if name in _COUNTED}
+        members = {name: decode_any(raw) for name, raw in call.members.items() if name in _COUNTED}
         count = await self._tokenizers.count(target.model, call.operation, members)
         return count.tokens
 

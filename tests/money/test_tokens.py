@@ -184,6 +184,59 @@ def test_messages_that_are_not_plain_text_are_estimates(message):
     assert chat(GPT_4O, HELLO).tokens < count.tokens <= count.bound
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "refusal", "refusal": "no"}],
+        [{"type": "text"}],
+        [{"type": "image_url"}],
+        [{"type": "input_audio"}],
+        [{"type": "input_audio", "input_audio": 5}],
+        [{"type": "input_audio", "input_audio": {"data": "https://example.com/a.mp3"}}],
+        [{"type": "file", "file": None}],
+        [{"type": "file", "file": {"file_data": "A" * 80_000}}],
+        [{"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}],
+        [{"type": None}],
+        ["text"],
+        [None],
+        5,
+        float("inf"),
+        {"a": 1},
+    ],
+)
+def test_every_odd_content_is_counted_roughly(content):
+    empty = chat(UNKNOWN, [{"role": "user", "content": ""}])
+    count = chat(UNKNOWN, [{"role": "user", "content": content}])
+    assert not count.exact
+    assert empty.tokens < count.tokens <= count.bound
+    chat(GPT_4O, [{"role": "assistant", "content": content, "tool_calls": content, "function_call": content}])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_audio", "input_audio": {"data": "https://example.com/a.mp3"}},
+        {"type": "file", "file": {"file_data": "A" * 800}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}},
+    ],
+)
+def test_what_the_request_does_not_show_is_bounded_by_the_window_only(part):
+    message = {"role": "user", "content": [part]}
+    assert chat(GPT_4O, [message]).bound == GPT_4O.context_window
+    assert chat(UNKNOWN, [message]).bound >= 1_000_000
+
+
+def test_a_tool_that_runs_at_the_provider_is_bounded_by_the_window_only():
+    assert chat(GPT_4O, HELLO, tools=[{"type": "web_search"}]).bound == GPT_4O.context_window
+
+
+@pytest.mark.parametrize("given", [[1.0, 2.0], [["a", 1]], [{}], 5, [None, "a"], True])
+def test_odd_inputs_are_counted_roughly(given):
+    model = CATALOGUE.model("openai", "davinci-002")
+    assert TOKENIZERS.count_input(model, "completions", {"prompt": given}).tokens > 0
+
+
 def test_one_text_part_counts_like_the_string():
     parts = [{"role": "user", "content": [{"type": "text", "text": "Hello!"}]}]
     assert chat(GPT_4O, parts) == chat(GPT_4O, [{"role": "user", "content": "Hello!"}])

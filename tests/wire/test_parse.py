@@ -1,10 +1,14 @@
+import asyncio
+
 import msgspec
 import pytest
 
+from headgate.counting import LocalCounter
 from headgate.errors import CallerError
 from headgate.http.parse import parse
 from headgate.http.scan import scan
-from headgate.values import Call
+from headgate.money.tokens import Tokenizers
+from headgate.values import Call, Host, Model, Target
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -183,6 +187,18 @@ def test_of_two_limits_the_larger_bounds_the_call():
 def test_a_number_that_nothing_holds_is_a_400(number):
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":%b}' % number.encode()
     assert refused(body).param == "temperature"
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
+def test_a_message_with_such_a_number_is_a_400_or_counted(number):
+    body = b'{"model":"m","messages":[{"role":"user","content":%b}]}' % number.encode()
+    assert refused(body).param == "messages[0].content"
+    turn = b'{"role":"assistant","content":"x","tool_calls":[{"id":%b}]}' % number.encode()
+    call = parsed(b'{"model":"m","messages":[%b]}' % turn)
+    counter = LocalCounter(Tokenizers())
+    host = Host(name="h", base_url="http://h")
+    target = Target(host=host, model=Model(name="m"), prices=None)
+    assert asyncio.run(counter.input_tokens(call, target)) > 0
 
 
 def test_a_text_part_has_its_text():

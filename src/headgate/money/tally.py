@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from headgate.wire.messages import SHOWN_PARTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,11 +22,14 @@ _PER_NAME = 1
 # Estimates and upper bounds of what has no public formula.
 _IMAGE_LOW = 85
 _IMAGE_TYPICAL = 1_000
-_IMAGE_BOUND = 16_384  # where the model's own bound is not known
+IMAGE_BOUND: Final = 50_000  # above what any known model counts for one image
+HIDDEN: Final = 1_000_000  # what the request does not show: a file, a video, what a search finds
+AUDIO_CHARS_PER_TOKEN: Final = 16  # of base64: above 32 tokens a second of the poorest MP3
+AUDIO_LEAST: Final = 64
 _TOOL = (8, 64)  # framing of one tool, call or schema, beside its JSON
-_AUDIO_BASE64_PER_TOKEN = (6_400, 64)  # a token is 0.1 s: 16-bit WAV, and the poorest MP3
+_AUDIO_CHARS_USUAL = 6_400  # 0.1 s of 16-bit WAV
 _PAST_AUDIO = (1_000, 16_384)  # an earlier spoken answer, known by its id only
-_FILE_BY_ID = (5_000, 1_000_000)
+_FILE = (5_000, HIDDEN)
 
 _COUNTED = frozenset({"role", "content", "name", "tool_calls", "function_call", "audio"})
 _SILENT = frozenset({"tool_call_id", "annotations"})
@@ -74,15 +79,17 @@ def tally_chat(messages: Sequence[Mapping[str, Any]], members: Mapping[str, Any]
     for message in messages:
         _add_message(tally, message, image_bound)
     for tools in (members.get("tools"), members.get("functions")):
-        for tool in tools or ():
+        for tool in tools if isinstance(tools, list) else ():
             tally.shape(tool)
+            if isinstance(tool, dict) and not is_own_tool(tool):
+                tally.guess(*_FILE)  # it runs at the provider, and what it brings is read as input
     wanted = members.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type", "text") != "text":
         tally.shape(wanted)
     if isinstance(members.get("tool_choice"), dict):
         tally.shape(members["tool_choice"])
     if members.get("web_search_options") is not None:
-        tally.guess(*_FILE_BY_ID)  # what is found is read as input
+        tally.guess(*_FILE)  # what is found is read as input
     return tally
 
 
@@ -96,22 +103,29 @@ def tally_inputs(given: Any, suffix: str | None = None) -> Tally:
     tally = Tally()
     if given is None:
         given = [[0]]
-    elif isinstance(given, str) or _are_ids(given):
+    elif not isinstance(given, list) or _are_ids(given):
         given = [given]
     tally.items = len(given)
     for item in given:
         if isinstance(item, str):
             tally.texts.append(item)
-        else:
+        elif isinstance(item, list):
             tally.add(len(item))
+        else:
+            tally.shape(item)
     if suffix:
         tally.texts.append(suffix)
         tally.guess(*_TOOL)
     return tally
 
 
-def _are_ids(given: Any) -> bool:
-    return bool(given) and isinstance(given[0], int)
+def is_own_tool(tool: Mapping[str, Any]) -> bool:
+    """Say whether the caller runs a tool; others run at the provider."""
+    return tool.get("type", "function") in {"function", "custom"}
+
+
+def _are_ids(given: list[Any]) -> bool:
+    return bool(given) and isinstance(given[0], (int, float))
 
 
 def _add_message(tally: Tally, message: Mapping[str, Any], image_bound: int) -> None:
@@ -128,7 +142,8 @@ def _add_message(tally: Tally, message: Mapping[str, Any], image_bound: int) -> 
         tally.add(_PER_NAME)
         tally.texts.append(name)
     _add_content(tally, message.get("content"), image_bound)
-    for call in (message.get("function_call"), *(message.get("tool_calls") or ())):
+    calls = message.get("tool_calls")
+    for call in (message.get("function_call"), *(calls if isinstance(calls, list) else ())):
         if call is not None:
             tally.shape(call)
     if message.get("audio") is not None:
@@ -141,28 +156,30 @@ def _add_message(tally: Tally, message: Mapping[str, Any], image_bound: int) -> 
 def _add_content(tally: Tally, content: Any, image_bound: int) -> None:
     if isinstance(content, str):
         tally.texts.append(content)
-    elif content:
+    elif isinstance(content, list):
         for part in content:
             _add_part(tally, part, image_bound)
         if len(content) > 1:
             tally.exact = False  # how parts are joined is not known
+    elif content is not None:
+        tally.shape(content)
 
 
-def _add_part(tally: Tally, part: Mapping[str, Any], image_bound: int) -> None:
-    match part.get("type"):
-        case "text":
-            tally.texts.append(part["text"])
-        case "image_url":
+def _add_part(tally: Tally, part: Any, image_bound: int) -> None:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            tally.texts.append(text)
+        case {"type": "image_url"}:
             image = part.get("image_url")
             detail = image.get("detail") if isinstance(image, dict) else None
-            most = image_bound or _IMAGE_BOUND
+            most = image_bound or IMAGE_BOUND
             tally.guess(_IMAGE_LOW if detail == "low" else min(_IMAGE_TYPICAL, most), most)
-        case "input_audio":
-            size = len(part["input_audio"].get("data") or "")
-            usual, least = _AUDIO_BASE64_PER_TOKEN
-            tally.guess(size // usual + 1, size // least + 1)
-        case "file":
-            size = len(part["file"].get("file_data") or "")
-            tally.guess(*((size // 8, size) if size else _FILE_BY_ID))
+        case {"type": "input_audio", "input_audio": {"data": str(data)}} if "://" not in data[:32]:
+            tally.guess(len(data) // _AUDIO_CHARS_USUAL + 1, len(data) // AUDIO_CHARS_PER_TOKEN + AUDIO_LEAST)
+        case {"type": "file", "file": {"file_data": str(data)}}:
+            tally.guess(min(len(data) // 8 + 1, HIDDEN), HIDDEN)  # its pages are counted, not its bytes
+        case {"type": str(kind)} if kind in SHOWN_PARTS:
+            tally.shape(part)
         case _:
             tally.shape(part)
+            tally.guess(*_FILE)

@@ -14,7 +14,7 @@ from headgate.errors import CallerError
 from headgate.wire.checks import (
     Json,
     array,
-    decode,
+    decode_any,
     invalid_type,
     invalid_value,
     length,
@@ -24,6 +24,8 @@ from headgate.wire.checks import (
 )
 
 ROLES = ("system", "assistant", "user", "function", "tool", "developer")
+# Parts that hold all their input as text. What others stand for, the request does not show.
+SHOWN_PARTS = frozenset({"text", "refusal", "thinking", "redacted_thinking", "reasoning"})
 # Media is not text: audio and files are bounded by an adder, images by the model's own bound of one.
 PART_ADDER = {"image_url": 0, "input_audio": 12_000, "file": 120_000}
 
@@ -59,7 +61,7 @@ def inspect(raw: bytes) -> tuple[int, int]:
     try:
         messages = _decode(raw)
     except msgspec.ValidationError as fault:
-        explain(decode(raw))
+        explain(decode_any(raw))
         raise CallerError(f"Invalid 'messages': {fault}", param="messages", code="invalid_type") from fault
     if not messages:
         length("messages", [], 1, 0)
@@ -68,14 +70,14 @@ def inspect(raw: bytes) -> tuple[int, int]:
         content = message.content
         if content is None:
             if message.role != "assistant" or not (message.tool_calls or message.function_call):
-                explain(decode(raw))
+                explain(decode_any(raw))
         elif type(content) is list:
             bound += _media(content)
             images += sum(part.type == "image_url" for part in content)
             if any(part.type == "text" and part.text is None for part in content):
-                explain(decode(raw))
+                explain(decode_any(raw))
         if message.role == "tool" and message.tool_call_id is None:
-            explain(decode(raw))
+            explain(decode_any(raw))
     return bound, images
 
 
