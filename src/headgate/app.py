@@ -30,6 +30,7 @@ from headgate.money.prices import PriceBook
 from headgate.money.tokens import Tokenizers
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
+from headgate.observe.scoreboard import Scoreboard
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock
 from headgate.providers.edits import headers as bearer_headers
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 _EXAMPLE = "gpt-4o-mini"
 _CHANGES_EVERY_S = 0.2
 _STALL_EVERY_S = 0.05
+_BOARD_EVERY_S = 1.0
+BOARDS = "run"
 _FLUSH_S = 10.0
 _ARRIVING_S = 0.2  # for probes that are on their way
 SIMULATOR = Host(name="simulator", base_url="http://simulator.invalid/v1", extras="refuse", deviates=False)
@@ -92,6 +95,8 @@ class App:
         slot: of this worker; stable over restarts.
     """
 
+    _board: Scoreboard | None = None  # where several workers show their counts
+
     def __init__(self, config: Config, pepper: bytes, *, simulating: bool, slot: int = 0) -> None:
         self.config = config
         self.simulating = simulating
@@ -105,7 +110,7 @@ class App:
         self.stall_max_s = 0.0
         self.calls = Calls()
         self.background = Background(self._task_ended)
-        self._pepper = pepper
+        self._pepper, self._slot = pepper, slot
         self._data = Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen = 0
@@ -193,10 +198,23 @@ class App:
         return _EXAMPLE if _EXAMPLE in listed or not listed else listed[0]
 
     def exposition(self) -> bytes:
-        """Return the exposition of all metrics."""
+        """Return the exposition of all metrics, of all workers."""
         from headgate.observe.prometheus import render
 
-        gauges = {
+        if self._board is None:
+            return render(self.metrics, self._gauges())
+        return render(*self._board.all(self.metrics, self._gauges()))
+
+    async def _show_counts(self, board: Scoreboard) -> None:
+        while True:
+            await asyncio.sleep(_BOARD_EVERY_S)
+            try:
+                board.write(self.metrics, self._gauges())
+            except OSError as fault:  # the disk is full: the others see older counts
+                self.log.line("warning", "the counts cannot be shown to other workers", fault=str(fault))
+
+    def _gauges(self) -> dict[str, float]:
+        return {
             "headgate_open_calls": len(self.calls.tasks),
             "headgate_connections": self.server.edge.open_connections,
             "headgate_journal_undrained_records": self.journal.undrained_records,
@@ -204,7 +222,6 @@ class App:
             "headgate_loop_stall_max_seconds": self.stall_max_s,
             "headgate_ready": int(not self.ready),
         }
-        return render(self.metrics, gauges)
 
     # ── what changes while it runs ───────────────────────────────────────────────────────────────
 
@@ -253,10 +270,14 @@ class App:
     async def start(self) -> None:
         """Listen and serve. Raises OSError when the address cannot be had."""
         server = self.config.server
-        await self.server.bind(server.host, server.port)
+        await self.server.bind(server.host, server.port, reuse_port=server.workers > 1)
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("changes", self._watch_changes())
         self.background.spawn("loop watch", self._watch_loop())
+        if server.workers > 1:
+            self._board = Scoreboard(self._data / BOARDS, self._slot)
+            self._board.resume(self.metrics)
+            self.background.spawn("counts", self._show_counts(self._board))
         await self.server.start()
         if server.monitor_port:  # never full of calls, so it can be probed when the other one is
             await self.monitor.bind(server.host, server.monitor_port)
@@ -326,4 +347,4 @@ def _playing(principal: Principal) -> Principal:
     return msgspec.structs.replace(principal, book=Book.SIM)
 
 
-__all__ = ["SIMULATOR", "App", "build_routes"]
+__all__ = ["BOARDS", "SIMULATOR", "App", "build_routes"]

@@ -228,10 +228,8 @@ def _server(server: Server, options: ServeOptions) -> Server:
     for name in ("max_body_bytes", "max_image_body_bytes", "drain_s"):
         if getattr(server, name) < 0:
             raise ConfigError(f"server.{name} is below 0.")
-    if server.workers != 1:
-        raise ConfigError(
-            f"workers {server.workers}: several processes cannot share a cap yet; serve with 1."
-        )
+    if not 1 <= server.workers <= 64:
+        raise ConfigError(f"workers {server.workers} is not between 1 and 64.")
     return server
 
 

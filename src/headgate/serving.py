@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+import msgspec
 
-from headgate.app import App
+from headgate.app import BOARDS, App
 from headgate.config import Config, ConfigError, ServeOptions, load
+from headgate.http.server import reserve_address
 from headgate.identity.keys import mint_key
 from headgate.money.amounts import format_usd, parse_cap
+from headgate.observe.scoreboard import clear_boards
 from headgate.ports import SystemClock
 from headgate.stores.sql.bootstrap import prepare, put_flag_budget
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.pepper import DataFolderError
-from headgate.stores.sql.recovery import recover
+from headgate.stores.sql.recovery import recover, recover_slot
+from headgate.supervisor import Crew, Post, Supervisor
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Callable
 
     from headgate.values import NanoUSD
 
@@ -70,13 +76,15 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
         simulating = _simulating(sql, config)
         report = recover(folder, sql, clock)
         sql.close()
-        app = App(config, prepared.pepper, simulating=simulating)
         if report.settled or report.estimated:
             click.echo(
                 f"Recovered the last run: {report.settled} calls as they were settled, "
                 f"{report.estimated} by estimate."
             )
-        return _loop(app, prepared.first_key)
+        start = Start(config, prepared.pepper, prepared.first_key, simulating)
+        if config.server.workers == 1:
+            return _loop(App(config, prepared.pepper, simulating=simulating), _at_terminal(start))
+        return _serve_by_many(start, folder, clock)
 
 
 def _put_caps(sql: sqlite3.Connection, cap: tuple[NanoUSD, str] | None, config: Config, now: int) -> None:
@@ -97,26 +105,92 @@ def _simulating(sql: sqlite3.Connection, config: Config) -> bool:
     return row is None or row[0] != "1"
 
 
-def _loop(app: App, first_key: str) -> int:
+class Start(NamedTuple):
+    """What a worker is started with."""
+
+    config: Config
+    pepper: bytes
+    first_key: str
+    simulating: bool
+
+
+class Station(NamedTuple):
+    """Where a process serves: at a terminal of its own, or for a supervisor."""
+
+    ready: Callable[[App], None]  # calls are served
+    say: Callable[[str], None]
+    post: Post | None = None
+
+
+def _at_terminal(start: Start) -> Station:
+    return Station(lambda app: click.echo(banner(app, start.first_key)), click.echo)
+
+
+def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
+    """Fork the workers and supervise them; each binds the same address."""
+    if sys.platform == "win32":
+        raise ConfigError("workers: Windows serves with one process. Leave it at 1.")
+    server = start.config.server
+    with reserve_address(server.host, server.port) as port:
+        config = msgspec.structs.replace(start.config, server=msgspec.structs.replace(server, port=port))
+        start = start._replace(config=config)
+
+        def run(post: Post) -> int:
+            own = config if post.slot == 0 else _unmonitored(config)
+            app = App(own, start.pepper, simulating=start.simulating, slot=post.slot)
+            station = Station(lambda app: post.ready(banner(app, start.first_key)), _say_nothing, post)
+            return _loop(app, station)
+
+        def replay(slot: int) -> bool:
+            try:
+                with closing(connect(folder)) as sql:
+                    recover_slot(folder, f"slot-{slot}", sql, clock)
+            except sqlite3.Error as fault:
+                click.echo(f"The journal of worker {slot} cannot be booked yet: {fault}.", err=True)
+                return False
+            return True
+
+        clear_boards(folder / BOARDS)
+        gc.collect()
+        gc.freeze()  # what every worker shares stays shared
+        crew = Crew(count=server.workers, run=run, replay=replay, say=click.echo, drain_s=server.drain_s)
+        code = Supervisor(crew, clock).serve()
+    click.echo("Stopped.")
+    return code
+
+
+def _unmonitored(config: Config) -> Config:
+    """Return a worker's settings without the second listener, which is the first worker's."""
+    return msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, monitor_port=0))
+
+
+def _say_nothing(_text: str) -> None:
+    """Leave it to the supervisor."""
+
+
+def _loop(app: App, station: Station) -> int:
     factory = None
     if sys.platform != "win32":
         import uvloop
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_run(app, first_key))
+        return runner.run(_run(app, station))
 
 
-async def _run(app: App, first_key: str) -> int:
+async def _run(app: App, station: Station) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    names = (signal.SIGINT, signal.SIGTERM) if station.post is None else (signal.SIGTERM,)
+    for name in names:
         try:
             loop.add_signal_handler(name, stop.set)
         except NotImplementedError:  # Windows
             signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop.set))
     await app.start()
-    click.echo(banner(app, first_key))
+    if station.post is not None:
+        _keep_in_touch(app, station.post, stop)
+    station.ready(app)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC)
@@ -124,12 +198,29 @@ async def _run(app: App, first_key: str) -> int:
     stop.clear()
     open_calls, drain_s = len(app.calls.tasks), app.config.server.drain_s
     said = f"Stopping. Open calls: {open_calls}; they have {drain_s:g} s to end, Ctrl-C again cuts them."
-    click.echo(said if open_calls else "Stopping.")
+    station.say(said if open_calls else "Stopping.")
     cut = await _stop(app, stop)
-    click.echo(
+    station.say(
         f"Stopped; {cut} calls were cut and settled for what they had produced." if cut else "Stopped."
     )
     return 0
+
+
+def _keep_in_touch(app: App, post: Post, stop: asyncio.Event) -> None:
+    """Tell the supervisor each second that we live; stop when it does not."""
+    loop = asyncio.get_running_loop()
+
+    def orphaned() -> None:
+        loop.remove_reader(post.orphaned)
+        stop.set()
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            post.beat()
+
+    loop.add_reader(post.orphaned, orphaned)
+    app.background.spawn("beat", beat())
 
 
 async def _stop(app: App, again: asyncio.Event) -> int:

@@ -41,7 +41,7 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
         ('[[providers]]\nname = "x"\nbase_url = "http://u:p@h/v1"', "http"),
         ('[[providers]]\nname = "openai"\napi_key = "sk-hg-live-x"', "Headgate key"),
         ('[[models]]\nname = "m"\ntargets = [{provider = "nobody", model = "m"}]', "nobody"),
-        ("[server]\nworkers = 2", "workers"),
+        ("[server]\nworkers = 65", "workers"),
         ("[server]\nmonitor_port = 8787", "one of its own"),
         ("[server]\nmonitor_port = 70000", "monitor_port"),
         ("[server]\nmax_body_bytes = -1", "max_body_bytes"),

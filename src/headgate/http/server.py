@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from headgate.http.edge import Edge
 
@@ -83,6 +85,29 @@ class Server:
             await self.edge.empty()
             return False
         return True
+
+
+@contextmanager
+def reserve_address(host: str, port: int) -> Iterator[int]:
+    """Hold an address for several processes that bind it with `reuse_port`; yield its port.
+
+    Nothing listens on it here. Port 0 takes a free one.
+
+    Raises:
+        OSError: the address is taken, also by others that share it, or is not ours.
+    """
+    import socket
+
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        address = (address[0], probe.getsockname()[1], *address[2:])
+    with socket.socket(family, socket.SOCK_STREAM) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(address)
+        yield int(address[1])
 
 
 def connection_limit(most: int = 10_000) -> int:

@@ -78,6 +78,18 @@ def recover(
     return total
 
 
+def recover_slot(data: Path, slot: str, sql: sqlite3.Connection, clock: Clock) -> RecoveryReport:
+    """Replay the journal of one slot whose worker is dead, while the others go on.
+
+    Raises:
+        sqlite3.Error: the books cannot be written; nothing of the journal is lost.
+    """
+    folder = data / "journal" / slot
+    if not folder.is_dir():
+        return RecoveryReport()
+    return _Slot(folder, sql, Books(sql), clock, absorb_unmarked=False).recover()
+
+
 class _Slot:
     """One slot's recovery."""
 

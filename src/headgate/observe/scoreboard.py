@@ -1,0 +1,110 @@
+"""The metrics of several workers as one: each writes its own where the others can read them.
+
+A scrape reaches any worker, and its answer must not depend on which. A worker that dies leaves its last
+board, and its successor begins with it, so counters never go back while the supervisor lives.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headgate.observe.metrics import Label, Metrics, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_LARGEST: Final = frozenset({"headgate_loop_stall_max_seconds"})
+_SMALLEST: Final = frozenset({"headgate_ready"})
+
+
+class Board(msgspec.Struct, frozen=True, array_like=True):
+    """What one worker has counted."""
+
+    series: list[tuple[Label, list[int], list[int]]]  # label, counters, durations
+    refusals: list[tuple[tuple[str, int, str], int]]
+    absorbed_nano: int
+    gauges: dict[str, float]
+
+
+_COUNTERS: Final = tuple(name for name in Series.__slots__ if name != "durations")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Board).decode
+
+
+class Scoreboard:
+    """The boards of one supervisor's workers.
+
+    Args:
+        folder: where they are; made if it is not there.
+        slot: whose board this process writes.
+    """
+
+    def __init__(self, folder: Path, slot: int) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder = folder
+        self._own = folder / f"slot-{slot}.metrics"
+
+    def resume(self, metrics: Metrics) -> None:
+        """Go on with what the worker that had this slot before has counted."""
+        if self._own.exists():
+            _add(metrics, _decode(self._own.read_bytes()))
+
+    def write(self, metrics: Metrics, gauges: Mapping[str, float]) -> None:
+        """Show the others what this worker has counted."""
+        fresh = self._own.with_suffix(".new")
+        fresh.write_bytes(_encode(_board(metrics, gauges)))
+        os.replace(fresh, self._own)
+
+    def all(self, metrics: Metrics, gauges: Mapping[str, float]) -> tuple[Metrics, dict[str, float]]:
+        """Return this worker's counts and gauges together with the others'."""
+        total, merged = Metrics(), dict(gauges)
+        _add(total, _board(metrics, gauges))
+        for path in self._folder.glob("slot-*.metrics"):
+            if path != self._own:
+                board = _decode(path.read_bytes())
+                _add(total, board)
+                _merge(merged, board.gauges)
+        return total, merged
+
+
+def clear_boards(folder: Path) -> None:
+    """Forget what the workers of an earlier supervisor have counted."""
+    for path in folder.glob("slot-*.metrics"):
+        path.unlink()
+
+
+def _board(metrics: Metrics, gauges: Mapping[str, float]) -> Board:
+    return Board(
+        [
+            (label, [getattr(series, name) for name in _COUNTERS], series.durations)
+            for label, series in metrics.series.items()
+        ],
+        list(metrics.refusals.items()),
+        metrics.absorbed_nano,
+        dict(gauges),
+    )
+
+
+def _add(metrics: Metrics, board: Board) -> None:
+    for label, counters, durations in board.series:
+        series = metrics.series.setdefault(label, Series())
+        for name, count in zip(_COUNTERS, counters, strict=True):
+            setattr(series, name, getattr(series, name) + count)
+        series.durations = [a + b for a, b in zip(series.durations, durations, strict=True)]
+    for what, count in board.refusals:
+        metrics.refusals[what] = metrics.refusals.get(what, 0) + count
+    metrics.absorbed_nano += board.absorbed_nano
+
+
+def _merge(gauges: dict[str, float], other: Mapping[str, float]) -> None:
+    for name, value in other.items():
+        if name in _LARGEST:
+            gauges[name] = max(gauges.get(name, value), value)
+        elif name in _SMALLEST:
+            gauges[name] = min(gauges.get(name, value), value)
+        else:
+            gauges[name] = gauges.get(name, 0) + value

@@ -1,0 +1,183 @@
+"""Several workers on one data folder: served by all, replaced when they die, ended with their supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="one process there")
+
+
+def children(pid: int) -> set[int]:
+    """Return the child processes of a process."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return {int(word) for word in text.split()}
+
+
+def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def ask(gateway: Gateway, text: str = "Say hello") -> tuple[int, str]:
+    """Make one call on a connection of its own; return its status and request id."""
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], "max_tokens": 20}
+    request = urllib.request.Request(
+        gateway.base + "/chat/completions",
+        json.dumps(body).encode(),
+        {"authorization": f"Bearer {gateway.key}", "content-type": "application/json", "connection": "close"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return answer.status, answer.headers["x-request-id"]
+
+
+def booked(gateway: Gateway) -> set[str]:
+    lines = gateway.command("usage", "--calls", "--json").stdout
+    return {call["request_id"] for call in json.loads(lines)}
+
+
+def test_every_worker_serves_and_the_books_have_every_call(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "--workers", "3")
+    try:
+        assert len(children(gateway.process.pid)) == 3
+        assert gateway.said.count("Ctrl-C") == 1
+        made = {ask(gateway)[1] for _ in range(30)}
+        wrote = [each.name for each in (gateway.data / "journal").iterdir()]
+        assert sorted(wrote) == ["slot-0", "slot-1", "slot-2"]
+        assert booked(gateway) == made
+    finally:
+        code, out, err = gateway.stop()
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["Stopping.", "Stopped."]
+    assert gateway.command("ledger", "check").returncode == 0
+    assert booked(gateway) == made
+
+
+def test_a_worker_that_dies_is_replaced_and_its_journal_replayed(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "--workers", "2")
+    try:
+        made = {ask(gateway)[1] for _ in range(10)}
+        before = children(gateway.process.pid)
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
+        until(lambda: len(children(gateway.process.pid) - before) == 2)
+        until(lambda: answers(gateway))
+        made |= {ask(gateway)[1] for _ in range(10)}
+        assert made <= booked(gateway)
+    finally:
+        code, out, _ = gateway.stop()
+    assert code == 0
+    assert out.count("was ended by signal 9; it is started again.") == 2
+    assert gateway.command("ledger", "check").returncode == 0
+
+
+def counted(gateway: Gateway) -> float:
+    """Return how many calls the metrics know, whichever worker is asked."""
+    with urllib.request.urlopen(gateway.base.removesuffix("/v1") + "/metrics", timeout=20) as answer:
+        text = answer.read().decode()
+    rows = [line for line in text.splitlines() if line.startswith("headgate_calls_total{")]
+    return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
+
+
+def test_any_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "--workers", "3")
+    try:
+        for _ in range(12):
+            ask(gateway)
+        until(lambda: all(counted(gateway) == 12 for _ in range(6)))
+        for victim in children(gateway.process.pid):
+            os.kill(victim, signal.SIGKILL)
+        until(lambda: answers(gateway))
+        ask(gateway)
+        until(lambda: counted(gateway) == 14)
+    finally:
+        gateway.stop()
+
+
+def answers(gateway: Gateway) -> bool:
+    try:
+        return ask(gateway)[0] == 200
+    except OSError:
+        return False
+
+
+def test_workers_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "--workers", "2")
+    made = {ask(gateway)[1] for _ in range(5)}
+    workers = children(gateway.process.pid)
+    gateway.process.kill()
+    gateway.process.communicate(timeout=20)
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    again = Gateway(tmp_path, "--workers", "1")
+    again.stop()
+    assert booked(again) == made
+    assert again.command("ledger", "check").returncode == 0
+
+
+def test_fewer_workers_replay_the_slots_of_more(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "--workers", "4")
+    made = {ask(gateway)[1] for _ in range(12)}
+    for worker in children(gateway.process.pid):
+        os.kill(worker, signal.SIGSTOP)  # so that none can end in order
+    gateway.process.kill()
+    for worker in children_of_init(gateway.data):
+        os.kill(worker, signal.SIGKILL)
+    gateway.process.communicate(timeout=20)
+    again = Gateway(tmp_path, "--workers", "2")
+    try:
+        assert booked(again) == made
+    finally:
+        assert again.stop()[0] == 0
+    assert again.command("ledger", "check").returncode == 0
+
+
+def children_of_init(data: Path) -> list[int]:
+    """Return the processes that serve a data folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(data).encode() in line and b"serve" in line:
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_second_supervisor_is_refused_and_names_the_first(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "--workers", "2")
+    try:
+        second = subprocess.run(
+            [HEADGATE, "serve", "--port", "0", "--workers", "2", "--data", str(gateway.data)],
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert second.returncode == 3
+        assert str(gateway.process.pid) in second.stderr
+        port = gateway.base.rsplit(":", 1)[1].removesuffix("/v1")
+        elsewhere = subprocess.run(
+            [HEADGATE, "serve", "--port", port, "--workers", "2", "--data", str(tmp_path / "other")],
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert elsewhere.returncode == 3
+        assert f"127.0.0.1:{port} is taken by another program" in elsewhere.stderr
+    finally:
+        assert gateway.stop(signal.SIGINT)[0] == 0
