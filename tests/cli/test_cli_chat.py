@@ -80,6 +80,15 @@ def test_an_error_exits_1_with_its_message(run: Run) -> None:
     assert (result.exit_code, result.stderr) == (1, "Error: No such model. (HTTP 404)\n")
 
 
+def test_an_error_under_json_has_the_gateways_code(run: Run) -> None:
+    told = b'{"error": {"message": "m", "type": "t", "param": null, "code": "model_not_found"}}'
+    for refusal, code in ((told, "model_not_found"), (b"{}", "http_404")):
+        with Stub([answer(404, refusal)]) as stub:
+            result = run("chat", "--url", f"http://127.0.0.1:{stub.port}", "--key", KEY, "hi", "--json")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert json.loads(result.stderr)["error"]["code"] == code
+
+
 def test_an_error_in_the_middle_of_a_stream_is_said(run: Run) -> None:
     fault = json.dumps({"error": {"message": "It broke.", "type": "t", "param": None, "code": None}})
     with Stub([stream(delta("half"), fault, done=False)]) as stub:
@@ -121,7 +130,9 @@ def test_nobody_there_exits_3_and_says_how_to_start(run: Run) -> None:
     assert "headgate serve" in result.stderr
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8787", "ftp://host", "http://"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8787", "ftp://host", "http://", "http://host:80a", "http://host:99999", "http://[::1"]
+)
 def test_what_is_no_address_exits_2(url: str) -> None:
     with pytest.raises(Unusable):
         Client(url, KEY)

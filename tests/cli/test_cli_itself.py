@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -97,6 +98,39 @@ def test_a_misspelt_command_is_proposed_and_exits_2(run: Run) -> None:
     assert result.exit_code == 2
     assert "Did you mean `models`?" in result.output
     assert "lists the commands" in run("xyzzy").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code", "said"),
+    [
+        (("usage", "--data", "nowhere"), 3, "unreachable", "headgate serve --data nowhere"),
+        (("chat", "hi", "--url", "http://127.0.0.1:1", "--key", "k"), 3, "unreachable", "No gateway"),
+        (("chat", "hi", "--url", "nonsense"), 2, "unusable", "nonsense"),
+        (("usage", "--by", "weather"), 2, "usage", "'--by'"),
+        (("usage", "--weather"), 2, "usage", "--weather"),
+        (("weather",), 2, "usage", "weather"),
+        ((), 2, "usage", "--json"),
+        (("keys", "create", "--name", ""), 1, "failed", "name"),
+        (("keys", "revoke", "x"), 3, "unreachable", "nowhere"),
+        (("config", "check", "--config", "none.toml"), 1, "failed", "none.toml"),
+        (("count", "hi", "--model", "no-such"), 1, "failed", "no-such"),
+        (("cost", "--input", "1"), 2, "usage", "--output"),
+        (("models", "no-such-model"), 1, "failed", "No model matches"),
+    ],
+)
+def test_an_error_under_json_is_json(
+    run: Run, arguments: tuple[str, ...], exit_code: int, code: str, said: str
+) -> None:
+    result = run(*arguments, "--json", env={"HEADGATE_DATA": "nowhere"})
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    error = json.loads(result.stderr)["error"]
+    assert (error["code"], error["exit_code"]) == (code, exit_code)
+    assert said in error["message"]
+
+
+def test_an_error_is_text_where_json_is_only_said_about(run: Run) -> None:
+    assert run("usage", "--data", "nowhere").stderr.startswith("Error: ")
+    assert run("chat", "--key", "k", "--url", "nonsense", "--", "--json").stderr.startswith("Error: ")
 
 
 def test_a_missing_data_folder_exits_3_and_says_what_to_do(run: Run) -> None:

@@ -137,6 +137,7 @@ def test_other_makers_texts_are_estimated_with_a_bound(say: Say) -> None:
         (("--file", "none.txt"), 1, "Cannot read none.txt"),
         (("--messages", "bad.json"), 1, "not JSON"),
         (("--messages", "odd.json"), 1, "A conversation is a list"),
+        (("--messages", "wrong.json"), 1, "messages[0].content"),
         (("--file", "latin.txt"), 1, "not UTF-8"),
     ],
 )
@@ -145,6 +146,7 @@ def test_what_cannot_be_counted_says_why(
 ) -> None:
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "odd.json").write_text('["a"]')
+    (tmp_path / "wrong.json").write_text('[{"role": "user", "content": 5}]')
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     result = run("count", *arguments)
     assert (result.exit_code, said in result.output) == (code, True), result.output

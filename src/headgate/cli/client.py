@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -37,9 +37,8 @@ class Refused(Failed):
     """The gateway answered with an error."""
 
     def __init__(self, status: int, message: str, code: str | None) -> None:
-        super().__init__(message)
+        super().__init__(message, code or f"http_{status}")
         self.status = status
-        self.code = code
 
 
 class Client:
@@ -52,11 +51,11 @@ class Client:
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
-        parts = urlsplit(self.url)
+        parts, port = _address(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Unusable(f"{url!r} is not the address of a gateway, such as http://127.0.0.1:8787.")
         self.host = parts.hostname
-        self._port = parts.port
+        self._port = port
         self._path = parts.path
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._key = key
@@ -106,6 +105,20 @@ class Client:
                     yield response
                 except (OSError, http.client.HTTPException) as fault:
                     raise Unreachable(f"The answer of {self.url} broke off: {_said(fault)}.") from fault
+
+
+def _address(url: str) -> tuple[SplitResult, int | None]:
+    """Return the parts of an address with its port.
+
+    Raises:
+        Unusable: it cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as fault:
+        raise Unusable(f"{url!r} is not the address of a gateway: {fault}.") from fault
+    return parts, port
 
 
 def _said(fault: Exception) -> str:

@@ -45,7 +45,7 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
         batch = ", by batch" if self.batch else ""
         if self.per_day:
             return f"{self.per_day:,} calls a day for {self.days} days, each of {one}{batch}"
-        return f"{self.count:,} call{'s' * (self.count > 1)} of {one}{batch}"
+        return f"{self.count:,} call{'s' * (self.count != 1)} of {one}{batch}"
 
 
 class Quote(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import config_option, env_option, examples, json_option, prices_option
 from headgate.cli.output import print_json, print_table
+from headgate.wire.messages import inspect
 
 if TYPE_CHECKING:
     from headgate.cli.pricing import Priced
@@ -103,6 +104,7 @@ def _conversation(content: str) -> Source:
     rows = members.get("messages") if isinstance(members, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Failed('A conversation is a list such as [{"role": "user", "content": "Hello"}].')
+    inspect(msgspec.json.encode(rows))  # what OpenAI would refuse has no count
     return Source(members=members)
 
 

@@ -17,25 +17,54 @@ UNREACHABLE: Final = 3  # a server or a data folder cannot be reached
 
 CODES: Final = """\b
 Exit codes: 0 done; 1 findings, or it failed; 2 wrong usage or configuration;
-3 a server or a data folder cannot be reached or used."""
+3 a server or a data folder cannot be reached or used.
+With --json an error is JSON too, on standard error:
+{"error": {"code": "unreachable", "message": "...", "exit_code": 3}}"""
 
 
 class Failed(click.ClickException):
-    """What was asked for failed."""
+    """What was asked for failed.
+
+    Args:
+        message: for people.
+        code: for scripts: the gateway's own where it refused, else `failed`.
+    """
 
     exit_code = FOUND
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or "failed"
 
 
 class Unusable(click.ClickException):
     """The command line or the configuration cannot be used."""
 
     exit_code = USAGE
+    code = "unusable"
 
 
 class Unreachable(click.ClickException):
     """A server or a data folder cannot be reached or used."""
 
     exit_code = UNREACHABLE
+    code = "unreachable"
+
+
+@contextmanager
+def telling(as_json: bool) -> Iterator[None]:
+    """Tell errors as one line of JSON, if asked to; standard output is a result's and stays empty."""
+    try:
+        yield
+    except click.ClickException as fault:
+        if not as_json:
+            raise
+        import msgspec
+
+        code = getattr(fault, "code", "usage")  # click's own are all about the command line
+        error = {"code": code, "message": fault.format_message(), "exit_code": fault.exit_code}
+        click.echo(msgspec.json.encode({"error": error}).decode(), err=True)
+        raise click.exceptions.Exit(fault.exit_code) from fault
 
 
 @contextmanager
@@ -50,7 +79,7 @@ def speaking() -> Iterator[None]:
     try:
         yield
     except GatewayError as fault:
-        raise Failed(fault.message) from fault
+        raise Failed(fault.message, fault.code) from fault
     except ConfigError as fault:
         raise Unusable(str(fault)) from fault
     except DataFolderError as fault:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from headgate import __version__
-from headgate.cli.exits import CODES, speaking
+from headgate.cli.exits import CODES, speaking, telling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # name: (module, what it does). The second is shown by --help, which so imports no command.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -37,6 +37,9 @@ _HELP: Final = """Headgate: the ChatGPT API outside, any provider inside, exact 
 First answer:  headgate serve
 then:          headgate chat "Hello"
 """
+
+
+_AS_JSON: Final = f"{__name__}.as_json"
 
 
 class LazyGroup(click.Group):
@@ -74,10 +77,25 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the options of the root itself."""
+        as_json = _asks_for_json(args)  # click takes the words out of the list as it reads them
+        with telling(as_json):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_AS_JSON] = as_json
+        return context
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its errors become messages."""
-        with speaking():
+        with telling(ctx.meta[_AS_JSON]), speaking():
             return super().invoke(ctx)
+
+
+def _asks_for_json(args: Sequence[str]) -> bool:
+    """Say whether `--json` stands among the options."""
+    return "--json" in (args[: args.index("--")] if "--" in args else args)
 
 
 @click.group(
