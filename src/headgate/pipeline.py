@@ -107,7 +107,7 @@ class Pipeline:
             self._refuse(call, sink, tab, error)
         except CallerGone:
             if tab is not None:
-                tab.settle(HUNG_UP, _NOTHING)
+                self._settle(call, tab, HUNG_UP, _NOTHING)
         except asyncio.CancelledError:
             sink.abort()
             raise
@@ -115,8 +115,8 @@ class Pipeline:
             self._stages.fault(call, fault)
             self._refuse(call, sink, tab, Internal("The server had an error while processing your request."))
         finally:
-            if tab is not None:
-                tab.settle(HUNG_UP, _NOTHING, estimated=tab.sent)
+            if tab is not None and not tab.settled:
+                self._settle(call, tab, HUNG_UP, _NOTHING, estimated=tab.sent)
 
     async def _candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
         """Return the targets, after what each model's own limits say of the request."""
@@ -189,7 +189,7 @@ class Pipeline:
             raise
         except asyncio.CancelledError:  # no time to count: what was seen, roughly
             produced = delivery.reader.produced() if delivery.reader is not None else 0
-            tab.settle(HUNG_UP, Usage(rough_input(call), produced), estimated=True)
+            self._settle(call, tab, HUNG_UP, Usage(rough_input(call), produced), estimated=True)
             raise
         except GatewayError as error:
             if tab.shown:
@@ -216,10 +216,11 @@ class Pipeline:
             return
         usage = _believed(delivery, reader) if reader is not None else None
         if usage is not None:
-            tab.settle(status, usage)
+            self._settle(delivery.call, tab, status, usage)
             return
         text = reader.text() if reader is not None else ""
-        tab.settle(status, await self._count(delivery.call, delivery.target, text), estimated=True)
+        usage = await self._count(delivery.call, delivery.target, text)
+        self._settle(delivery.call, tab, status, usage, estimated=True)
 
     async def _count(self, call: Call, target: Target, text: str) -> Usage:
         given = await self._stages.counter.input_tokens(call, target)
@@ -234,7 +235,7 @@ class Pipeline:
         if usage is None:
             usage = await self._count(call, target, reader.text())
         self._fail("before-settle")
-        delivery.tab.settle(200, usage, estimated=estimated)
+        self._settle(call, delivery.tab, 200, usage, estimated=estimated)
         self._fail("after-settle")
 
     def start(self, delivery: Delivery, length: int | None) -> None:
@@ -249,14 +250,27 @@ class Pipeline:
 
     def _refuse(self, call: Call, sink: Sink, tab: Tab | None, error: GatewayError) -> None:
         """Answer with an error: as a body when nothing was shown, else as an event."""
-        if tab is None or not tab.sent:
-            self._ledger.observer.refused(call.operation, error)
         if tab is not None:
-            tab.settle(error.http_status, _NOTHING)
+            self._settle(call, tab, error.http_status, _NOTHING)
+        if tab is None or not tab.sent:
+            self._tell(call, error)
         if tab is not None and tab.shown:
             self._stages.answers.break_off(error, sink)
         else:
             self._stages.answers.refuse(call, error, sink)
+
+    def _settle(self, call: Call, tab: Tab, status: int, usage: Usage, *, estimated: bool = False) -> None:
+        """Settle. A bug on the way changes nothing for the caller; the end of the call tries once more."""
+        try:
+            tab.settle(status, usage, estimated=estimated)
+        except Exception as fault:
+            self._stages.fault(call, fault)
+
+    def _tell(self, call: Call, error: GatewayError) -> None:
+        try:
+            self._ledger.observer.refused(call.operation, error)
+        except Exception as fault:
+            self._stages.fault(call, fault)
 
 
 class Delivery:

@@ -55,6 +55,7 @@ class Tab:
 
     __slots__ = (
         "_admitted",
+        "_bill",
         "_call",
         "_costs",
         "_first_byte_ns",
@@ -65,6 +66,7 @@ class Tab:
         "_marked_tokens",
         "_opened",
         "_opened_ns",
+        "_released",
         "_target",
         "charge",
         "settled",
@@ -77,6 +79,8 @@ class Tab:
         self._hold = hold
         self._gauge = gauge
         self._admitted = admitted
+        self._bill: Settle | None = None  # once it is made, it is what this call is settled with
+        self._released = False
         self._opened: Open | None = None
         self._target: Target | None = None
         self._costs: list[NanoUSD] = []
@@ -154,7 +158,11 @@ class Tab:
         return produced <= limit + limit // 4 + 64
 
     def settle(self, status: int, usage: Usage, *, estimated: bool = False) -> None:
-        """Book what the call cost and free its hold. The second call does nothing.
+        """Book what the call cost and free its hold. Once it is done it does nothing.
+
+        When a step raises, which is a bug of ours, the next call goes on with the same bill, whatever it
+        says: the books take a settlement once, a hold is closed once. What the journal never takes stays
+        open there, for the next start to settle.
 
         Args:
             status: of the answer; 499 when the caller hung up.
@@ -163,19 +171,34 @@ class Tab:
         """
         if self.settled:
             return
-        self.settled = True
-        ledger, hold = self._ledger, self._hold
-        opened, target = self._opened, self._target
-        if opened is None or target is None:
-            ledger.budgets.close(hold, 0)
-            ledger.rates.correct(self._gauge, self._admitted, 0)
+        opened, bill = self._opened, self._bill
+        if opened is None:
+            self._release(0, 0)
+            self.settled = True
             return
+        if bill is None:
+            bill = self._bill = self._make_bill(opened, status, usage, estimated=estimated)
+            self.charge = bill.charge
+        self._release(bill.charge, bill.usage.input_tokens + bill.usage.output_tokens)
+        self._ledger.journal.settle(bill)
+        self.settled = True
+        self._ledger.observer.settled(opened, bill)
+
+    def _release(self, charge: NanoUSD, tokens: int) -> None:
+        """Give back what was held and admitted beyond these. The hold is closed once, whatever is asked."""
+        self._ledger.budgets.close(self._hold, charge)
+        if not self._released:
+            self._released = True
+            self._ledger.rates.correct(self._gauge, self._admitted, tokens)
+
+    def _make_bill(self, opened: Open, status: int, usage: Usage, *, estimated: bool) -> Settle:
+        target, ledger = self._target, self._ledger
+        assert target is not None
         actual = cost(usage, target.prices) if target.prices is not None else 0
-        charge = min(actual, hold.amount)
+        charge = min(actual, self._hold.amount)
         if target.costs is not None:
             self._costs[-1] = actual if target.costs is target.prices else cost(usage, target.costs)
-        now = ledger.clock.monotonic()
-        record = Settle(
+        return Settle(
             opened.call,
             opened.attempt,
             ledger.clock.wall(),
@@ -186,13 +209,8 @@ class Tab:
             tuple(self._costs),
             estimated,
             (self._first_byte_ns - self._opened_ns) // 1000 if self._first_byte_ns else 0,
-            (now - self._opened_ns) // 1000,
+            (ledger.clock.monotonic() - self._opened_ns) // 1000,
         )
-        ledger.journal.settle(record)
-        self.charge = charge
-        ledger.budgets.close(hold, charge)
-        ledger.rates.correct(self._gauge, self._admitted, usage.input_tokens + usage.output_tokens)
-        ledger.observer.settled(opened, record)
 
 
 def believable(usage: Usage | None, call: Call, target: Target) -> bool:
