@@ -29,7 +29,7 @@ from headgate.settle import HUNG_UP, Ledger, Tab, believable
 from headgate.values import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from headgate.admission.reserve import Reservations
     from headgate.ports import Exchange, Failpoints, Reader, Request, Sink, Transport
@@ -183,20 +183,12 @@ class Pipeline:
             if target.host.hangup == "cancel":  # else it bills anyway: read to the end, for the usage
                 sink.on_gone(exchange.abort)
             await self._exchange(exchange, request, codec, delivery)
-        except CallerGone:
-            if exchange.sent:
-                await self._settle_part(delivery, HUNG_UP)
+        except BaseException as fault:
+            exchange.release()  # before anything is counted: what nobody wants must not go on
+            if exchange.sent and not tab.settled:
+                await self._account(delivery, fault)
             raise
-        except asyncio.CancelledError:  # no time to count: what was seen, roughly
-            produced = delivery.reader.produced() if delivery.reader is not None else 0
-            self._settle(call, tab, HUNG_UP, Usage(rough_input(call), produced), estimated=True)
-            raise
-        except GatewayError as error:
-            if tab.shown:
-                await self._settle_part(delivery, error.http_status)
-            raise
-        finally:
-            exchange.release()
+        exchange.release()
 
     async def _exchange(self, exchange: Exchange, request: Request, codec: Codec, delivery: Delivery) -> None:
         exchange.send(request)
@@ -204,38 +196,52 @@ class Pipeline:
         head = await exchange.head()
         self._fail("after-head")
         if head.status >= 300:
+            delivery.refused = True
             raise codec.error(head, await _error_body(exchange))
         delivery.tab.first_byte()
         reader = delivery.reader = codec.reader(delivery.call, delivery.target)
         await relay(exchange, reader, delivery)
 
-    async def _settle_part(self, delivery: Delivery, status: int) -> None:
-        """Settle an answer that broke off: the input, and what was produced until then."""
-        tab, reader = delivery.tab, delivery.reader
-        if tab.settled:
+    async def _account(self, delivery: Delivery, fault: BaseException) -> None:
+        """Settle an attempt that did not end well, where the caller pays for it; see `settle`."""
+        left = isinstance(fault, (CallerGone, asyncio.CancelledError))
+        if delivery.refused or not (delivery.tab.shown or left):
             return
-        usage = _believed(delivery, reader) if reader is not None else None
+        usage, estimated = delivery.roughly(), True
+        try:
+            if not isinstance(fault, asyncio.CancelledError):  # then there is no time to count
+                usage, estimated = await self._used(delivery)
+        finally:
+            status = HUNG_UP if left else fault.http_status if isinstance(fault, GatewayError) else 500
+            self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
+
+    async def _used(self, delivery: Delivery) -> tuple[Usage, bool]:
+        """Return what an attempt has used so far, and whether that is our own count."""
+        usage = _believed(delivery)
         if usage is not None:
-            self._settle(delivery.call, tab, status, usage)
-            return
-        text = reader.text() if reader is not None else ""
-        usage = await self._count(delivery.call, delivery.target, text)
-        self._settle(delivery.call, tab, status, usage, estimated=True)
-
-    async def _count(self, call: Call, target: Target, text: str) -> Usage:
-        given = await self._stages.counter.input_tokens(call, target)
-        made = await self._stages.counter.output_tokens(text, target) if text else 0
-        return Usage(given, made)
-
-    async def settle_whole(self, delivery: Delivery, reader: Reader) -> None:
-        """Settle a complete answer, by the provider's count if it can be believed, else by ours."""
+            return usage, False
         call, target = delivery.call, delivery.target
-        usage = _believed(delivery, reader)
-        estimated = usage is None
-        if usage is None:
-            usage = await self._count(call, target, reader.text())
+        text = delivery.reader.text() if delivery.reader is not None else ""
+        rough, counter = delivery.roughly(), self._stages.counter
+        given = await self._counted(call, counter.input_tokens(call, target), rough.input_tokens)
+        made = 0
+        if text:
+            made = await self._counted(call, counter.output_tokens(text, target), rough.output_tokens)
+        return Usage(given, made), True
+
+    async def _counted(self, call: Call, counting: Awaitable[int], rough: int) -> int:
+        """Return a count, or a rough one when counting fails: what was shown is never free."""
+        try:
+            return await counting
+        except Exception as fault:
+            self._stages.fault(call, fault)
+            return rough
+
+    async def settle_whole(self, delivery: Delivery) -> None:
+        """Settle a complete answer, by the provider's count if it can be believed, else by ours."""
+        usage, estimated = await self._used(delivery)
         self._fail("before-settle")
-        self._settle(call, delivery.tab, 200, usage, estimated=estimated)
+        self._settle(delivery.call, delivery.tab, 200, usage, estimated=estimated)
         self._fail("after-settle")
 
     def start(self, delivery: Delivery, length: int | None) -> None:
@@ -276,7 +282,7 @@ class Pipeline:
 class Delivery:
     """One attempt's answer on its way to the caller: what the relay works on."""
 
-    __slots__ = ("_pipeline", "call", "reader", "sink", "stream", "tab", "target")
+    __slots__ = ("_pipeline", "call", "reader", "refused", "sink", "stream", "tab", "target")
 
     def __init__(self, pipeline: Pipeline, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
         self._pipeline = pipeline
@@ -286,6 +292,11 @@ class Delivery:
         self.tab = tab
         self.stream = call.stream
         self.reader: Reader | None = None
+        self.refused = False  # by the provider
+
+    def roughly(self) -> Usage:
+        """Return what was used so far, as far as that is known without counting."""
+        return Usage(rough_input(self.call), self.reader.produced() if self.reader is not None else 0)
 
     def still_wanted(self) -> None:
         """Ask before money is spent.
@@ -300,19 +311,20 @@ class Delivery:
         """Send the head."""
         self._pipeline.start(self, length)
 
-    async def settle(self, reader: Reader) -> None:
+    async def settle(self) -> None:
         """Settle the complete answer before its last byte goes out."""
-        await self._pipeline.settle_whole(self, reader)
+        await self._pipeline.settle_whole(self)
 
     def failpoint(self, name: str) -> None:
         """Pass a named place."""
         self._pipeline.failpoint(name)
 
 
-def _believed(delivery: Delivery, reader: Reader) -> Usage | None:
+def _believed(delivery: Delivery) -> Usage | None:
     """Return the provider's count, unless it cannot be true."""
-    usage = reader.usage()
-    if usage is None or not believable(usage, delivery.call, delivery.target):
+    reader = delivery.reader
+    usage = reader.usage() if reader is not None else None
+    if reader is None or usage is None or not believable(usage, delivery.call, delivery.target):
         return None
     return usage if usage.output_tokens or not reader.text() else None
 

@@ -25,7 +25,7 @@ class Answering(Protocol):
         """Send the head."""
         ...
 
-    async def settle(self, reader: Reader) -> None:
+    async def settle(self) -> None:
         """Settle the complete answer."""
         ...
 
@@ -48,7 +48,7 @@ async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
     while data := await exchange.read():
         reader.feed(data)
     body = reader.finish()
-    await answer.settle(reader)
+    await answer.settle()
     answer.failpoint("before-last-byte")
     answer.start(len(body))
     answer.sink.write(body)
@@ -74,7 +74,7 @@ async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -
                 raise QuotaExceeded("The stream was cut: it ran past the tokens that were reserved for it.")
             await sink.drained()
     tail = reader.finish()
-    await answer.settle(reader)
+    await answer.settle()
     answer.failpoint("before-last-byte")
     if not tab.shown:
         answer.start(None)

@@ -1,13 +1,17 @@
 """Every call is settled once, whatever raises on the way: nothing is lost, doubled or left held."""
 
-from collections.abc import Callable
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.path.fakes import Bench, FixedRoutes, ListSink, Script, target
 from tests.path.test_pipeline import CHARGE, answer, chunks, make
 
+from headgate.admission.bounds import rough_input
+from headgate.errors import UpstreamInterrupted
 from headgate.ports import Open, Settle
-from headgate.values import Principal
+from headgate.values import Principal, Usage
 
 pytestmark = pytest.mark.anyio
 WHO = Principal(key=1, project=2, account=3, tpm=1_000_000, concurrency=5)
@@ -137,3 +141,139 @@ async def test_an_observer_that_raises_at_a_refusal_still_lets_the_refusal_out()
     await bench.pipeline.serve(call, sink, FixedRoutes(target()))
     assert (sink.status, sink.finished) == (429, True)
     assert len(bench.faults) == 1
+
+
+class Uncounting:
+    """A counter that cannot count."""
+
+    def __init__(self, *, inputs: bool = True, outputs: bool = True) -> None:
+        self._inputs, self._outputs = inputs, outputs
+
+    async def input_tokens(self, call: object, target: object) -> int:
+        if self._inputs:
+            raise Slip
+        return 7
+
+    async def output_tokens(self, text: str, target: object) -> int:
+        if self._outputs:
+            raise Slip
+        return 70
+
+
+def uncounting(bench: Bench, **what: bool) -> Bench:
+    counter = Uncounting(**what)
+    bench.pipeline._stages = dataclasses.replace(bench.pipeline._stages, counter=counter)
+    return bench
+
+
+ROUGH = rough_input(make())
+UNCOUNTED = {
+    "whole": [answer(None)],
+    "whole stream": chunks("a ", "b ", "c", usage=False),
+    "broken stream": [*chunks("a ", "b ", "c", usage=False, done=False), UpstreamInterrupted("")],
+    "left stream": [*chunks("a ", "b ", "c", usage=False, done=False), None],
+}
+
+
+@pytest.mark.parametrize("how", UNCOUNTED)
+@pytest.mark.parametrize(("inputs", "outputs"), [(True, True), (True, False), (False, True)])
+async def test_what_cannot_be_counted_is_charged_roughly_and_told_once(
+    how: str, inputs: bool, outputs: bool
+) -> None:
+    script = Script(200, UNCOUNTED[how])
+    bench = uncounting(Bench(script, cap=10**9), inputs=inputs, outputs=outputs)
+    call, sink = make(stream="stream" in how), ListSink(gone_after=3 if how == "left stream" else None)
+    call.principal = WHO
+    await bench.pipeline.serve(call, sink, FixedRoutes(target()))
+    [settled] = bench.journal.settled()
+    made = (1 if how == "whole" else 3) if outputs else 70
+    assert (settled.usage.input_tokens, settled.usage.output_tokens) == (ROUGH if inputs else 7, made)
+    assert settled.estimated
+    assert settled.charge > 0
+    assert [type(fault) for fault in bench.faults] == [Slip] * (inputs + outputs)
+    assert bench.budget.period.held == 0
+    assert sink.status == 200
+
+
+BUGS = {
+    "the sink": lambda bench, sink: setattr(sink, "drained", failing_after(sink.drained, 2)),
+    "the journal's mark": lambda bench, sink: setattr(bench.journal, "mark", failing(list, 1)),
+}
+
+
+def failing_after(real: Callable[[], Awaitable[None]], calls: int) -> Callable[[], Awaitable[None]]:
+    left = [calls]
+
+    async def method() -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise Slip
+        await real()
+
+    return method
+
+
+@pytest.mark.parametrize("bug", BUGS)
+async def test_a_bug_in_mid_stream_is_charged_for_what_was_shown(bug: str) -> None:
+    words = ["a "] * (2 if bug == "the sink" else 300)
+    bench = Bench(Script(200, chunks(*words)), cap=10**9)
+    call, sink = make(stream=True, max_tokens=1000), ListSink()
+    call.principal = WHO
+    BUGS[bug](bench, sink)
+    await bench.pipeline.serve(call, sink, FixedRoutes(target(max_output=1000)))
+    [settled] = bench.journal.settled()
+    assert settled.status == 500
+    assert settled.usage.output_tokens == sink.body.count(b"content") > 0
+    assert settled.estimated
+    assert settled.charge > 0
+    assert b"data: ERROR" in sink.body
+    assert b"[DONE]" not in sink.body
+    assert [type(fault) for fault in bench.faults] == [Slip]
+
+
+class Slow:
+    """A counter that never comes back."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def input_tokens(self, call: object, target: object) -> int:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def output_tokens(self, text: str, target: object) -> int:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("how", UNCOUNTED)
+async def test_a_call_cancelled_while_it_is_counted_is_charged_roughly(how: str) -> None:
+    bench = Bench(Script(200, UNCOUNTED[how]), cap=10**9)
+    counter = Slow()
+    bench.pipeline._stages = dataclasses.replace(bench.pipeline._stages, counter=counter)
+    call, sink = make(stream="stream" in how), ListSink(gone_after=3 if how == "left stream" else None)
+    call.principal = WHO
+    task = asyncio.create_task(bench.pipeline.serve(call, sink, FixedRoutes(target())))
+    await asyncio.wait_for(counter.asked.wait(), 5)
+    assert bench.transport.used[0].released == (how in {"broken stream", "left stream"})
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    [settled] = bench.journal.settled()
+    assert (settled.usage.input_tokens, settled.usage.output_tokens) == (ROUGH, 1 if how == "whole" else 3)
+    assert settled.estimated
+    assert bench.budget.period.held == 0
+
+
+@pytest.mark.parametrize("status", [400, 503])
+async def test_a_hang_up_while_a_refusal_is_read_costs_nothing(status: int) -> None:
+    bench = Bench(Script(status, [b'{"error":', None]), cap=10**9)
+    call, sink = make(), ListSink()
+    call.principal = WHO
+    task = asyncio.create_task(bench.pipeline.serve(call, sink, FixedRoutes(target())))
+    while bench.transport.scripts or len(bench.transport.used[0].steps):
+        await asyncio.sleep(0)
+    sink.hang_up()
+    await asyncio.wait_for(task, 5)
+    [settled] = bench.journal.settled()
+    assert (settled.status, settled.charge, settled.usage) == (499, 0, Usage())
+    assert bench.faults == []
