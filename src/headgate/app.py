@@ -63,7 +63,13 @@ _BOARD_EVERY_S = 1.0
 BOARDS = "run"
 _FLUSH_S = 10.0
 _ARRIVING_S = 0.2  # for probes that are on their way
-SIMULATOR = Host(name="simulator", base_url="http://simulator.invalid/v1", extras="refuse", deviates=False)
+SIMULATOR = Host(
+    name="simulator",
+    base_url="http://simulator.invalid/v1",
+    extras="refuse",
+    deviates=False,
+    completion_tokens=16,
+)
 
 
 def build_routes(config: Config, instance: str) -> Routes:

@@ -330,6 +330,12 @@ def _configured(
     return _host(provider, row, key)
 
 
+_FROM_ROW = (
+    *("models", "extras", "stream_usage", "hangup", "local", "drops", "renames"),
+    *("deviates", "completion_tokens"),
+)
+
+
 def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",))
     url = (provider.base_url or base.base_url).rstrip("/")
@@ -344,10 +350,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames")
         if (value := getattr(provider, name)) is not None
     }
-    rows = {
-        name: getattr(base, name)
-        for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames", "deviates")
-    }
+    rows = {name: getattr(base, name) for name in _FROM_ROW}
     return Host(
         name=provider.name,
         kind=provider.kind,

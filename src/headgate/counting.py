@@ -9,7 +9,7 @@ from headgate.money.tokens import estimate_text
 from headgate.wire.checks import decode_any
 
 if TYPE_CHECKING:
-    from headgate.money.tokens import Tokenizers
+    from headgate.money.tokens import Count, Tokenizers
     from headgate.values import Call, Target
 
 _SHORT = 20_000  # characters that are counted on the loop
@@ -25,9 +25,15 @@ class LocalCounter:
 
     async def input_tokens(self, call: Call, target: Target) -> int:
         """Return the input's tokens, exact where the model's tokenizer is known."""
+        return (await self._count(call, target)).tokens
+
+    async def _count(self, call: Call, target: Target) -> Count:
         members = {name: decode_any(raw) for name, raw in call.members.items() if name in _COUNTED}
-        count = await self._tokenizers.count(target.model, call.operation, members)
-        return count.tokens
+        return await self._tokenizers.count(target.model, call.operation, members)
+
+    async def input_bound(self, call: Call, target: Target) -> int:
+        """Return the most tokens that the input can be, counted where the tokenizer is known."""
+        return (await self._count(call, target)).bound
 
     async def output_tokens(self, text: str, target: Target) -> int:
         """Return the tokens of a produced text."""
@@ -41,5 +47,15 @@ class LocalCounter:
 
 
 _COUNTED = frozenset(
-    {"messages", "prompt", "input", "suffix", "tools", "functions", "response_format", "tool_choice"}
+    {
+        "messages",
+        "prompt",
+        "input",
+        "suffix",
+        "tools",
+        "functions",
+        "response_format",
+        "tool_choice",
+        "web_search_options",
+    }
 )

@@ -140,7 +140,7 @@ class Pipeline:
             raise Unavailable("The gateway cannot write its books now. Try again in a moment.")
         estimate = 0
         if principal.tpm:
-            estimate = max(call.max_output, -(-call.input_bound // 4))
+            estimate = max(call.max_output or 0, rough_input(call))
         gauge = self._ledger.rates.admit(principal, estimate, call.model, self._ledger.clock.monotonic())
         try:
             hold = await self._stages.reservations.reserve(call, targets)

@@ -117,6 +117,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     renames: Mapping[str, str] = {}  # members that it knows under another name
     deviates: bool = True  # its answers need the edits of `providers.compat`
     models: tuple[str, ...] = ()  # name patterns of the models that it serves
+    completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,17 +164,25 @@ class Note(msgspec.Struct, frozen=True, gc=False):
     value: str
 
 
+class Media(msgspec.Struct, frozen=True, gc=False):
+    """What a request holds besides text."""
+
+    images: int = 0
+    audio: int = 0  # base64 characters
+    hidden: int = 0  # parts and members that stand for input of unknown length
+
+
 class Call:
     """One request that we serve, from the edge to its settlement. Owned by its task.
 
     `members` are the raw JSON values of the body's top level, as checked; what is sent upstream is
-    rebuilt from them. Token bounds are upper bounds that the hold rests on.
+    rebuilt from them. `admission.bounds` makes upper bounds in tokens of what is noted here.
     """
 
     __slots__ = (
-        "id", "images", "include_usage", "input_bound", "max_output", "members", "model", "n", "notes",
-        "operation", "principal", "received_ns", "request_id", "shrunk_to", "sim", "stream", "tier",
-        "unknown",
+        "counted", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
+        "model", "n", "notes", "operation", "predicted", "principal", "received_ns", "request_id",
+        "shaped", "shrunk_to", "sim", "stream", "tier", "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -186,10 +195,14 @@ class Call:
         self.stream = False
         self.include_usage = False
         self.n = 1
-        self.max_output = 0  # what the caller allows, per choice; 0: not said
-        self.input_bound = 0
-        self.images = 0
-        self.shrunk_to = 0  # the output limit per choice that the money allows; 0: not shrunk
+        self.max_output: int | None = None  # what the caller allows, per choice; None: not said
+        self.input_bytes = 0  # of text that may be read as input, media apart
+        self.inputs = 1  # prompts, or texts to embed
+        self.shaped = 0  # how many of the bytes are tools and schemas, which hosts render in their way
+        self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
+        self.media: Media | None = None
+        self.counted: dict[tuple[str, str], int] | None = None  # input bounds by (host, model)
+        self.shrunk_to = 0  # the output limit per choice that we send; 0: none of ours
         self.unknown: tuple[str, ...] = ()  # members that OpenAI does not have
         self.tier = ""  # service tier, where it has a price of its own
         self.sim = ""  # directives for the simulator

@@ -159,6 +159,9 @@ class WordCounter:
     async def input_tokens(self, call: Call, target: Target) -> int:
         return len(bytes(call.members["messages"]).split())
 
+    async def input_bound(self, call: Call, target: Target) -> int:
+        return await self.input_tokens(call, target) + 8
+
     async def output_tokens(self, text: str, target: Target) -> int:
         return len(text.split())
 

@@ -1,14 +1,17 @@
 import asyncio
+import json
 
 import msgspec
 import pytest
+from hypothesis import given, strategies as st
 
 from headgate.counting import LocalCounter
 from headgate.errors import CallerError
 from headgate.http.parse import parse
 from headgate.http.scan import scan
 from headgate.money.tokens import Tokenizers
-from headgate.values import Call, Host, Model, Target
+from headgate.values import Call, Host, Media, Model, Target
+from headgate.wire.messages import text_bytes
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -40,7 +43,7 @@ def test_a_plain_request_is_read():
 
 def test_the_bound_is_never_below_the_text():
     text = "你好 hello 👋🏽 \\u0041"
-    assert parsed({"model": "m", "messages": [{"role": "user", "content": text}]}).input_bound >= len(
+    assert parsed({"model": "m", "messages": [{"role": "user", "content": text}]}).input_bytes >= len(
         text.encode()
     )
 
@@ -95,7 +98,7 @@ def test_the_sentences_are_openais():
 
 
 def test_null_means_not_given_except_where_something_is_required():
-    assert parsed(HELLO | {"temperature": None, "max_tokens": None, "stream": None}).max_output == 0
+    assert parsed(HELLO | {"temperature": None, "max_tokens": None, "stream": None}).max_output is None
     assert refused(HELLO | {"model": None}).code == "invalid_type"
 
 
@@ -162,15 +165,84 @@ def test_too_many_nodes_are_refused():
 def test_embeddings_take_texts_and_tokens(value, fine):
     body = {"model": "text-embedding-3-small", "input": value}
     if fine:
-        assert parsed(body, "embeddings").input_bound > 0
+        assert parsed(body, "embeddings").input_bytes > 0
     else:
         assert refused(body, "embeddings").param.startswith("input")
 
 
-def test_media_never_lower_the_bound():
+def with_parts(*parts: object) -> Call:
+    text = {"type": "text", "text": "x"}
+    return parsed(HELLO | {"messages": [{"role": "user", "content": [text, *parts]}]})
+
+
+def test_media_are_weighed_apart_from_text():
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 40_000}}
-    turn = {"role": "user", "content": [{"type": "text", "text": "x"}, image]}
-    assert parsed(HELLO | {"messages": [turn, turn, turn]}).input_bound > 120_000
+    sound = {"type": "input_audio", "input_audio": {"data": "A" * 40_000, "format": "wav"}}
+    call = with_parts(image, sound, image)
+    assert call.media == Media(images=2, audio=40_000)
+    assert call.input_bytes < 400
+    assert with_parts().media is None
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_audio", "input_audio": {"data": "https://example.com/a.mp3"}},
+        {"type": "input_audio"},
+        {"type": "input_audio", "input_audio": {"data": 5}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "file", "file": {"file_data": "A" * 100_000}},
+        {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}},
+    ],
+)
+def test_parts_of_unknown_length_are_noted(part):
+    call = with_parts(part)
+    assert call.media == Media(hidden=1)
+    assert call.input_bytes < 300
+
+
+@pytest.mark.parametrize(
+    ("change", "hidden"),
+    [
+        ({"web_search_options": {}}, 1),
+        ({"tools": [{"type": "web_search"}, {"type": "function", "function": {"name": "f"}}]}, 1),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, 0),
+        ({"data_sources": [{"type": "azure_search"}], "enable_search": True}, 2),
+        ({"top_k": 5, "enable_thinking": True}, 0),
+        ({"messages": [{"role": "assistant", "content": "x", "audio": {"id": "audio_1"}}]}, 1),
+    ],
+)
+def test_what_brings_input_that_the_request_does_not_show_is_noted(change, hidden):
+    assert (parsed(HELLO | change).media or Media()).hidden == hidden
+
+
+def test_unknown_members_and_predictions_are_weighed():
+    plain = parsed(HELLO)
+    extra = parsed(HELLO | {"context": "字" * 1000})
+    assert extra.input_bytes - plain.input_bytes >= 3000
+    predicted = parsed(HELLO | {"prediction": {"type": "content", "content": "x" * 1000}})
+    assert predicted.predicted >= 1000
+    assert predicted.input_bytes - plain.input_bytes >= 1000
+
+
+def test_escapes_are_not_taken_for_text():
+    text = "你好\\u0041\n" * 100
+    escaped = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
+    plain = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}, ensure_ascii=False)
+    assert len(escaped) > len(plain.encode()) + 500
+    assert len(text.encode()) <= parsed(escaped).input_bytes <= parsed(plain.encode()).input_bytes
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_the_weight_is_never_below_the_text(text):
+    for ascii_only in (True, False):
+        assert text_bytes(json.dumps(text, ensure_ascii=ascii_only).encode()) >= len(text.encode())
+
+
+def test_zero_tokens_are_said_and_not_the_same_as_unsaid():
+    body = {"model": "m", "prompt": "x", "echo": True}
+    assert parsed(body | {"max_tokens": 0}, "completions").max_output == 0
+    assert parsed(body, "completions").max_output is None
 
 
 def test_every_prompt_and_candidate_is_bounded():

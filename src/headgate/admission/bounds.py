@@ -1,33 +1,112 @@
-"""Upper bounds of what a call can use and cost. A hold rests on them, so they are never below the truth."""
+"""Upper bounds of what a call can use and cost. A hold rests on them, so they are never below the truth.
+
+Input: a token is at least one byte, so text counts as many tokens as it has UTF-8 bytes (times the
+model's factor); where money is tight and the tokenizer exact, as many as were counted. Media add the
+most that a model makes of them. What the request does not show (files, videos, what a search finds,
+members that only the host knows) is bounded by the model's window, above which no count is believed.
+
+Output: the limit that is sent, else the model's own, times the choices; a rejected prediction on top.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from headgate.money.cost import upper_bound
+from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, HIDDEN, IMAGE_BOUND
 
 if TYPE_CHECKING:
-    from headgate.values import Call, NanoUSD, Target
+    from headgate.values import Call, Media, Model, NanoUSD, Target
 
-UNKNOWN_IMAGE = 50_000  # tokens: above what any known model counts for one image
-DEFAULT_OUTPUT = 32_768  # tokens per choice, where neither the caller nor the model sets a limit
+# Tokens that a template adds beyond the bytes of `{"role":"user","content":""}` for each message.
+PRIMING = 16  # where the tokenizer, and so the template, is known
+TEMPLATE = 128
+FRAMED_TOOLS = 64
+TOOLS_TEMPLATE = 1_024  # the longest system prompt that a maker adds where there are tools
+MOST_OUTPUT = 131_072  # tokens per choice: what a model makes of which nothing is known
+ASSUMED_OUTPUT = 32_768  # tokens per choice: the limit sent on capped accounts where nobody knows one
+ASSUMED_BLINDLY = 8_192  # the same where not even the window is known
+MIN_SHRUNK = 1_024  # tokens: no limit of ours is below this
+
+_PPM = 1_000_000
+_IMAGE_USUAL = 1_000
+_AUDIO_CHARS_USUAL = 6_400
+
+
+def output_limit(call: Call, target: Target) -> int:
+    """Return the most output tokens of one choice at a target, rejected predictions apart."""
+    if call.operation == "embeddings":
+        return 0
+    if call.shrunk_to:
+        return call.shrunk_to
+    return call.max_output if call.max_output is not None else _unasked(call, target)
+
+
+def _unasked(call: Call, target: Target) -> int:
+    """Return the most that a provider makes of one choice when no limit is sent."""
+    if call.operation == "completions" and target.host.completion_tokens:
+        return target.host.completion_tokens
+    model = target.model
+    return model.max_output or min(model.context_window or MOST_OUTPUT, MOST_OUTPUT)
 
 
 def output_bound(call: Call, target: Target) -> int:
-    """Return the most output tokens that a call can make at a target."""
-    if call.operation == "embeddings":
+    """Return the most output tokens that a call can be billed for at a target."""
+    return (output_limit(call, target) + call.predicted) * call.n
+
+
+def assumed_output(call: Call, targets: tuple[Target, ...]) -> int:
+    """Return the limit that must be sent for a hold to rest on; 0 where the providers keep one anyway."""
+    if call.max_output is not None or call.operation == "embeddings":
         return 0
-    limit = call.shrunk_to or call.max_output or target.model.max_output or DEFAULT_OUTPUT
-    return limit * call.n
+    if all(_keeps_a_limit(call, target) for target in targets):
+        return 0
+    return min(_assumed(call, target) for target in targets)
+
+
+def _keeps_a_limit(call: Call, target: Target) -> bool:
+    model = target.model
+    if model.max_output or 0 < model.context_window <= ASSUMED_OUTPUT:
+        return True
+    return call.operation == "completions" and bool(target.host.completion_tokens)
+
+
+def _assumed(call: Call, target: Target) -> int:
+    if _keeps_a_limit(call, target):
+        return _unasked(call, target)
+    window = target.model.context_window
+    if not window:
+        return ASSUMED_BLINDLY
+    # Providers refuse a limit that passes the window together with the input.
+    return min(ASSUMED_OUTPUT, max(MIN_SHRUNK, window - 2 * rough_input(call)))
 
 
 def input_bound(call: Call, target: Target) -> int:
-    """Return an upper bound of the input tokens: UTF-8 bytes times the model's factor."""
-    factor = target.model.bytes_factor_ppm
-    images = call.images * (target.model.image_tokens or UNKNOWN_IMAGE) if call.images else 0
-    if factor == 1_000_000:
-        return call.input_bound + images
-    return -(-call.input_bound * factor // 1_000_000) + images
+    """Return an upper bound of the input tokens at a target."""
+    model = target.model
+    if model.exact:
+        tokens = call.input_bytes + PRIMING
+        if call.shaped:
+            tokens += FRAMED_TOOLS
+    else:
+        tokens = call.input_bytes + TEMPLATE
+        if call.shaped:  # rendered with escapes or indented, JSON may grow to twice its bytes
+            tokens += call.shaped + TOOLS_TEMPLATE
+    if model.bytes_factor_ppm != _PPM:
+        tokens = -(-tokens * model.bytes_factor_ppm // _PPM)
+    if call.media is not None:
+        tokens += _media_bound(call.media, model)
+    if call.counted is not None:
+        tokens = min(tokens, call.counted.get((target.host.name, model.name), tokens))
+    window = model.context_window * call.inputs
+    return min(tokens, window) if window else tokens
+
+
+def _media_bound(media: Media, model: Model) -> int:
+    tokens = media.images * (model.image_tokens or IMAGE_BOUND) + media.hidden * HIDDEN
+    if media.audio:
+        tokens += media.audio // AUDIO_CHARS_PER_TOKEN + AUDIO_LEAST
+    return tokens
 
 
 def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
@@ -42,4 +121,7 @@ def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
 
 def rough_input(call: Call) -> int:
     """Return a guess of the input's tokens without a tokenizer: a quarter of its bytes."""
-    return -(-call.input_bound // 4)
+    tokens = -(-call.input_bytes // 4)
+    if call.media is not None:
+        tokens += call.media.images * _IMAGE_USUAL + call.media.audio // _AUDIO_CHARS_USUAL
+    return tokens

@@ -16,7 +16,7 @@ def check_output(call: Call, model: Model) -> None:
     Raises:
         CallerError: OpenAI's 400, naming both numbers.
     """
-    if model.max_output and call.max_output > model.max_output:
+    if model.max_output and call.max_output is not None and call.max_output > model.max_output:
         name = "max_completion_tokens" if "max_completion_tokens" in call.members else "max_tokens"
         raise CallerError(
             f"{name} is too large: {call.max_output}. This model supports at most {model.max_output} "
@@ -34,7 +34,7 @@ def may_overflow(call: Call, target: Target) -> bool:
     """
     window = target.model.context_window
     bytes_per_token = 1 if target.simulated else 3
-    return bool(window) and call.input_bound // bytes_per_token + call.max_output > window
+    return bool(window) and call.input_bytes // bytes_per_token + (call.max_output or 0) > window
 
 
 def check_window(call: Call, model: Model, tokens: int) -> None:
@@ -57,11 +57,12 @@ def check_window(call: Call, model: Model, tokens: int) -> None:
             param=param,
             code="context_length_exceeded",
         )
-    if tokens + call.max_output > window:
-        total = tokens + call.max_output
+    asked = call.max_output or 0
+    if tokens + asked > window:
+        total = tokens + asked
         raise CallerError(
             f"This model's maximum context length is {window} tokens. However, you requested {total} tokens "
-            f"({tokens} in the {param}, {call.max_output} in the completion). Please reduce the length of "
+            f"({tokens} in the {param}, {asked} in the completion). Please reduce the length of "
             f"the {param} or completion.",
             param=param,
             code="context_length_exceeded",

@@ -8,9 +8,18 @@ import msgspec
 
 from headgate.errors import CallerError
 from headgate.http.scan import scan
+from headgate.values import Media
 from headgate.wire.checks import decode, missing
-from headgate.wire.messages import inspect
-from headgate.wire.requests import MEMBERS, NOT_NULL, REQUIRED
+from headgate.wire.messages import inspect, text_bytes
+from headgate.wire.requests import (
+    INPUT_MEMBERS,
+    MEMBERS,
+    NOT_NULL,
+    REQUIRED,
+    SELF_CONTAINED,
+    SHAPED_MEMBERS,
+    is_own_tool,
+)
 
 if TYPE_CHECKING:
     from headgate.values import Call
@@ -81,17 +90,10 @@ def _read(call: Call, values: dict[str, object]) -> None:
         raise missing("model")
     call.model = model
     call.stream = values.get("stream") is True
-    count = values.get("n")
-    call.n = int(count) if isinstance(count, (int, float)) else 1
-    best_of = values.get("best_of")
-    if isinstance(best_of, (int, float)) and best_of > call.n:
-        call.n = int(best_of)  # every candidate is generated, and billed
-    prompt = values.get("prompt")
-    if isinstance(prompt, list) and not isinstance(prompt[0], int):
-        call.n *= len(prompt)  # each prompt has its own answers
+    call.n = _choices(call, values)
     limits = (values.get("max_completion_tokens"), values.get("max_tokens"))
     # Which one a provider heeds is its own affair: the hold covers the larger.
-    call.max_output = max((int(limit) for limit in limits if isinstance(limit, (int, float))), default=0)
+    call.max_output = max((int(limit) for limit in limits if isinstance(limit, (int, float))), default=None)
     options = values.get("stream_options")
     if options is not None and not call.stream:
         raise CallerError(
@@ -101,23 +103,45 @@ def _read(call: Call, values: dict[str, object]) -> None:
     tier = values.get("service_tier")
     if tier in _PRICED_TIERS:
         call.tier = str(tier)
-    call.input_bound = _input_bound(call)
+    _weigh(call, values)
 
 
-def _input_bound(call: Call) -> int:
-    """Return an upper bound of the input's UTF-8 bytes, which bounds its tokens.
+def _choices(call: Call, values: dict[str, object]) -> int:
+    """Return how many answers are generated, and billed."""
+    count, best_of = values.get("n"), values.get("best_of")
+    choices = int(count) if isinstance(count, (int, float)) else 1
+    if isinstance(best_of, (int, float)) and best_of > choices:
+        choices = int(best_of)
+    given = values.get("prompt", values.get("input"))
+    if isinstance(given, list) and not isinstance(given[0], (int, float)):
+        call.inputs = len(given)  # each prompt has its own answers
+    return choices * call.inputs
 
-    A JSON value is never shorter than its text, and a message's own overhead of tokens is below the
-    bytes of `{"role":"user","content":""}`.
-    """
+
+def _weigh(call: Call, values: dict[str, object]) -> None:
+    """Note what the request holds that may be read as input."""
     members = call.members
+    size = images = audio = hidden = 0
     if call.operation == "chat":
-        bound, call.images = inspect(bytes(members["messages"]))
-        for name in ("tools", "functions", "response_format", "tool_choice"):
-            if name in members:
-                bound += len(bytes(members[name]))
-        return bound + 16
-    if call.operation == "completions":
-        raw = bytes(members["prompt"])
-        return len(raw) + len(bytes(members.get("suffix", b"")))
-    return len(bytes(members["input"]))
+        size, images, audio, hidden = inspect(bytes(members["messages"]))
+    for name in members.keys() & INPUT_MEMBERS:
+        size += text_bytes(bytes(members[name]))
+        if name in SHAPED_MEMBERS:
+            call.shaped += len(bytes(members[name]))
+    for name in call.unknown:
+        size += text_bytes(bytes(members[name]))
+        hidden += name not in SELF_CONTAINED
+    if call.operation == "chat":
+        hidden += _brought(values)
+        if "prediction" in values:
+            call.predicted = text_bytes(bytes(members["prediction"]))
+    call.input_bytes = size
+    if images or audio or hidden:
+        call.media = Media(images, audio, hidden)
+
+
+def _brought(values: dict[str, object]) -> int:
+    """Return how many tools of the provider may bring input of their own."""
+    tools = values.get("tools")
+    found = sum(not is_own_tool(tool) for tool in tools) if isinstance(tools, list) else 0
+    return found + ("web_search_options" in values)

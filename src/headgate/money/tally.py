@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from headgate.wire.messages import SHOWN_PARTS
+from headgate.wire.requests import is_own_tool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,11 +118,6 @@ def tally_inputs(given: Any, suffix: str | None = None) -> Tally:
         tally.texts.append(suffix)
         tally.guess(*_TOOL)
     return tally
-
-
-def is_own_tool(tool: Mapping[str, Any]) -> bool:
-    """Say whether the caller runs a tool; others run at the provider."""
-    return tool.get("type", "function") in {"function", "custom"}
 
 
 def _are_ids(given: list[Any]) -> bool:

@@ -31,6 +31,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     drops: tuple[str, ...] = ()
     renames: Mapping[str, str] = {}
     hangup: Literal["cancel", "drain"] = "cancel"
+    completion_tokens: int = 0
     prices: str = ""
 
 

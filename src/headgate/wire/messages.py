@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -26,8 +26,7 @@ from headgate.wire.checks import (
 ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 # Parts that hold all their input as text. What others stand for, the request does not show.
 SHOWN_PARTS = frozenset({"text", "refusal", "thinking", "redacted_thinking", "reasoning"})
-# Media is not text: audio and files are bounded by an adder, images by the model's own bound of one.
-PART_ADDER = {"image_url": 0, "input_audio": 12_000, "file": 120_000}
+_NOTHING = msgspec.Raw()
 
 
 class Part(msgspec.Struct, gc=False):
@@ -36,6 +35,9 @@ class Part(msgspec.Struct, gc=False):
     type: str
     text: str | None = None
     refusal: str | None = None
+    image_url: msgspec.Raw = _NOTHING
+    input_audio: msgspec.Raw = _NOTHING
+    file: msgspec.Raw = _NOTHING
 
 
 class Message(msgspec.Struct, gc=False):
@@ -47,13 +49,30 @@ class Message(msgspec.Struct, gc=False):
     tool_call_id: str | None = None
     tool_calls: list[msgspec.Raw] | None = None
     function_call: dict[str, msgspec.Raw] | None = None  # `Raw | None` would take only null
+    audio: Any = None
+
+
+class Audio(msgspec.Struct, gc=False):
+    """What an audio part carries."""
+
+    data: str = ""
 
 
 _decode = msgspec.json.Decoder(list[Message]).decode
+_decode_audio = msgspec.json.Decoder(Audio).decode
 
 
-def inspect(raw: bytes) -> tuple[int, int]:
-    """Check `messages`; return an upper bound of its tokens as UTF-8 bytes, and its number of images.
+class Weight(NamedTuple):
+    """What a conversation is made of."""
+
+    size: int  # UTF-8 bytes of its text with the JSON around it
+    images: int = 0
+    audio: int = 0  # base64 characters
+    hidden: int = 0  # parts that stand for input of unknown length
+
+
+def inspect(raw: bytes) -> Weight:
+    """Check `messages` and say what they hold.
 
     Raises:
         CallerError: OpenAI's 400 for the first thing that is wrong.
@@ -65,25 +84,60 @@ def inspect(raw: bytes) -> tuple[int, int]:
         raise CallerError(f"Invalid 'messages': {fault}", param="messages", code="invalid_type") from fault
     if not messages:
         length("messages", [], 1, 0)
-    bound, images = len(raw), 0
+    media: list[Part] = []
+    voices = 0
     for message in messages:
         content = message.content
         if content is None:
             if message.role != "assistant" or not (message.tool_calls or message.function_call):
                 explain(decode_any(raw))
         elif type(content) is list:
-            bound += _media(content)
-            images += sum(part.type == "image_url" for part in content)
             if any(part.type == "text" and part.text is None for part in content):
                 explain(decode_any(raw))
+            media += [part for part in content if part.type not in SHOWN_PARTS]
         if message.role == "tool" and message.tool_call_id is None:
             explain(decode_any(raw))
-    return bound, images
+        voices += message.audio is not None
+    weight = Weight(text_bytes(raw), hidden=voices)
+    return _weigh(weight, media) if media else weight
 
 
-def _media(parts: list[Part]) -> int:
-    """Return what media may count beyond the bytes that name or carry them."""
-    return sum(PART_ADDER[part.type] for part in parts if part.type in PART_ADDER)
+def _weigh(weight: Weight, media: list[Part]) -> Weight:
+    """Take media out of the text's bytes."""
+    size, images, audio, hidden = weight
+    for part in media:
+        if part.type == "image_url":
+            size -= text_bytes(bytes(part.image_url))
+            images += 1
+        elif part.type == "input_audio":
+            size -= text_bytes(bytes(part.input_audio))
+            data = _audio_data(part)
+            audio, hidden = (audio + len(data), hidden) if data else (audio, hidden + 1)
+        else:
+            size -= text_bytes(bytes(part.file))
+            hidden += 1
+    return Weight(size, images, audio, hidden)
+
+
+def _audio_data(part: Part) -> str:
+    """Return the base64 text of a part's audio; empty where it lies elsewhere."""
+    try:
+        data = _decode_audio(part.input_audio).data
+    except msgspec.DecodeError:
+        return ""
+    return "" if "://" in data[:32] else data
+
+
+def text_bytes(raw: bytes) -> int:
+    """Return an upper bound of the UTF-8 bytes of the texts in some JSON.
+
+    Raw JSON is never shorter than its texts; an escape of four hexadecimal digits stands for at most
+    three bytes, and is written with six.
+    """
+    size = len(raw)
+    if b"\\u" in raw:
+        size -= 3 * raw.replace(b"\\\\", b"").count(b"\\u")
+    return size
 
 
 def explain(messages: Json) -> None:

@@ -203,3 +203,82 @@ REQUIRED: Mapping[Operation, tuple[str, ...]] = {
 }
 # null means "not given" for every optional member; these say something even then
 NOT_NULL = frozenset({"model", "messages", "prompt", "input"})
+
+# What is read as input besides messages, in whatever form a provider renders it.
+INPUT_MEMBERS = frozenset(
+    {
+        "prompt",
+        "suffix",
+        "input",
+        "tools",
+        "functions",
+        "response_format",
+        "tool_choice",
+        "function_call",
+        "prediction",
+        "web_search_options",
+    }
+)
+SHAPED_MEMBERS = frozenset({"tools", "functions", "response_format"})
+# Members of compatible hosts that bring no input of their own; others may stand for documents or a search.
+SELF_CONTAINED = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template_kwargs",
+        "cutoff",
+        "do_sample",
+        "dynatemp_range",
+        "enable_thinking",
+        "eos_token_id",
+        "frequency_penalty",
+        "guided_choice",
+        "guided_grammar",
+        "guided_json",
+        "guided_regex",
+        "ignore_eos",
+        "include_reasoning",
+        "include_stop_str_in_output",
+        "keep_alive",
+        "length_penalty",
+        "max_thinking_tokens",
+        "min_p",
+        "min_tokens",
+        "mirostat",
+        "parallel_tool_calls",
+        "preserve_thinking",
+        "presence_penalty",
+        "prompt_truncate_len",
+        "provider",
+        "random_seed",
+        "reasoning",
+        "reasoning_effort",
+        "reasoning_format",
+        "reasoning_split",
+        "repeat_penalty",
+        "repetition_penalty",
+        "request_id",
+        "result_format",
+        "safe_prompt",
+        "safety_settings",
+        "skip_special_tokens",
+        "stop_token_ids",
+        "tfs_z",
+        "thinking",
+        "thinking_budget",
+        "top_a",
+        "top_k",
+        "top_n_sigma",
+        "truncate",
+        "truncate_prompt_tokens",
+        "typical_p",
+        "usage",
+        "use_beam_search",
+        "user_id",
+        "vl_high_resolution_images",
+    }
+)
+
+
+def is_own_tool(tool: Mapping[str, Json]) -> bool:
+    """Say whether the caller runs a tool; others run at the provider and bring input of their own."""
+    return tool.get("type", "function") in {"function", "custom"}
