@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.money.tally import utf8_length
 from headgate.money.tokens import estimate_text
-from headgate.wire.checks import decode_any
+from headgate.wire.checks import Json, decode_any
 
 if TYPE_CHECKING:
     from headgate.money.tokens import Count, Tokenizers
@@ -27,8 +28,16 @@ class LocalCounter:
         """Return the input's tokens, exact where the model's tokenizer is known."""
         return (await self._count(call, target)).tokens
 
+    async def longest_input(self, call: Call, target: Target) -> int:
+        """Return the tokens of the longest of a call's inputs: each has the window for itself."""
+        members = _counted(call)
+        if call.inputs > 1:
+            name = "input" if call.operation == "embeddings" else "prompt"
+            members[name] = [max(members[name], key=_size)]
+        return (await self._tokenizers.count(target.model, call.operation, members)).tokens
+
     async def _count(self, call: Call, target: Target) -> Count:
-        members = {name: decode_any(raw) for name, raw in call.members.items() if name in _COUNTED}
+        members = _counted(call)
         return await self._tokenizers.count(target.model, call.operation, members)
 
     async def input_bound(self, call: Call, target: Target) -> int:
@@ -59,3 +68,12 @@ _COUNTED = frozenset(
         "web_search_options",
     }
 )
+
+
+def _counted(call: Call) -> dict[str, Json]:
+    return {name: decode_any(raw) for name, raw in call.members.items() if name in _COUNTED}
+
+
+def _size(given: Json) -> int:
+    """Return a text's bytes, or what as many token ids usually stand for."""
+    return utf8_length(given) if isinstance(given, str) else 4 * len(given)

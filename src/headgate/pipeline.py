@@ -48,6 +48,10 @@ class Counter(Protocol):
         """Return the input's tokens, exact where the model's tokenizer is known."""
         ...
 
+    async def longest_input(self, call: Call, target: Target) -> int:
+        """Return the tokens of the longest of a call's inputs: each has the window for itself."""
+        ...
+
     async def output_tokens(self, text: str, target: Target) -> int:
         """Return the tokens of a produced text."""
         ...
@@ -129,7 +133,7 @@ class Pipeline:
         model = targets[0].model
         window.check_output(call, model)
         if window.may_overflow(call, targets[0]):
-            window.check_window(call, model, await self._stages.counter.input_tokens(call, targets[0]))
+            window.check_window(call, model, await self._stages.counter.longest_input(call, targets[0]))
         return targets
 
     async def _admit(self, call: Call, targets: tuple[Target, ...]) -> Tab:

@@ -323,6 +323,13 @@ def test_a_bound_is_never_above_the_model_s_window():
     assert chat(UNKNOWN, huge).bound > 300_000
 
 
+def test_each_of_several_inputs_has_the_window_for_itself():
+    model = CATALOGUE.model("openai", "text-embedding-3-small")
+    count = TOKENIZERS.count_input(model, "embeddings", {"input": ["word " * 1_000] * 50})
+    assert count.tokens > 50_000 > model.context_window
+    assert count.bound == count.tokens
+
+
 @pytest.mark.parametrize(
     "text",
     [

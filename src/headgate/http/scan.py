@@ -9,12 +9,12 @@ from __future__ import annotations
 from headgate.errors import CallerError
 
 MAX_DEPTH = 64
-MAX_NODES = 100_000
+MAX_NODES = 310_000  # OpenAI takes 300,000 token ids in one request for embeddings
 _BRACKETS = bytes(byte for byte in range(256) if byte not in b'"[]{},')
 
 
 def scan(body: bytes) -> None:
-    """Refuse a body that is not UTF-8, is nested deeper than 64 or holds over 100,000 nodes.
+    """Refuse a body that is not UTF-8, is nested deeper than 64 or holds over 310,000 nodes.
 
     Raises:
         CallerError: 400, naming the limit.

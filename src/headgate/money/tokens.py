@@ -61,7 +61,7 @@ class Tokenizers(Vocabularies):
         tally = tally_chat(messages, members or {}, model.image_tokens)
         if model.wants_max_completion_tokens:
             tally.tokens -= 1  # models that reason are also those that refuse `max_tokens`
-        return self._count(model, tally, SLACK)
+        return self._count(model, tally, SLACK, windows=1)
 
     def count_input(self, model: Model, operation: Operation, members: Mapping[str, Any]) -> Count:
         """Count the input of a request by its operation.
@@ -75,7 +75,7 @@ class Tokenizers(Vocabularies):
             return self.count_chat(model, members.get("messages") or (), members)
         given = members.get("input" if operation == "embeddings" else "prompt")
         tally = tally_inputs(given, members.get("suffix"))
-        return self._count(model, tally, 0)
+        return self._count(model, tally, 0, windows=tally.items)
 
     async def count(self, model: Model, operation: Operation, members: Mapping[str, Any]) -> Count:
         """Count as `count_input`, loading the model's tokenizer, and off the loop when long."""
@@ -85,7 +85,7 @@ class Tokenizers(Vocabularies):
             return self.count_input(model, operation, members)
         return await asyncio.to_thread(self.count_input, model, operation, members)
 
-    def _count(self, model: Model, tally: Tally, slack: int) -> Count:
+    def _count(self, model: Model, tally: Tally, slack: int, windows: int) -> Count:
         loaded = bool(model.tokenizer) and self.ready(model.tokenizer)
 
         def count(text: str) -> int:
@@ -100,7 +100,9 @@ class Tokenizers(Vocabularies):
             bound = sum(bytes_bound(model, text) for text in tally.texts)
             bound += _UNKNOWN_TEMPLATE + _UNKNOWN_PER_MESSAGE * tally.items
         bound += tally.bound + sum(bytes_bound(model, text) for text in tally.shapes)
-        return Count(tokens, sure and tally.exact, _within(model, max(bound, tokens)))
+        return Count(
+            tokens, sure and tally.exact, _within(model.context_window * windows, max(bound, tokens))
+        )
 
 
 def estimate_text(model: Model, text: str) -> int:
@@ -120,9 +122,9 @@ def bytes_bound(model: Model, text: str) -> int:
     return -(-utf8_length(text) * model.bytes_factor_ppm // _PPM)
 
 
-def _within(model: Model, bound: int) -> int:
+def _within(window: int, bound: int) -> int:
     # The provider refuses a longer input, and we do not believe a usage beyond the window.
-    return min(bound, model.context_window) if model.context_window else bound
+    return min(bound, window) if window else bound
 
 
 def _is_short(members: Mapping[str, Any]) -> bool:
