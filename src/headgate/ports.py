@@ -275,7 +275,8 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Journal record: what the call really cost. One per call; `attempt` is the last one.
 
     `charge` is what the customer pays, at most the hold; `absorbed` what was above it; `costs` what
-    each attempt costs us at its provider, by attempt number.
+    each attempt costs us at its provider, by attempt number. Of a call that a grant in tokens covers,
+    `promoted` is what its customer would have paid and `tokens` what the grant lost; `charge` is 0.
     """
 
     call: bytes
@@ -289,6 +290,8 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     estimated: bool = False
     first_byte_us: int = 0  # from OPEN to the first byte
     duration_us: int = 0
+    promoted: NanoUSD = 0
+    tokens: int = 0
 
 
 class Journal(Protocol):

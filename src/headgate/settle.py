@@ -7,6 +7,7 @@ nothing to shield. The rules, each with a test in `tests/path`:
 how the call ended                     what the customer pays
 =====================================  ====================================================
 complete, usage believed               its cost, at most the hold; the excess is the house's
+the same, held in a grant of tokens    nothing: the grant loses tokens, the house pays the cost
 complete, usage absent or absurd       the same for tokens counted here; `estimated`
 caller hung up                         the input and what was produced until then; `estimated`
 stream broke off, or was cut           the input and what was produced until then; `estimated`
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from headgate.admission.bounds import input_bound, output_bound, rough_input
 from headgate.money.cost import cost
+from headgate.money.credit import in_tokens, tokens_taken
 from headgate.ports import Mark, Open, Settle
 from headgate.values import Usage
 
@@ -130,6 +132,7 @@ class Tab:
             input_bound(call, target),
             b"",
             call.stream,
+            sources=self._hold.sources,
         )
         ledger.journal.open(record)
         self._opened = record
@@ -195,7 +198,11 @@ class Tab:
         target, ledger = self._target, self._ledger
         assert target is not None
         actual = cost(usage, target.prices) if target.prices is not None else 0
-        charge = min(actual, self._hold.amount)
+        charge = due = min(actual, self._hold.amount)
+        promoted = tokens = 0
+        sources = self._hold.sources
+        if sources and in_tokens(sources):
+            charge, promoted, tokens = 0, due, tokens_taken(sources, usage)
         if target.costs is not None:
             self._costs[-1] = actual if target.costs is target.prices else cost(usage, target.costs)
         return Settle(
@@ -205,11 +212,13 @@ class Tab:
             status,
             usage,
             charge,
-            actual - charge,
+            actual - due,
             tuple(self._costs),
             estimated,
             (self._first_byte_ns - self._opened_ns) // 1000 if self._first_byte_ns else 0,
             (ledger.clock.monotonic() - self._opened_ns) // 1000,
+            promoted,
+            tokens,
         )
 
 

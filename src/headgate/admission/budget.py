@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate.money.amounts import Unit
+    from headgate.ports import Source
     from headgate.values import NanoUSD, Principal, WallMicros
 
 WAIT_S = 2.0  # how long a call waits for other calls' holds to be released
@@ -67,14 +68,18 @@ class Budget:
 
 
 class Hold:
-    """Money reserved for one open call. Closed exactly once."""
+    """Money reserved for one open call. Closed exactly once.
 
-    __slots__ = ("amount", "budgets", "open", "periods")
+    `sources` are the parts of a prepaid call's hold, the first to be charged first.
+    """
+
+    __slots__ = ("amount", "budgets", "open", "periods", "sources")
 
     def __init__(self, amount: NanoUSD, budgets: tuple[Budget, ...], periods: tuple[Period, ...]) -> None:
         self.amount = amount
         self.budgets = budgets
         self.periods = periods
+        self.sources: tuple[Source, ...] = ()
         self.open = True
 
 

@@ -6,11 +6,20 @@ One entry is one row with a debit and a credit account, so a row that exists is 
 kind            debit              credit              amount
 ==============  =================  ==================  ==============================================
 settlement      credit:<account>   revenue             what the customer pays
+settlement      grant:<id>         revenue             the same when prepaid; one entry per source of the hold
+settlement      promotion          revenue             what a grant in tokens covers; the house pays
+tokens          tokens:<id>        tokens:used         the tokens that it lost; the amount is in tokens
 provider cost   cost               payable:<provider>  what an attempt costs us; one entry per attempt
 absorbed        house:absorbed     revenue             what was above the hold; the house pays
+posting         cash:<source>      grant:<id>          a paid top-up; a refund the other way round
+posting         cash:<source>      debt:<account>      what of it pays a debt back; made the other way round
+posting         promotion          grant:<id>          a gift
+posting         grant:<id>         expired             what was left when it expired
+posting         adjustments        grant:<id>          a correction; below zero the other way round
+posted tokens   tokens:issued      tokens:<id>         a gift in tokens; expiry and correction likewise
 ==============  =================  ==================  ==============================================
 
-An amount of zero makes no entry.
+An amount of zero makes no entry. The entries of a posting have its id as their `call`.
 """
 
 from __future__ import annotations
@@ -18,21 +27,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from headgate.money.cost import cost
+from headgate.money.credit import in_tokens, taken, tokens_taken
 from headgate.ports import Settle
 from headgate.values import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headgate.ports import Mark, Open
+    from headgate.ports import Mark, Open, Source
     from headgate.values import WallMicros
 
-SETTLEMENT, PROVIDER_COST, ABSORBED = 1, 2, 3
+SETTLEMENT, PROVIDER_COST, ABSORBED, TOKENS, POSTING, POSTED_TOKENS = 1, 2, 3, 4, 5, 6
+REVENUE: Final = "revenue"
+PROMOTION: Final = "promotion"
 CHECKPOINT_TOKENS: Final = 256  # a stream is marked at least this often
 CUT: Final = 500  # the status of a call that ended with our process
 
 
-Entry: TypeAlias = tuple[int, int, str, str, int]  # kind, attempt, debit, credit, nano-USD
+Entry: TypeAlias = tuple[int, int, int, str, str, int]  # kind, attempt, n, debit, credit, nano-USD
 
 
 def entries(opens: Sequence[Open], settle: Settle) -> list[Entry]:
@@ -42,16 +54,37 @@ def entries(opens: Sequence[Open], settle: Settle) -> list[Entry]:
         opens: its attempts in order, at least one.
         settle: its settlement; `costs` are by attempt number.
     """
-    booked = []
     attempt = settle.attempt
-    if settle.charge:
-        booked.append((SETTLEMENT, attempt, f"credit:{opens[-1].account}", "revenue", settle.charge))
+    sources = opens[-1].sources
+    booked: list[Entry] = []
+    if sources:
+        booked = _by_source(sources, settle)
+    elif settle.charge:
+        booked.append((SETTLEMENT, attempt, 0, f"credit:{opens[-1].account}", REVENUE, settle.charge))
     for number, amount in enumerate(settle.costs):
         if amount:
             provider = provider_of(opens, number)
-            booked.append((PROVIDER_COST, number, "cost", f"payable:{provider}", amount))
+            booked.append((PROVIDER_COST, number, 0, "cost", f"payable:{provider}", amount))
     if settle.absorbed:
-        booked.append((ABSORBED, attempt, "house:absorbed", "revenue", settle.absorbed))
+        booked.append((ABSORBED, attempt, 0, "house:absorbed", REVENUE, settle.absorbed))
+    return booked
+
+
+def _by_source(sources: Sequence[Source], settle: Settle) -> list[Entry]:
+    """Return what a prepaid call takes: money of its grants, or tokens and the house's money."""
+    attempt = settle.attempt
+    parts = taken(sources, settle.charge, settle.tokens)
+    if not in_tokens(sources):
+        return [
+            (SETTLEMENT, attempt, part.n, f"grant:{part.source.grant}", REVENUE, part.amount)
+            for part in parts
+        ]
+    booked: list[Entry] = []
+    if settle.promoted:
+        booked.append((SETTLEMENT, attempt, 0, PROMOTION, REVENUE, settle.promoted))
+    booked.extend(
+        (TOKENS, attempt, part.n, f"tokens:{part.source.grant}", "tokens:used", part.amount) for part in parts
+    )
     return booked
 
 
@@ -74,20 +107,22 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         opens: the attempts in order, at least one; only the last can have cost anything.
         mark: the last one.
         at: when this was found out.
-        absorb_unmarked: the house pays for a call without a mark.
+        absorb_unmarked: the house pays for a call without a mark; it always does for a prepaid one.
     """
     last = opens[-1]
-    absorbed = 0
+    absorbed = promoted = tokens = 0
     if mark is not None and mark.attempt == last.attempt:
         seen = mark.usage
         usage = Usage(seen.input_tokens or last.input_bound, seen.output_tokens + CHECKPOINT_TOKENS)
         charge = min(cost(usage, last.prices), last.hold) if last.prices is not None else 0
         until = mark.at
+        if in_tokens(last.sources):
+            charge, promoted, tokens = 0, charge, tokens_taken(last.sources, usage)
     else:
         usage = Usage(last.input_bound, 0)
         charge = last.hold if last.prices is not None else 0
         until = last.at
-        if absorb_unmarked:
+        if absorb_unmarked or last.sources:
             charge, absorbed = 0, charge
     taken = cost(usage, last.costs) if last.costs is not None else 0
     return Settle(
@@ -101,4 +136,6 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         (*(0 for _ in range(last.attempt)), taken),
         estimated=True,
         duration_us=max(0, until - opens[0].at),
+        promoted=promoted,
+        tokens=tokens,
     )

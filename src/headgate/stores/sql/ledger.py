@@ -161,11 +161,11 @@ class Books:
 
     def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
         call, accounts, moved = settle.call, self._accounts, batch.moved
-        for kind, attempt, debit_code, credit_code, amount in entries(opens, settle):
+        for kind, attempt, n, debit_code, credit_code, amount in entries(opens, settle):
             pair = (debit_code, credit_code, book)
             sides = accounts.get(pair) or self._pair(pair)
             debit, credit = sides
-            batch.entries.append((call, kind, attempt, 0, book, debit, credit, amount))
+            batch.entries.append((call, kind, attempt, n, book, debit, credit, amount))
             moved[sides] = moved.get(sides, 0) + amount
 
     # ── dictionary ids ───────────────────────────────────────────────────────────────────────────

@@ -91,12 +91,17 @@ CREATE TABLE grants (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE,
   closed_at INTEGER NOT NULL DEFAULT 0,      -- when the rest was booked as expired
   note TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL);
 CREATE UNIQUE INDEX grants_balance ON grants (account, book) WHERE kind = 'balance';
+CREATE INDEX grants_account ON grants (account, closed_at);
+CREATE INDEX grants_open ON grants (expires_at) WHERE closed_at = 0 AND expires_at > 0;
 CREATE TABLE postings (id BLOB PRIMARY KEY,  -- UUIDv7: the `call` of its entries
   seq INTEGER NOT NULL UNIQUE, book INTEGER NOT NULL, account INTEGER NOT NULL, grant_id INTEGER NOT NULL,
   kind TEXT NOT NULL,                        -- topup, grant, expiry, refund, adjustment
   amount INTEGER NOT NULL,                   -- nano-USD, added to the grant (below zero: taken from it)
-  tokens INTEGER NOT NULL DEFAULT 0, reference TEXT NOT NULL UNIQUE, -- what makes it happen only once
+  tokens INTEGER NOT NULL DEFAULT 0,         -- the same of a grant in tokens
+  debt INTEGER NOT NULL DEFAULT 0,           -- nano-USD, added to what the account owes (below zero: paid back)
+  reference TEXT NOT NULL UNIQUE,            -- source:name, what makes it happen only once
   actor TEXT NOT NULL, note TEXT NOT NULL DEFAULT '', at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX postings_account ON postings (account, book, seq);
 CREATE TABLE codes (digest BLOB PRIMARY KEY, public_id TEXT NOT NULL UNIQUE, shown TEXT NOT NULL,
   book INTEGER NOT NULL, amount INTEGER NOT NULL, tokens INTEGER NOT NULL DEFAULT 0,
   model TEXT NOT NULL DEFAULT '', valid_days INTEGER NOT NULL DEFAULT 0, -- of the grant; 0: for ever
@@ -106,9 +111,10 @@ CREATE TABLE codes (digest BLOB PRIMARY KEY, public_id TEXT NOT NULL UNIQUE, sho
 CREATE TABLE payments (event TEXT PRIMARY KEY, -- the payment provider's id of its event
   source TEXT NOT NULL, reference TEXT NOT NULL, account INTEGER NOT NULL, kind TEXT NOT NULL,
   amount INTEGER NOT NULL, currency TEXT NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE signups (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE, email TEXT NOT NULL,
-  name TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, -- of the token in the mail
-  expires_at INTEGER NOT NULL, verified_at INTEGER NOT NULL DEFAULT 0, account INTEGER NOT NULL DEFAULT 0,
+CREATE TABLE signups (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE,
+  email TEXT NOT NULL UNIQUE,                -- in lower case: one account per address
+  name TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, -- of the token in the last mail
+  expires_at INTEGER NOT NULL, mails INTEGER NOT NULL DEFAULT 1, verified_at INTEGER NOT NULL DEFAULT 0, account INTEGER NOT NULL DEFAULT 0,
   created_at INTEGER NOT NULL);
 CREATE TABLE limit_requests (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE,
   account INTEGER NOT NULL REFERENCES accounts (id), member INTEGER NOT NULL,
@@ -151,6 +157,7 @@ CREATE TABLE calls (call BLOB PRIMARY KEY,
 CREATE TABLE books (book INTEGER PRIMARY KEY, seq INTEGER NOT NULL); -- the last `calls.seq` of each book
 CREATE TABLE ledger_accounts (id INTEGER PRIMARY KEY, code TEXT NOT NULL, -- credit:1, revenue, cost, payable:openai, house:absorbed
   book INTEGER NOT NULL, UNIQUE (code, book));
+-- entries.call is a call or a posting; kinds beyond these: 4 tokens of a grant, 5 posting, 6 posted tokens.
 CREATE TABLE entries (call BLOB NOT NULL, kind INTEGER NOT NULL, -- 1 settlement, 2 provider cost, 3 absorbed
   attempt INTEGER NOT NULL, n INTEGER NOT NULL,
   book INTEGER NOT NULL, debit INTEGER NOT NULL, credit INTEGER NOT NULL, amount INTEGER NOT NULL,
@@ -169,3 +176,5 @@ CREATE TRIGGER calls_keep_update BEFORE UPDATE ON calls BEGIN SELECT RAISE(ABORT
 CREATE TRIGGER calls_keep_delete BEFORE DELETE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
 CREATE TRIGGER entries_keep_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
 CREATE TRIGGER entries_keep_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
+CREATE TRIGGER postings_keep_update BEFORE UPDATE ON postings BEGIN SELECT RAISE(ABORT, 'postings are append-only'); END;
+CREATE TRIGGER postings_keep_delete BEFORE DELETE ON postings BEGIN SELECT RAISE(ABORT, 'postings are append-only'); END;

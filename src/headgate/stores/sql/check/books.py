@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from headgate.stores.sql.check.arithmetic import PriceRow, Tokens, nano_usd, read_row
+from headgate.stores.sql.check.arithmetic import PriceRow, nano_usd, read_row
 from headgate.stores.sql.check.findings import name_of
+from headgate.stores.sql.check.grants import GrantsCheck
+from headgate.stores.sql.check.rows import COLUMNS, CallRow, call_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,51 +18,11 @@ if TYPE_CHECKING:
     from headgate.stores.sql.check.findings import Findings
 
 ESTIMATED, UNPRICED, RECOVERED = 1, 2, 8
-SETTLEMENT, COST, ABSORBED = 1, 2, 3
+SETTLEMENT, COST, ABSORBED, TOKENS = 1, 2, 3, 4
 _HOUR = 3_600_000_000
-_TRIGGERS = {"calls_keep_update", "calls_keep_delete", "entries_keep_update", "entries_keep_delete"}
-
-
-class CallRow(NamedTuple):
-    """A call as it stands in SQL."""
-
-    call: bytes
-    seq: int
-    book: int
-    account: int
-    project: int
-    key: int
-    attempt: int
-    model: int
-    provider: int
-    opened_at: int
-    status: int
-    flags: int
-    tokens: Tokens
-    prices: int
-    costs: int
-    hold: int
-    charge: int
-    absorbed: int
-    cost: int
-
-
-_COLUMNS = (
-    "call, seq, book, account, project, key, attempt, model, provider, opened_at, status, flags,"
-    " input, output, cached, cache_write, reasoning, input_audio, output_audio,"
-    " prices, costs, hold, charge, absorbed, cost"
-)
-
-
-def call_row(row: tuple[Any, ...]) -> CallRow:
-    """Return a row of `_COLUMNS` with its tokens together."""
-    return CallRow._make((*row[:12], Tokens._make(row[12:19]), *row[19:]))
-
-
-def find_call(sql: sqlite3.Connection, call: bytes) -> CallRow | None:
-    """Return one call."""
-    row = sql.execute(f"SELECT {_COLUMNS} FROM calls WHERE call = ?", (call,)).fetchone()
-    return None if row is None else call_row(row)
+_TRIGGERS = {
+    f"{table}_keep_{deed}" for table in ("calls", "entries", "postings") for deed in ("update", "delete")
+}
 
 
 class BooksCheck:
@@ -76,6 +38,7 @@ class BooksCheck:
         self._say = findings.add
         self._prices: dict[int, PriceRow] = {}
         self._accounts: dict[int, tuple[str, int]] = {}
+        self.grants = GrantsCheck(sql, findings, self._accounts)
         self._names: dict[int, str] = {}
         self._numbers: dict[int, bytearray] = {}  # by book: which numbers were seen
         self._hours: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0] * 8)
@@ -88,7 +51,7 @@ class BooksCheck:
         self._read_dictionaries()
         entries = _grouped(self._sql)
         waiting = next(entries, None)
-        for row in self._sql.execute(f"SELECT {_COLUMNS} FROM calls ORDER BY call"):
+        for row in self._sql.execute(f"SELECT {COLUMNS} FROM calls ORDER BY call"):
             call = call_row(row)
             while waiting is not None and waiting[0] < call.call:
                 self._stray(waiting)
@@ -102,6 +65,7 @@ class BooksCheck:
             self._stray(waiting)
             waiting = next(entries, None)
         self._check_numbers()
+        self.grants.finish()
         self._check_balances()
         self._check_hours()
         self._check_schema()
@@ -113,7 +77,7 @@ class BooksCheck:
                 self._say("price row", f"price row {key} cannot be read: {text[:80]}")
             else:
                 self._prices[key] = row
-        self._accounts = {
+        self._accounts |= {
             key: (code, book) for key, code, book in self._sql.execute("SELECT * FROM ledger_accounts")
         }
         self._names = dict(self._sql.execute("SELECT id, name FROM names").fetchall())
@@ -155,7 +119,8 @@ class BooksCheck:
     ) -> None:
         """Compare what a call was charged and cost with what its usage comes to."""
         due = nano_usd(call.tokens, prices) if prices is not None else 0
-        booked = (call.charge, call.absorbed)
+        promoted = self.grants.promoted(own)
+        booked = (call.charge + promoted, call.absorbed)
         allowed = {(min(due, call.hold), max(0, due - call.hold))}
         if call.flags & RECOVERED:  # by its last mark, or its hold, or the hold at the house's expense
             allowed = {(min(due, call.hold), 0), (call.hold, 0), (0, call.hold)}
@@ -164,8 +129,8 @@ class BooksCheck:
         if booked not in allowed:
             self._say(
                 "amount",
-                f"{name_of(call.call)}: {call.charge} charged and {call.absorbed} absorbed, "
-                f"its usage costs {due} of a hold of {call.hold}",
+                f"{name_of(call.call)}: {call.charge} charged, {promoted} promoted and {call.absorbed} "
+                f"absorbed, its usage costs {due} of a hold of {call.hold}",
             )
         if call.flags & RECOVERED and not call.flags & ESTIMATED:
             self._say("amount", f"{name_of(call.call)}: recovered and not marked as estimated")
@@ -177,13 +142,15 @@ class BooksCheck:
             )
 
     def _check_entries(self, call: CallRow, own: list[tuple[Any, ...]]) -> None:
-        """Compare a call's entries with its amounts: one settlement, one excess, one cost per attempt."""
+        """Compare a call's entries with its amounts: who paid, one excess, one cost per attempt."""
         provider = self._names.get(call.provider, "")
         due = {
-            SETTLEMENT: (call.charge, f"credit:{call.account}", "revenue"),
             ABSORBED: (call.absorbed, "house:absorbed", "revenue"),
             COST: (call.cost, "cost", f"payable:{provider}"),
         }
+        paid = [entry for entry in own if entry[1] in {SETTLEMENT, TOKENS}]
+        self.grants.check_paid(call, paid)
+        self._add_up(paid)
         for kind, (amount, debit, credit) in due.items():
             found = [entry for entry in own if entry[1] == kind]
             booked = sum(entry[7] for entry in found)
@@ -195,14 +162,18 @@ class BooksCheck:
                 )
             for entry in found:
                 self._check_entry(call, entry, debit, credit)
-        if any(entry[1] not in due for entry in own):
+            self._add_up(found)
+        if len(own) != len(paid) + sum(entry[1] in due for entry in own):
             self._say("entry", f"{name_of(call.call)}: an entry of an unknown kind")
+
+    def _add_up(self, found: list[tuple[Any, ...]]) -> None:
+        for *_, debited, credited, amount in found:
+            self.entries += 1
+            self._sums[debited][0] += amount
+            self._sums[credited][1] += amount
 
     def _check_entry(self, call: CallRow, entry: tuple[Any, ...], debit: str, credit: str) -> None:
         _, kind, attempt, number, book, debited, credited, amount = entry
-        self.entries += 1
-        self._sums[debited][0] += amount
-        self._sums[credited][1] += amount
         sides = (self._accounts.get(debited), self._accounts.get(credited))
         right = sides == ((debit, call.book), (credit, call.book))
         if kind == COST and attempt != call.attempt:  # an earlier attempt had a provider of its own
@@ -211,11 +182,10 @@ class BooksCheck:
             self._say("entry", f"{name_of(call.call)}: an entry of kind {kind} has wrong accounts: {sides}")
 
     def _stray(self, group: tuple[bytes, list[tuple[Any, ...]]]) -> None:
-        self._say("entry", f"{name_of(group[0])}: {len(group[1])} entries without their call")
-        for *_, debited, credited, amount in group[1]:
-            self.entries += 1
-            self._sums[debited][0] += amount
-            self._sums[credited][1] += amount
+        """Entries that belong to no call are a posting's, or nobody's."""
+        self._add_up(group[1])
+        if not self.grants.take_posting(*group):
+            self._say("entry", f"{name_of(group[0])}: {len(group[1])} entries without their call")
 
     def _add_hour(self, call: CallRow) -> None:
         key = (

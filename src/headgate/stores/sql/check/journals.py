@@ -15,8 +15,10 @@ from headgate.stores.journal.segments import (
     slot_folders,
 )
 from headgate.stores.sql.check.arithmetic import Tokens, nano_usd, read_row
-from headgate.stores.sql.check.books import RECOVERED, CallRow, find_call
+from headgate.stores.sql.check.books import RECOVERED
 from headgate.stores.sql.check.findings import name_of
+from headgate.stores.sql.check.grants import paid_of, split_of
+from headgate.stores.sql.check.rows import CallRow, find_call
 
 if TYPE_CHECKING:
     import sqlite3
@@ -148,11 +150,13 @@ class JournalsCheck:
             self._compare(item, row)
         opened, settle = item.opens[-1], item.settle
         due = _price(Tokens(*_usage(item)), opened.prices)
-        if (settle.charge, settle.absorbed) != (min(due, opened.hold), max(0, due - opened.hold)):
+        paid = settle.charge + settle.promoted
+        if (paid, settle.absorbed) != (min(due, opened.hold), max(0, due - opened.hold)):
             self._say(
                 "amount",
-                f"{name_of(settle.call)}: {settle.charge} charged and {settle.absorbed} absorbed in the "
-                f"journal, its usage costs {due} of a hold of {opened.hold}",
+                f"{name_of(settle.call)}: {settle.charge} charged, {settle.promoted} promoted and "
+                f"{settle.absorbed} absorbed in the journal, its usage costs {due} of a hold of "
+                f"{opened.hold}",
             )
 
     def _compare(self, item: Settled, row: CallRow) -> None:
@@ -162,6 +166,13 @@ class JournalsCheck:
         booked = (row.charge, row.absorbed, row.cost, row.status, row.tokens)
         if due != booked or row.flags & RECOVERED:
             self._say("settlement", f"{name_of(row.call)}: the journal says {due}, the books {booked}")
+        sources = item.opens[-1].sources
+        if not sources:
+            return
+        split = split_of(sources, settle)
+        found = paid_of(self._sql, row.call)
+        if found != split:
+            self._say("split", f"{name_of(row.call)}: due from its grants {split}, the books have {found}")
 
     def _check_open(self, call: bytes, opens: list[Open]) -> None:
         """Find a hold that nothing will release."""
