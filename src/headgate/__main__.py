@@ -16,8 +16,8 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):  # without click: a script may ask often
         sys.stdout.write(f"headgate {__version__}\n")
         return
-    from headgate.cli.output import invocation
     from headgate.cli.root import cli
+    from headgate.program import invocation
 
     cli.main(prog_name=invocation(), complete_var="_HEADGATE_COMPLETE")
 

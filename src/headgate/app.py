@@ -199,9 +199,11 @@ class App:
 
     def example_model(self) -> str:
         """Return a model that can be called here, for the first try."""
-        book = Book.SIM if self.simulating else Book.REAL
-        listed = [name for name, _ in self.routes.listed(book)]
-        return _EXAMPLE if _EXAMPLE in listed or not listed else listed[0]
+        if self.simulating or not (self.config.routes or self.config.hosts):
+            return _EXAMPLE
+        named = [*self.config.routes, *(host.example for host in self.config.hosts)]
+        listed = [name for name, _ in self.routes.listed(Book.REAL)]
+        return next((name for name in (*named, *listed) if name), _EXAMPLE)
 
     def exposition(self) -> bytes:
         """Return the exposition of all metrics, of all workers."""

@@ -360,6 +360,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         project=provider.project,
         headers=provider.headers,
         proxy=provider.proxy,
+        example=base.example,
         **{**rows, **given},
     )
 

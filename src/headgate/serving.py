@@ -15,10 +15,11 @@ import click
 import msgspec
 
 from headgate.app import BOARDS, App
+from headgate.banner import banner
 from headgate.config import Config, ConfigError, ServeOptions, load
 from headgate.http.server import reserve_address
 from headgate.identity.keys import mint_key
-from headgate.money.amounts import format_usd, parse_cap
+from headgate.money.amounts import parse_cap
 from headgate.observe.scoreboard import clear_boards
 from headgate.ports import SystemClock
 from headgate.stores.sql.bootstrap import prepare, put_flag_budget
@@ -232,57 +233,3 @@ async def _stop(app: App, again: asyncio.Event) -> int:
         app.calls.cut()
     hurry.cancel()
     return await stopping
-
-
-def banner(app: App, first_key: str) -> str:
-    """Return what a person needs to make the first call."""
-    config = app.config
-    host, port = app.server.addresses[0]
-    base = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}/v1"  # noqa: S104
-    own = f"{Path(sys.argv[0])} keys create --name me --data {config.storage.data}"
-    lines = [f"Headgate serves on {base}", f"Books: {config.storage.data}", _answers_come_from(app)]
-    if config.ignored:
-        lines.append(f"Left alone, they are your programs': {', '.join(config.ignored)}")
-    if config.budget.cap:
-        amount, unit = parse_cap(config.budget.cap)
-        lines.append(f"Cap: {format_usd(amount)} per {unit}")
-    if first_key:
-        lines += ["", f"Your key, shown only once: {first_key}"]
-    else:
-        lines += ["", f"Keys: make one with `{own}`"]
-    key = first_key or "$OPENAI_API_KEY"
-    model = app.example_model()
-    lines += [
-        "",
-        "Try it:",
-        f"  curl {base}/chat/completions -H 'Content-Type: application/json' \\",
-        f'    -H "Authorization: Bearer {key}" \\',
-        """    -d '{"model": "MODEL", "messages": [{"role": "user", "content": "Say hello"}]}'""".replace(
-            "MODEL", model
-        ),
-        "",
-        "Or in Python (save as example.py, run with .venv/bin/python example.py):",
-        "  from openai import OpenAI",
-        f'  client = OpenAI(base_url="{base}", api_key="{first_key or "YOUR_KEY"}")',
-        '  hello = [{"role": "user", "content": "Say hello"}]',
-        f'  answer = client.chat.completions.create(model="{model}", messages=hello)',
-        "  print(answer.choices[0].message.content)",
-        "",
-        "Ctrl-C stops it.",
-    ]
-    return "\n".join(lines)
-
-
-def _answers_come_from(app: App) -> str:
-    if app.simulating:
-        return (
-            "Providers: none found, so the simulator answers, in play money.\n"
-            "  Set OPENAI_API_KEY, DEEPSEEK_API_KEY, DASHSCOPE_API_KEY, ... and start again for real models."
-        )
-    if app.config.found:
-        return f"Providers: {', '.join(app.config.found)}"
-    return (
-        "Providers: none found. Calls get 503 until one is configured: set OPENAI_API_KEY, "
-        "DEEPSEEK_API_KEY, ...\n  (The simulator does not step in: this data folder has had a provider, "
-        "or a configuration is given.)"
-    )

@@ -118,6 +118,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     deviates: bool = True  # its answers need the edits of `providers.compat`
     models: tuple[str, ...] = ()  # name patterns of the models that it serves
     completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
+    example: str = ""  # one of them, to show to people
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):

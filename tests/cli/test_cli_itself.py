@@ -10,7 +10,7 @@ import click
 import pytest
 from tests.cli.conftest import Run
 
-from headgate import __version__
+from headgate import __version__, program
 from headgate.cli import output
 from headgate.cli.root import COMMANDS, cli
 
@@ -174,16 +174,16 @@ def test_the_program_says_its_own_name_as_it_was_started(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "argv", [started_as.format(here=tmp_path)])
-    assert output.invocation() == pasted
+    assert program.invocation() == pasted
 
 
 def test_a_program_on_the_path_is_said_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "headgate"
-    program.touch(mode=0o755)
+    file = tmp_path / "headgate"
+    file.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", [str(program)])
-    assert output.advise("serve", Path("my data")) == "headgate serve --data 'my data'"
-    assert output.advise("serve", Path("headgate-data")) == "headgate serve"
+    monkeypatch.setattr(sys, "argv", [str(file)])
+    assert program.advise("serve", Path("my data")) == "headgate serve --data 'my data'"
+    assert program.advise("serve", Path("headgate-data")) == "headgate serve"
 
 
 def test_what_steers_a_terminal_does_not_reach_a_table(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from headgate.app import SIMULATOR, build_routes
 from headgate.config import ServeOptions, load
 from headgate.errors import NotFound, Unavailable
+from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Routes
 from headgate.values import Book
 
@@ -38,7 +39,17 @@ def test_an_alias_and_what_helps_where_nobody_has_a_model():
     with pytest.raises(NotFound, match="Providers found here: deepseek") as caught:
         served(table, "claude-x")
     assert caught.value.code == "model_not_found"
-    assert "--alias claude-x=" in caught.value.message
+    assert "--alias claude-x=deepseek-chat`" in caught.value.message
+
+
+def test_each_hosts_example_is_a_model_that_it_serves():
+    for name, row in known_hosts().items():
+        variable, value = (row.keys[0], "sk-a") if row.keys else (row.url_env, "http://127.0.0.1:1")
+        table = routes(environment={variable: value})
+        if row.example:
+            assert served(table, row.example) == [(name, row.example)]
+        else:
+            assert row.local  # only its owner knows its models
 
 
 def test_targets_come_by_weight_and_fallbacks_after_them_without_a_circle(tmp_path):

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,16 +23,32 @@ def plain_environment(**extra: str) -> dict[str, str]:
 
 
 class Gateway:
-    """`headgate serve` as a process."""
+    """`headgate serve` as a process.
 
-    def __init__(self, folder: Path, *args: str, dotenv: str = "", **environment: str) -> None:
+    Args:
+        folder: where it is started; its `.env` gets the text of `dotenv`.
+        args: further options.
+        command: another command that serves.
+        program: how it is started, if not as the installed program.
+        environment: further variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *args: str,
+        dotenv: str = "",
+        command: str = "serve",
+        program: Sequence[str] = (HEADGATE,),
+        **environment: str,
+    ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         if dotenv:
             (folder / ".env").write_text(dotenv)
         self.data = folder / "data"
         self.process = subprocess.Popen(
-            [HEADGATE, "serve", "--port", "0", "--data", str(self.data), *args],
+            [*program, command, "--port", "0", "--data", str(self.data), *args],
             cwd=folder,
             env=plain_environment(**environment),
             stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import openai
 import pytest
@@ -17,39 +18,80 @@ def client(gateway: Gateway, key: str | None = None) -> openai.OpenAI:
     return openai.OpenAI(base_url=gateway.base, api_key=key or gateway.key, max_retries=0)
 
 
+def shell(script: str, folder: Path, **environment: str) -> str:
+    """Run lines that were printed, as they were printed."""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=plain_environment(**environment),
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tried(gateway: Gateway, exports: str = "") -> tuple[str, str]:
+    """Paste the program and the curl line that a start printed; return what they say."""
+    heading, program = gateway.said.split("Or in Python")[1].split("\n\n")[0].split("\n", 1)
+    interpreter = heading.partition("run with ")[2].removesuffix("):")
+    assert len(program.splitlines()) == 5
+    (gateway.folder / "example.py").write_text(program)
+    curl = gateway.said.split("Try it:\n")[1].split("\n\n")[0]
+    return tuple(shell(f"{exports}\n{line}", gateway.folder) for line in (interpreter, curl))  # type: ignore[return-value]
+
+
 def test_the_first_start_prints_all_that_one_needs(tmp_path):
     gateway = Gateway(tmp_path)
     try:
         assert "simulator answers" in gateway.said
         assert gateway.key
-        program = gateway.said.split("Or in Python")[1].split("\n\n")[0].splitlines()[1:]
-        (tmp_path / "example.py").write_text("\n".join(line[2:] for line in program))
-        done = subprocess.run(
-            [sys.executable, str(tmp_path / "example.py")],
-            capture_output=True,
-            text=True,
-            env=plain_environment(),
-        )
-        assert done.returncode == 0, done.stderr
-        assert "hello" in done.stdout.lower()
-        curl = gateway.said.split("Try it:\n")[1].split("\n\n")[0]
-        done = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, env=plain_environment())
-        assert '"chat.completion"' in done.stdout
+        program, curl = tried(gateway)
+        assert program == "hello\n"
+        assert '"chat.completion"' in curl
     finally:
         code, out, err = gateway.stop(signal.SIGINT)
     assert (code, err) == (0, "")
     assert "Stopped." in out
 
 
-def test_the_key_is_printed_once_and_still_works(tmp_path):
+def test_the_key_is_printed_once_and_the_next_start_says_how_to_get_another(tmp_path):
     first = Gateway(tmp_path)
     first.stop()
-    second = Gateway(tmp_path)
+    second = Gateway(tmp_path, program=[sys.executable, "-m", "headgate"])
     try:
         assert second.key == ""
         assert client(second, first.key).models.list().data
+        exports = second.said.split("with a new key:\n")[1].split("\n\n")[0]
+        assert " -m headgate keys create" in exports
+        assert tried(second, f"{exports}\nsleep 1")[0] == "hello\n"
     finally:
         second.stop()
+
+
+def test_the_simulator_alone_says_what_it_is(tmp_path):
+    gateway = Gateway(tmp_path, command="sim", OPENAI_API_KEY="sk-real")
+    try:
+        assert "The simulator answers every call, in play money." in gateway.said
+        assert "sim-429" in gateway.said
+        assert "start again" not in gateway.said
+        assert client(gateway).chat.completions.create(model="gpt-4o", messages=HELLO).choices
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    ("environment", "model"), [({"DASHSCOPE_API_KEY": "sk-x"}, "qwen-plus"), ({"ARK_API_KEY": "x"}, "doubao")]
+)
+def test_the_first_try_names_a_model_that_is_served(tmp_path, environment, model):
+    gateway = Gateway(tmp_path, **environment)
+    try:
+        curl = gateway.said.split("Try it:\n")[1].split("\n\n")[0]
+        assert f'"model": "{model}' in curl
+    finally:
+        gateway.stop()
 
 
 def test_the_clients_own_env_file_confuses_nothing(tmp_path):

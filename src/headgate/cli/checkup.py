@@ -23,8 +23,8 @@ import msgspec
 from headgate import __version__
 from headgate.cli import compose
 from headgate.cli.client import Client
-from headgate.cli.output import advise
 from headgate.config import Config, ConfigError, ServeOptions, data_folder, load
+from headgate.program import advise
 from headgate.stores.sql.bootstrap import SCHEMA, version
 from headgate.stores.sql.database import FILE, connect
 from headgate.stores.sql.pepper import FILE as PEPPER, DataFolderError, check_pepper

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from headgate.cli.exits import Failed, Unreachable, Unusable
-from headgate.cli.output import advise
+from headgate.program import advise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.cli.exits import Unreachable, Unusable
-from headgate.cli.output import advise
 from headgate.config import ServeOptions, data_folder, load
 from headgate.ops.usage import CallLine, UsageLine, UsageOrder
 from headgate.ports import SystemClock
+from headgate.program import advise
 from headgate.stores.sql import reports as reading
 from headgate.stores.sql.database import FILE, connect
 from headgate.values import Book

@@ -9,7 +9,8 @@ import click
 from headgate.cli import compose
 from headgate.cli.exits import FOUND, Unreachable
 from headgate.cli.options import data_option, examples, json_option
-from headgate.cli.output import advise, print_json
+from headgate.cli.output import print_json
+from headgate.program import advise
 from headgate.stores.sql.bootstrap import SCHEMA, version
 from headgate.stores.sql.database import connect
 

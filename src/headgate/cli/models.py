@@ -9,7 +9,8 @@ import click
 from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import config_option, env_option, examples, json_option, prices_option
-from headgate.cli.output import advise, print_json, print_table
+from headgate.cli.output import print_json, print_table
+from headgate.program import advise
 
 if TYPE_CHECKING:
     from headgate.cli.pricing import Priced, Shelf

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from headgate.cli.output import invocation
+from headgate.program import invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,10 @@ import msgspec
 
 from headgate.cli import compose
 from headgate.cli.exits import Failed
-from headgate.cli.output import advise
 from headgate.money.amounts import format_usd
 from headgate.money.catalogue import Catalogue
 from headgate.money.prices import PriceBook, PriceRow, read_book
+from headgate.program import advise
 from headgate.providers.registry import known_hosts
 from headgate.values import Model
 

@@ -24,6 +24,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     url_env: str = ""
     models: tuple[str, ...] = ()
+    example: str = ""
     extras: Literal["pass", "refuse"] = "pass"
     stream_usage: bool = True
     deviates: bool = True

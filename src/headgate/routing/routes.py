@@ -282,8 +282,9 @@ class Routes:
         message = f"The model `{shown}` does not exist or you do not have access to it."
         if self.hosts:
             names = ", ".join(self.hosts)
+            example = next((host.example for host in self.hosts.values() if host.example), "MODEL")
             message += f" Providers found here: {names}. To serve it by another model, start with"
-            message += f" `--alias {shown}=MODEL`."
+            message += f" `--alias {shown}={example}`."
         return NotFound(message, code="model_not_found")
 
     def listed(self, book: Book) -> list[tuple[str, str]]:

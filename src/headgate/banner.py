@@ -1,0 +1,108 @@
+"""What a start prints: who answers, and all that the first call needs, each line of it to be pasted."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headgate.money.amounts import format_usd, parse_cap
+from headgate.program import advise, interpreter
+
+if TYPE_CHECKING:
+    from headgate.app import App
+    from headgate.config import Config
+
+# Unindented: it is copied from a terminal with whatever stands before it.
+_CURL = """\
+curl {base}/chat/completions -H 'Content-Type: application/json' \\
+  -H "Authorization: Bearer {key}" \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Say hello"}}]}}'"""
+_PYTHON = """\
+from openai import OpenAI
+client = OpenAI({arguments})
+hello = [{{"role": "user", "content": "Say hello"}}]
+answer = client.chat.completions.create(model="{model}", messages=hello)
+print(answer.choices[0].message.content)"""
+_VARIABLES = "OPENAI_API_KEY, DEEPSEEK_API_KEY, DASHSCOPE_API_KEY, ..."
+
+
+def banner(app: App, first_key: str) -> str:
+    """Return what a person needs to make the first call.
+
+    Args:
+        app: which serves already.
+        first_key: the key that this start made; empty if there are keys.
+    """
+    base, model = _base(app), app.example_model()
+    arguments = f'base_url="{base}", api_key="{first_key}"' if first_key else ""
+    return "\n".join(
+        [
+            *_about(app, base),
+            "",
+            *_key(app, base, first_key),
+            "",
+            "Try it:",
+            _CURL.format(base=base, key=first_key or "$OPENAI_API_KEY", model=model),
+            "",
+            f"Or in Python (save as example.py, run with {interpreter()} example.py):",
+            _PYTHON.format(arguments=arguments, model=model),
+            "",
+            "Ctrl-C stops it.",
+        ]
+    )
+
+
+def _base(app: App) -> str:
+    host, port = app.server.addresses[0]
+    if ip_address(host).is_unspecified:  # every address of this machine: one that can be called
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+
+def _about(app: App, base: str) -> list[str]:
+    config = app.config
+    lines = [f"Headgate serves on {base}", f"Books: {config.storage.data}", *_answers_come_from(app)]
+    if config.ignored:
+        lines.append(f"Left to your programs: {', '.join(config.ignored)}")
+    if config.budget.cap:
+        amount, unit = parse_cap(config.budget.cap)
+        lines.append(f"Cap: {format_usd(amount)} {'in total' if unit == 'total' else f'per {unit}'}")
+    return lines
+
+
+def _key(app: App, base: str, first_key: str) -> list[str]:
+    if first_key:
+        return [f"Your key, shown only once: {first_key}"]
+    # A key cannot be shown again, so a shell that has none gets one of its own.
+    create = advise("keys create --name me", Path(app.config.storage.data))
+    return [
+        "For your programs, with a new key:",
+        f"export OPENAI_BASE_URL={base}",
+        f"export OPENAI_API_KEY=$({create})",
+    ]
+
+
+def _answers_come_from(app: App) -> list[str]:
+    config = app.config
+    if config.simulate:
+        return [
+            "The simulator answers every call, in play money.",
+            "  Models fail as they are named: sim-429, sim-500, sim-503, ...",
+        ]
+    if app.simulating:
+        return [
+            "Providers: none found, so the simulator answers, in play money.",
+            f"  Set {_VARIABLES} and start again for real models.",
+        ]
+    if config.found:
+        return [f"Providers: {', '.join(config.found)}", *_without_key(config)]
+    return [
+        f"Providers: none found. Calls get 503 until one is configured: set {_VARIABLES}",
+        "  The simulator does not step in: this data folder has had a provider, or there is a configuration.",
+    ]
+
+
+def _without_key(config: Config) -> list[str]:
+    names = [host.name for host in config.hosts if not host.api_key and not host.local]
+    return [f"  Without a key: {', '.join(names)}"] if names else []

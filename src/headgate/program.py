@@ -1,0 +1,39 @@
+"""This program as its user started it: commands to paste, for whatever we print or show."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+
+def invocation() -> str:
+    """Return this program as the user started it, to be pasted into the same shell."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py" and path.parent.name == "headgate":
+        return shlex.join([_short(Path(sys.executable)), "-m", "headgate"])
+    if path.stem != "headgate":  # another program that shows our help
+        return "headgate"
+    on_path = shutil.which(path.name)
+    if on_path is not None and Path(on_path).resolve() == path.resolve():
+        return path.name
+    return shlex.quote(_short(path))
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def advise(command: str, data: Path | None = None) -> str:
+    """Return a command of ours to paste, on this data folder."""
+    folder = "" if data is None or data == Path("headgate-data") else f" --data {shlex.quote(str(data))}"
+    return f"{invocation()} {command}{folder}"
+
+
+def interpreter() -> str:
+    """Return the Python that runs us, to be pasted into the same shell."""
+    return shlex.quote(_short(Path(sys.executable)))
