@@ -14,6 +14,7 @@ from headgate import config, errors
 from headgate.http.dataplane import NOT_SERVED
 from headgate.money.ownprices import PriceOverride
 from headgate.money.prices import Margin
+from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Route, RouteTarget
@@ -32,6 +33,8 @@ SECTIONS = {
     "[models] targets": RouteTarget,
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
+    "[tiers]": TierRow,
+    "[tiers] models": ModelLimitRow,
 }
 EXAMPLE = """```toml
 [server]
@@ -66,7 +69,8 @@ def comments(kind: type) -> dict[str, str]:
     import inspect
 
     found = {}
-    for line in inspect.getsource(kind).splitlines():
+    own = [each for each in reversed(kind.__mro__) if each.__module__.startswith("headgate.")]
+    for line in "".join(map(inspect.getsource, own)).splitlines():
         name, colon, rest = line.strip().partition(":")
         if colon and name.isidentifier() and "#" in rest:
             found[name] = rest.split("#", 1)[1].strip()
@@ -100,6 +104,7 @@ def settings() -> str:
                 kind_name.replace("headgate.config.", "")
                 .replace("headgate.routing.routes.", "")
                 .replace("headgate.values.", "")
+                .replace("headgate.money.tiers.", "")
             )
             default = "required" if field.required else f"`{_default(field)}`"
             out.append(

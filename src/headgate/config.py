@@ -18,6 +18,7 @@ import msgspec
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
 from headgate.money.prices import Margin
+from headgate.money.tiers import Tier, TierRow, load_tiers
 from headgate.providers.registry import KnownHost, known_hosts
 from headgate.routing.routes import Route
 from headgate.transport.egress import parse_origin
@@ -131,6 +132,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     prices: PriceSettings = PriceSettings()
     deadlines: Deadlines = Deadlines()
     keys: tuple[KeySettings, ...] = ()
+    tiers: tuple[TierRow, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +148,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     deadlines: Deadlines
     key_deadlines: Mapping[str, Deadlines]  # by the key's name
     proxies: Proxies
+    tiers: tuple[Tier, ...]  # the cheapest first
     failpoints: str = ""
     ca_file: str = ""
     has_file: bool = False
@@ -186,6 +189,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
             key.name: _deadlines(key.deadlines, f"keys {key.name!r}: deadlines") for key in file.keys
         },
         proxies=_proxies(env),
+        tiers=_tiers(file.tiers),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),
         has_file=options.config is not None,
@@ -246,6 +250,17 @@ def _deadlines(deadlines: Deadlines, where: str = "deadlines") -> Deadlines:
         if getattr(deadlines, name) <= 0:
             raise ConfigError(f"{where}.{name} must be above 0 seconds.")
     return deadlines
+
+
+def _tiers(rows: tuple[TierRow, ...]) -> tuple[Tier, ...]:
+    names = [row.name for row in rows]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"tier {twice!r} stands twice.")
+    try:
+        return load_tiers(rows)
+    except ValueError as fault:
+        raise ConfigError(f"{fault}.") from fault
 
 
 def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:

@@ -71,6 +71,26 @@ class Prices(msgspec.Struct, frozen=True, array_like=True, gc=False):
     long: Prices | None = None
 
 
+MAX_LIMIT = 2**31 - 1
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """How much may be used; 0: no limit."""
+
+    rpm: int = 0  # requests per minute
+    tpm: int = 0  # tokens per minute
+    rpd: int = 0  # requests per day
+    tpd: int = 0  # tokens per day
+    concurrency: int = 0  # calls at once
+
+    def wrong(self) -> str:
+        """Return what is wrong with the numbers, or an empty text."""
+        for name in self.__struct_fields__:
+            if not 0 <= getattr(self, name) <= MAX_LIMIT:
+                return f"{name} must be between 0 (none) and {MAX_LIMIT}"
+        return ""
+
+
 class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who calls: the key and what stands behind it (internal ids), and the book it spends from."""
 
