@@ -90,6 +90,7 @@ def chat_frames(
     model: str = "gpt-4o-mini",
     usage: bool = True,
     prompt_tokens: int = 19,
+    reasoning_tokens: int = 0,
     done: bool = True,
 ) -> list[bytes]:
     """The SSE frames of a streamed chat completion, one piece of text per frame."""
@@ -112,7 +113,9 @@ def chat_frames(
     frames += [frame({"content": token}, None) for token in tokens]
     frames.append(frame({}, "stop"))
     if usage:
-        last = common | {"choices": [], "usage": usage_of(prompt_tokens, len(tokens))}
+        count = usage_of(prompt_tokens, len(tokens) + reasoning_tokens)
+        count["completion_tokens_details"]["reasoning_tokens"] = reasoning_tokens
+        last = common | {"choices": [], "usage": count}
         frames.append(b"data: " + json.dumps(last).encode() + b"\n\n")
     return [*frames, b"data: [DONE]\n\n"] if done else frames
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _MAX_ERROR_BODY = 256 * 1024
 _NOTHING = Usage()
+COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
 
 
 class Counter(Protocol):
@@ -185,7 +187,7 @@ class Pipeline:
             tab.open(target)
             self._fail("after-open")
             if target.host.hangup == "cancel":  # else it bills anyway: read to the end, for the usage
-                sink.on_gone(exchange.abort)
+                sink.on_gone(partial(delivery.hang_up, exchange))
             await self._exchange(exchange, request, codec, delivery)
         except BaseException as fault:
             exchange.release()  # before anything is counted: what nobody wants must not go on
@@ -241,12 +243,14 @@ class Pipeline:
             self._stages.fault(call, fault)
             return rough
 
-    async def settle_whole(self, delivery: Delivery) -> None:
+    async def settle_whole(self, delivery: Delivery) -> Usage:
         """Settle a complete answer, by the provider's count if it can be believed, else by ours."""
         usage, estimated = await self._used(delivery)
         self._fail("before-settle")
-        self._settle(delivery.call, delivery.tab, 200, usage, estimated=estimated)
+        status = HUNG_UP if delivery.sink.gone else 200
+        self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
         self._fail("after-settle")
+        return usage
 
     def start(self, delivery: Delivery, length: int | None) -> None:
         """Send our head: the answer is committed to this attempt."""
@@ -311,13 +315,20 @@ class Delivery:
         if self.sink.gone:
             raise CallerGone
 
+    def hang_up(self, exchange: Exchange) -> None:
+        """Close the upstream, for the caller has gone; at once, unless only the count is still to come."""
+        if self.reader is not None and self.reader.awaits_count:
+            asyncio.get_running_loop().call_later(COUNT_WITHIN_S, exchange.abort)
+        else:
+            exchange.abort()
+
     def start(self, length: int | None) -> None:
         """Send the head."""
         self._pipeline.start(self, length)
 
-    async def settle(self) -> None:
+    async def settle(self) -> Usage:
         """Settle the complete answer before its last byte goes out."""
-        await self._pipeline.settle_whole(self)
+        return await self._pipeline.settle_whole(self)
 
     def failpoint(self, name: str) -> None:
         """Pass a named place."""

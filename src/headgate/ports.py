@@ -200,16 +200,25 @@ class Reader(Protocol):
 
     done: bool
 
+    @property
+    def awaits_count(self) -> bool:
+        """Say whether the text is complete and only the provider's count is still to come."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the body, cut anywhere; return whole frames of the OpenAI wire (maybe none)."""
         ...
 
     def finish(self) -> bytes:
-        """Return what the wire still owes at the end of the body.
+        """Take note of the end of the body; return the frames that it completes, but not the last bytes.
 
         Raises:
             UpstreamInterrupted: the body ended early or is not the provider's wire.
         """
+        ...
+
+    def end(self, booked: Usage) -> bytes:
+        """Return the last bytes; where they show a usage, it is the booked one."""
         ...
 
     def usage(self) -> Usage | None:

@@ -10,6 +10,7 @@ from headgate.errors import QuotaExceeded
 if TYPE_CHECKING:
     from headgate.ports import Exchange, Reader, Sink
     from headgate.settle import Tab
+    from headgate.values import Usage
 
 _TAIL_S = 0.2  # how long an upstream may take to end its body after its last event
 
@@ -25,8 +26,8 @@ class Answering(Protocol):
         """Send the head."""
         ...
 
-    async def settle(self) -> None:
-        """Settle the complete answer."""
+    async def settle(self) -> Usage:
+        """Settle the complete answer; return what was booked."""
         ...
 
     def failpoint(self, name: str) -> None:
@@ -47,8 +48,8 @@ async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
         return
     while data := await exchange.read():
         reader.feed(data)
-    body = reader.finish()
-    await answer.settle()
+    reader.finish()
+    body = reader.end(await answer.settle())
     answer.failpoint("before-last-byte")
     answer.start(len(body))
     answer.sink.write(body)
@@ -74,7 +75,7 @@ async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -
                 raise QuotaExceeded("The stream was cut: it ran past the tokens that were reserved for it.")
             await sink.drained()
     tail = reader.finish()
-    await answer.settle()
+    tail += reader.end(await answer.settle())
     answer.failpoint("before-last-byte")
     if not tab.shown:
         answer.start(None)

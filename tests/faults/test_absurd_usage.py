@@ -1,4 +1,7 @@
-"""A provider's count that cannot be true is never believed: the call is counted here and marked."""
+"""A provider's count that cannot be true is never believed: the call is counted here and marked.
+
+The caller, the header and the books say the same.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.answers import SSE, usage_of
-from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, chat, worker
+from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, Reply, chat, worker
 from tests.upstream import ScriptedUpstream, chat_frames, http_answer, json_answer
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +63,12 @@ def answer(stream: bool, usage: Any) -> bytes:
     return http_answer(b"".join([*frames, last, done]), 200, SSE)
 
 
+def shown(reply: Reply, stream: bool) -> tuple[int, int, int]:
+    """The usage that the caller reads."""
+    usage = json.loads(reply.events[-2] if stream else reply.body)["usage"]
+    return usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("usage", ABSURD | WRONG_TYPES)
@@ -71,7 +80,8 @@ async def test_a_count_that_cannot_be_true_is_counted_here(
         ScriptedUpstream(answer(stream, said)) as upstream,
         worker(tmp_path, upstream.base_url) as gateway,
     ):
-        reply = await gateway.ask(chat(stream=stream, model=model))
+        asked = {"stream_options": {"include_usage": True}} if stream else {}
+        reply = await gateway.ask(chat(stream=stream, model=model, **asked))
         assert reply.status == 200, reply.body
         assert reply.whole
         assert not stream or reply.events[-1] == b"[DONE]"
@@ -81,6 +91,7 @@ async def test_a_count_that_cannot_be_true_is_counted_here(
         assert (booked.input, booked.output, booked.estimated) == (prompt, PRODUCED, True)
         assert booked.charge == prompt * INPUT + PRODUCED * OUTPUT
         assert booked.absorbed == 0
+        assert shown(reply, stream) == (prompt, PRODUCED, prompt + PRODUCED)
         if not stream:
             assert reply.headers["x-headgate-cost"] == f"0.{booked.charge:09d}"
 
@@ -106,10 +117,11 @@ async def test_a_running_count_is_believed_only_while_it_grows(
         frames[i] = b"data: " + json.dumps(chunk).encode() + b"\n\n"
     wire = http_answer(b"".join([*frames, done]), 200, SSE)
     async with ScriptedUpstream(wire) as upstream, worker(tmp_path, upstream.base_url) as gateway:
-        reply = await gateway.ask(chat(stream=True, model=model))
+        reply = await gateway.ask(chat(stream=True, model=model, stream_options={"include_usage": True}))
         assert reply.events[-1] == b"[DONE]"
         booked = await gateway.booked(reply)
         assert booked is not None
         prompt = COUNTED[model][0] if estimated else 19
         assert (booked.input, booked.output, booked.estimated) == (prompt, 3, estimated)
         assert booked.charge == prompt * INPUT + 3 * OUTPUT
+        assert shown(reply, stream=True) == (prompt, 3, prompt + 3)

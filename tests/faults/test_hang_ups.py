@@ -150,17 +150,50 @@ async def test_a_hang_up_in_a_stream_ends_the_upstream_and_is_charged_for_what_c
         assert booked.charge == PROMPT * INPUT + tokens * OUTPUT
 
 
+REASONED = chat_frames(TOKENS, reasoning_tokens=400)
+
+
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("how", ["fin", "rst"])
-async def test_a_hang_up_after_the_count_costs_the_count(how: str, tmp_path: Path) -> None:
-    steps = [http_head(200, SSE), *map(chunk, FRAMES[:-1])]
-    forever = asyncio.Event()
+@pytest.mark.parametrize("done", [False, True], ids=["open", "done"])
+async def test_a_hang_up_after_the_text_costs_the_count_that_still_comes(
+    how: str, done: bool, model: str, tmp_path: Path
+) -> None:
+    left, forever = asyncio.Event(), asyncio.Event()
+    steps = [http_head(200, SSE), *map(chunk, REASONED[:-2]), left, chunk(REASONED[-2])]
+    steps += [chunk(REASONED[-1]), chunk(b""), forever] if done else [forever]
     async with (
-        ScriptedUpstream([*steps, forever]) as upstream,
+        ScriptedUpstream(steps) as upstream,
         worker(tmp_path, upstream.base_url) as gateway,
     ):
         await gateway.warm()
+        caller = await Caller.asking(gateway, chat(stream=True, model=model, max_tokens=1000))
+        await caller.until(b'"stop"')
+        asyncio.get_running_loop().call_later(0.06, left.set)
+        if done:
+            caller.leave(how)
+        else:
+            await assert_seen(upstream, caller, how)
+        booked = await only(gateway)
+        assert (booked.status, booked.input, booked.output) == (HUNG_UP, 19, 405)
+        assert not booked.estimated
+        assert booked.charge == 19 * INPUT + 405 * OUTPUT
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_a_hang_up_after_the_count_costs_the_count(how: str, tmp_path: Path) -> None:
+    sent, forever = asyncio.Event(), asyncio.Event()
+
+    async def answer(peer: Peer, request: Received) -> None:
+        await peer.send(http_head(200, SSE) + b"".join(map(chunk, FRAMES[:-1])))
+        sent.set()
+        await peer.wait(forever)
+
+    async with ScriptedUpstream(answer) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        await gateway.warm()
         caller = await Caller.asking(gateway, chat(stream=True, stream_options={"include_usage": True}))
-        await caller.until(b'"total_tokens"')
+        await sent.wait()
+        await caller.until(b'"stop"')
         await assert_seen(upstream, caller, how)
         booked = await only(gateway)
         assert (booked.status, booked.input, booked.output) == (HUNG_UP, 19, 5)

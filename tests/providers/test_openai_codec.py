@@ -48,7 +48,8 @@ STREAM = events(
 def read(made: Call, to: Target, pieces: list[bytes]) -> tuple[bytes, object]:
     reader = CODEC.reader(made, to)
     out = b"".join(reader.feed(piece) for piece in pieces)
-    return out + reader.finish(), reader
+    out += reader.finish()
+    return out + reader.end(reader.usage() or Usage()), reader
 
 
 def payloads(stream: bytes) -> list[dict]:
@@ -140,13 +141,14 @@ def test_an_absurd_usage_is_no_usage(usage):
 
 def test_a_json_answer_passes_byte_for_byte():
     body = (
-        b'{"id":"c", "choices":[{"index":0,"message":{"content":"hi"}}],"new":1,"usage":{"prompt_tokens":1}}'
+        b'{"id":"c", "choices":[{"index":0,"message":{"content":"hi"}}],"new":1,'
+        b'"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"newer":4}}'
     )
     made = call(stream=False)
     reader = CODEC.reader(made, target())
     for index in range(len(body)):
         reader.feed(body[index : index + 1])
-    assert reader.finish() == body
+    assert (reader.finish(), reader.end(Usage(1, 2))) == (b"", body)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"choices":[', b"{}", b"[]"])

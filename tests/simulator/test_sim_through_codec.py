@@ -43,6 +43,7 @@ async def serve(
         for at in range(len(data)):
             out += reader.feed(data[at : at + 1])
     out += reader.finish()
+    out += reader.end(reader.usage() or Usage())
     return out, reader.usage(), reader.text()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.errors import UpstreamInterrupted
+from headgate.providers.edits import usage_object
 from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
@@ -103,19 +104,5 @@ def usage_chunk(usage: Usage, call: Call) -> bytes:
     chunk: dict[str, Any] = {}
     _named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
     chunk["choices"] = []
-    chunk["usage"] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cached_tokens,
-            "audio_tokens": usage.input_audio_tokens,
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": usage.output_audio_tokens,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
+    chunk["usage"] = usage_object(usage, call.operation)
     return b"data: %b\n\n" % _encode(chunk)

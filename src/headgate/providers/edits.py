@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headgate.errors import CallerError, UpstreamInterrupted
-from headgate.wire.answers import NOT_JSON, Answer, decode_answer, decode_without_usage
+from headgate.wire.answers import NOT_JSON, UNREADABLE, Answer, decode_answer, decode_without_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headgate.values import Operation, Usage
+
 _encode = msgspec.json.encode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_answer(body: bytes) -> Answer:
@@ -30,12 +33,12 @@ def read_answer(body: bytes) -> Answer:
 
 
 def _without_usage(body: bytes) -> Answer:
-    """Decode an answer whose usage may be what is wrong: then it counts as absent."""
+    """Decode an answer whose usage may be what is wrong: then it is there and not believed."""
     try:
         found = decode_without_usage(body)
     except NOT_JSON as fault:
         raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
-    return Answer(found.model, found.choices, found.data, None, found.error)
+    return Answer(found.model, found.choices, found.data, UNREADABLE, found.error)
 
 
 def splice_model(body: bytes, model: str) -> bytes:
@@ -51,6 +54,35 @@ def splice_model(body: bytes, model: str) -> bytes:
         return body
     closing = body.find(b'"', opening + 1)
     return body[:opening] + _encode(model) + body[closing + 1 :]
+
+
+def splice_usage(body: bytes, usage: Usage, operation: Operation) -> bytes:
+    """Put our count in place of the provider's, or where it gave none; the rest stays as it came."""
+    members = _members(body)
+    members["usage"] = msgspec.Raw(_encode(usage_object(usage, operation)))
+    return _encode(members)
+
+
+def usage_object(usage: Usage, operation: Operation) -> dict[str, Any]:
+    """Return `usage` as OpenAI writes it."""
+    total = usage.input_tokens + usage.output_tokens
+    if operation == "embeddings":
+        return {"prompt_tokens": usage.input_tokens, "total_tokens": total}
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": total,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "audio_tokens": usage.input_audio_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.output_audio_tokens,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
 
 
 def headers(

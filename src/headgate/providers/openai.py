@@ -13,7 +13,7 @@ import msgspec
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Head, Reader, Request
 from headgate.providers import compat
-from headgate.providers.edits import read_answer, splice_model
+from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.refusals import refusal
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Note, Operation, Target
@@ -127,7 +127,7 @@ def _ask_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 class JsonReader:
     """A whole JSON answer."""
 
-    __slots__ = ("_answer", "_call", "_parts", "_size", "_target", "done")
+    __slots__ = ("_answer", "_body", "_call", "_parts", "_size", "_target", "awaits_count", "done")
 
     def __init__(self, call: Call, target: Target) -> None:
         self._call = call
@@ -135,6 +135,8 @@ class JsonReader:
         self._parts: list[bytes] = []
         self._size = 0
         self._answer: Answer | None = None
+        self._body = b""
+        self.awaits_count = False
         self.done = False
 
     def feed(self, data: bytes) -> bytes:
@@ -146,23 +148,30 @@ class JsonReader:
         return b""
 
     def finish(self) -> bytes:
-        """Return the answer, with our edits.
+        """Read the answer, with our edits; it goes out whole, by `end`.
 
         Raises:
             UpstreamInterrupted: it is not an answer of this operation.
         """
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        answer = read_answer(body)
+        answer = self._answer = read_answer(body)
         if answer.error is not None:
             raise refusal(Head(502, ()), body)
         if (answer.data if self._call.operation == "embeddings" else answer.choices) is None:
             raise UpstreamInterrupted("The provider's answer lacks its choices or data.")
-        self._answer = answer
         if self._target.host.deviates:
-            return compat.normal_answer(body, self._call)
-        if self._target.model.name != self._call.model:
-            return splice_model(body, self._call.model)
-        return body
+            body = compat.normal_answer(body, self._call)
+        elif self._target.model.name != self._call.model:
+            body = splice_model(body, self._call.model)
+        self._body = body
+        return b""
+
+    def end(self, booked: Usage) -> bytes:
+        """Return the answer; its usage is the one that was booked."""
+        wire = self._answer.usage if self._answer is not None else None
+        if wire is not None and wire.says(booked):
+            return self._body
+        return splice_usage(self._body, booked, self._call.operation)
 
     def usage(self) -> Usage | None:
         """Return the provider's count."""

@@ -1,8 +1,8 @@
 """A stream of server-sent events on the OpenAI wire, cut anywhere, passed on in whole frames.
 
 Frames split at blank lines only (never at U+2028 or U+0085, which may stand inside JSON). A frame that
-needs no edit goes out as the bytes that came in. `[DONE]` is held back: it is the last byte, and a call
-is settled before its last byte.
+needs no edit goes out as the bytes that came in. The count and `[DONE]` are held back: a call is settled
+before its last byte, and what the caller reads as its usage is what was booked.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Head
 from headgate.providers import compat
-from headgate.providers.edits import read_answer, splice_model
+from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.refusals import refusal
 
 if TYPE_CHECKING:
     from headgate.values import Call, Target, Usage
-    from headgate.wire.answers import Answer
+    from headgate.wire.answers import Answer, WireUsage
 
 DONE = b"data: [DONE]\n\n"
 _MAX_FRAME_BYTES = 1024 * 1024
@@ -28,8 +28,8 @@ class StreamReader:
     """Read the chunks of one streamed answer."""
 
     __slots__ = (
-        "_call", "_cr", "_edits", "_events", "_fell", "_finished", "_parts", "_tail", "_target",
-        "_text_bytes", "_usage", "done",
+        "_call", "_count_frame", "_cr", "_edits", "_events", "_fell", "_finished", "_parts", "_tail",
+        "_target", "_text_bytes", "_usage", "_wire", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
@@ -41,8 +41,10 @@ class StreamReader:
         self._events = 0
         self._text_bytes = 0
         self._usage: Usage | None = None
+        self._wire: WireUsage | None = None  # the last count as it came,
+        self._count_frame = b""  # and the chunk without a choice that held it
         self._fell = False
-        self._finished = False
+        self._finished = 0  # choices
         self._edits = target.host.deviates or target.model.name != call.model
         self.done = False
 
@@ -97,18 +99,14 @@ class StreamReader:
             raise refusal(Head(500, ()), payload)
         self._count(chunk)
         if chunk.usage is not None:
+            self._wire = chunk.usage
             self._believe(chunk.usage.read())
-            if not chunk.choices and not self._call.include_usage:
-                return b""
-        elif not chunk.choices and self._target.host.deviates:
-            return b""  # Azure's filter results and the like: no client expects them
-        if not self._edits:
-            if chunk.choices and chunk.usage is not None:
-                return compat.normal_chunk(payload, self._call)
-            return payload
-        if self._target.host.deviates:
+        if not chunk.choices:
+            self._count_frame = payload  # or Azure's filter results and the like: no client expects them
+            return b""
+        if self._target.host.deviates or chunk.usage is not None:
             return compat.normal_chunk(payload, self._call)
-        return splice_model(payload, self._call.model)
+        return splice_model(payload, self._call.model) if self._edits else payload
 
     def _believe(self, usage: Usage | None) -> None:
         """Keep the last count; one that falls, or is none, makes all before it unbelievable."""
@@ -128,10 +126,15 @@ class StreamReader:
                 self._events += 1
                 self._text_bytes += len(piece) if piece.isascii() else len(piece.encode())
             if choice.finish_reason is not None:
-                self._finished = True
+                self._finished += 1
+
+    @property
+    def awaits_count(self) -> bool:
+        """Say whether the text is complete and only its count is still to come."""
+        return self._usage is None and not self.done and self._finished >= self._call.n
 
     def finish(self) -> bytes:
-        """Return what is left of the stream, `[DONE]` last.
+        """Return what is left of the stream but for its count and `[DONE]`.
 
         Raises:
             UpstreamInterrupted: the provider broke off.
@@ -142,9 +145,20 @@ class StreamReader:
             out = self._frames(tail.strip(b"\n"))
         if not self.done and not (self._finished and self._target.host.deviates):
             raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
-        if self._call.include_usage and self._usage is not None and self._target.host.deviates:
-            out += compat.usage_chunk(self._usage, self._call)
-        return out + DONE
+        return out
+
+    def end(self, booked: Usage) -> bytes:
+        """Return the usage chunk, when asked for, and `[DONE]`; it says what was booked."""
+        if not self._call.include_usage:
+            return DONE
+        frame, wire = self._count_frame, self._wire
+        if not frame or self._target.host.deviates:
+            return compat.usage_chunk(booked, self._call) + DONE
+        if wire is None or not wire.says(booked):
+            frame = splice_usage(frame, booked, self._call.operation)
+        if self._edits:
+            frame = splice_model(frame, self._call.model)
+        return b"data: %b\n\n" % frame + DONE
 
     def usage(self) -> Usage | None:
         """Return the provider's last count."""

@@ -54,12 +54,31 @@ class WireUsage(msgspec.Struct, gc=False):
         if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in counts):
             return None
         usage = Usage(*counts)  # type: ignore[arg-type]  # all are int, as checked above
+        extra = usage.reasoning_tokens
+        if extra and self.total_tokens == usage.input_tokens + usage.output_tokens + extra:
+            # xAI counts reasoning beside the completion; elsewhere it is a part of it.
+            usage = msgspec.structs.replace(usage, output_tokens=usage.output_tokens + extra)
         parts_in = usage.cached_tokens + usage.cache_write_tokens
         if usage.input_tokens == 0 and usage.output_tokens == 0:
             return None
         if parts_in > usage.input_tokens or usage.reasoning_tokens > usage.output_tokens:
             return None
         return usage
+
+    def says(self, usage: Usage) -> bool:
+        """Say whether a client that reads this as OpenAI's own reads exactly that usage."""
+        given = self.prompt_tokens_details
+        made = self.completion_tokens_details
+        return (
+            self.prompt_tokens == usage.input_tokens
+            and self.completion_tokens == usage.output_tokens
+            and self.total_tokens == usage.input_tokens + usage.output_tokens
+            and ((given.cached_tokens or 0) if given is not None else 0) == usage.cached_tokens
+            and ((made.reasoning_tokens or 0) if made is not None else 0) == usage.reasoning_tokens
+        )
+
+
+UNREADABLE = WireUsage(prompt_tokens=-1)  # a usage that is not of the wire's types: there, and not believed
 
 
 class Function(msgspec.Struct, gc=False):
@@ -83,18 +102,37 @@ class Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
 
     def pieces(self) -> str:
         """Return all text of the delta in one string."""
         content = self.content
-        if type(content) is str and self.tool_calls is None and self.reasoning_content is None:
+        if (
+            type(content) is str
+            and self.tool_calls is None
+            and self.reasoning_content is None
+            and self.reasoning is None
+            and self.refusal is None
+            and self.function_call is None
+        ):
             return content
-        parts = [content if type(content) is str else "", self.refusal or ""]
-        parts.append(self.reasoning_content or self.reasoning or "")
-        for call in self.tool_calls or ():
-            if call.function is not None:
-                parts += (call.function.name or "", call.function.arguments or "")
+        parts = [content if type(content) is str else "".join(map(_part_text, content or ()))]
+        parts += (self.refusal or "", self.reasoning_content or self.reasoning or "")
+        functions = [call.function for call in self.tool_calls or ()]
+        for function in (*functions, self.function_call):
+            if function is not None:
+                parts += (function.name or "", function.arguments or "")
         return "".join(parts)
+
+
+def _part_text(part: Any) -> str:
+    """Return the text of a part of a content; Mistral's thoughts are parts within a part."""
+    if not isinstance(part, dict):
+        return ""
+    text = part.get("text") or part.get("thinking")
+    if isinstance(text, list):
+        text = "".join(str(inner.get("text", "")) for inner in text if isinstance(inner, dict))
+    return text if isinstance(text, str) else ""
 
 
 class Choice(msgspec.Struct, gc=False):
