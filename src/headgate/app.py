@@ -223,7 +223,7 @@ class App:
 
     def _gauges(self) -> dict[str, float]:
         return {
-            "headgate_open_calls": len(self.calls.tasks),
+            "headgate_open_calls": len(self.calls.runs),
             "headgate_connections": self.server.edge.open_connections,
             "headgate_journal_undrained_records": self.journal.undrained_records,
             "headgate_journal_undrained_bytes": self.journal.undrained_bytes,

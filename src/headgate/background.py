@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.waits import CallRun
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -45,41 +47,41 @@ class Background:
 
 
 class Calls:
-    """The open calls. This owns their tasks; connections come and go."""
+    """The open calls. This owns their runs; connections come and go."""
 
-    __slots__ = ("_idle", "tasks")
+    __slots__ = ("_idle", "runs")
 
     def __init__(self) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.runs: set[CallRun] = set()
         self._idle: asyncio.Event | None = None
 
     def start(self, run: Coroutine[None, None, None]) -> None:
-        """Start a call's task."""
-        task = asyncio.get_running_loop().create_task(run)
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
+        """Start a call: it runs at once, up to its first wait."""
+        call = CallRun(run, self._ended)
+        self.runs.add(call)
+        call.step()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if self._idle is not None and not self.tasks:
+    def _ended(self, call: CallRun) -> None:
+        self.runs.discard(call)
+        if self._idle is not None and not self.runs:
             self._idle.set()
 
     def cut(self) -> None:
         """Cancel the open calls; each is settled for what was seen of it."""
-        for task in self.tasks:
-            task.cancel()
+        for call in tuple(self.runs):
+            call.cancel()
 
     async def drain(self, grace_s: float) -> int:
         """Wait for the open calls, then cancel the rest; return how many were cut."""
-        if self.tasks:
+        if self.runs:
             self._idle = asyncio.Event()
             try:
                 async with asyncio.timeout(grace_s):
                     await self._idle.wait()
             except TimeoutError:
                 pass  # the rest is cut below, settled for what was produced
-        cut = list(self.tasks)
-        for task in cut:
-            task.cancel()
-        await asyncio.gather(*cut, return_exceptions=True)
+        cut = tuple(self.runs)
+        self.cut()
+        for call in cut:
+            await call.done()
         return len(cut)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.errors import QuotaExceeded
+from headgate.waits import own_task
 
 if TYPE_CHECKING:
     from headgate.ports import Exchange, Reader, Sink
@@ -87,6 +88,7 @@ async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -
 
 async def _end(exchange: Exchange) -> None:
     """Give the upstream a moment to end its body, so that its connection can be used again."""
+    await own_task()
     try:
         async with asyncio.timeout(_TAIL_S):
             while await exchange.read():

@@ -197,7 +197,7 @@ async def _run(app: App, station: Station) -> int:
     gc.set_threshold(*_GC)
     await stop.wait()
     stop.clear()
-    open_calls, drain_s = len(app.calls.tasks), app.config.server.drain_s
+    open_calls, drain_s = len(app.calls.runs), app.config.server.drain_s
     said = f"Stopping. Open calls: {open_calls}; they have {drain_s:g} s to end, Ctrl-C again cuts them."
     station.say(said if open_calls else "Stopping.")
     cut = await _stop(app, stop)

@@ -150,7 +150,7 @@ class Worker:
     async def idle(self, within_s: float = 2.0) -> None:
         """Wait until no call is open."""
         async with asyncio.timeout(within_s):
-            while self.app.calls.tasks:
+            while self.app.calls.runs:
                 await asyncio.sleep(0.001)
 
     async def books(self) -> dict[str, Booked]:

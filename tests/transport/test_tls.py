@@ -91,7 +91,7 @@ async def test_an_abort_under_tls_reaches_the_upstream_at_once() -> None:
         exchange.send(request())
         await exchange.head()
         waiting = asyncio.ensure_future(body_of(exchange))
-        await until(lambda: exchange._waiter is not None)
+        await until(lambda: exchange._wait.resume is not None)
         began = time.monotonic()
         exchange.abort()
         with pytest.raises(CallerGone):

@@ -15,6 +15,7 @@ from headgate.admission.bounds import (
 from headgate.admission.budget import WAIT_S, Budgets, Hold, exceeded
 from headgate.errors import NotFound, QuotaExceeded
 from headgate.money.cost import affordable_output, upper_bound
+from headgate.waits import own_task
 
 if TYPE_CHECKING:
     from headgate.ports import Clock
@@ -63,6 +64,7 @@ class Reservations:
         hold = self._budgets.reserve(budgets, amount, self._clock.wall())
         if hold is not None:
             return hold
+        await own_task()
         try:
             async with asyncio.timeout(WAIT_S):
                 return await self._wait_for_money(call, targets)

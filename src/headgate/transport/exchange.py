@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from headgate.errors import CallerGone, GatewayError, UpstreamInterrupted, UpstreamTimeout
 from headgate.transport.faults import Malformed, StaleConnection, describe
 from headgate.transport.framing import Answer
+from headgate.waits import Wait
 
 if TYPE_CHECKING:
     from headgate.ports import Clock, Head, Request
@@ -110,13 +111,12 @@ class HttpExchange:
         "_deadlines",
         "_error",
         "_lane",
-        "_loop",
         "_paused",
         "_quiet_since",
         "_seen",
         "_sent_at",
         "_spoilt",
-        "_waiter",
+        "_wait",
         "reused",
         "sent",
     )
@@ -126,11 +126,10 @@ class HttpExchange:
         self.reused = reused
         self.sent = False
         self._lane = lane
-        self._loop = connection.loop
         self._connection: Connection | None = connection
         self._deadlines = deadlines
         self._answer = Answer(lane.bounds)
-        self._waiter: asyncio.Future[None] | None = None
+        self._wait = Wait(connection.loop)
         self._error: GatewayError | CallerGone | None = None
         self._paused = False
         self._spoilt = False
@@ -215,7 +214,7 @@ class HttpExchange:
         if answer.unread > _HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
             self._connection.transport.pause_reading()
-        self._wake()
+        self._wait.wake()
 
     def lose(self, error: Exception | None) -> None:
         """Take note that the connection has closed."""
@@ -232,7 +231,7 @@ class HttpExchange:
                 why = str(malformed)
         if why is not None:
             self._fail(self._cut_off(why))
-        self._wake()
+        self._wait.wake()
 
     def check(self, now: MonotonicNs) -> None:
         """End the exchange if a deadline has passed. Called by the ticker, so late by up to two ticks."""
@@ -246,7 +245,7 @@ class HttpExchange:
         elif answer.head is None:
             if elapsed_s >= limits.first_byte_s:
                 self._expire(f"did not answer within {limits.first_byte_s:g} s (first_byte_s)")
-        elif self._waiter is None or answer.received != self._seen:
+        elif self._wait.resume is None or answer.received != self._seen:
             # While nobody waits, the silence is ours: the caller has not taken what came before.
             self._seen, self._quiet_since = answer.received, now
         elif (now - self._quiet_since) / _NS >= limits.between_frames_s:
@@ -262,24 +261,16 @@ class HttpExchange:
         """Wait until something happens; raise what ended the exchange."""
         if self._error is not None:
             raise self._error
-        waiter = self._waiter = self._loop.create_future()
         try:
-            await waiter
+            await self._wait
         except asyncio.CancelledError:
             self._spoilt = True
             raise
-        finally:
-            self._waiter = None
 
     def _resume(self) -> None:
         self._paused = False
         if self._connection is not None:
             self._connection.transport.resume_reading()
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     def _expire(self, what: str) -> None:
         self._break(UpstreamTimeout(f"{self._lane.label} {what}."))
@@ -292,7 +283,7 @@ class HttpExchange:
             connection.exchange = None
             self._lane.watched.discard(self)
             connection.close()
-        self._wake()
+        self._wait.wake()
 
     def _fail(self, error: GatewayError | CallerGone) -> None:
         if self._error is None:

@@ -13,6 +13,7 @@ from headgate.transport.exchange import Connection, HttpExchange
 from headgate.transport.framing import Bounds
 from headgate.transport.proxy import ProxySettings, choose
 from headgate.transport.request import Writer
+from headgate.waits import own_task
 
 if TYPE_CHECKING:
     from headgate.ports import Clock
@@ -216,6 +217,7 @@ class HttpTransport:
         return pool
 
     async def _connect(self, pool: Pool, limit_s: float) -> Connection:
+        await own_task()
         connection = Connection(pool)
         try:
             async with asyncio.timeout(limit_s):

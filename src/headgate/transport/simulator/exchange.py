@@ -14,6 +14,7 @@ from headgate.transport.simulator.breakage import broken, refuse
 from headgate.transport.simulator.counting import ModelTokens
 from headgate.transport.simulator.reply import Reply, Stamp, error_reply
 from headgate.transport.simulator.wishes import UnknownWish, fault_of_model, read_wish
+from headgate.waits import own_task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -59,6 +60,7 @@ class Simulator:
             raise UpstreamTimeout(
                 f"The simulator was not reached within {target.deadlines.connect_s:g} s (connect_s)."
             )
+        await own_task()
         return SimulatedExchange(self, target)
 
     async def close(self) -> None:
