@@ -77,6 +77,64 @@ def test_the_headers_of_an_answer(client):
     assert not [name for name in headers if name.startswith("x-ratelimit")]
 
 
+@pytest.mark.parametrize("change", [{"model": "gpt-4oo"}, {"temperature": 3}, {"model": "sim-500"}])
+def test_an_error_has_the_headers_of_an_answer(client, change):
+    served = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO).headers
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(**({"model": "gpt-4o", "messages": HELLO} | change))
+    headers = caught.value.response.headers
+    for name in ("openai-version", "openai-organization", "openai-project", "x-headgate-simulated"):
+        assert headers[name] == served[name]
+    assert int(headers["openai-processing-ms"]) >= 0
+
+
+def test_a_caller_without_a_key_is_told_nothing_of_anybody(simulated):
+    with pytest.raises(openai.AuthenticationError) as caught:
+        openai.OpenAI(base_url=simulated.base, api_key="x", max_retries=0).chat.completions.create(
+            model="gpt-4o", messages=HELLO
+        )
+    assert caught.value.response.headers["openai-version"] == "2020-10-01"
+    assert "openai-organization" not in caught.value.response.headers
+
+
+def test_the_callers_own_request_id_is_taken_and_never_ours(client):
+    own = {"X-Client-Request-Id": "my-id-1"}
+    raw = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO, extra_headers=own)
+    assert raw.headers["x-request-id"].startswith("req_")
+
+
+def test_a_model_is_the_row_of_the_list(client):
+    raw = client.models.with_raw_response.list()
+    rows = {model.id: model for model in raw.parse().data}
+    assert client.models.retrieve("gpt-4o") == rows["gpt-4o"]
+    assert raw.headers["openai-version"] == "2020-10-01"
+
+
+def test_a_stream_is_read_raw_and_cancelled(simulated):
+    count = [{"role": "user", "content": "Count from 1 to 400"}]
+
+    async def read() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=simulated.base, api_key=simulated.key) as client:
+            completions = client.chat.completions
+            async with completions.with_streaming_response.create(
+                model="gpt-4o", messages=count, stream=True
+            ) as raw:
+                assert raw.headers["content-type"] == "text/event-stream; charset=utf-8"
+                lines = [line async for line in raw.iter_lines() if line]
+            stream = await completions.create(model="gpt-4o", messages=count, stream=True)
+            await anext(stream)
+            cut = asyncio.create_task(anext(stream))
+            await asyncio.sleep(0)
+            cut.cancel()
+            await asyncio.gather(cut, return_exceptions=True)
+            await stream.close()
+            return lines
+
+    lines = asyncio.run(read())
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+
+
 def test_tools_are_called_with_arguments_from_the_prompt(client):
     tool = {
         "type": "function",

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import openai
@@ -198,14 +200,17 @@ def test_a_taken_port_is_said_plainly(simulated, tmp_path):
 
 
 def test_the_start_page_and_the_metrics(simulated):
-    import urllib.request
-
     root = simulated.base.removesuffix("/v1")
     page = urllib.request.urlopen(f"{root}/?lang=zh").read().decode()
     assert "Headgate 正在运行" in page
     metrics = urllib.request.urlopen(f"{root}/metrics").read().decode()
     assert "headgate_ready 1.0" in metrics
     assert urllib.request.urlopen(f"{root}/healthz").status == 200
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{root}/nothing-here")
+    with caught.value as answer:
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert json.load(answer)["error"]["code"] == "unknown_url"
 
 
 def test_a_served_call_imports_nothing_heavy(tmp_path):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate.http.errors import render, stream_event
+from headgate.http.errors import VERSION, render, stream_event
+from headgate.values import Book
 
 if TYPE_CHECKING:
     from headgate.errors import GatewayError
     from headgate.ports import Clock, Sink
     from headgate.settle import Tab
-    from headgate.values import Call, NanoUSD, Principal, Target
+    from headgate.values import Call, MonotonicNs, NanoUSD, Principal, Target
 
 Headers = list[tuple[bytes, bytes]]
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _JSON = (b"content-type", b"application/json")
-_VERSION = (b"openai-version", b"2020-10-01")
 _SIMULATED = (b"x-headgate-simulated", b"true")
 _KEPT = 10_000
 _NO_CACHE = (b"cache-control", b"no-cache")
@@ -38,7 +38,7 @@ class HttpAnswers:
         fixed = self._fixed.get((principal.key, target.host.name, call.stream))
         rows = fixed.copy() if fixed is not None else self._fix(call, target, principal)
         rows.append((b"x-request-id", call.request_id.encode()))
-        rows.append((b"openai-processing-ms", b"%d" % ((now - call.received_ns) // 1_000_000)))
+        rows.append(processing(now - call.received_ns))
         if not call.stream:
             rows.append((b"x-headgate-cost", usd(tab.charge)))
         if call.operation == "embeddings":
@@ -52,9 +52,8 @@ class HttpAnswers:
         """Return, and keep, the headers that every answer of a key from a provider has."""
         rows = [
             _STREAM if call.stream else _JSON,
-            _VERSION,
-            (b"openai-organization", principal.account_id.encode()),
-            (b"openai-project", principal.project_id.encode()),
+            VERSION,
+            *whose(principal),
             (b"x-headgate-provider", target.host.name.encode("ascii", "replace")),
         ]
         if call.stream:
@@ -66,10 +65,9 @@ class HttpAnswers:
         self._fixed[principal.key, target.host.name, call.stream] = rows.copy()
         return rows
 
-    @staticmethod
-    def refuse(call: Call, error: GatewayError, sink: Sink) -> None:
+    def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
         """Send an error as the whole answer."""
-        refuse(call.request_id, error, sink)
+        refuse_call(call, error, sink, self._clock.monotonic())
 
     @staticmethod
     def break_off(error: GatewayError, sink: Sink) -> None:
@@ -84,6 +82,33 @@ def refuse(request_id: str, error: GatewayError, sink: Sink) -> None:
     sink.start(status, headers, len(body))
     sink.write(body)
     sink.finish()
+
+
+def refuse_call(call: Call, error: GatewayError, sink: Sink, now: MonotonicNs) -> None:
+    """Send an error as the whole answer of a call, with the headers that its answer would have had."""
+    status, headers, body = render(error, call.request_id)
+    headers.append(processing(now - call.received_ns))
+    principal = call.principal
+    if principal is not None:
+        headers += whose(principal)
+        if principal.book is Book.SIM:
+            headers.append(_SIMULATED)
+    sink.start(status, headers, len(body))
+    sink.write(body)
+    sink.finish()
+
+
+def whose(principal: Principal) -> Headers:
+    """Return the headers that say for whom a request was served."""
+    return [
+        (b"openai-organization", principal.account_id.encode()),
+        (b"openai-project", principal.project_id.encode()),
+    ]
+
+
+def processing(took_ns: MonotonicNs) -> tuple[bytes, bytes]:
+    """Return the header that says how long we had a request."""
+    return (b"openai-processing-ms", b"%d" % (took_ns // 1_000_000))
 
 
 def usd(amount: NanoUSD) -> bytes:

@@ -23,7 +23,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 # Ours to say, and never the app's.
-_OURS = frozenset({b"connection", b"content-length", b"date", b"server", b"transfer-encoding"})
+_OURS = frozenset(
+    {b"connection", b"content-length", b"date", b"server", b"transfer-encoding", b"x-request-id"}
+)
 
 
 class AsgiRoute:
@@ -133,6 +135,7 @@ class AsgiExchange:
         if not self._started:
             self._started = True
             headers = [row for row in self._headers if row[0] not in _OURS]
+            headers.append((b"x-request-id", self._incoming.request_id.encode()))
             sink.start(self._status, headers, self._length(body, more=more))
         sink.write(bytes(body))
         if more:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from headgate.errors import GatewayError, MethodRefused, NotFound, Unavailable
-from headgate.http.answers import refuse
+from headgate.http.answers import processing, refuse, refuse_call, whose
+from headgate.http.errors import VERSION
 from headgate.http.parse import parse
 from headgate.pipeline import refuse_loop
 from headgate.values import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from headgate.http.edge import Incoming
     from headgate.identity.keys import Keyring
@@ -192,7 +193,7 @@ class CallRoute:
             parse(incoming.body, call)
         except GatewayError as error:
             service.refused(self._operation, error)
-            refuse(call.request_id, error, sink)
+            refuse_call(call, error, sink, service.clock.monotonic())
             return
         sim = incoming.header(b"x-headgate-sim")
         if sim is not None:
@@ -231,7 +232,8 @@ class ModelsRoute:
             refuse(incoming.request_id, error, sink)
             return
         rows = [_model(name, owner) for name, owner in service.routes.listed(principal.book)]
-        send_json(incoming.request_id, sink, _encode({"object": "list", "data": rows}))
+        headers = _headers(service, incoming, principal)
+        send_json(incoming.request_id, sink, _encode({"object": "list", "data": rows}), headers=headers)
 
 
 class ModelRoute:
@@ -253,7 +255,15 @@ class ModelRoute:
         except GatewayError as error:
             refuse(incoming.request_id, error, sink)
             return
-        send_json(incoming.request_id, sink, _encode(_model(name, targets[0].host.name)))
+        owners = dict(service.routes.listed(principal.book))
+        row = _model(name, owners.get(name, targets[0].host.name))
+        send_json(incoming.request_id, sink, _encode(row), headers=_headers(service, incoming, principal))
+
+
+def _headers(service: Service, incoming: Incoming, principal: Principal) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every answer of OpenAI's has."""
+    took_ns = service.clock.monotonic() - incoming.received_ns
+    return [VERSION, *whose(principal), processing(took_ns)]
 
 
 class Plain:
@@ -283,8 +293,15 @@ def _model(name: str, owner: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 1677610602, "owned_by": owner}
 
 
-def send_json(request_id: str, sink: Sink, body: bytes, status: int = 200) -> None:
+def send_json(
+    request_id: str,
+    sink: Sink,
+    body: bytes,
+    status: int = 200,
+    *,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
     """Send a JSON answer that is not a call's."""
-    sink.start(status, [_JSON, (b"x-request-id", request_id.encode())], len(body))
+    sink.start(status, [_JSON, (b"x-request-id", request_id.encode()), *headers], len(body))
     sink.write(body)
     sink.finish()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[bytes, bytes]]
 _JSON = (b"content-type", b"application/json")
+VERSION = (b"openai-version", b"2020-10-01")
 _encode = msgspec.json.encode
 
 
@@ -39,7 +40,7 @@ def body(error: GatewayError) -> bytes:
 
 def render(error: GatewayError, request_id: str) -> tuple[int, Headers, bytes]:
     """Return status, headers (without content-length) and body of an error that is a whole answer."""
-    headers: Headers = [_JSON, (b"x-request-id", request_id.encode())]
+    headers: Headers = [_JSON, VERSION, (b"x-request-id", request_id.encode())]
     wait_s: float | None = getattr(error, "retry_after_s", None)
     if wait_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s))))
