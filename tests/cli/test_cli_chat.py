@@ -38,6 +38,21 @@ def test_an_answer_streams_to_stdout_and_its_tokens_to_stderr(run: Run) -> None:
     assert stub.requests[0].startswith(b"POST /v1/chat/completions ")
 
 
+def test_where_the_books_are_elsewhere_the_cost_is_the_price_books(run: Run) -> None:
+    used = (
+        '{"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 600}}'
+    )
+    known = f'{{"choices": [], "model": "gpt-4o-mini", "usage": {used}}}'
+    unknown = known.replace("gpt-4o-mini", "my-own")
+    with Stub([stream(known), stream(known), stream(unknown)]) as stub:
+        call = ("chat", "--url", f"http://127.0.0.1:{stub.port}", "--key", KEY, "hi")
+        # 400 tokens at $0.15, 600 cached at $0.075 and 100 at $0.60 per million
+        assert "about $0.000165" in run(*call).stderr
+        report = json.loads(run(*call, "--json").stdout)
+        assert (report["cost_nano_usd"], report["estimate_nano_usd"]) == (None, 165_000)
+        assert "$" not in run(*call).stderr
+
+
 def test_wishes_are_sent_only_when_they_were_made(run: Run) -> None:
     with Stub([stream(USAGE), stream(USAGE)]) as stub:
         url = f"http://127.0.0.1:{stub.port}"

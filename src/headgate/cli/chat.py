@@ -13,14 +13,14 @@ import click
 
 from headgate.cli import compose
 from headgate.cli.client import LOCAL_HOSTS, Client, Refused, Turn
-from headgate.cli.exits import Unreachable, Unusable
+from headgate.cli.exits import Failed, Unreachable, Unusable
 from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import print_json
-from headgate.config import client_key, data_folder
+from headgate.config import ConfigError, client_key, data_folder
 from headgate.money.amounts import format_usd
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
-from headgate.values import Book
+from headgate.values import Book, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,8 @@ def command(
     """Talk to a model: one PROMPT, what is piped in, or turn by turn.
 
     Without a key of yours, one is made in the data folder of this machine's gateway and revoked at the
-    end. Tokens and cost of each turn, as the books have them, go to standard error.
+    end. Tokens and cost of each turn go to standard error: as the books have them, or, where the books are
+    elsewhere, about what they cost by the price book here.
     """
     text = " ".join(prompt)
     if not text and not sys.stdin.isatty():
@@ -86,6 +87,7 @@ class Chat:
         self.turn = Turn()
         self.model: str = wishes["model"]
         self.cost: Charge | None = None
+        self.estimate: int | None = None  # nano-USD, by the price book; where the books are elsewhere
         self.total = 0
         self._folder = data_folder(data)
         self._system: str | None = wishes["system"]
@@ -101,12 +103,14 @@ class Chat:
 
     def say(self, text: str) -> Iterator[str]:
         """Yield the answer as it comes; it joins the history when it is whole."""
-        self.turn, self.cost = Turn(), None
+        self.turn, self.cost, self.estimate = Turn(), None, None
         messages = [*self._history, {"role": "user", "content": text}]
         yield from self.client.stream({"model": self.model, "messages": messages, **self._body}, self.turn)
         self._history = [*messages, {"role": "assistant", "content": self.turn.text}]
         self.cost = self._charge()
-        self.total += self.cost.amount if self.cost else 0
+        if self.cost is None:
+            self.estimate = _price(self.turn)
+        self.total += self.cost.amount if self.cost else self.estimate or 0
 
     def report(self) -> dict[str, object]:
         """Return the last turn for scripts."""
@@ -119,23 +123,43 @@ class Chat:
             "finish_reason": self.turn.finish,
             "simulated": self.turn.simulated,
             "cost_nano_usd": self.cost.amount if self.cost else None,
+            "estimate_nano_usd": self.estimate,
         }
 
     def summary(self) -> str:
         """Return tokens and cost of the last turn for people."""
         said = f"{self.turn.input_tokens:,} tokens in, {self.turn.output_tokens:,} out"
-        if self.cost is not None:
-            play = " of play money" if self.cost.book is Book.SIM else ""
-            said += f", {format_usd(self.cost.amount)}{play}"
-            if self.total != self.cost.amount:
-                said += f" ({format_usd(self.total)} so far)"
+        due = self.cost.amount if self.cost is not None else self.estimate
+        if due is not None:
+            about = "about " if self.cost is None else ""
+            play = " of play money" if self._played else ""
+            said += f", {about}{format_usd(due)}{play}"
+            if self.total != due:
+                said += f" ({about}{format_usd(self.total)} so far)"
         return f"[{said}{', simulated' if self.turn.simulated else ''}]"
+
+    @property
+    def _played(self) -> bool:
+        return self.turn.simulated if self.cost is None else self.cost.book is Book.SIM
 
     def _charge(self) -> Charge | None:
         """Return what the books say; None where they are not on this machine."""
         if self.client.host not in LOCAL_HOSTS:
             return None
         return compose.charge(self._folder, self.turn.request_id)
+
+
+def _price(turn: Turn) -> int | None:
+    """Return what a turn costs by this machine's price book; None where it does not know the model."""
+    from headgate.cli.pricing import Shelf
+    from headgate.money.cost import cost
+
+    try:
+        row = Shelf(compose.settings()).find(turn.model).row
+    except (ConfigError, Failed, Unusable):
+        return None
+    used = Usage(turn.input_tokens, turn.output_tokens, cached_tokens=turn.cached_tokens)
+    return None if row is None else cost(used, row.prices)
 
 
 @contextlib.contextmanager

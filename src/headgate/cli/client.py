@@ -29,6 +29,7 @@ class Turn(msgspec.Struct):
     model: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0  # of the input
     finish: str = ""
     complete: bool = False  # the stream ended as it should
 
@@ -144,6 +145,7 @@ def _delta(chunk: Mapping[str, Any], turn: Turn) -> Iterator[str]:
     turn.model = chunk.get("model") or turn.model
     if usage := chunk.get("usage"):
         turn.input_tokens, turn.output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+        turn.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     choices: Sequence[Mapping[str, Any]] = chunk.get("choices") or ()
     for choice in choices:
         turn.finish = choice.get("finish_reason") or turn.finish
