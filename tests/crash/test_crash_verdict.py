@@ -31,7 +31,7 @@ def rows() -> list[dict[str, Any]]:
     return [
         row(DONE, 10, 20),
         row(CUT, 40, 512 + 256, estimated=True),
-        row(UNMARKED, 400, 0, estimated=True, cost_nano_usd=HOLD),
+        row(UNMARKED, 400, 1200, estimated=True),
     ]
 
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "notes").write_text(NOTES)
     with closing(sqlite3.connect(tmp_path / "headgate.sqlite")) as sql:
         sql.execute("CREATE TABLE calls (call, hold, output, flags)")
-        for call, output, flags in ((DONE, 20, 0), (CUT, 768, 9), (UNMARKED, 0, 9)):
+        for call, output, flags in ((DONE, 20, 0), (CUT, 768, 9), (UNMARKED, 1200, 9)):
             sql.execute(
                 "INSERT INTO calls VALUES (?, ?, ?, ?)", (bytes.fromhex(call[4:]), HOLD, output, flags)
             )
@@ -67,8 +67,9 @@ def test_books_that_agree_have_nothing_wrong(folder: Path) -> None:
         (0, {"cost_nano_usd": cost(10, 20) + 1}, "record says"),
         (0, {"output_tokens": 21}, "record says"),
         (0, {"estimated": True}, "arrived whole and it is estimated"),
-        (1, {"cost_nano_usd": HOLD + 1}, "marked 512"),
-        (2, {"cost_nano_usd": HOLD - 1}, "without a mark"),
+        (1, {"cost_nano_usd": HOLD + 1}, "768 tokens"),
+        (2, {"cost_nano_usd": HOLD - 1}, "1200 tokens"),
+        (2, {"cost_nano_usd": 0}, "1200 tokens"),
         (1, {"estimated": False}, "record says"),
     ],
 )

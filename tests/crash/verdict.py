@@ -106,19 +106,17 @@ class Comparison:
             return
         hold, output = holds[call]
         charge = row["cost_nano_usd"]
+        due = min(hold, cost(row["input_tokens"], output))
         written = self.notes[call].written if call in self.notes else 0
-        if output:
-            verdict.by_mark += 1
-            mark = output - CHECKPOINT
-            due = min(hold, cost(row["input_tokens"], output))
-            if charge != due or not 0 <= written - mark <= CHECKPOINT + ON_THE_WAY:
-                verdict.wrong.append(
-                    f"{call}: marked {mark} of {written} tokens, charged {charge}, due {due}"
-                )
-        else:
+        mark = output - CHECKPOINT
+        if charge != due:
+            verdict.wrong.append(f"{call}: {output} tokens, charged {charge} of a hold of {hold}, due {due}")
+        elif charge == hold:
             verdict.by_hold += 1
-            if charge != hold:
-                verdict.wrong.append(f"{call}: without a mark, charged {charge} of a hold of {hold}")
+        elif 0 <= written - mark <= CHECKPOINT + ON_THE_WAY:
+            verdict.by_mark += 1
+        else:
+            verdict.wrong.append(f"{call}: marked {mark} of {written} tokens, charged {charge}")
 
 
 def _recovered(data: Path) -> dict[str, tuple[int, int]]:

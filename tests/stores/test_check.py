@@ -275,6 +275,17 @@ def test_books_after_each_kind_of_recovery_are_clean(tmp_path: Path, absorb: boo
     assert check(data, START).findings == []
 
 
+def test_the_check_finds_a_recovered_call_whose_tokens_are_not_its_charge(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    with journal(data) as book:
+        book.open(opened())
+    with closing(connect(data)) as sql:
+        recover(data, sql, CLOCK)
+    assert found(data) == set()
+    plant(data, "UPDATE calls SET output = 0")
+    assert "amount" in found(data)
+
+
 def test_a_wrong_book_does_not_fill_the_screen(books: Path) -> None:
     plant(books, "UPDATE calls SET hold = -1")
     findings = check(books, START).findings

@@ -5,17 +5,30 @@ from pathlib import Path
 
 import pytest
 from tests.stores.books import SLOT, copy_all, figures, journal, make, write
-from tests.stores.records import CLOCK, COSTS, IDS, cost_of, marked, opened, settled
+from tests.stores.records import CLOCK, COSTS, IDS, PRICES, cost_of, marked, opened, settled
 
+from headgate.money.cost import upper_bound
 from headgate.money.rules import CHECKPOINT_TOKENS
 from headgate.stores.journal import records
 from headgate.stores.journal.cursor import Cursor
 from headgate.stores.journal.segments import START, segment_numbers, segment_path
+from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.recovery import RecoveryReport, recover
-from headgate.values import Usage
+from headgate.values import Prices, Usage
 
 ESTIMATED_AND_RECOVERED = 1 | 8
+BANDS = {
+    "plain": PRICES,
+    "dear audio": Prices(150_000, 600_000, 75_000, 150_000, 600_000, 900_000, 2_000_000),
+    "dear cache writes": Prices(150_000, 600_000, 75_000, 187_500, 600_000, 150_000, 600_000),
+    "dear reasoning": Prices(150_000, 600_000, 75_000, 150_000, 900_000, 150_000, 600_000),
+    "a fee": Prices(150_000, 600_000, 75_000, 150_000, 600_000, 150_000, 600_000, 5_000_000),
+    "long": Prices(
+        150_000, 600_000, 75_000, 150_000, 600_000, 150_000, 600_000, 0, 200_000,
+        Prices(300_000, 900_000, 75_000, 300_000, 900_000, 300_000, 900_000),
+    ),
+}  # fmt: skip
 
 
 def start(data: Path, *, absorb_unmarked: bool = False) -> RecoveryReport:
@@ -65,9 +78,46 @@ def test_an_open_call_is_charged_its_hold(tmp_path: Path) -> None:
     with journal(data) as book:
         book.open(record)
     assert start(data) == RecoveryReport(1, 1, 0, 1, 0)
+    made = -(-(record.hold - cost_of(record.input_bound, 0)) * 1000 // PRICES.output)
     assert figures(data, "SELECT charge, absorbed, input, output, flags FROM calls") == [
-        (record.hold, 0, record.input_bound, 0, ESTIMATED_AND_RECOVERED)
+        (record.hold, 0, record.input_bound, made, ESTIMATED_AND_RECOVERED)
     ]
+    assert figures(data, "SELECT cost FROM calls") == [(cost_of(record.input_bound, made, COSTS),)]
+    assert check(data, CLOCK.wall()).findings == []
+
+
+@pytest.mark.parametrize("bounds", [(500, 1_000), (7, 1), (500_000, 32_768), (1, 0)])
+@pytest.mark.parametrize("name", BANDS)
+def test_an_open_call_shows_the_tokens_that_its_hold_stands_for(
+    name: str, bounds: tuple[int, int], tmp_path: Path
+) -> None:
+    """Tokens, prices and charge agree, as if the call had used all that it might."""
+    prices, (given, made) = BANDS[name], bounds
+    data = make(tmp_path)
+    record = opened(hold=upper_bound(given, made, prices), input_bound=given, prices=prices)
+    with journal(data) as book:
+        book.open(record)
+    start(data)
+    assert figures(data, "SELECT charge, input, output, flags FROM calls") == [
+        (record.hold, given, made, ESTIMATED_AND_RECOVERED)
+    ]
+    assert check(data, CLOCK.wall()).findings == []
+
+
+def test_an_open_call_at_the_cheaper_of_two_targets_shows_what_its_hold_buys_there(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    record = opened(hold=2 * cost_of(500, 1000), input_bound=500)
+    free = opened(hold=5_000, prices=Prices(), costs=None)
+    with journal(data) as book:
+        book.open(record)
+        book.open(free)
+    start(data)
+    [(charge, output, dear), (nothing, _, _)] = figures(
+        data, "SELECT charge, output, hold FROM calls ORDER BY charge DESC"
+    )
+    assert (charge, dear, nothing) == (record.hold, record.hold, 0)
+    assert output > 1000
+    assert check(data, CLOCK.wall()).findings == []
 
 
 def test_by_policy_the_house_pays_for_an_open_call(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from headgate.values import PICO_PER_NANO
+import msgspec
+
+from headgate.values import PICO_PER_NANO, Usage
 
 if TYPE_CHECKING:
-    from headgate.values import NanoUSD, PicoUSD, Prices, Usage
+    from headgate.values import NanoUSD, PicoUSD, Prices
 
 UNLIMITED: Final[int] = 2**31 - 1  # output tokens, when output costs nothing
 
@@ -76,6 +78,31 @@ def upper_bound(input_tokens: int, output_tokens: int, prices: Prices) -> NanoUS
     for per_input, per_output, fixed in _bands(input_tokens, prices):
         worst = max(worst, fixed + per_input + output_tokens * per_output)
     return (worst + _UP) // PICO_PER_NANO
+
+
+def worth(input_tokens: int, money: NanoUSD, prices: Prices) -> Usage:
+    """Return the usage that a hold stands for: its input at the dearest, and the output that reaches it.
+
+    The inverse of `upper_bound`: `cost` of the result is the hold, or above it where the input alone
+    is; below it only where output is free and the hold was made for a dearer target.
+    """
+    while prices.long is not None and input_tokens > prices.long_above:
+        prices = prices.long
+    usage = Usage(input_tokens, 0)
+    dearest = max(prices.cached_input, prices.cache_write, prices.input_audio)
+    if dearest > prices.input:
+        part = ("cached_tokens", "cache_write_tokens", "input_audio_tokens")[
+            (prices.cached_input, prices.cache_write, prices.input_audio).index(dearest)
+        ]
+        usage = msgspec.structs.replace(usage, **{part: input_tokens})
+    lack = (money - 1) * PICO_PER_NANO + 1 - prices.request - _input(usage, prices, input_tokens)
+    per_output = max(prices.output, prices.reasoning, prices.output_audio)
+    if lack <= 0 or not per_output:
+        return usage
+    made = -(-lack // per_output)
+    part = "reasoning_tokens" if prices.reasoning == per_output else "output_audio_tokens"
+    parts = {part: made} if per_output > prices.output else {}
+    return msgspec.structs.replace(usage, output_tokens=made, **parts)
 
 
 def affordable_output(input_tokens: int, money: NanoUSD, prices: Prices) -> int:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from headgate.money.cost import cost
+from headgate.money.cost import cost, worth
 from headgate.money.credit import in_tokens, taken, tokens_taken
 from headgate.ports import Settle
 from headgate.values import Usage
@@ -100,8 +100,8 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
     """Return the settlement of a call whose process died before it could settle.
 
     With a mark: what it says plus one checkpoint, since a stream may have run that far beyond it.
-    Without: the whole hold, and no tokens but the input's bound. Never above the hold, so that a
-    cap holds through a crash.
+    Without: the whole hold, and the tokens that it stands for. Never above the hold, so that a cap
+    holds through a crash.
 
     Args:
         opens: the attempts in order, at least one; only the last can have cost anything.
@@ -119,8 +119,10 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         if in_tokens(last.sources):
             charge, promoted, tokens = 0, charge, tokens_taken(last.sources, usage)
     else:
-        usage = Usage(last.input_bound, 0)
-        charge = last.hold if last.prices is not None else 0
+        usage, charge = Usage(last.input_bound, 0), 0
+        if last.prices is not None:
+            usage = worth(last.input_bound, last.hold, last.prices)
+            charge = min(cost(usage, last.prices), last.hold)
         until = last.at
         if absorb_unmarked or last.sources:
             charge, absorbed = 0, charge

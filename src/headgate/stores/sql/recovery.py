@@ -5,7 +5,7 @@ found                  booked
 =====================  =====================================================================
 SETTLE                 exactly that
 OPEN and MARK          the mark plus at most one checkpoint, estimated, never above the hold
-OPEN, nothing after    the hold, estimated; the house pays it where the policy says so
+OPEN, nothing after    the hold and its tokens, estimated; the house pays where the policy says so
 =====================  =====================================================================
 
 Every slot that ever wrote is replayed, whatever `workers` says now. Dying in the middle is no harm: the

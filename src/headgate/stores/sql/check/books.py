@@ -122,8 +122,8 @@ class BooksCheck:
         promoted = self.grants.promoted(own)
         booked = (call.charge + promoted, call.absorbed)
         allowed = {(min(due, call.hold), max(0, due - call.hold))}
-        if call.flags & RECOVERED:  # by its last mark, or its hold, or the hold at the house's expense
-            allowed = {(min(due, call.hold), 0), (call.hold, 0), (0, call.hold)}
+        if call.flags & RECOVERED:  # by its last mark or its hold, or the hold at the house's expense
+            allowed = {(min(due, call.hold), 0), (0, min(due, call.hold))}
         if prices is None:
             allowed = {(0, 0)}
         if booked not in allowed:
