@@ -195,7 +195,8 @@ class App:
 
         book = Book.SIM if self.simulating else Book.REAL
         names = tuple(host.name for host in self.config.hosts)
-        return Status(__version__, names, self.simulating, self.ready, len(self.routes.listed(book)))
+        listed = len(self.routes.listed(book))
+        return Status(__version__, names, self.simulating, self.ready, listed, self.example_model())
 
     def example_model(self) -> str:
         """Return a model that can be called here, for the first try."""

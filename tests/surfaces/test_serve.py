@@ -92,6 +92,9 @@ def test_the_first_try_names_a_model_that_is_served(tmp_path, environment, model
     try:
         curl = gateway.said.split("Try it:\n")[1].split("\n\n")[0]
         assert f'"model": "{model}' in curl
+        page = urllib.request.urlopen(gateway.base.removesuffix("/v1")).read().decode()
+        assert model in page
+        assert "gpt-4o-mini" not in page
     finally:
         gateway.stop()
 

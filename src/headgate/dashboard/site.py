@@ -36,6 +36,7 @@ class Status(msgspec.Struct, frozen=True):
     simulated: bool
     ready: str  # why it is not ready, or empty
     models: int
+    example: str  # a model that can be called here
 
 
 class Source(Protocol):
