@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from headgate.ports import Failpoints
 
-NAMES: Final = (
+ON_CALLS: Final = (
     "after-auth",
     "after-hold",
     "before-connect",
@@ -38,6 +38,7 @@ NAMES: Final = (
     "drain-before-commit",
     "drain-after-commit",
 )
+NAMES: Final = (*ON_CALLS, "expiry-before-commit", "expiry-after-commit")
 ACTIONS: Final = ("kill", "raise", "hang", "slow")
 DEFAULT_SLOW_S = 0.1
 

@@ -17,7 +17,7 @@ from tests.crash.callers import AT_ONCE, Callers
 from tests.crash.server import Server
 from tests.crash.verdict import Comparison, Verdict, read_notes
 
-from headgate.failpoints import NAMES
+from headgate.failpoints import ON_CALLS
 
 # How often a place is passed before it kills, at least: rare places must still be reached in a second.
 RARE = {"rotate": 1, "drain-before-commit": 2, "drain-after-commit": 2}
@@ -48,7 +48,8 @@ class Loop:
     def plan(self, kills: int) -> list[str]:
         """Return a specification for each life: every failpoint once, the rest killed at any moment."""
         named = [
-            f"{name}=kill@{RARE.get(name, 30) + self.random.randrange(RARE.get(name, 200))}" for name in NAMES
+            f"{name}=kill@{RARE.get(name, 30) + self.random.randrange(RARE.get(name, 200))}"
+            for name in ON_CALLS
         ]
         lives = named[:kills] + [""] * (kills - len(named))
         self.random.shuffle(lives)

@@ -24,7 +24,7 @@ An amount of zero makes no entry. The entries of a posting have its id as their 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from headgate.money.cost import cost, worth
 from headgate.money.credit import in_tokens, taken, tokens_taken
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headgate.ports import Mark, Open, Source
-    from headgate.values import WallMicros
+    from headgate.values import NanoUSD, WallMicros
 
 SETTLEMENT, PROVIDER_COST, ABSORBED, TOKENS, POSTING, POSTED_TOKENS = 1, 2, 3, 4, 5, 6
 REVENUE: Final = "revenue"
@@ -86,6 +86,44 @@ def _by_source(sources: Sequence[Source], settle: Settle) -> list[Entry]:
         (TOKENS, attempt, part.n, f"tokens:{part.source.grant}", "tokens:used", part.amount) for part in parts
     )
     return booked
+
+
+class Posting(NamedTuple):
+    """A movement of credit that is no call: internal ids. Money is nano-USD."""
+
+    id: bytes  # UUIDv7: the `call` of its entries
+    book: int
+    account: int
+    grant: int  # 0: all of it is owed
+    kind: str
+    reference: str  # source:name, unique
+    amount: NanoUSD = 0  # added to the grant; below zero: taken from it
+    tokens: int = 0  # the same of a grant in tokens
+    debt: NanoUSD = 0  # added to what the account owes; below zero: paid back
+    actor: str = ""
+    note: str = ""
+    at: WallMicros = 0
+
+
+_OTHER_SIDE: Final = {"grant": PROMOTION, "expiry": "expired", "adjustment": "adjustments"}
+_OTHER_TOKENS: Final = {"grant": "tokens:issued", "expiry": "tokens:expired", "adjustment": "tokens:adjusted"}
+
+
+def posting_entries(posting: Posting) -> list[Entry]:
+    """Return the entries of a posting."""
+    kind, grant = posting.kind, f"grant:{posting.grant}"
+    cash = f"cash:{posting.reference.partition(':')[0]}"
+    moves = [
+        (POSTING, 0, _OTHER_SIDE.get(kind, cash), grant, posting.amount),
+        (POSTING, 1, f"debt:{posting.account}", cash, posting.debt),
+    ]
+    if posting.tokens:
+        moves.append((POSTED_TOKENS, 0, _OTHER_TOKENS[kind], f"tokens:{posting.grant}", posting.tokens))
+    return [
+        (what, 0, n, debit, credit, amount) if amount > 0 else (what, 0, n, credit, debit, -amount)
+        for what, n, debit, credit, amount in moves
+        if amount
+    ]
 
 
 def provider_of(opens: Sequence[Open], attempt: int) -> str:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from headgate.money.credit import taken
 from headgate.money.rules import entries
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
+    from headgate.money.credit import Taken
     from headgate.ports import Open, Settle
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.journal.segments import Position
@@ -37,6 +39,7 @@ _HOUR = (
     "INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
     + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
 )
+_SPENT = "UPDATE pots SET spent = spent + ? WHERE id = ?"
 _CHECKPOINT = (
     "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
     "segment = excluded.segment, offset = excluded.offset"
@@ -129,6 +132,8 @@ class Books:
             "INSERT INTO books VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", batch.seq.items()
         )
         self._sql.executemany(_BALANCE, batch.balances())
+        if batch.spent:
+            self._sql.executemany(_SPENT, ((amount, pot) for pot, amount in batch.spent.items()))
         self._sql.executemany(_HOUR, ((*key, *sums) for key, sums in batch.hours.items()))
         return True
 
@@ -161,6 +166,8 @@ class Books:
 
     def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
         call, accounts, moved = settle.call, self._accounts, batch.moved
+        if opens[-1].sources:
+            batch.spend(taken(opens[-1].sources, settle.charge, settle.tokens))
         for kind, attempt, n, debit_code, credit_code, amount in entries(opens, settle):
             pair = (debit_code, credit_code, book)
             sides = accounts.get(pair) or self._pair(pair)
@@ -204,13 +211,19 @@ class Books:
 class _Batch:
     """What one transaction adds up."""
 
-    __slots__ = ("entries", "hours", "moved", "seq")
+    __slots__ = ("entries", "hours", "moved", "seq", "spent")
 
     def __init__(self, seq: dict[int, int]) -> None:
         self.seq = seq
         self.entries: list[tuple[Any, ...]] = []
         self.moved: dict[tuple[int, int], int] = {}  # by debit and credit account
         self.hours: dict[tuple[int, ...], list[int]] = {}
+        self.spent: dict[int, int] = {}  # by pot of a grant
+
+    def spend(self, parts: Iterable[Taken]) -> None:
+        for part in parts:
+            pot = part.source.pot
+            self.spent[pot] = self.spent.get(pot, 0) + part.amount
 
     def next_seq(self, book: int) -> int:
         self.seq[book] = seq = self.seq.get(book, 0) + 1
