@@ -90,11 +90,11 @@ class AsgiExchange:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": incoming.version,
+            "http_version": incoming.head.version,
             "method": incoming.method.decode("ascii"),
             "scheme": "http",
             "path": incoming.path,
-            "raw_path": incoming.target.partition(b"?")[0],
+            "raw_path": incoming.head.target.partition(b"?")[0],
             "query_string": incoming.query,
             "root_path": "",
             "headers": incoming.headers,

@@ -150,12 +150,12 @@ class Connection(asyncio.Protocol):
         if isinstance(item, GatewayError):
             self._refuse(item)
             return
-        if not item.keep_alive:
+        if not item.head.keep_alive:
             self._intake.ended = True
         sink = self._sink = HttpSink(self, item)
         self._state = _BUSY
         try:
-            item.route.handle(item, sink)
+            item.head.route.handle(item, sink)
         except Exception as fault:
             self.edge.events.fault(item.path, fault)
             fail(item, sink)
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
             if self._state != _BODY:
                 self._state = _BODY
                 self._since = self.edge.now
-                if intake.partial.expects_continue:
+                if intake.partial.head.expects_continue:
                     self.write(CONTINUE)
         elif intake.in_head and self._state != _HEAD:
             self._state = _HEAD

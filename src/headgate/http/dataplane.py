@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -187,31 +187,47 @@ class CallRoute:
         try:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
-            call.principal = identify(service, incoming)
+            caller = identify(service, incoming)
+            call.principal = caller.principal
             service.failpoints.hit("after-auth")
-            refuse_loop(incoming.header(b"x-headgate-hop"), service.instance)
+            if caller.hop is not None:
+                refuse_loop(caller.hop, service.instance)
             parse(incoming.body, call)
         except GatewayError as error:
             service.refused(self._operation, error)
             refuse_call(call, error, sink, service.clock.monotonic())
             return
-        sim = incoming.header(b"x-headgate-sim")
-        if sim is not None:
-            call.sim = sim.decode("latin-1")
+        call.sim = caller.sim
         service.start_call(service.pipeline.serve(call, sink, service.routes))
 
 
-def identify(service: Service, incoming: Incoming) -> Principal:
-    """Return who calls.
+class Caller(NamedTuple):
+    """What a head says of who calls, as one ring of keys sees it."""
+
+    keyring: Keyring
+    principal: Principal
+    hop: bytes | None
+    sim: str  # directives for the simulator
+
+
+def identify(service: Service, incoming: Incoming) -> Caller:
+    """Return who calls; found once for each head and ring, and again each time where a key expires.
 
     Raises:
         AuthenticationFailed: no key, or one that is not valid here.
         CallerError: two different keys in one request.
     """
-    token = service.keyring.extract(
-        incoming.header(b"authorization"), incoming.header(b"api-key"), incoming.header(b"x-api-key")
-    )
-    return service.keyring.authenticate(token, service.clock.wall())
+    head, keyring = incoming.head, service.keyring
+    known = head.memo
+    if type(known) is Caller and known.keyring is keyring:
+        return known
+    token = keyring.extract(head.header(b"authorization"), head.header(b"api-key"), head.header(b"x-api-key"))
+    principal = keyring.authenticate(token, service.clock.wall())
+    sim = head.header(b"x-headgate-sim") or b""
+    caller = Caller(keyring, principal, head.header(b"x-headgate-hop"), sim.decode("latin-1"))
+    if not principal.expires_at:
+        head.memo = caller
+    return caller
 
 
 class ModelsRoute:
@@ -227,7 +243,7 @@ class ModelsRoute:
         """List the models that can be called here."""
         service = self._service
         try:
-            principal = identify(service, incoming)
+            principal = identify(service, incoming).principal
         except GatewayError as error:
             refuse(incoming.request_id, error, sink)
             return
@@ -250,7 +266,7 @@ class ModelRoute:
         service = self._service
         name = incoming.path.removeprefix("/v1").removeprefix("/models/")
         try:
-            principal = identify(service, incoming)
+            principal = identify(service, incoming).principal
             targets = service.routes.candidates(name, principal.book, service.clock.wall())
         except GatewayError as error:
             refuse(incoming.request_id, error, sink)

@@ -14,6 +14,7 @@ from headgate.http.asgi import AsgiRoute
 from headgate.http.connection import Connection
 from headgate.http.heads import Heads
 from headgate.http.incoming import Incoming, Route
+from headgate.http.known import KnownHeads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ class Edge:
 
     __slots__ = (
         "_asgi", "_clock", "_connections", "_empty", "_routes", "_timer", "draining", "events", "heads",
-        "limits", "monotonic", "new_id", "now",
+        "known", "limits", "monotonic", "new_id", "now",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,7 @@ class Edge:
         self.limits = limits
         self.events = events
         self.heads = Heads()
+        self.known = KnownHeads()
         self.draining = False
         self.monotonic = clock.monotonic
         self.new_id = ids.next

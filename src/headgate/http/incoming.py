@@ -33,77 +33,58 @@ class Route(Protocol):
         ...
 
 
-class Incoming:
-    """One request; its body is complete when a route sees it.
+class RequestHead:
+    """The head of a request: shared by all requests of a client that repeats it.
 
     `path` is decoded and not normalised, so an odd path matches no route; `query` is raw.
-    `headers` are in order with lower-case names.
+    `headers` are in order with lower-case names; `length` is what they announce, 0 if nothing.
+    `memo` is for the route: what it worked out from this head alone.
     """
 
     __slots__ = (
-        "_fields", "_new_id", "_request_id", "body", "headers", "keep_alive", "method", "path", "peer",
-        "query", "received_ns", "route", "target", "version",
+        "fields", "headers", "keep_alive", "length", "memo", "method", "path", "query", "route", "target",
+        "version",
     )  # fmt: skip
     route: Route
 
     def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        version: str,
-        headers: list[tuple[bytes, bytes]],
-        new_id: Callable[[], bytes],
+        self, method: bytes, target: bytes, version: str, headers: list[tuple[bytes, bytes]]
     ) -> None:
         self.method = method
         self.target = target
         self.version = version
         self.headers = headers
         self.path, self.query = split_target(target)
-        self.body = b""
-        self.peer: tuple[str, int] | None = None
         self.keep_alive = False
-        self.received_ns: MonotonicNs = 0
-        self._fields = dict(headers)
-        self._new_id = new_id
-        self._request_id = ""
+        self.fields = fields = dict(headers)
+        announced = fields.get(b"content-length")
+        self.length = int(announced) if announced is not None else 0
+        self.memo: object = None
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header by its lower-case name; the last one if it came more than once."""
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         return value.rstrip() if value is not None else None  # the parser leaves white space at the end
-
-    @property
-    def request_id(self) -> str:
-        """Return the id of an answer that is not a call's: made when first asked for."""
-        if not self._request_id:
-            self._request_id = "req_" + self._new_id().hex()
-        return self._request_id
 
     @property
     def chunked(self) -> bool:
         """Say whether the body comes in chunks."""
-        return b"transfer-encoding" in self._fields
-
-    @property
-    def content_length(self) -> int:
-        """Return the length that the head announces, 0 if it announces none."""
-        announced = self._fields.get(b"content-length")
-        return int(announced) if announced is not None else 0
+        return b"transfer-encoding" in self.fields
 
     @property
     def expects_continue(self) -> bool:
         """Say whether the client waits for our word before it sends the body."""
-        expect = self._fields.get(b"expect")
+        expect = self.fields.get(b"expect")
         return expect is not None and expect.lower() == b"100-continue" and self.version == "1.1"
 
-    def check_head(self) -> None:
+    def check(self) -> None:
         """Refuse a head that could be read in two ways, or asks for what is not served here.
 
         Raises:
             CallerError: not HTTP/1.0 or 1.1, no host, a doubled or odd header.
             MediaTypeRefused: the body is compressed.
         """
-        fields = self._fields
+        fields = self.fields
         if len(fields) != len(self.headers):
             self._check_doubles()
         if self.version != "1.1":
@@ -138,12 +119,59 @@ class Incoming:
         """
         if self.method == b"CONNECT":
             raise MethodRefused("Not allowed to CONNECT. (HINT: this is an API gateway, not a proxy.)")
-        if self._fields.get(b"upgrade", b"").strip().lower() == b"websocket":
+        if self.fields.get(b"upgrade", b"").strip().lower() == b"websocket":
             raise CallerError(
                 "WebSocket is not served here. Send the request over HTTP; `stream: true` streams the answer "
                 "as server-sent events.",
                 code="websocket_not_supported",
             )
+
+
+class Incoming:
+    """One request; its body is complete when a route sees it. `length` is what its head announced."""
+
+    __slots__ = ("_new_id", "_request_id", "body", "head", "length", "peer", "received_ns")
+
+    def __init__(
+        self, head: RequestHead, length: int, received_ns: MonotonicNs, new_id: Callable[[], bytes]
+    ) -> None:
+        self.head = head
+        self.length = length
+        self.received_ns = received_ns
+        self.body = b""
+        self.peer: tuple[str, int] | None = None
+        self._new_id = new_id
+        self._request_id = ""
+
+    @property
+    def request_id(self) -> str:
+        """Return the id of an answer that is not a call's: made when first asked for."""
+        if not self._request_id:
+            self._request_id = "req_" + self._new_id().hex()
+        return self._request_id
+
+    @property
+    def method(self) -> bytes:
+        """Return the method, in upper case."""
+        return self.head.method
+
+    @property
+    def path(self) -> str:
+        """Return the decoded path."""
+        return self.head.path
+
+    @property
+    def query(self) -> bytes:
+        """Return the raw query."""
+        return self.head.query
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers; the length is this request's own."""
+        rows = self.head.headers
+        if self.length == self.head.length:
+            return rows
+        return [(name, b"%d" % self.length if name == b"content-length" else value) for name, value in rows]
 
 
 def split_target(target: bytes) -> tuple[str, bytes]:

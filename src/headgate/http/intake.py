@@ -1,6 +1,8 @@
 """Bytes to requests: what the parser calls back, and the limits that hold while it reads.
 
 Per request the parser calls for the target, each header, the end of the head, the body and the end.
+A request whose head is known (`known.py`), alone in one read or in two cut behind the head, never
+meets the parser, which is then between two requests before and after it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from headgate.errors import CallerError, GatewayError, Internal
-from headgate.http.incoming import Incoming, head_too_large, too_large
+from headgate.http.incoming import Incoming, RequestHead, head_too_large, too_large
 
 if TYPE_CHECKING:
     from headgate.http.edge import Edge
@@ -28,8 +30,8 @@ class Intake:
     """
 
     __slots__ = (
-        "_body", "_edge", "_head_bytes", "_headers", "_parser", "_target", "ended", "partial", "peer",
-        "ready", "received",
+        "_begun", "_body", "_edge", "_fed", "_head_bytes", "_headers", "_parser", "_target", "_unparsed",
+        "ended", "partial", "peer", "ready", "received",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -44,6 +46,9 @@ class Intake:
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray = b""
         self._head_bytes = 0
+        self._fed = 0  # bytes that the parser has had since it was last between two requests
+        self._begun = b""  # the first of them
+        self._unparsed = b""  # the known head of `partial`, as it came
 
     @property
     def in_head(self) -> bool:
@@ -52,6 +57,12 @@ class Intake:
 
     def feed(self, data: bytes) -> bytes:
         """Parse bytes; return those of a long read that were left for later."""
+        if not self._fed:
+            if self._recognise(data):
+                return b""
+            data = self._unparsed + data
+            self._unparsed = b""
+            self._begun = data
         rest = b""
         if len(data) > _SLICE and self._missing() < len(data):
             rest = data[_SLICE:]
@@ -59,9 +70,11 @@ class Intake:
         before = self.partial
         self._head_bytes += len(data)
         self.received += len(data)
+        self._fed += len(data)
         self._parse(data)
         if self.ready:
             self._head_bytes = 0
+            self._learn()
         elif self.partial is None:
             self._check_partial_head(data)
         elif self.partial is before:
@@ -69,6 +82,50 @@ class Intake:
         else:
             self._head_bytes = 0
         return rest
+
+    def _recognise(self, data: bytes) -> bool:
+        """Take a request, a head or a body that needs no parser; say whether it was one."""
+        incoming = self.partial
+        if incoming is not None:  # its head was known
+            if len(data) == incoming.length:
+                self._finish(incoming, data)
+                return True
+            self.partial = None
+            return False
+        known = self._edge.known.find(data)
+        if known is None:
+            return False
+        head, size, length = known
+        edge = self._edge
+        incoming = Incoming(head, length, edge.monotonic(), edge.new_id)
+        if len(data) == size + length:
+            self._finish(incoming, data[size:])
+            return True
+        if len(data) == size:
+            incoming.peer = self.peer
+            self.partial = incoming
+            self._unparsed = data
+            self.received = 0
+            return True
+        return False
+
+    def _finish(self, incoming: Incoming, body: bytes) -> None:
+        incoming.peer = self.peer
+        incoming.body = body
+        self.partial = None
+        self._unparsed = b""
+        self.ready.append(incoming)
+
+    def _learn(self) -> None:
+        """Keep the head of a request that came alone; the parser is then between two requests."""
+        only = self.ready[0]
+        if len(self.ready) > 1 or not isinstance(only, Incoming) or self.partial is not None:
+            return
+        end = self._begun.find(b"\r\n\r\n")
+        if end >= 0 and end + 4 + only.length == self._fed and not only.head.chunked:
+            self._edge.known.learn(self._begun, only.head)
+            self._fed = 0
+        self._begun = b""
 
     def _parse(self, data: bytes) -> None:
         while self._parser is not None:
@@ -116,16 +173,16 @@ class Intake:
         assert parser is not None
         edge = self._edge
         self._check_size(target, headers)
-        incoming = Incoming(parser.get_method(), target, parser.get_http_version(), headers, edge.new_id)
-        incoming.check_head()
-        incoming.peer = self.peer
-        incoming.keep_alive = parser.should_keep_alive()
+        head = RequestHead(parser.get_method(), target, parser.get_http_version(), headers)
+        head.check()
+        head.keep_alive = parser.should_keep_alive()
         if parser.should_upgrade():
-            incoming.check_upgrade()
-        route = incoming.route = edge.route(incoming.method, incoming.path)
-        if incoming.content_length > route.max_body_bytes:
+            head.check_upgrade()
+        route = head.route = edge.route(head.method, head.path)
+        if head.length > route.max_body_bytes:
             raise too_large(route.max_body_bytes)
-        incoming.received_ns = edge.monotonic()
+        incoming = Incoming(head, head.length, edge.monotonic(), edge.new_id)
+        incoming.peer = self.peer
         self.partial = incoming
         self.received = 0
         self._body = b""
@@ -145,8 +202,8 @@ class Intake:
             self._body = body = bytearray(body)
             body += data
         incoming = self.partial
-        if incoming is not None and len(body) > incoming.route.max_body_bytes:
-            raise too_large(incoming.route.max_body_bytes)
+        if incoming is not None and len(body) > incoming.head.route.max_body_bytes:
+            raise too_large(incoming.head.route.max_body_bytes)
 
     def on_message_complete(self) -> None:
         """Put the request in line."""
@@ -166,7 +223,7 @@ class Intake:
 
     def _missing(self) -> int:
         """Return how many bytes of the body are still to come, 0 where that is not known."""
-        return self.partial.content_length - len(self._body) if self.partial is not None else 0
+        return self.partial.length - len(self._body) if self.partial is not None else 0
 
     def _check_size(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         limits = self._edge.limits
@@ -200,7 +257,7 @@ class Intake:
         """Put the refusal of what broke the parser in line."""
         last = self.ready[-1] if self.ready else None
         cause = error.__context__
-        if isinstance(last, Incoming) and not last.keep_alive:
+        if isinstance(last, Incoming) and not last.head.keep_alive:
             self.ended = True  # the client said that nothing would follow
         elif isinstance(cause, GatewayError):
             self._refuse(cause)
@@ -218,7 +275,7 @@ class Intake:
         incoming = self.partial
         assert incoming is not None
         self._parser = httptools.HttpRequestParser(self)
-        framing = b"content-length: %d" % incoming.content_length
-        if incoming.chunked:
+        framing = b"content-length: %d" % incoming.length
+        if incoming.head.chunked:
             framing = b"transfer-encoding: chunked"
         self._parser.feed_data(b"POST / HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % framing)

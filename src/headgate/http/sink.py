@@ -26,15 +26,15 @@ class HttpSink:
     """
 
     __slots__ = (
-        "_callback", "_connection", "_framing", "_head", "_headers", "_incoming", "_keep_alive", "_left",
+        "_asked", "_callback", "_connection", "_framing", "_head", "_headers", "_keep_alive", "_left",
         "gone",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, incoming: Incoming) -> None:
         self.gone = False
         self._connection: Connection | None = connection
-        self._incoming = incoming
-        self._keep_alive = incoming.keep_alive
+        self._asked = incoming.head
+        self._keep_alive = incoming.head.keep_alive
         self._framing = _UNSTARTED
         self._head = b""
         self._left = 0
@@ -56,7 +56,7 @@ class HttpSink:
             self._keep_alive = False
         if not self._keep_alive:
             last = b"connection: close\r\n" + last
-        elif self._incoming.version == "1.0":
+        elif self._asked.version == "1.0":
             last = b"connection: keep-alive\r\n" + last
         self._headers = headers
         self._head = connection.edge.heads.make(status, headers, last)
@@ -70,14 +70,14 @@ class HttpSink:
             self._framing = _SIZED
             self._left = length
             last = b"content-length: %d\r\n\r\n" % length
-        elif self._incoming.version == "1.1":
+        elif self._asked.version == "1.1":
             self._framing = _CHUNKED
             last = b"transfer-encoding: chunked\r\n\r\n"
         else:
             self._framing = _UNTIL_CLOSE
             self._keep_alive = False
             last = b"\r\n"
-        if self._incoming.method == b"HEAD":
+        if self._asked.method == b"HEAD":
             self._framing = _NONE
             self._left = 0
         return last
@@ -158,7 +158,7 @@ class HttpSink:
         A closed socket answers them with a reset, one that was only shut down for sending does not.
         """
         if self._framing == _UNSTARTED:
-            return CONTINUE if self._incoming.version == "1.1" else b""
+            return CONTINUE if self._asked.version == "1.1" else b""
         if self._framing == _CHUNKED and not self._head and self._streams_events():
             return _COMMENT
         return b""

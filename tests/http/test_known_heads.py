@@ -1,0 +1,168 @@
+"""What a known head spares must not change what is served: the same bytes, with and without it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, strategies as st
+
+from headgate.errors import AuthenticationFailed, GatewayError
+from headgate.http.dataplane import identify
+from headgate.http.edge import EdgeLimits
+from headgate.http.incoming import Incoming, RequestHead
+from headgate.http.intake import Intake
+from headgate.http.known import KnownHeads
+from headgate.identity.keys import Keyring, mint_key
+from headgate.values import Principal
+
+PEPPER = b"p" * 32
+
+
+class Table:
+    """One route for everything."""
+
+    max_body_bytes = 300
+
+
+class Shared:
+    """What an intake asks of its edge."""
+
+    def __init__(self) -> None:
+        self.limits = EdgeLimits()
+        self.known = KnownHeads()
+        self.monotonic = lambda: 7
+        self.new_id = lambda: b"i" * 16
+
+    def route(self, method: bytes, path: str) -> Table:
+        return Table()
+
+
+def head(length: object, *lines: str, name: str = "Content-Length", target: str = "/a") -> bytes:
+    rows = [f"POST {target} HTTP/1.1", "Host: x", *lines, f"{name}: {length}", "Accept: */*"]
+    return "\r\n".join([*rows, "", ""]).encode()
+
+
+def read(edge: Shared, pieces: list[bytes]) -> list[object]:
+    """Return what a new connection makes of some reads: requests as their parts, errors by their text."""
+    intake = Intake(edge)  # type: ignore[arg-type]
+    out: list[object] = []
+    for piece in pieces:
+        rest = piece
+        while rest and not intake.ended:
+            rest = intake.feed(rest)
+            out += [_shown(item) for item in intake.ready]
+            intake.ready.clear()
+    return [*out, intake.partial is not None]
+
+
+def _shown(item: Incoming | GatewayError) -> object:
+    if isinstance(item, GatewayError):
+        return type(item), str(item)
+    return item.method, item.path, item.headers, item.body, item.head.keep_alive
+
+
+def warm(*heads: bytes) -> Shared:
+    edge = Shared()
+    for each in heads:
+        body = b"x" * int(each.split(b"ength: ")[1].split(b"\r")[0])
+        assert len(read(edge, [each + body])) == 2
+    return edge
+
+
+LEARNT = (
+    head(5),
+    head(3, "Authorization: Bearer k"),
+    head(0, name="content-length"),
+    head(4, "Connection: close"),
+)
+PIECES = st.one_of(
+    st.sampled_from([*LEARNT, head(12), head(299), head(301), head("07"), head(5, "Expect: 100-continue")]),
+    st.sampled_from([head("5, 5"), head(5, "Content-Length: 5"), head(5, "Transfer-Encoding: chunked")]),
+    st.sampled_from([b"hello", b"abc", b"x" * 12, b"\r\n", b"\r", b"P", b"", b"x" * 299, b"0\r\n\r\n"]),
+    st.sampled_from(
+        [head(5).replace(b"\r\n", b"\n"), head(5)[:20], head(5)[20:], head(5) + b"hello" + head(5)]
+    ),
+    st.sampled_from([head(5) + b"hello", head(12) + b"y" * 12, head(3) + b"abcd", head(0), head(5) + b"he"]),
+)
+
+
+@given(st.lists(st.lists(PIECES, min_size=1, max_size=3).map(b"".join), min_size=1, max_size=5))
+def test_the_same_reads_mean_the_same_with_and_without_known_heads(reads: list[bytes]) -> None:
+    assert read(warm(*LEARNT), reads) == read(Shared(), reads)
+
+
+@pytest.mark.parametrize("rest", [b"P", b"POST /b HTTP/1.1\r\nHost: x", b"\r", b"\n", head(5) + b"hel"])
+def test_what_follows_a_request_in_its_read_is_not_forgotten(rest: bytes) -> None:
+    reads = [head(5) + b"hello" + rest, head(5) + b"hello", head(5) + b"hello"]
+    assert read(warm(head(5)), reads) == read(Shared(), reads)
+
+
+def test_a_known_head_needs_no_parser_and_keeps_the_length_of_its_own_request() -> None:
+    edge = warm(head(5))
+    intake = Intake(edge)  # type: ignore[arg-type]
+    intake._parser = None  # nothing must be parsed
+    assert intake.feed(head(12) + b"y" * 12) == b""
+    assert intake.feed(head(3)) == b""
+    assert intake.partial is not None
+    assert intake.feed(b"abc") == b""
+    first, second = intake.ready
+    assert isinstance(first, Incoming)
+    assert isinstance(second, Incoming)
+    assert (first.body, second.body) == (b"y" * 12, b"abc")
+    assert dict(first.headers)[b"content-length"] == b"12"
+    assert dict(second.headers)[b"content-length"] == b"3"
+    assert first.head is second.head
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        head(4, "Connection: close"),
+        head(4, "Expect: 100-continue"),
+        head(4, "Connection: upgrade", "Upgrade: h2c"),
+        head(4).replace(b"/1.1", b"/1.0"),
+    ],
+)
+def test_heads_that_change_what_follows_are_not_kept(odd: bytes) -> None:
+    edge = Shared()
+    read(edge, [odd + b"abcd"])
+    assert edge.known.find(odd + b"abcd") is None
+
+
+def test_a_listener_keeps_a_bounded_number_of_heads() -> None:
+    edge = Shared()
+    for number in range(1100):
+        read(edge, [head(1, target=f"/{number}") + b"x"])
+    assert len(edge.known._heads) <= 512
+
+
+def test_who_calls_is_found_again_when_the_keys_change() -> None:
+    key = mint_key(PEPPER)
+    row = SimpleNamespace(digest=key.digest, principal=Principal(1, 2, 3), kind="live", revoked=False)
+    service = SimpleNamespace(keyring=Keyring(PEPPER, [row]), clock=SimpleNamespace(wall=lambda: 5))
+    rows = [(b"authorization", b"Bearer " + key.text.encode()), (b"x-headgate-sim", b"fault=none")]
+    incoming = Incoming(RequestHead(b"POST", b"/a", "1.1", rows), 0, 0, lambda: b"")
+    caller = identify(service, incoming)  # type: ignore[arg-type]
+    assert caller.principal is row.principal
+    assert caller.sim == "fault=none"
+    assert identify(service, incoming) is caller  # type: ignore[arg-type]
+    row.revoked = True
+    service.keyring = Keyring(PEPPER, [row])
+    with pytest.raises(AuthenticationFailed, match="revoked"):
+        identify(service, incoming)  # type: ignore[arg-type]
+
+
+def test_a_key_that_expires_is_looked_at_each_time() -> None:
+    key = mint_key(PEPPER)
+    row = SimpleNamespace(
+        digest=key.digest, principal=Principal(1, 2, 3, expires_at=10), kind="live", revoked=False
+    )
+    clock = SimpleNamespace(wall=lambda: 9)
+    service = SimpleNamespace(keyring=Keyring(PEPPER, [row]), clock=clock)
+    rows = [(b"authorization", b"Bearer " + key.text.encode())]
+    incoming = Incoming(RequestHead(b"POST", b"/a", "1.1", rows), 0, 0, lambda: b"")
+    assert identify(service, incoming).principal.key == 1  # type: ignore[arg-type]
+    clock.wall = lambda: 10
+    with pytest.raises(AuthenticationFailed, match="expired"):
+        identify(service, incoming)  # type: ignore[arg-type]
