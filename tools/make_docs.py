@@ -1,4 +1,4 @@
-"""Write the reference pages in docs/ from the code: settings, errors, metrics, command line.
+"""Write the reference pages in docs/ from the code: settings, errors, metrics, simulator, command line.
 
 `make docs` writes them; a test runs `--check` and fails when a page is not what the code says.
 """
@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import sys
+import typing
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +21,8 @@ from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Route, RouteTarget
+from headgate.transport.simulator.faults import FAULTS
+from headgate.transport.simulator.wishes import DIRECTIVES, HEADER, PREFIX
 from headgate.values import Deadlines
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -27,14 +32,14 @@ SECTIONS = {
     "budget": config.Budget,
     "prices": config.PriceSettings,
     "deadlines": Deadlines,
-    "[keys]": config.KeySettings,
-    "[providers]": config.Provider,
-    "[models]": Route,
-    "[models] targets": RouteTarget,
+    "[[keys]]": config.KeySettings,
+    "[[providers]]": config.Provider,
+    "[[models]]": Route,
+    "[[models]] targets": RouteTarget,
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
-    "[tiers]": TierRow,
-    "[tiers] models": ModelLimitRow,
+    "[[tiers]]": TierRow,
+    "[[tiers]] models": ModelLimitRow,
 }
 EXAMPLE = """```toml
 [server]
@@ -96,20 +101,8 @@ def settings() -> str:
             "|---|---|---|---|",
         ]
         for field in msgspec.structs.fields(kind):
-            kind_name = str(field.type).replace("typing.", "").replace("collections.abc.", "")
-            kind_name = (
-                getattr(field.type, "__name__", kind_name) if isinstance(field.type, type) else kind_name
-            )
-            kind_name = (
-                kind_name.replace("headgate.config.", "")
-                .replace("headgate.routing.routes.", "")
-                .replace("headgate.values.", "")
-                .replace("headgate.money.tiers.", "")
-            )
-            default = "required" if field.required else f"`{_default(field)}`"
-            out.append(
-                f"| `{field.name}` | {kind_name.replace('|', 'or')} | {default} | {said.get(field.name, '')} |"
-            )
+            default = "required" if field.required else _default(field)
+            out.append(f"| `{field.name}` | {_kind(field.type)} | {default} | {said[field.name]} |")
         out.append("")
     out += [
         "## Providers by environment",
@@ -137,12 +130,35 @@ def settings() -> str:
     return "\n".join(out)
 
 
-def _default(field: msgspec.structs.FieldInfo) -> object:
-    if field.default is not msgspec.NODEFAULT:
-        value = field.default
-    else:
-        value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else ""
-    return "see below" if isinstance(value, msgspec.Struct) else value
+_KINDS = {
+    bool: "`true` or `false`",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Decimal: "number or text",
+}
+
+
+def _kind(kind: Any) -> str:
+    """Return what may stand there in TOML."""
+    if kind in _KINDS:
+        return _KINDS[kind]
+    inner = [each for each in typing.get_args(kind) if each not in {type(None), Ellipsis}]
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return " or ".join(f"`{each}`" for each in inner)
+    if origin is tuple:
+        return f"list of {'tables' if issubclass(inner[0], msgspec.Struct) else 'texts'}"
+    return _kind(inner[0]) if len(inner) == 1 else "table"
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default
+    if value is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
+        value = field.default_factory()
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`" if value or value == 0 else ""
 
 
 def error_rows(kind: type[errors.GatewayError]) -> list[str]:
@@ -200,6 +216,39 @@ def metrics_page() -> str:
     return "\n".join([*out, ""])
 
 
+def simulator_page() -> str:
+    out = [
+        "# The simulator",
+        "",
+        "It answers where no provider was ever configured, where a `test` key asks, where a route names the provider",
+        "`simulator`, and alone on a port of its own: `headgate sim`. It obeys trivial instructions in English and Chinese (say,",
+        "repeat, count, calculate), fills schemas and the arguments of tools from the prompt, counts tokens as the real model",
+        "does, and is paid in play money. Every answer carries `x-headgate-simulated: true`.",
+        "",
+        "It fails as it is asked to, by the name of a model or by a header, which wins:",
+        "",
+        "```sh",
+        ".venv/bin/headgate chat hello --model sim-429",
+        'curl $OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" \\',
+        f"  -H '{HEADER}: fault=stall; delay_ms=200' \\",
+        """  -d '{"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": "Count to 20"}]}'""",
+        "```",
+        "",
+        f"| in `{HEADER}` | does |",
+        "|---|---|",
+        *(f"| `{name}=` | {does} |" for name, does in DIRECTIVES.items()),
+        "",
+        "## Faults",
+        "",
+        "| model | the provider that it plays | status |",
+        "|---|---|---|",
+    ]
+    for fault in FAULTS.values():
+        amount = f", `{PREFIX}{fault.name}-{fault.amount}`" if fault.amount else ""
+        out.append(f"| `{PREFIX}{fault.name}`{amount} | {fault.does} | {fault.status or ''} |")
+    return "\n".join([*out, ""])
+
+
 def cli_page() -> str:
     """Return the help of every command."""
     import click
@@ -221,7 +270,13 @@ def cli_page() -> str:
     return "\n".join(out)
 
 
-PAGES = {"settings.md": settings, "errors.md": error_page, "metrics.md": metrics_page, "cli.md": cli_page}
+PAGES = {
+    "settings.md": settings,
+    "errors.md": error_page,
+    "metrics.md": metrics_page,
+    "simulator.md": simulator_page,
+    "cli.md": cli_page,
+}
 
 
 def main() -> int:

@@ -4,6 +4,8 @@ import sys
 
 import openai
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 model, text, *options = sys.argv[1:]
 extra = {name: float(value) for name, value in (option.split("=") for option in options)}
 try:

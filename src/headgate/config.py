@@ -51,23 +51,23 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and how we listen."""
 
-    host: str = "127.0.0.1"
-    port: int = 8787
-    workers: int = 1
-    max_body_bytes: int = 10 * 1024 * 1024
-    max_image_body_bytes: int = 50 * 1024 * 1024
-    drain_s: float = 30.0
+    host: str = "127.0.0.1"  # address to listen on; `0.0.0.0` is every one of this machine
+    port: int = 8787  # 0 takes a free one
+    workers: int = 1  # processes, one for each core that calls may use
+    max_body_bytes: int = 10 * 1024 * 1024  # of a request; above it is 413
+    max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, whose messages may hold images
+    drain_s: float = 30.0  # how long open calls may go on after Ctrl-C or SIGTERM
     monitor_port: int = 0  # a second listener for health and metrics; 0: none
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the books are."""
 
-    data: str = "./headgate-data"
-    database: str = ""
-    redis: str = ""
-    queue: str = ""
-    sync: Literal["group", "before-send"] = "group"
+    data: str = "./headgate-data"  # folder of the books, the journal and the pepper
+    database: str = ""  # not served yet: leave it empty
+    redis: str = ""  # not served yet: leave it empty
+    queue: str = ""  # not served yet: leave it empty
+    sync: Literal["group", "before-send"] = "group"  # `before-send`: slower, exact also in a power cut
     journal_bound_mb: int = 64  # of settlements that the database refuses; then calls get 503
     journal_segment_kb: int = 8192  # of a journal's file
 
@@ -75,43 +75,43 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The cap of the default account."""
 
-    cap: str = ""
-    timezone: str = "UTC"
+    cap: str = ""  # most that is spent: `20/month`, `5/day`, `100/total`; empty: no cap
+    timezone: str = "UTC"  # where days, weeks and months begin
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A provider of the TOML file. What is not given comes from the row of `hosts.toml` of that name."""
 
-    name: str
-    kind: str = "openai"
-    base_url: str = ""
-    api_key: str = ""
-    models: tuple[str, ...] | None = None
-    extras: Literal["pass", "refuse"] | None = None
-    stream_usage: bool | None = None
-    hangup: Literal["cancel", "drain"] | None = None
-    local: bool | None = None
-    organization: str = ""
-    project: str = ""
-    headers: Mapping[str, str] = {}
-    proxy: str = ""
-    drops: tuple[str, ...] | None = None
-    renames: Mapping[str, str] | None = None
+    name: str  # yours, or one of the table below, whose row it then changes
+    kind: str = "openai"  # the wire that it speaks
+    base_url: str = ""  # such as `https://llm.example/v1`
+    api_key: str = ""  # `env:NAME`, `file:PATH`, or the key itself
+    models: tuple[str, ...] | None = None  # patterns of the names that it serves; else all of them
+    extras: Literal["pass", "refuse"] | None = None  # members of a request that OpenAI does not have
+    stream_usage: bool | None = None  # it understands `stream_options.include_usage`
+    hangup: Literal["cancel", "drain"] | None = None  # `drain`: it bills also when the client has gone
+    local: bool | None = None  # on this machine or network: costs nothing
+    organization: str = ""  # sent as `openai-organization`
+    project: str = ""  # sent as `openai-project`
+    headers: Mapping[str, str] = {}  # sent with every request
+    proxy: str = ""  # instead of those of the environment; `direct`: none
+    drops: tuple[str, ...] | None = None  # members that it refuses: left out, and named in a header
+    renames: Mapping[str, str] | None = None  # members that it knows by another name
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the file says of the keys of one name."""
 
-    name: str
-    deadlines: Deadlines
+    name: str  # as in `keys create --name`
+    deadlines: Deadlines  # of their calls
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The price book and what is laid over it."""
 
-    book: str = "default"
-    rows: tuple[PriceOverride, ...] = ()
-    margins: tuple[Margin, ...] = ()
+    book: str = "default"  # `default`, `guide-2025`, or a TOML file of your own
+    rows: tuple[PriceOverride, ...] = ()  # your own prices, before those of the book
+    margins: tuple[Margin, ...] = ()  # what customers pay on top
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):

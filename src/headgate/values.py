@@ -144,10 +144,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     """How long we wait for an upstream, in seconds."""
 
-    connect_s: float = 5.0
-    first_byte_s: float = 120.0
-    between_frames_s: float = 60.0
-    total_s: float = 590.0
+    connect_s: float = 5.0  # to a connection, with its TLS
+    first_byte_s: float = 120.0  # from the request to the first byte of the answer
+    between_frames_s: float = 60.0  # from one piece of an answer to the next
+    total_s: float = 590.0  # from the request to the end of the answer
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

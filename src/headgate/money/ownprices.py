@@ -27,13 +27,13 @@ class PriceParts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     A part that is left out costs what it is part of: cached input the input's price, and so on.
     """
 
-    input: Decimal
-    output: Decimal
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
-    reasoning: Decimal | None = None
-    input_audio: Decimal | None = None
-    output_audio: Decimal | None = None
+    input: Decimal  # USD for `per` tokens, like all below
+    output: Decimal  # USD
+    cached_input: Decimal | None = None  # not given: as input
+    cache_write: Decimal | None = None  # not given: as input
+    reasoning: Decimal | None = None  # not given: as output
+    input_audio: Decimal | None = None  # not given: as input
+    output_audio: Decimal | None = None  # not given: as output
 
 
 class PriceOverride(PriceParts, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,17 +43,17 @@ class PriceOverride(PriceParts, frozen=True, kw_only=True, forbid_unknown_fields
     beginning, a later `since` over an earlier one, a later row over one before it.
     """
 
-    model: str
-    provider: str = "*"
+    model: str  # a name, or the beginning of one with `*`
+    provider: str = "*"  # of this one alone
     per: int = 1_000_000  # tokens: 1, 1000 or 1000000
     request: Decimal = Decimal(0)  # a fee per call, in USD
     long_above: int = 0  # with `long`: prices of calls whose input is longer
-    long: PriceParts | None = None
-    batch: PriceParts | None = None
+    long: PriceParts | None = None  # the prices of such calls
+    batch: PriceParts | None = None  # prices of batches
     since: str = ""  # ISO date, UTC
-    source: str = ""
-    dated: str = ""
-    context_window: int = 0
+    source: str = ""  # where the prices are from, shown with them
+    dated: str = ""  # as of when, shown with them
+    context_window: int = 0  # tokens; 0: not known
 
 
 class PriceBookFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

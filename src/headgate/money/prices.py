@@ -50,9 +50,9 @@ class Margin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     The most specific margin applies: provider and model, then model, then provider, then all.
     """
 
-    ppm: int
-    provider: str = "*"
-    model: str = "*"
+    ppm: int  # millionths: 100,000 is 10 %
+    provider: str = "*"  # of this one alone
+    model: str = "*"  # of this one alone
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,18 +23,18 @@ _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
 class RouteTarget(msgspec.Struct, frozen=True):
     """One target of a configured model."""
 
-    provider: str
-    model: str
-    weight: int = 1
+    provider: str  # its name; `simulator` is the built-in one
+    model: str  # as the provider calls it
+    weight: int = 1  # the heaviest target is tried first
 
 
 class Route(msgspec.Struct, frozen=True):
     """A model that the configuration names: its targets, then the models to fall back to."""
 
-    name: str
-    targets: tuple[RouteTarget, ...]
-    fallback: tuple[str, ...] = ()
-    deadlines: Deadlines | None = None
+    name: str  # as callers call it
+    targets: tuple[RouteTarget, ...]  # tried one after the other until one answers
+    fallback: tuple[str, ...] = ()  # other models, when no target answers
+    deadlines: Deadlines | None = None  # of its calls, instead of the general ones
 
 
 class PriceSource(Protocol):

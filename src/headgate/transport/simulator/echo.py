@@ -12,7 +12,7 @@ _ENGLISH = re.compile(
     r"(?P<verb>say|echo|repeat|reply|respond|answer|print|output|return|write|type)\b"
     r"(?P<how>(?:\s+(?:back|only|just|exactly|verbatim|with|to me|after me|by saying"
     r"|(?:the|this|these|a|one|exactly one)\s+(?:(?:single|exact|following|one|next)\s+)*"
-    r"(?:words?|phrase|text|sentence|string|message|line|following)(?=[\s:,])"
+    r"(?:words?|phrase|text|sentence|string|message|line|following|numbers?|digits?|letters?)(?=[\s:,])"
     r"|(?:following)(?=\s*[:：])))*)"
     r"\s*(?P<colon>[:：,])?\s*(?P<what>\S.*)$",
     re.IGNORECASE | re.DOTALL,
@@ -44,7 +44,7 @@ _CHINESE = re.compile(
     r"(?P<verb>回复|回答|答复|说出|说|重复|复述|输出|返回|写出|写下|写|打印|念|跟我念|跟我说|跟着我说"
     r"|echo|say|print)"
     rf"\s*(?:(?P<times>{NUMERAL})\s*[遍次])?"
-    r"(?P<how>(?:我|一下|一句|一遍|一声|一个|出|这个[词字]|这[句段]话|这[两二三四]个字|单词|只|仅|文字"
+    r"(?P<how>(?:我|一下|一句|一遍|一声|一个|出|这个[词字]|这[句段]话|这[两二三四]个字|单词|数字|字母|只|仅|文字"
     r"|内容|为"
     r"|以下(?:内容|文字|的话|这句话)?(?=[:：,，\s“\"「])|下面的?(?:内容|话|文字"
     r"|这句话)?(?=[:：,，\s“\"「]))*)"
