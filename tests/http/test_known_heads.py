@@ -12,9 +12,9 @@ from headgate.http.dataplane import identify
 from headgate.http.edge import EdgeLimits
 from headgate.http.incoming import Incoming, RequestHead
 from headgate.http.intake import Intake
-from headgate.http.known import KnownHeads
 from headgate.identity.keys import Keyring, mint_key
 from headgate.values import Principal
+from headgate.wire.known import KnownHeads
 
 PEPPER = b"p" * 32
 
@@ -25,10 +25,10 @@ class Table:
     max_body_bytes = 300
 
 
-class Forgetful(KnownHeads):
+class Forgetful(KnownHeads[RequestHead]):
     """Knows no head, so that everything meets the parser."""
 
-    def learn(self, data: bytes, head: RequestHead) -> None:
+    def learn(self, data: bytes, meaning: RequestHead) -> None:
         """Forget it."""
 
 
@@ -37,7 +37,7 @@ class Shared:
 
     def __init__(self) -> None:
         self.limits = EdgeLimits()
-        self.known = KnownHeads()
+        self.known = KnownHeads[RequestHead]()
         self.monotonic = lambda: 7
         self.new_id = lambda: b"i" * 16
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from headgate.http.asgi import AsgiRoute
 from headgate.http.connection import Connection
 from headgate.http.heads import Heads
-from headgate.http.incoming import Incoming, Route
-from headgate.http.known import KnownHeads
+from headgate.http.incoming import Incoming, RequestHead, Route
+from headgate.wire.known import KnownHeads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ class Edge:
         self.limits = limits
         self.events = events
         self.heads = Heads()
-        self.known = KnownHeads()
+        self.known = KnownHeads[RequestHead]()
         self.draining = False
         self.monotonic = clock.monotonic
         self.new_id = ids.next

@@ -1,7 +1,7 @@
 """Bytes to requests: what the parser calls back, and the limits that hold while it reads.
 
 Per request the parser calls for the target, each header, the end of the head, the body and the end.
-A request whose head is known (`known.py`), alone in one read or in two cut behind the head, never
+A request whose head is known (`wire/known.py`), alone in one read or in two cut behind the head, never
 meets the parser, which is then between two requests before and after it.
 """
 
@@ -92,25 +92,25 @@ class Intake:
                 return True
             self.partial = None
             return False
-        known = self._edge.known.find(data)
+        edge = self._edge
+        known = edge.known.find(data)
         if known is None:
             return False
         head, size, length = known
-        edge = self._edge
+        more = len(data) - size
+        if length > head.route.max_body_bytes or (more and more != length):
+            return False
         incoming = Incoming(head, length, edge.monotonic(), edge.new_id)
-        if len(data) == size + length:
+        incoming.peer = self.peer
+        if more == length:
             self._finish(incoming, data[size:])
-            return True
-        if len(data) == size:
-            incoming.peer = self.peer
+        else:
             self.partial = incoming
             self._unparsed = data
             self.received = 0
-            return True
-        return False
+        return True
 
     def _finish(self, incoming: Incoming, body: bytes) -> None:
-        incoming.peer = self.peer
         incoming.body = body
         self.partial = None
         self._unparsed = b""
@@ -122,9 +122,11 @@ class Intake:
         if len(self.ready) > 1 or not isinstance(only, Incoming) or self.partial is not None:
             return
         end = self._begun.find(b"\r\n\r\n")
-        if end >= 0 and end + 4 + only.length == self._fed and not only.head.chunked:
-            self._edge.known.learn(self._begun, only.head)
+        head = only.head
+        if end >= 0 and end + 4 + only.length == self._fed and not head.chunked:
             self._fed = 0
+            if head.keep_alive and not head.expects_continue and b"upgrade" not in head.fields:
+                self._edge.known.learn(self._begun, head)
         self._begun = b""
 
     def _parse(self, data: bytes) -> None:

@@ -17,9 +17,10 @@ from headgate.waits import Wait
 
 if TYPE_CHECKING:
     from headgate.ports import Clock, Head, Request
-    from headgate.transport.framing import Bounds
+    from headgate.transport.framing import Bounds, Proven
     from headgate.transport.request import Writer
     from headgate.values import Deadlines, MonotonicNs
+    from headgate.wire.known import KnownHeads
 
 _HIGH_WATER = 256 * 1024  # unread bytes above which no more is taken from the connection
 _JOINED = 16 * 1024  # a longer body is not copied behind its head
@@ -33,6 +34,7 @@ class Lane(Protocol):
     label: str
     writer: Writer
     bounds: Bounds
+    known: KnownHeads[Proven]
     clock: Clock
     watched: set[HttpExchange]  # whose deadlines are looked at
 
@@ -128,7 +130,7 @@ class HttpExchange:
         self._lane = lane
         self._connection: Connection | None = connection
         self._deadlines = deadlines
-        self._answer = Answer(lane.bounds)
+        self._answer = Answer(lane.bounds, lane.known)
         self._wait = Wait(connection.loop)
         self._error: GatewayError | CallerGone | None = None
         self._paused = False

@@ -9,6 +9,7 @@ answer on the same connection.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from httptools import (
     HttpParserCallbackError,
@@ -20,6 +21,9 @@ from httptools import (
 from headgate.ports import Head
 from headgate.transport.decoding import Inflater
 from headgate.transport.faults import Malformed
+
+if TYPE_CHECKING:
+    from headgate.wire.known import KnownHeads
 
 _BODILESS = (204, 304)
 _INFLATED = (b"content-encoding", b"content-length")
@@ -35,47 +39,37 @@ class Bounds:
     body_bytes: int = 64 * 1024 * 1024  # of anything but an event stream
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a head means that was accepted with its whole body, on a connection that stayed open."""
+
+    head: Head  # without its length: that is each answer's own
+    keep_alive: bytes | None
+
+
 class Answer:
     """What has arrived of one answer: `head`, unread bytes of the body, whether it is `complete`.
 
     `reusable` says, once complete, that the connection may carry another exchange: the body ended by
     its framing, nothing followed it, and neither side wants to close.
+
+    Args:
+        bounds: how much is taken.
+        known: heads of the same host; an answer that comes at once with one of them needs no parser.
     """
 
     __slots__ = (
-        "_body",
-        "_bounds",
-        "_chunks",
-        "_inflater",
-        "_interim",
-        "_parser",
-        "_raw",
-        "_room",
-        "_silent",
-        "_sized",
-        "_start",
-        "_tail",
-        "complete",
-        "head",
-        "keep_alive",
-        "received",
-        "reusable",
-        "unread",
-        "until_close",
-    )
+        "_body", "_bounds", "_chunks", "_closed", "_inflater", "_interim", "_known", "_parser", "_raw",
+        "_room", "_silent", "_sized", "_start", "_tail", "complete", "head", "keep_alive", "received",
+        "reusable", "unread", "until_close",
+    )  # fmt: skip
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, known: KnownHeads[Proven] | None = None) -> None:
         self._bounds = bounds
-        self._raw = b""  # what arrived until the head was complete
-        self._start = 0  # where in it the head begins, behind interim ones
+        self._known = known
         self._chunks: list[bytes] = []
-        self._inflater: Inflater | None = None
-        self._interim = 0
-        self._body = 0
-        self._room = bounds.body_bytes
-        self._silent = 0  # bytes since the body last grew
-        self._sized = False
-        self._tail = b""  # the last bytes of a sized body, as they came
+        self._closed = False  # nothing more is expected
+        self._parser: HttpResponseParser | None = None
         self.keep_alive: bytes | None = None  # the header, as it came
         self.head: Head | None = None
         self.complete = False
@@ -83,7 +77,6 @@ class Answer:
         self.until_close = False
         self.unread = 0
         self.received = 0
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the connection, cut anywhere.
@@ -91,11 +84,55 @@ class Answer:
         Raises:
             Malformed: they are no answer, or exceed a bound. What was read of the body before stays.
         """
-        self.received += len(data)
-        parser = self._parser
-        if parser is None:
+        if self._parser is not None:
+            self.received += len(data)
+            self._parse(data, self._parser)
+        elif self._closed:
+            self.received += len(data)
             self.reusable = False
+        elif not self._recognise(data):
+            self.received = len(data)
+            self._parse(data, self._begin())
+
+    def _recognise(self, data: bytes) -> bool:
+        """Take a whole answer whose head is known; say whether it was one."""
+        known = self._known.find(data) if self._known is not None else None
+        if known is None:
+            return False
+        proven, size, length = known
+        if size + length != len(data) or length > self._bounds.body_bytes:
+            return False
+        self.received = size + length
+        self.head, self.keep_alive = proven.head, proven.keep_alive
+        if length:
+            self._chunks.append(data[size:])
+            self.unread = length
+        self.complete = self.reusable = self._closed = True
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Keep the head of an answer that came in one piece and left its connection usable."""
+        head = self.head
+        if self._known is None or head is None or head.status != 200 or self.received != len(data):
             return
+        if self.reusable and self._sized and not self._interim and self._inflater is None:
+            rest = tuple(pair for pair in head.headers if pair[0] != b"content-length")
+            self._known.learn(data, Proven(Head(200, rest), self.keep_alive))
+
+    def _begin(self) -> HttpResponseParser:
+        self._raw = b""  # what arrived until the head was complete
+        self._start = 0  # where in it the head begins, behind interim ones
+        self._inflater: Inflater | None = None
+        self._interim = 0
+        self._body = 0
+        self._room = self._bounds.body_bytes
+        self._silent = 0  # bytes since the body last grew
+        self._sized = False
+        self._tail = b""  # the last bytes of a sized body, as they came
+        self._parser = HttpResponseParser(self)
+        return self._parser
+
+    def _parse(self, data: bytes, parser: HttpResponseParser) -> None:
         if self.head is None:
             self._raw += data
         before = self._body
@@ -117,10 +154,12 @@ class Answer:
                 raise Malformed("its head or trailer is too long")
 
     def _close(self, last: bytes) -> None:
+        self._closed = True
         self._parser = None  # it refers back to this object
         # The parser skips line ends between answers; they too are surplus.
         if last.endswith(b"\r\n\r\n\r\n") or not last.endswith(self._tail):
             self.reusable = False
+        self._learn(last)
 
     def end(self) -> None:
         """Take the end of the connection, closed in order by the other side.
@@ -134,7 +173,7 @@ class Answer:
             raise Malformed("it closed the connection in mid-answer")
         if self._inflater is not None:
             self._inflater.finish()
-        self.complete = True
+        self.complete = self._closed = True
         self._parser = None
 
     def take(self) -> bytes:
@@ -149,6 +188,7 @@ class Answer:
         """Forget everything: nobody will read it."""
         self._chunks.clear()
         self._parser = self.head = None
+        self._closed = True
         self.unread = 0
         self.complete = self.reusable = False
 

@@ -10,10 +10,11 @@ from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.transport.dial import Dialer, system_resolve, system_tls
 from headgate.transport.egress import parse_origin
 from headgate.transport.exchange import Connection, HttpExchange
-from headgate.transport.framing import Bounds
+from headgate.transport.framing import Bounds, Proven
 from headgate.transport.proxy import ProxySettings, choose
 from headgate.transport.request import Writer
 from headgate.waits import own_task
+from headgate.wire.known import KnownHeads
 
 if TYPE_CHECKING:
     from headgate.ports import Clock
@@ -48,6 +49,7 @@ class Pool:
         "bounds",
         "clock",
         "idle",
+        "known",
         "label",
         "origin",
         "proxy",
@@ -62,6 +64,7 @@ class Pool:
         self.label = origin.label
         self.writer = Writer(origin.authority, origin.label)
         self.bounds = owner.settings.bounds
+        self.known = KnownHeads[Proven]()
         self.clock = owner.clock
         self.watched = owner.watched
         self._idle_ns = int(owner.settings.idle_s * _NS)
