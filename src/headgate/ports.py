@@ -1,7 +1,7 @@
 """Every seam on one page. Read this second, after `pipeline.py`.
 
 A port is a question that is answered atomically, not get and set. Only `app.py` chooses who
-implements one.
+implements one. What people manage has its own seam beside what they do: `ops/desk.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headgate.errors import GatewayError
-    from headgate.records import BudgetRecord, KeyRecord
     from headgate.values import Target
 
 # ── time, ids, failpoints ───────────────────────────────────────────────────────────────────────
@@ -321,37 +320,6 @@ class Journal(Protocol):
     @property
     def accepting(self) -> bool:
         """Say whether a priced call may open: not after an I/O error, nor with the bound reached."""
-        ...
-
-
-# ── what people manage ──────────────────────────────────────────────────────────────────────────
-
-
-class AdminStore(Protocol):
-    """Keys and budgets. Each write is one transaction that also appends to `changes`."""
-
-    def add_key(self, record: KeyRecord, digest: bytes) -> KeyRecord:
-        """Store a new key; an empty `id` and `project` are filled in (the default project)."""
-        ...
-
-    def list_keys(self) -> list[KeyRecord]:
-        """Return every key, the oldest first."""
-        ...
-
-    def revoke_key(self, key: str, at: WallMicros) -> bool:
-        """Revoke a key by its public id; False when it was revoked already."""
-        ...
-
-    def list_budgets(self) -> list[BudgetRecord]:
-        """Return every budget, the oldest first."""
-        ...
-
-    def put_budget(self, record: BudgetRecord) -> BudgetRecord:
-        """Store a budget in place of the one of the same scope, ref, book, unit and origin."""
-        ...
-
-    def remove_budget(self, budget: str, at: WallMicros) -> bool:
-        """Remove a budget by its public id; False when there is none."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What people manage, as values: keys, budgets and what stands around them. Frozen, no I/O.
+"""What people manage, as values: accounts, projects, members, keys, budgets, the audit. Frozen, no I/O.
 
 Public ids are `acct_…`, `proj_…`, `key_…`; internal integers never leave. Instants are wall microseconds
 UTC, 0: never. Money is integer nano-USD.
@@ -6,9 +6,64 @@ UTC, 0: never. Money is integer nano-USD.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from headgate.values import Book, NanoUSD, WallMicros
+
+
+class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An organisation: who pays."""
+
+    id: str = ""  # public, `acct_…`; empty: not stored yet
+    name: str
+    status: str = "active"  # active, suspended, closed
+    prepaid: bool = False  # spends credit and nothing else
+    tier: str = ""  # empty: no tier limits
+    tier_fixed: bool = False  # chosen by a person, never promoted automatically
+    multiplier_ppm: int = 1_000_000  # of every price
+    first_paid_at: WallMicros = 0
+    metadata: dict[str, str] = {}
+    created_at: WallMicros = 0
+
+
+class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of an account with keys and limits of its own."""
+
+    id: str = ""  # public, `proj_…`
+    account: str  # the account's public id
+    name: str
+    environment: str = ""  # production, staging, development, ...
+    archived_at: WallMicros = 0
+    metadata: dict[str, str] = {}
+    created_at: WallMicros = 0
+
+
+class MemberRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A person in an account, or a service account of one project."""
+
+    id: str = ""  # public, `user_…` or `svc_…`
+    account: str  # the account's public id
+    name: str
+    email: str = ""  # in lower case; empty for service accounts
+    role: str  # owner, admin, billing, developer, viewer, auditor; service
+    project: str = ""  # a service account's only project
+    removed_at: WallMicros = 0
+    metadata: dict[str, str] = {}
+    created_at: WallMicros = 0
+
+
+class ProjectMemberRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A member in a project of its account."""
+
+    id: str  # the member's public id
+    account: str
+    project: str
+    role: str  # owner, member
+    name: str = ""  # the member's, for people
+    email: str = ""
+    created_at: WallMicros = 0
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,27 +71,60 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str  # public, `key_…`
     name: str
-    kind: str  # live, test, admin
+    kind: Literal["live", "test", "admin"]
     shown: str  # its prefix and ends
     project: str  # the project's public id
-    rpm: int = 0
+    account: str = ""  # the public id of the project's account
+    member: str = ""  # whose it is; empty: the gateway's
+    models: tuple[str, ...] = ()  # patterns; (): all
+    endpoints: tuple[str, ...] = ()  # operations; (): all
+    networks: tuple[str, ...] = ()  # CIDRs; (): everywhere
+    rights: tuple[str, ...] = ()  # of an admin key: permissions; (): those of its member
+    rpm: int = 0  # limits; 0: none
     tpm: int = 0
+    rpd: int = 0
+    tpd: int = 0
     concurrency: int = 0
+    queue_ms: int = 0  # how long its calls may wait for a limit; 0: 429 at once
+    priority: str = "interactive"  # interactive, batch
+    metadata: dict[str, str] = {}
+    created_by: str = ""  # the actor's id
     created_at: WallMicros = 0
+    rotated_at: WallMicros = 0  # when it got its present secret, if not at creation
+    old_until: WallMicros = 0  # until when the secret before that is valid
     expires_at: WallMicros = 0
     revoked_at: WallMicros = 0
+    used_at: WallMicros = 0  # its last call
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One deed: done, or refused. Without secrets."""
+
+    id: str = ""  # `audit_…`, in order
+    at: WallMicros
+    account: str = ""  # whose thing it is; of a refused deed: the actor's; empty: the gateway's
+    actor: str
+    action: str  # key.created
+    kind: str  # the thing's kind and public id
+    ref: str = ""
+    outcome: str = "done"  # done, refused
+    detail: dict[str, object] = {}
 
 
 class BudgetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A stored cap, as people see it."""
 
-    id: str  # public, `budget_…`
+    id: str = ""  # public, `budget_…`
     scope: str  # account, project, key
     ref: str  # the public id of what it caps
+    account: str = ""  # and where that is: public ids
+    project: str = ""
     book: Book
     amount: NanoUSD
-    unit: str  # day, week, month, total
+    unit: Literal["day", "week", "month", "total"]
     tz: str
+    hard: bool = True  # False: tells, and refuses nothing
+    thresholds: tuple[int, ...] = (50, 80, 100)  # per cent at which an event is written
     origin: str  # flag, config, or who made it
     created_at: WallMicros = 0
 

@@ -91,6 +91,20 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
         return ""
 
 
+class Ceiling(msgspec.Struct, frozen=True, gc=False):
+    """What a key can do at most, or what one that it makes can. Empty or 0: without bound."""
+
+    models: tuple[str, ...] = ()  # patterns: `*` stands for any characters
+    endpoints: tuple[str, ...] = ()  # operations
+    networks: tuple[str, ...] = ()  # CIDRs
+    expires_at: WallMicros = 0
+    rpm: int = 0
+    tpm: int = 0
+    rpd: int = 0
+    tpd: int = 0
+    concurrency: int = 0
+
+
 class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who calls: the key and what stands behind it (internal ids), and the book it spends from."""
 

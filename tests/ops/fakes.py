@@ -1,53 +1,22 @@
-"""A store in memory and a clock moved by hand."""
+"""A clock moved by hand, and a desk on a new data folder."""
 
-import itertools
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
-import msgspec
+from headgate.ops.actors import Actor
+from headgate.ops.desk import Desk
+from headgate.ops.members import MemberOrder, add_member
+from headgate.ops.signin import actor_of_member
+from headgate.records import MemberRecord
+from headgate.stores.sql.admin import SqlAdminStore
+from headgate.stores.sql.bootstrap import prepare
 
-from headgate.records import BudgetRecord, KeyRecord
-
-
-class FakeAdminStore:
-    def __init__(self) -> None:
-        self.keys: list[KeyRecord] = []
-        self.digests: list[bytes] = []
-        self.caps: list[BudgetRecord] = []
-        self._numbers = itertools.count(1)
-
-    def add_key(self, record: KeyRecord, digest: bytes) -> KeyRecord:
-        record = msgspec.structs.replace(record, id=f"key_{next(self._numbers)}", project="proj_1")
-        self.keys.append(record)
-        self.digests.append(digest)
-        return record
-
-    def list_keys(self) -> list[KeyRecord]:
-        return list(self.keys)
-
-    def revoke_key(self, key: str, at: int) -> bool:
-        for index, record in enumerate(self.keys):
-            if record.id == key and not record.revoked_at:
-                self.keys[index] = msgspec.structs.replace(record, revoked_at=at)
-                return True
-        return False
-
-    def list_budgets(self) -> list[BudgetRecord]:
-        return list(self.caps)
-
-    def put_budget(self, record: BudgetRecord) -> BudgetRecord:
-        if record.ref == "acct_none":
-            raise LookupError(record.ref)
-        record = msgspec.structs.replace(record, id=f"budget_{next(self._numbers)}")
-        self.caps.append(record)
-        return record
-
-    def remove_budget(self, budget: str, at: int) -> bool:
-        before = len(self.caps)
-        self.caps = [record for record in self.caps if record.id != budget]
-        return len(self.caps) < before
+START = 1_790_000_000_000_000
 
 
 class HandClock:
-    def __init__(self, wall: int = 1_790_000_000_000_000) -> None:
+    def __init__(self, wall: int = START) -> None:
         self.now = wall
 
     def wall(self) -> int:
@@ -55,3 +24,25 @@ class HandClock:
 
     def monotonic(self) -> int:
         return self.now * 1000
+
+
+@contextmanager
+def opened_desk(folder: Path, clock: HandClock) -> Iterator[Desk]:
+    pepper = prepare(folder, clock.now, None).pepper
+    with closing(SqlAdminStore(folder)) as store:
+        yield Desk(store, clock, pepper)
+
+
+def join(boss: Actor, desk: Desk, role: str, account: str = "") -> Actor:
+    """Take a new member into an account; return it as an actor."""
+    with desk.reading() as register:
+        count = len(register.all(MemberRecord))
+    made = add_member(boss, desk, MemberOrder(email=f"m{count}@example.org", role=role, account=account))
+    return actor(desk, made.id)
+
+
+def actor(desk: Desk, member: str) -> Actor:
+    with desk.reading() as register:
+        found = actor_of_member(register, member)
+    assert found is not None
+    return found

@@ -1,24 +1,45 @@
+import msgspec
 import pytest
-from tests.ops.fakes import FakeAdminStore, HandClock
+from tests.ops.fakes import HandClock, join
 
 from headgate.errors import CallerError, Conflict, NotFound, PermissionRefused
-from headgate.ops.actors import LOCAL, Actor
+from headgate.ops.actors import LOCAL
 from headgate.ops.budgets import BudgetOrder, list_budgets, remove_budget, set_budget
-from headgate.records import BudgetRecord
+from headgate.ops.desk import Desk, PageOrder
+from headgate.ops.keyrules import Cap, KeyOrder
+from headgate.ops.keys import create_key
+from headgate.ops.signin import actor_of_key
+from headgate.records import AccountRecord, BudgetRecord
 from headgate.values import Book
 
 
-def order(**fields: object) -> BudgetOrder:
-    return BudgetOrder(**{"scope": "account", "ref": "acct_1", "amount": 5, **fields})  # type: ignore[arg-type]
+def order(desk: Desk, **fields: object) -> BudgetOrder:
+    with desk.reading() as register:
+        (account,) = register.all(AccountRecord)
+    return BudgetOrder(**{"scope": "account", "ref": account.id, "amount": 5, **fields})  # type: ignore[arg-type]
 
 
-def test_a_budget_is_set_listed_and_removed() -> None:
-    store, clock = FakeAdminStore(), HandClock()
-    made = set_budget(LOCAL, store, order(unit="day", tz="Asia/Shanghai", book=Book.SIM), clock)
+def caps(desk: Desk) -> list[BudgetRecord]:
+    return list(list_budgets(LOCAL, desk, PageOrder()).data)
+
+
+def test_a_budget_is_set_listed_and_removed(desk: Desk, clock: HandClock) -> None:
+    made = set_budget(LOCAL, desk, order(desk, unit="day", tz="Asia/Shanghai", book=Book.SIM))
     assert (made.origin, made.unit, made.book, made.created_at) == ("local", "day", Book.SIM, clock.now)
-    assert list_budgets(LOCAL, store) == [made]
-    assert remove_budget(LOCAL, store, made.id, clock) == made
-    assert store.caps == []
+    assert caps(desk) == [made]
+    assert remove_budget(LOCAL, desk, made.id) == made
+    assert caps(desk) == []
+
+
+@pytest.mark.parametrize("scope", ["account", "project", "key"])
+def test_a_budget_takes_the_place_of_the_actors_own(desk: Desk, scope: str) -> None:
+    key = create_key(LOCAL, desk, KeyOrder(name="a")).record
+    ref = {"account": key.account, "project": key.project, "key": key.id}[scope]
+    made = set_budget(LOCAL, desk, order(desk, scope=scope, ref=ref))
+    again = set_budget(LOCAL, desk, order(desk, scope=scope, ref=ref, amount=9))
+    assert again == msgspec.structs.replace(made, amount=9)
+    assert caps(desk) == [again]
+    assert made.account == key.account
 
 
 @pytest.mark.parametrize(
@@ -28,34 +49,58 @@ def test_a_budget_is_set_listed_and_removed() -> None:
         ({"amount": -1}, "amount"),
         ({"unit": "year"}, "unit"),
         ({"tz": "X"}, "tz"),
+        ({"thresholds": (0,)}, "thresholds"),
     ],
 )
-def test_a_budget_that_makes_no_sense_names_its_member(fields: dict[str, object], param: str) -> None:
-    store = FakeAdminStore()
+def test_a_budget_that_makes_no_sense_names_its_member(
+    desk: Desk, fields: dict[str, object], param: str
+) -> None:
     with pytest.raises(CallerError) as caught:
-        set_budget(LOCAL, store, order(**fields), HandClock())
+        set_budget(LOCAL, desk, order(desk, **fields))
     assert caught.value.param == param
-    assert store.caps == []
+    assert caps(desk) == []
 
 
-def test_a_budget_on_nothing_is_not_found() -> None:
+@pytest.mark.parametrize("scope", ["account", "project", "key"])
+def test_a_budget_on_nothing_is_not_found(desk: Desk, scope: str) -> None:
     with pytest.raises(NotFound):
-        set_budget(LOCAL, FakeAdminStore(), order(ref="acct_none"), HandClock())
+        set_budget(LOCAL, desk, order(desk, scope=scope, ref="none"))
 
 
-def test_what_a_flag_owns_is_not_removed_here() -> None:
-    store, clock = FakeAdminStore(), HandClock()
-    flag = BudgetRecord(
-        id="", scope="account", ref="a", book=Book.REAL, amount=1, unit="day", tz="UTC", origin="flag"
-    )
-    flag = store.put_budget(flag)
+def test_what_a_flag_owns_is_not_removed_here(desk: Desk) -> None:
+    made = set_budget(LOCAL, desk, order(desk))
+    with desk.writing(LOCAL, "budget.set") as deed:
+        deed.put(made, msgspec.structs.replace(made, origin="flag"))
     with pytest.raises(Conflict) as caught:
-        remove_budget(LOCAL, store, flag.id, clock)
+        remove_budget(LOCAL, desk, made.id)
     assert caught.value.code == "managed_by_config"
     with pytest.raises(NotFound):
-        remove_budget(LOCAL, store, "budget_none", clock)
+        remove_budget(LOCAL, desk, "budget_none")
 
 
-def test_only_an_owner_sets_budgets() -> None:
+def test_a_viewer_sees_budgets_and_sets_none(desk: Desk) -> None:
+    viewer = join(LOCAL, desk, "viewer")
+    made = set_budget(LOCAL, desk, order(desk))
+    assert list_budgets(viewer, desk, PageOrder()).data == [made]
     with pytest.raises(PermissionRefused):
-        set_budget(Actor("guest"), FakeAdminStore(), order(), HandClock())
+        set_budget(viewer, desk, order(desk))
+    with pytest.raises(PermissionRefused):
+        remove_budget(viewer, desk, made.id)
+
+
+def test_a_key_keeps_below_the_cap_of_the_key_that_made_it(desk: Desk) -> None:
+    made = create_key(LOCAL, desk, KeyOrder(name="adm", kind="admin", budget=Cap(amount=100)))
+    maker = actor_of_key(desk, made.text.encode(), "")
+    child = create_key(maker, desk, KeyOrder(name="child", budget=Cap(amount=60))).record
+    by_key = {"scope": "key", "ref": child.id}
+    with pytest.raises(Conflict, match="has no more"):
+        set_budget(LOCAL, desk, order(desk, amount=101, **by_key))
+    with pytest.raises(PermissionRefused, match="own cap"):
+        set_budget(maker, desk, order(desk, scope="key", ref=maker.id, amount=500))
+    set_budget(LOCAL, desk, order(desk, scope="key", ref=maker.id, amount=40))  # sinks: the child's too
+    set_budget(LOCAL, desk, order(desk, scope="key", ref=maker.id, unit="day", amount=3))  # a new one
+    amounts = {cap.unit: cap.amount for cap in caps(desk) if cap.ref == child.id}
+    assert amounts == {"month": 40, "day": 3}
+    (month,) = (cap for cap in caps(desk) if cap.ref == child.id and cap.unit == "month")
+    with pytest.raises(Conflict, match="keeps its own"):
+        remove_budget(LOCAL, desk, month.id)

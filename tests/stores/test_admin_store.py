@@ -1,14 +1,17 @@
+"""The register in SQL: what servers see of what it writes, and that a transaction is one."""
+
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headgate.identity.keys import Keyring, mint_key
-from headgate.records import BudgetRecord, KeyRecord
-from headgate.stores.sql.admin import SqlAdminStore
+from headgate.records import AccountRecord, BudgetRecord, KeyRecord, MemberRecord, ProjectRecord
+from headgate.stores.sql.admin import SqlAdminStore, SqlRegister
 from headgate.stores.sql.bootstrap import prepare
-from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys
+from headgate.stores.sql.database import changes_since, connect, last_change, load_budgets, load_keys
 from headgate.values import Book
 
 NOW = 1_790_000_000_000_000
@@ -27,72 +30,94 @@ def store(tmp_path: Path, pepper: bytes) -> Iterator[SqlAdminStore]:
 
 def add(store: SqlAdminStore, pepper: bytes, **fields: object) -> tuple[str, KeyRecord]:
     key = mint_key(pepper)
-    draft = KeyRecord(id="", name="n", kind="live", shown=key.shown, project="", created_at=NOW, **fields)
-    return key.text, store.add_key(draft, key.digest)
-
-
-def seq(folder: Path) -> int:
-    with closing(connect(folder)) as sql:
-        return last_change(sql)
+    with store.writing() as register:
+        (project,) = register.all(ProjectRecord)
+        draft = KeyRecord(
+            id="", name="n", kind="live", shown=key.shown, project=project.id, account=project.account,
+            created_at=NOW, **fields,
+        )  # fmt: skip
+        return key.text, register.add(draft, digest=key.digest)
 
 
 def test_a_stored_key_is_seen_by_servers_with_its_limits(
     tmp_path: Path, store: SqlAdminStore, pepper: bytes
 ) -> None:
-    before = seq(tmp_path)
     text, record = add(store, pepper, rpm=3, tpm=500, concurrency=2, expires_at=NOW + 5)
-    assert store.list_keys() == [record]
+    with store.reading() as register:
+        assert register.all(KeyRecord) == [record]
     assert record.id.startswith("key_")
     assert record.project.startswith("proj_")
     with closing(connect(tmp_path)) as sql:
         principal = Keyring(pepper, load_keys(sql)).authenticate(text, NOW)
     assert (principal.rpm, principal.tpm, principal.concurrency) == (3, 500, 2)
     assert principal.expires_at == NOW + 5
-    assert seq(tmp_path) == before + 1
 
 
-def test_a_revoked_key_stays_and_is_revoked_once(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
-    _, record = add(store, pepper)
-    assert store.revoke_key(record.id, NOW + 1)
-    changed = seq(tmp_path)
-    assert not store.revoke_key(record.id, NOW + 2)
-    assert [key.revoked_at for key in store.list_keys()] == [NOW + 1]
-    assert seq(tmp_path) == changed
+def test_every_kind_comes_back_as_it_went(store: SqlAdminStore, pepper: bytes) -> None:
+    with store.writing() as register:
+        account = register.add(AccountRecord(name="a", prepaid=True, metadata={"k": "é"}, created_at=1))
+        project = register.add(ProjectRecord(account=account.id, name="p", environment="staging"))
+        member = register.add(MemberRecord(account=account.id, name="m", role="viewer", email="a@b.c"))
+        robot = register.add(MemberRecord(account=account.id, name="r", role="service", project=project.id))
+        assert robot.id.startswith("svc_")
+        for record in (account, project, member, robot):
+            assert register.get(type(record), id=record.id) == record
+        changed = msgspec.structs.replace(member, role="admin")
+        register.put(changed)
+        assert register.all(MemberRecord, account=account.id, role=("admin", "owner")) == [changed]
+        register.remove(robot)
+        assert register.get(MemberRecord, id=robot.id) is None
 
 
-def test_an_unknown_key_or_project_is_a_lookup_error(store: SqlAdminStore, pepper: bytes) -> None:
-    with pytest.raises(LookupError):
-        store.revoke_key("key_none", NOW)
-    draft = KeyRecord(id="", name="n", kind="live", shown="", project="proj_none")
-    with pytest.raises(LookupError):
-        store.add_key(draft, bytes(32))
-    assert store.list_keys() == []
+def test_what_is_not_there_is_a_lookup_error(store: SqlAdminStore, pepper: bytes) -> None:
+    with store.writing() as register, pytest.raises(LookupError):
+        register.put(AccountRecord(id="acct_none", name="a"))
+    with store.writing() as register, pytest.raises(LookupError):
+        register.add(ProjectRecord(account="acct_none", name="p"))
 
 
-def test_a_refused_write_leaves_no_change(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
-    before = seq(tmp_path)
-    with pytest.raises(LookupError):
-        store.revoke_key("key_none", NOW)
-    assert not store.remove_budget("budget_none", NOW)
-    assert seq(tmp_path) == before
+def write_and_fail(register: SqlRegister) -> None:
+    made = register.add(AccountRecord(name="a"))
+    register.changed("account", made.id, NOW)
+    register.put(AccountRecord(id="acct_none", name="b"))
 
 
-def test_a_budget_replaces_the_one_of_the_same_scope_book_unit_and_origin(
-    tmp_path: Path, store: SqlAdminStore, pepper: bytes
-) -> None:
+def test_a_block_that_raises_leaves_nothing(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
+    with closing(connect(tmp_path)) as sql:
+        before = last_change(sql)
+        with pytest.raises(LookupError), store.writing() as register:
+            write_and_fail(register)
+        assert last_change(sql) == before
+    with store.reading() as register:
+        assert len(register.all(AccountRecord)) == 1
+
+
+def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
+    with closing(connect(tmp_path)) as sql:
+        sql.execute("BEGIN IMMEDIATE")
+        with store.reading() as register:
+            assert len(register.all(AccountRecord)) == 1
+        sql.execute("ROLLBACK")
+
+
+def test_servers_are_told_of_changes_in_order(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
+    with closing(connect(tmp_path)) as sql:
+        before = last_change(sql)
+        with store.writing() as register:
+            register.changed("key", "key_1", NOW)
+            register.changed("account", "acct_1", NOW)
+        told = [(kind, ref) for _, kind, ref in changes_since(sql, before)]
+    assert told == [("key", "key_1"), ("account", "acct_1")]
+
+
+def test_a_budget_is_seen_by_servers(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
     _, key = add(store, pepper)
     draft = BudgetRecord(
-        id="", scope="key", ref=key.id, book=Book.SIM, amount=5, unit="day", tz="UTC", origin="local"
-    )
-    first = store.put_budget(draft)
-    second = store.put_budget(
-        BudgetRecord(
-            id="", scope="key", ref=key.id, book=Book.SIM, amount=9, unit="day", tz="UTC", origin="local"
-        )
-    )
-    assert second.id == first.id
-    assert store.list_budgets() == [second]
+        scope="key", ref=key.id, account=key.account, project=key.project, book=Book.SIM, amount=9,
+        unit="day", tz="UTC", origin="local",
+    )  # fmt: skip
+    with store.writing() as register:
+        made = register.add(draft)
+        assert register.all(BudgetRecord, scope="key", ref=key.id) == [made]
     with closing(connect(tmp_path)) as sql:
         assert [(row.scope, row.book, row.amount) for row in load_budgets(sql)] == [("key", Book.SIM, 9)]
-    assert store.remove_budget(second.id, NOW)
-    assert store.list_budgets() == []

@@ -20,6 +20,7 @@ from headgate.config import ConfigError, client_key, data_folder
 from headgate.money.amounts import format_usd
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
+from headgate.ops.keyrules import KeyOrder
 from headgate.values import Book, Usage
 
 if TYPE_CHECKING:
@@ -174,14 +175,14 @@ def _key(url: str, given: str | None, data: str | None) -> Iterator[str]:
             "Say with which key: --key, or OPENAI_API_KEY. `headgate keys create --name me` makes one there."
         )
     Client(url, "").get("/readyz")
-    order = ops.KeyOrder(name="chat", expires_in_s=_LIFE_S)
-    with compose.admin(data) as (store, pepper):
-        made = ops.create_key(LOCAL, store, pepper, order, compose.CLOCK)
+    order = KeyOrder(name="chat", expires_in_s=_LIFE_S)
+    with compose.admin(data) as desk:
+        made = ops.create_key(LOCAL, desk, order)
         try:
             _wait_until_known(Client(url, made.text))
             yield made.text
         finally:
-            ops.revoke_key(LOCAL, store, made.record.id, compose.CLOCK)
+            ops.revoke_key(LOCAL, desk, made.record.id)
 
 
 def _wait_until_known(client: Client) -> None:

@@ -13,6 +13,9 @@ import msgspec
 
 from headgate.cli.exits import Unreachable, Unusable
 from headgate.config import ServeOptions, data_folder, load
+from headgate.ops.actors import LOCAL
+from headgate.ops.desk import Desk
+from headgate.ops.keys import every_key
 from headgate.ops.usage import CallLine, UsageLine, UsageOrder
 from headgate.ports import SystemClock
 from headgate.program import advise
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
     from headgate.config import Config
     from headgate.money.prices import PriceBook
-    from headgate.ports import AdminStore
     from headgate.stores.sql.check import Result
     from headgate.stores.sql.single import Charge
 
@@ -50,8 +52,8 @@ def existing_folder(data: str | None) -> Path:
 
 
 @contextmanager
-def admin(data: str | None, *, create: bool = False) -> Iterator[tuple[AdminStore, bytes]]:
-    """Open the admin store of a data folder; give it with the pepper.
+def admin(data: str | None, *, create: bool = False) -> Iterator[Desk]:
+    """Open what people manage in a data folder.
 
     Args:
         data: the folder as the user gave it.
@@ -63,7 +65,7 @@ def admin(data: str | None, *, create: bool = False) -> Iterator[tuple[AdminStor
     folder = data_folder(data) if create else existing_folder(data)
     prepared = prepare(folder, CLOCK.wall(), None)
     with closing(SqlAdminStore(folder)) as store:
-        yield store, prepared.pepper
+        yield Desk(store, CLOCK, prepared.pepper)
 
 
 def charge(folder: Path, request_id: str) -> Charge | None:
@@ -113,8 +115,8 @@ def reports(data: str | None) -> Reports:
 
 def key_names(data: str | None) -> dict[str, str]:
     """Return the names of the keys, by their public ids."""
-    with admin(data) as (store, _):
-        return {record.id: record.name for record in store.list_keys()}
+    with admin(data) as desk:
+        return {record.id: record.name for record in every_key(LOCAL, desk)}
 
 
 def check(data: str | None) -> Result:

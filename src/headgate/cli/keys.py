@@ -12,6 +12,7 @@ from headgate.cli.options import Duration, data_option, examples, json_option
 from headgate.cli.output import date_text, print_json, print_table
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
+from headgate.ops.keyrules import KeyOrder
 
 if TYPE_CHECKING:
     from headgate.records import KeyRecord
@@ -48,9 +49,9 @@ def create(data: str | None, expires: int, as_json: bool, **order: object) -> No
 
     Makes the data folder where it is missing.
     """
-    wanted = msgspec.convert({**order, "expires_in_s": expires}, ops.KeyOrder)
-    with compose.admin(data, create=True) as (store, pepper):
-        made = ops.create_key(LOCAL, store, pepper, wanted, compose.CLOCK)
+    wanted = msgspec.convert({**order, "expires_in_s": expires}, KeyOrder)
+    with compose.admin(data, create=True) as desk:
+        made = ops.create_key(LOCAL, desk, wanted)
     if as_json:
         print_json({"key": made.text, **_public(made.record, made.record.created_at)})
         return
@@ -65,8 +66,8 @@ def create(data: str | None, expires: int, as_json: bool, **order: object) -> No
 @json_option
 def list_(data: str | None, everything: bool, as_json: bool) -> None:
     """List the keys: what is shown of them, their limits, since when and until when."""
-    with compose.admin(data) as (store, _):
-        records = ops.list_keys(LOCAL, store)
+    with compose.admin(data) as desk:
+        records = list(ops.every_key(LOCAL, desk))
     now = compose.CLOCK.wall()
     records = [record for record in records if everything or _state(record, now) == "active"]
     if as_json:
@@ -96,8 +97,8 @@ def list_(data: str | None, everything: bool, as_json: bool) -> None:
 @json_option
 def revoke(data: str | None, reference: str, as_json: bool) -> None:
     """Revoke a key by its id or its name."""
-    with compose.admin(data) as (store, _):
-        record = ops.revoke_key(LOCAL, store, reference, compose.CLOCK)
+    with compose.admin(data) as desk:
+        record = ops.revoke_key(LOCAL, desk, reference)
     if as_json:
         print_json(_public(record, record.revoked_at))
         return

@@ -184,7 +184,7 @@ class Keyring:
         if principal is None:
             raise self._refusal(found, token)
         if principal.expires_at and now >= principal.expires_at:
-            raise _incorrect(token, f"This key has expired. {_HOW}")
+            raise incorrect(token, f"This key has expired. {_HOW}")
         return principal
 
     def _refusal(self, found: bytes, token: bytes) -> CallerError:
@@ -196,8 +196,8 @@ class Keyring:
                 code="admin_key_refused",
             )
         if why == "revoked":
-            return _incorrect(token, f"This key has been revoked. {_HOW}")
-        return _incorrect(token, _HOW)
+            return incorrect(token, f"This key has been revoked. {_HOW}")
+        return incorrect(token, _HOW)
 
 
 def _bearer(authorization: bytes) -> bytes | None:
@@ -213,7 +213,8 @@ def _missing() -> AuthenticationFailed:
     )
 
 
-def _incorrect(token: bytes, advice: str) -> AuthenticationFailed:
+def incorrect(token: bytes, advice: str) -> AuthenticationFailed:
+    """Return the refusal of a key, which it shows masked."""
     return AuthenticationFailed(
         f"Incorrect API key provided: {mask(token)}. {advice}", code="invalid_api_key"
     )
@@ -221,11 +222,11 @@ def _incorrect(token: bytes, advice: str) -> AuthenticationFailed:
 
 def _malformed(token: bytes) -> AuthenticationFailed:
     if token.startswith(OWN.encode()):
-        return _incorrect(token, f"It is mistyped or cut off: its checksum does not fit. {_HOW}")
+        return incorrect(token, f"It is mistyped or cut off: its checksum does not fit. {_HOW}")
     if token.startswith((b"sk-", b"gsk_", b"xai-", b"AIza")):
-        return _incorrect(
+        return incorrect(
             token,
             "It looks like a provider's key. Clients of this gateway send one of its own, which begin with "
             f"{OWN}; the provider's key belongs in the server's environment. {_HOW}",
         )
-    return _incorrect(token, f"Keys of this gateway begin with {OWN}. {_HOW}")
+    return incorrect(token, f"Keys of this gateway begin with {OWN}. {_HOW}")

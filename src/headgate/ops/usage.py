@@ -8,7 +8,7 @@ import msgspec
 
 from headgate.errors import CallerError
 from headgate.money.periods import zone
-from headgate.ops.actors import authorise
+from headgate.ops.actors import Place, authorise
 from headgate.values import Book, NanoUSD, WallMicros
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def calls(actor: Actor, reports: Reports, order: UsageOrder) -> Iterator[CallLin
 
 def _resolved(actor: Actor, reports: Reports, order: UsageOrder) -> UsageOrder:
     """Check an order and choose its book."""
-    authorise(actor, "see usage")
+    authorise(actor, "usage.read", Place())
     try:
         zone(order.tz)
     except ValueError as fault:

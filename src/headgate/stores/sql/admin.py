@@ -1,131 +1,181 @@
-"""Keys and budgets in SQL, through SQLAlchemy Core. For commands; a server reads with `database`."""
+"""What people manage, in SQL, through SQLAlchemy Core. For commands and the admin API.
+
+A server's hot path reads with `database`; what is written here reaches it through `changes`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import delete, insert, null, select, update
 
-from headgate.records import BudgetRecord, KeyRecord
-from headgate.stores.sql.bootstrap import DEFAULT_PROJECT, public_id
-from headgate.stores.sql.engine import open_engine
-from headgate.stores.sql.tables import SCOPES, budgets, changes, keys, projects
-from headgate.values import Book
+from headgate.records import AuditRecord, BudgetRecord, MemberRecord, ProjectMemberRecord
+from headgate.stores.sql.bootstrap import public_id
+from headgate.stores.sql.engine import READING, open_engine
+from headgate.stores.sql.shapes import SCOPES, SHAPES
+from headgate.stores.sql.tables import changes, keys
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from sqlalchemy import ColumnElement, Connection, Select
+
+    from headgate.records import KeyRecord
+    from headgate.stores.sql.shapes import Shape
     from headgate.values import WallMicros
+
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 class SqlAdminStore:
-    """Keys and budgets of one data folder. Implements `ports.AdminStore`; close it after use.
+    """What people manage in one data folder. Implements `ops.desk.AdminStore`; close it after use.
 
-    Raises:
-        LookupError: from a method that is given a public id that does not exist.
+    Threads may share it; one at a time is in a transaction.
     """
 
     def __init__(self, folder: Path) -> None:
         self._engine = open_engine(folder)
+        self._turn = threading.Lock()
 
     def close(self) -> None:
         """Close the database."""
         self._engine.dispose()
 
-    def add_key(self, record: KeyRecord, digest: bytes) -> KeyRecord:
-        """Store a new key; an empty `id` and `project` are filled in (the default project)."""
-        with self._engine.begin() as sql:
-            where = (
-                projects.c.public_id == record.project if record.project else projects.c.id == DEFAULT_PROJECT
-            )
-            project = sql.execute(select(projects.c.id, projects.c.public_id).where(where)).first()
-            if project is None:
-                raise LookupError(f"no project {record.project}")
-            record = msgspec.structs.replace(
-                record, id=record.id or public_id("key"), project=project.public_id
-            )
-            row = msgspec.structs.asdict(record)
-            row |= {"public_id": row.pop("id"), "project": project.id, "digest": digest}
-            sql.execute(insert(keys).values(row))
-            _note_change(sql, "key", record.id, record.created_at)
+    @contextmanager
+    def reading(self) -> Iterator[SqlRegister]:
+        """Begin a transaction that only reads."""
+        with self._turn, self._engine.connect().execution_options(**{READING: True}) as sql, sql.begin():
+            yield SqlRegister(sql)
+
+    @contextmanager
+    def writing(self) -> Iterator[SqlRegister]:
+        """Begin one that writes, alone: committed at the end of the block, undone by any exception."""
+        with self._turn, self._engine.begin() as sql:
+            yield SqlRegister(sql)
+
+
+class SqlRegister:
+    """What people manage, inside one transaction. Implements `ops.desk.Register`."""
+
+    __slots__ = ("_sql",)
+
+    def __init__(self, sql: Connection) -> None:
+        self._sql = sql
+
+    def get(self, kind: type[R], /, **where: str | int | bytes) -> R | None:
+        """Return the only record whose members have these values, or None."""
+        shape = SHAPES[kind]
+        row = self._sql.execute(_filtered(shape, where)).mappings().one_or_none()
+        return None if row is None else _record(kind, shape, row)
+
+    def all(self, kind: type[R], /, **where: str | int | Sequence[str]) -> list[R]:
+        """Return every record whose members have these values (one of a sequence), the oldest first."""
+        shape = SHAPES[kind]
+        rows = self._sql.execute(_filtered(shape, where).order_by(shape.order)).mappings()
+        return [_record(kind, shape, row) for row in rows]
+
+    def page(self, kind: type[R], page: Any, where: Mapping[str, str | int | Sequence[str]]) -> list[R]:
+        """Return at most `limit` + 1 of them from a cursor on, in the page's order.
+
+        Raises:
+            LookupError: there is no such cursor.
+        """
+        shape = SHAPES[kind]
+        query = _filtered(shape, where)
+        rising = (page.order == "asc") != bool(page.before)
+        cursor = page.after or page.before
+        if cursor:
+            mark = query.with_only_columns(shape.order).where(shape.where["id"] == cursor)
+            found = self._sql.execute(mark).scalar()
+            if found is None:
+                raise LookupError(cursor)
+            query = query.where(shape.order > found if rising else shape.order < found)
+        query = query.order_by(shape.order.asc() if rising else shape.order.desc()).limit(page.limit + 1)
+        return [_record(kind, shape, row) for row in self._sql.execute(query).mappings()]
+
+    def add(self, record: R, **hidden: object) -> R:
+        """Store a new record and return it with its id; `hidden` are columns that no record has."""
+        shape = SHAPES[type(record)]
+        if shape.prefix and not getattr(record, "id", ""):
+            record = msgspec.structs.replace(record, id=public_id(_prefix(record, shape)))
+        self._sql.execute(insert(shape.table).values({**self._row(record, shape), **hidden}))
         return record
 
-    def list_keys(self) -> list[KeyRecord]:
-        """Return every key, the oldest first."""
-        query = (
-            select(keys, projects.c.public_id.label("project_id"))
-            .join(projects, projects.c.id == keys.c.project)
-            .order_by(keys.c.id)
+    def put(self, record: R, **hidden: object) -> None:
+        """Store a record in place of the one with its id."""
+        shape = SHAPES[type(record)]
+        row = self._row(record, shape)
+        changed = self._sql.execute(
+            update(shape.table).where(*_identity(shape, row)).values({**row, **hidden})
         )
-        with self._engine.connect() as sql:
-            return [_key(row) for row in sql.execute(query).mappings()]
+        if changed.rowcount != 1:
+            raise LookupError(f"{shape.table.name} {getattr(record, 'id', '')}")
 
-    def revoke_key(self, key: str, at: WallMicros) -> bool:
-        """Revoke a key by its public id; False when it was revoked already."""
-        with self._engine.begin() as sql:
-            _internal(sql, "key", key)
-            change = update(keys).where(keys.c.public_id == key, keys.c.revoked_at == 0)
-            if not sql.execute(change.values(revoked_at=at)).rowcount:
-                return False
-            _note_change(sql, "key", key, at)
-        return True
+    def remove(self, record: msgspec.Struct) -> None:
+        """Remove a record."""
+        shape = SHAPES[type(record)]
+        self._sql.execute(delete(shape.table).where(*_identity(shape, self._row(record, shape))))
 
-    def list_budgets(self) -> list[BudgetRecord]:
-        """Return every budget, the oldest first."""
-        with self._engine.connect() as sql:
-            rows = sql.execute(select(budgets).order_by(budgets.c.id)).mappings().all()
-            return [_budget(row, _public(sql, row["scope"], row["ref"])) for row in rows]
+    def rotate(self, record: KeyRecord, digest: bytes, *, keep_old: bool) -> None:
+        """Give a key a new digest, keeping the one that it has as its old one, or none."""
+        old = keys.c.digest if keep_old else null()
+        change = update(keys).where(keys.c.public_id == record.id)
+        self._sql.execute(change.values(digest=digest, old_digest=old))
 
-    def put_budget(self, record: BudgetRecord) -> BudgetRecord:
-        """Store a budget in place of the one of the same scope, ref, book, unit and origin."""
-        with self._engine.begin() as sql:
-            row = msgspec.structs.asdict(record)
-            row |= {"ref": _internal(sql, record.scope, record.ref), "book": int(record.book)}
-            same = [budgets.c[name] == row[name] for name in ("scope", "ref", "book", "unit", "origin")]
-            old = sql.execute(select(budgets.c.public_id).where(*same)).scalar()
-            record = msgspec.structs.replace(record, id=old or record.id or public_id("budget"))
-            row |= {"public_id": record.id}
+    def changed(self, kind: str, ref: str, at: WallMicros) -> None:
+        """Tell running servers, which poll this table."""
+        self._sql.execute(insert(changes).values(kind=kind, ref=ref, at=at))
+
+    def _row(self, record: msgspec.Struct, shape: Shape) -> dict[str, Any]:
+        """Return a record as its table has it."""
+        row = msgspec.structs.asdict(record)
+        for name in shape.derived:
+            del row[name]
+        for name in shape.packed:
+            row[name] = msgspec.json.encode(row[name]).decode()
+        for name, table in shape.refs.items():
+            row[name] = self._internal(table, row[name]) if row[name] else 0
+        if isinstance(record, BudgetRecord):
+            row["ref"] = self._internal(SCOPES[record.scope], record.ref)
+        if isinstance(record, ProjectMemberRecord):
+            row["member"] = row.pop("id")
+        elif isinstance(record, AuditRecord):
             del row["id"]
-            sql.execute(delete(budgets).where(*same))
-            sql.execute(insert(budgets).values(row))
-            _note_change(sql, "budget", record.id, record.created_at)
-        return record
+        else:
+            row["public_id"] = row.pop("id")
+        return row
 
-    def remove_budget(self, budget: str, at: WallMicros) -> bool:
-        """Remove a budget by its public id; False when there is none."""
-        with self._engine.begin() as sql:
-            if not sql.execute(delete(budgets).where(budgets.c.public_id == budget)).rowcount:
-                return False
-            _note_change(sql, "budget", budget, at)
-        return True
+    def _internal(self, table: Any, public: str) -> int:
+        found = self._sql.execute(select(table.c.id).where(table.c.public_id == public)).scalar()
+        if found is None:
+            raise LookupError(f"no row {public} in {table.name}")
+        return int(found)
 
 
-def _note_change(sql: Connection, kind: str, ref: str, at: WallMicros) -> None:
-    """Tell running servers, which poll this table."""
-    sql.execute(insert(changes).values(kind=kind, ref=ref, at=at))
+def _prefix(record: msgspec.Struct, shape: Shape) -> str:
+    return "svc" if isinstance(record, MemberRecord) and record.project else shape.prefix
 
 
-def _internal(sql: Connection, scope: str, public: str) -> int:
-    table = SCOPES[scope]
-    found = sql.execute(select(table.c.id).where(table.c.public_id == public)).scalar()
-    if found is None:
-        raise LookupError(f"no {scope} {public}")
-    return int(found)
+def _identity(shape: Shape, row: dict[str, Any]) -> list[ColumnElement[bool]]:
+    names = ("public_id",) if "public_id" in row else ("project", "member")
+    return [shape.table.c[name] == row[name] for name in names]
 
 
-def _public(sql: Connection, scope: str, internal: int) -> str:
-    table = SCOPES[scope]
-    return str(sql.execute(select(table.c.public_id).where(table.c.id == internal)).scalar() or internal)
+def _filtered(shape: Shape, where: Mapping[str, Any]) -> Select[Any]:
+    query = shape.query
+    for name, value in where.items():
+        column = shape.where[name]
+        many = isinstance(value, (tuple, list, set, frozenset))
+        query = query.where(column.in_(value) if many else column == value)
+    return query
 
 
-def _key(row: Any) -> KeyRecord:
-    same = ("name", "kind", "shown", "rpm", "tpm", "concurrency", "created_at", "expires_at", "revoked_at")
-    return KeyRecord(id=row["public_id"], project=row["project_id"], **{name: row[name] for name in same})
-
-
-def _budget(row: Any, ref: str) -> BudgetRecord:
-    same = ("scope", "amount", "unit", "tz", "origin", "created_at")
-    return BudgetRecord(
-        id=row["public_id"], ref=ref, book=Book(row["book"]), **{name: row[name] for name in same}
-    )
+def _record(kind: type[R], shape: Shape, row: Any) -> R:
+    members = {name: row[name] for name in kind.__struct_fields__}
+    for name in shape.packed:
+        members[name] = msgspec.json.decode(members[name])
+    return msgspec.convert(members, kind, strict=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -11,6 +11,8 @@ from headgate.stores.sql.database import connect
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+READING: Final = "reading"  # an execution option: this transaction takes no lock
 
 
 def open_engine(folder: Path) -> Engine:
@@ -21,4 +23,5 @@ def open_engine(folder: Path) -> Engine:
 
 
 def _begin(connection: Connection, *_: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reading = connection.get_execution_options().get(READING)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -6,60 +6,34 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text
 
 _METADATA = MetaData()
 
-accounts = Table(
+
+def _table(name: str, texts: str = "", integers: str = "", blobs: str = "") -> Table:
+    columns = [
+        Column(column, kind(), primary_key=column in {"id", "seq"})
+        for names, kind in ((integers, Integer), (texts, Text), (blobs, LargeBinary))
+        for column in names.split()
+    ]
+    return Table(name, _METADATA, *columns)
+
+
+accounts = _table(
     "accounts",
-    _METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("public_id", Text),
-    Column("name", Text),
-    Column("created_at", Integer),
+    "public_id name status tier metadata",
+    "id prepaid tier_fixed multiplier_ppm first_paid_at created_at",
 )
-projects = Table(
-    "projects",
-    _METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("public_id", Text),
-    Column("account", Integer),
-    Column("name", Text),
-    Column("created_at", Integer),
-)
-keys = Table(
+projects = _table("projects", "public_id name environment metadata", "id account archived_at created_at")
+members = _table("members", "public_id name email role metadata", "id account project removed_at created_at")
+project_members = _table("project_members", "role", "project member created_at")
+keys = _table(
     "keys",
-    _METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("public_id", Text),
-    Column("digest", LargeBinary),
-    Column("project", Integer),
-    Column("kind", Text),
-    Column("name", Text),
-    Column("shown", Text),
-    Column("rpm", Integer),
-    Column("tpm", Integer),
-    Column("concurrency", Integer),
-    Column("created_at", Integer),
-    Column("expires_at", Integer),
-    Column("revoked_at", Integer),
+    "public_id kind name shown models endpoints networks rights priority metadata created_by",
+    "id old_until project member rpm tpm rpd tpd concurrency queue_ms created_at rotated_at expires_at"
+    " revoked_at",
+    "digest old_digest",
 )
-budgets = Table(
-    "budgets",
-    _METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("public_id", Text),
-    Column("scope", Text),
-    Column("ref", Integer),
-    Column("book", Integer),
-    Column("amount", Integer),
-    Column("unit", Text),
-    Column("tz", Text),
-    Column("origin", Text),
-    Column("created_at", Integer),
-)
-changes = Table(
-    "changes",
-    _METADATA,
-    Column("seq", Integer, primary_key=True),
-    Column("kind", Text),
-    Column("ref", Text),
-    Column("at", Integer),
-)
-SCOPES = {"account": accounts, "project": projects, "key": keys}
+key_uses = _table("key_uses", integers="key used_at")
+budgets = _table("budgets", "public_id scope unit tz thresholds origin", "id ref book amount hard created_at")
+changes = _table("changes", "kind ref", "seq at")
+audit = _table("audit", "actor action kind ref outcome detail", "seq at account")
+events = _table("events", "kind ref name detail", "seq at account")
+secrets = _table("secrets", "name host", "id version created_at", "wrapped nonce sealed")

@@ -1,0 +1,110 @@
+"""Open, show, change, suspend and close accounts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from headgate.errors import CallerError, Conflict
+from headgate.ops.actors import Place, absent, authorise
+from headgate.ops.words import check_metadata, check_name, given
+from headgate.records import AccountRecord, ProjectRecord
+
+if TYPE_CHECKING:
+    from headgate.ops.actors import Actor
+    from headgate.ops.desk import Desk, Page, PageOrder
+
+Status = Literal["active", "suspended", "closed"]
+MOST_MULTIPLIER_PPM: Final = 1_000_000_000  # a thousand times the price
+_GATEWAYS: Final = ("status", "prepaid", "multiplier_ppm")  # what an account does not decide about itself
+
+
+class AccountOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The account that somebody wants."""
+
+    name: str
+    prepaid: bool = False
+    multiplier_ppm: int = 1_000_000
+    metadata: dict[str, str] = {}
+
+
+class AccountChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What shall become of an account; what is not given stays."""
+
+    name: str | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    prepaid: bool | UnsetType = UNSET
+    multiplier_ppm: int | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+
+
+def create_account(actor: Actor, desk: Desk, order: AccountOrder) -> AccountRecord:
+    """Open an account with a project `default`.
+
+    Raises:
+        PermissionRefused: the actor may not.
+        CallerError: the order cannot be filled; `param` names the member.
+    """
+    with desk.writing(actor, "account.created") as deed:
+        deed.allow("gateway.accounts", Place())
+        draft = AccountRecord(created_at=deed.at, **msgspec.structs.asdict(order))
+        made = deed.add(_checked(draft))
+        deed.account = made.id
+        deed.add(ProjectRecord(account=made.id, name="default", created_at=deed.at))
+        return made
+
+
+def list_accounts(actor: Actor, desk: Desk, page: PageOrder) -> Page:
+    """Return a page of the accounts that the actor may see, as `AccountRecord`s."""
+    with desk.reading() as register:
+        if actor.account:
+            authorise(actor, "account.read", Place(actor.account))
+            return desk.page(register, AccountRecord, page, id=actor.account)
+        authorise(actor, "gateway.accounts", Place())
+        return desk.page(register, AccountRecord, page)
+
+
+def show_account(actor: Actor, desk: Desk, ref: str) -> AccountRecord:
+    """Return an account.
+
+    Raises:
+        NotFound: there is none, or not for this actor.
+    """
+    with desk.reading() as register:
+        found = register.get(AccountRecord, id=ref)
+        if found is None:
+            raise absent("account", ref)
+        authorise(actor, "account.read", Place(ref), "account", ref)
+        return found
+
+
+def change_account(actor: Actor, desk: Desk, ref: str, change: AccountChange) -> AccountRecord:
+    """Change an account; running servers follow within a second.
+
+    Raises:
+        PermissionRefused: the actor may not.
+        NotFound: there is no such account, or not for this actor.
+        CallerError: the change cannot be made; `param` names the member.
+        Conflict: the account is closed.
+    """
+    with desk.writing(actor, "account.changed", ref) as deed:
+        before = deed.find(AccountRecord, "account", ref)
+        members = given(change)
+        foreign = any(name in members for name in _GATEWAYS)
+        deed.allow("gateway.accounts" if foreign else "account.write", Place(ref), "account", ref)
+        if before.status == "closed":
+            raise Conflict(f"The account {ref} is closed.")
+        return deed.put(before, _checked(msgspec.structs.replace(before, **members)))
+
+
+def _checked(record: AccountRecord) -> AccountRecord:
+    if record.status not in get_args(Status):
+        raise CallerError(f"{record.status!r} is no status: {', '.join(get_args(Status))}.", param="status")
+    if not 0 <= record.multiplier_ppm <= MOST_MULTIPLIER_PPM:
+        raise CallerError(
+            f"multiplier_ppm must be between 0 and {MOST_MULTIPLIER_PPM}.", param="multiplier_ppm"
+        )
+    check_metadata(record.metadata)
+    return msgspec.structs.replace(record, name=check_name(record.name))

@@ -1,0 +1,243 @@
+"""How each kind of record lies in its table: what is read, what it can be found by, what is written.
+
+Records name other things by public ids, tables by internal integers; the queries here translate one way,
+`refs` the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Select, String, case, cast, func, literal, select
+
+from headgate.records import (
+    AccountRecord,
+    AuditRecord,
+    BudgetRecord,
+    KeyRecord,
+    MemberRecord,
+    ProjectMemberRecord,
+    ProjectRecord,
+)
+from headgate.stores.sql.tables import (
+    accounts,
+    audit,
+    budgets,
+    key_uses,
+    keys,
+    members,
+    project_members,
+    projects,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import ColumnElement, Table
+
+
+class Shape(NamedTuple):
+    """One kind of record in SQL."""
+
+    table: Table
+    query: Select[Any]  # with a column for each member of the record, under its name
+    where: Mapping[str, ColumnElement[Any]]  # what it can be found by
+    order: ColumnElement[Any]  # grows with age
+    prefix: str = ""  # of a new public id; empty: it gets none
+    refs: Mapping[str, Table] = {}  # members that are public ids, and of what
+    packed: tuple[str, ...] = ()  # members that are kept as JSON
+    derived: tuple[str, ...] = ()  # members that are read and not written
+
+
+_ids = {table: table.c.public_id for table in (accounts, projects, members, keys)}
+
+
+def _columns(table: Table, names: str) -> list[ColumnElement[Any]]:
+    return [table.c[name] for name in names.split()]
+
+
+def _or_empty(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(column, "")
+
+
+_accounts = Shape(
+    accounts,
+    select(
+        accounts.c.public_id.label("id"),
+        *_columns(
+            accounts, "name status prepaid tier tier_fixed multiplier_ppm first_paid_at metadata created_at"
+        ),
+    ),
+    {"id": accounts.c.public_id, "status": accounts.c.status},
+    accounts.c.id,
+    "acct",
+    packed=("metadata",),
+)
+_projects = Shape(
+    projects,
+    select(
+        projects.c.public_id.label("id"),
+        accounts.c.public_id.label("account"),
+        *_columns(projects, "name environment archived_at metadata created_at"),
+    ).join(accounts, accounts.c.id == projects.c.account),
+    {
+        "id": projects.c.public_id,
+        "account": accounts.c.public_id,
+        "name": projects.c.name,
+        "archived_at": projects.c.archived_at,
+    },
+    projects.c.id,
+    "proj",
+    {"account": accounts},
+    ("metadata",),
+)
+_members = Shape(
+    members,
+    select(
+        members.c.public_id.label("id"),
+        accounts.c.public_id.label("account"),
+        _or_empty(projects.c.public_id).label("project"),
+        *_columns(members, "name email role removed_at metadata created_at"),
+    )
+    .join(accounts, accounts.c.id == members.c.account)
+    .outerjoin(projects, projects.c.id == members.c.project),
+    {
+        "id": members.c.public_id,
+        "account": accounts.c.public_id,
+        "project": _or_empty(projects.c.public_id),
+        "email": members.c.email,
+        "role": members.c.role,
+        "removed_at": members.c.removed_at,
+    },
+    members.c.id,
+    "user",
+    {"account": accounts, "project": projects},
+    ("metadata",),
+)
+_project_members = Shape(
+    project_members,
+    select(
+        members.c.public_id.label("id"),
+        accounts.c.public_id.label("account"),
+        projects.c.public_id.label("project"),
+        *_columns(members, "name email"),
+        *_columns(project_members, "role created_at"),
+    )
+    .select_from(project_members)
+    .join(projects, projects.c.id == project_members.c.project)
+    .join(members, members.c.id == project_members.c.member)
+    .join(accounts, accounts.c.id == projects.c.account)
+    .where(members.c.removed_at == 0),
+    {"id": members.c.public_id, "project": projects.c.public_id, "role": project_members.c.role},
+    members.c.id,
+    refs={"id": members, "project": projects},
+    derived=("account", "name", "email"),
+)
+_keys = Shape(
+    keys,
+    select(
+        keys.c.public_id.label("id"),
+        projects.c.public_id.label("project"),
+        accounts.c.public_id.label("account"),
+        _or_empty(members.c.public_id).label("member"),
+        *_columns(keys, "name kind shown models endpoints networks rights rpm tpm rpd tpd concurrency"),
+        *_columns(keys, "queue_ms priority metadata created_by created_at rotated_at old_until"),
+        *_columns(keys, "expires_at revoked_at"),
+        func.coalesce(key_uses.c.used_at, 0).label("used_at"),
+    )
+    .join(projects, projects.c.id == keys.c.project)
+    .join(accounts, accounts.c.id == projects.c.account)
+    .outerjoin(members, members.c.id == keys.c.member)
+    .outerjoin(key_uses, key_uses.c.key == keys.c.id),
+    {
+        "id": keys.c.public_id,
+        "project": projects.c.public_id,
+        "account": accounts.c.public_id,
+        "member": _or_empty(members.c.public_id),
+        "created_by": keys.c.created_by,
+        "digest": keys.c.digest,
+        "old_digest": keys.c.old_digest,
+        "kind": keys.c.kind,
+        "name": keys.c.name,
+        "shown": keys.c.shown,
+        "revoked_at": keys.c.revoked_at,
+    },
+    keys.c.id,
+    "key",
+    {"project": projects, "member": members},
+    ("models", "endpoints", "networks", "rights", "metadata"),
+    ("account", "used_at"),
+)
+# What a budget caps is an account, a project or a key; the rest of where that is follows.
+_capped_key, _key_project = keys.alias("capped_key"), projects.alias("key_project")
+_capped_project = projects.alias("capped_project")
+_capped_account, _own_account = accounts.alias("capped_account"), accounts.alias("own_account")
+_budgets = Shape(
+    budgets,
+    select(
+        budgets.c.public_id.label("id"),
+        case(
+            (budgets.c.scope == "key", _capped_key.c.public_id),
+            (budgets.c.scope == "project", _capped_project.c.public_id),
+            else_=_capped_account.c.public_id,
+        ).label("ref"),
+        _own_account.c.public_id.label("account"),
+        func.coalesce(_key_project.c.public_id, _capped_project.c.public_id, "").label("project"),
+        *_columns(budgets, "scope book amount unit tz hard thresholds origin created_at"),
+    )
+    .outerjoin(_capped_key, (budgets.c.scope == "key") & (_capped_key.c.id == budgets.c.ref))
+    .outerjoin(_key_project, _key_project.c.id == _capped_key.c.project)
+    .outerjoin(_capped_project, (budgets.c.scope == "project") & (_capped_project.c.id == budgets.c.ref))
+    .outerjoin(_capped_account, (budgets.c.scope == "account") & (_capped_account.c.id == budgets.c.ref))
+    .join(
+        _own_account,
+        _own_account.c.id
+        == func.coalesce(_key_project.c.account, _capped_project.c.account, _capped_account.c.id),
+    ),
+    {
+        "id": budgets.c.public_id,
+        "account": _own_account.c.public_id,
+        "project": func.coalesce(_key_project.c.public_id, _capped_project.c.public_id, ""),
+        "scope": budgets.c.scope,
+        "ref": func.coalesce(
+            _capped_key.c.public_id, _capped_project.c.public_id, _capped_account.c.public_id
+        ),
+        "unit": budgets.c.unit,
+        "origin": budgets.c.origin,
+    },
+    budgets.c.id,
+    "budget",
+    packed=("thresholds",),
+    derived=("account", "project"),
+)
+_audit = Shape(
+    audit,
+    select(
+        (literal("audit_") + cast(audit.c.seq, String)).label("id"),
+        _or_empty(accounts.c.public_id).label("account"),
+        *_columns(audit, "at actor action kind ref outcome detail"),
+    ).outerjoin(accounts, accounts.c.id == audit.c.account),
+    {
+        "id": literal("audit_") + cast(audit.c.seq, String),
+        "account": _or_empty(accounts.c.public_id),
+        "actor": audit.c.actor,
+        "action": audit.c.action,
+        "kind": audit.c.kind,
+        "ref": audit.c.ref,
+        "outcome": audit.c.outcome,
+    },
+    audit.c.seq,
+    refs={"account": accounts},
+    packed=("detail",),
+)
+
+SHAPES: dict[type, Shape] = {
+    AccountRecord: _accounts,
+    ProjectRecord: _projects,
+    MemberRecord: _members,
+    ProjectMemberRecord: _project_members,
+    KeyRecord: _keys,
+    BudgetRecord: _budgets,
+    AuditRecord: _audit,
+}
+SCOPES = {"account": accounts, "project": projects, "key": keys}
