@@ -217,7 +217,7 @@ class Call:
     __slots__ = (
         "counted", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
         "model", "n", "notes", "operation", "predicted", "principal", "received_ns", "request_id",
-        "shaped", "shrunk_to", "sim", "stream", "tier", "unknown",
+        "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -236,6 +236,7 @@ class Call:
         self.shaped = 0  # how many of the bytes are tools and schemas, which hosts render in their way
         self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
         self.media: Media | None = None
+        self.structured = False  # messages have parts, names or tools, which strict hosts look into
         self.counted: dict[tuple[str, str], int] | None = None  # input bounds by (host, model)
         self.shrunk_to = 0  # the output limit per choice that we send; 0: none of ours
         self.unknown: tuple[str, ...] = ()  # members that OpenAI does not have

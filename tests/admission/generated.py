@@ -187,6 +187,7 @@ def chat(random: Random) -> Case:
         body["response_format"] = random.choice(
             [{"type": "json_object"}, {"type": "json_schema", "json_schema": schema}]
         )
+        body["messages"].append({"role": "user", "content": "as json"})  # the word must be there
     if random.random() < 0.1:
         body["logit_bias"] = {str(random.randint(0, 90_000)): -100 for _ in range(5)}
     if random.random() < 0.05:

@@ -54,7 +54,28 @@ def test_the_bound_is_never_below_the_text():
         ({"messages": []}, "empty_array", "messages"),
         ({"messages": "hi"}, "invalid_type", "messages"),
         ({"messages": [{}]}, "missing_required_parameter", "messages[0].role"),
-        ({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages[0].content"),
+        ({"messages": [{"role": "user"}]}, None, "messages.[0].content"),
+        ({"messages": [{"role": "user", "content": None}]}, None, "messages.[0].content"),
+        ({"messages": [{"role": "assistant", "refusal": None}]}, None, "messages.[0].content"),
+        ({"messages": [{"role": "user", "refusal": "no"}]}, None, "messages.[0].content"),
+        ({"messages": [{"role": "developer"}]}, "missing_required_parameter", "messages[0].content"),
+        ({"messages": [{"role": "developer", "content": None}]}, "invalid_type", "messages[0].content"),
+        ({"messages": ["hi"]}, "invalid_type", "messages[0]"),
+        (
+            {"messages": [{"role": "function", "content": "x"}]},
+            "missing_required_parameter",
+            "messages[0].name",
+        ),
+        (
+            {"messages": [{"role": "assistant", "function_call": "x"}]},
+            "invalid_type",
+            "messages[0].function_call",
+        ),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": "x"}]},
+            "invalid_type",
+            "messages[0].tool_calls",
+        ),
         ({"messages": [{"role": "bot", "content": "x"}]}, "invalid_value", "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "invalid_type", "messages[0].content"),
         (
@@ -73,7 +94,79 @@ def test_the_bound_is_never_below_the_text():
         ({"n": 0}, "integer_below_min_value", "n"),
         ({"n": True}, "invalid_type", "n"),
         ({"max_tokens": 0}, "integer_below_min_value", "max_tokens"),
+        ({"max_completion_tokens": 0}, "integer_below_min_value", "max_completion_tokens"),
+        ({"max_tokens": 1.5}, "invalid_type", "max_tokens"),
+        ({"n": 129}, "integer_above_max_value", "n"),
+        ({"top_p": 1.1}, "decimal_above_max_value", "top_p"),
+        ({"frequency_penalty": 3}, "decimal_above_max_value", "frequency_penalty"),
+        ({"presence_penalty": -3}, "decimal_below_min_value", "presence_penalty"),
         ({"stop": ["a"] * 5}, "array_above_max_length", "stop"),
+        ({"stop": []}, "empty_array", "stop"),
+        ({"stop": [1]}, "invalid_type", "stop[0]"),
+        ({"stop": 1}, "invalid_type", "stop"),
+        ({"logprobs": 1}, "invalid_type", "logprobs"),
+        ({"top_logprobs": -1}, "integer_below_min_value", "top_logprobs"),
+        ({"logit_bias": {"50256": 101}}, "decimal_above_max_value", "logit_bias.50256"),
+        ({"logit_bias": {"50256": "x"}}, "invalid_type", "logit_bias.50256"),
+        ({"logit_bias": []}, "invalid_type", "logit_bias"),
+        ({"seed": 1.5}, "invalid_type", "seed"),
+        ({"user": 5}, "invalid_type", "user"),
+        ({"safety_identifier": "x" * 65}, "string_above_max_length", "safety_identifier"),
+        ({"metadata": "x"}, "invalid_type", "metadata"),
+        ({"metadata": {"a": 1}}, "invalid_type", "metadata.a"),
+        ({"metadata": {"a": "x" * 513}}, "string_above_max_length", "metadata.a"),
+        ({"metadata": {"k" * 65: "x"}}, "property_name_above_max_length", "metadata." + "k" * 65),
+        ({"metadata": {str(i): "x" for i in range(17)}}, "object_above_max_properties", "metadata"),
+        ({"service_tier": "gold"}, "invalid_value", "service_tier"),
+        ({"verbosity": "loud"}, "invalid_value", "verbosity"),
+        ({"reasoning_effort": "hard"}, "invalid_value", "reasoning_effort"),
+        ({"modalities": ["smell"]}, "invalid_value", "modalities[0]"),
+        ({"audio": {"format": "wav"}}, "missing_required_parameter", "audio.voice"),
+        ({"prediction": {"type": "content"}}, "missing_required_parameter", "prediction.content"),
+        ({"prediction": {"type": "x", "content": "y"}}, "invalid_value", "prediction.type"),
+        ({"moderation": {}}, "missing_required_parameter", "moderation.model"),
+        ({"prompt_cache_retention": "x"}, None, "prompt_cache_retention"),
+        ({"prompt_cache_retention": {}}, "invalid_type", "prompt_cache_retention"),
+        ({"stream_options": {"include_usage": True}}, None, "stream_options"),
+        ({"stream": True, "stream_options": "x"}, "invalid_type", "stream_options"),
+        (
+            {"stream": True, "stream_options": {"include_usage": 1}},
+            "invalid_type",
+            "stream_options.include_usage",
+        ),
+        ({"response_format": "json"}, "invalid_type", "response_format"),
+        ({"response_format": {}}, "missing_required_parameter", "response_format.type"),
+        (
+            {"response_format": {"type": "json_schema"}},
+            "missing_required_parameter",
+            "response_format.json_schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            "missing_required_parameter",
+            "response_format.json_schema.name",
+        ),
+        ({"tools": "x"}, "invalid_type", "tools"),
+        ({"tools": ["x"]}, "invalid_type", "tools[0]"),
+        ({"tools": [{}]}, "missing_required_parameter", "tools[0].type"),
+        (
+            {"tools": [{"type": "function", "function": {}}]},
+            "missing_required_parameter",
+            "tools[0].function.name",
+        ),
+        ({"tools": [{"type": "custom"}]}, "missing_required_parameter", "tools[0].custom"),
+        ({"tool_choice": "maybe"}, "invalid_value", "tool_choice"),
+        ({"tool_choice": 7}, "invalid_type", "tool_choice"),
+        ({"tool_choice": {"type": "function"}}, "missing_required_parameter", "tool_choice.function"),
+        (
+            {"tool_choice": {"type": "function", "function": {}}},
+            "missing_required_parameter",
+            "tool_choice.function.name",
+        ),
+        ({"functions": "x"}, "invalid_type", "functions"),
+        ({"functions": [{}]}, "missing_required_parameter", "functions[0].name"),
+        ({"function_call": {}}, "missing_required_parameter", "function_call.name"),
+        ({"function_call": "maybe"}, "invalid_value", "function_call"),
         ({"top_logprobs": 21}, "integer_above_max_value", "top_logprobs"),
         ({"stream": "yes"}, "invalid_type", "stream"),
         ({"response_format": {"type": "xml"}}, "invalid_value", "response_format.type"),
@@ -95,6 +188,29 @@ def test_the_sentences_are_openais():
         "Invalid 'temperature': decimal below minimum value. Expected a value >= 0, but got -1 instead."
     )
     assert refused({"model": "gpt-4o"}).message == "Missing required parameter: 'messages'."
+    for change, sentence in (
+        ({"seed": 1.5}, "Invalid type for 'seed': expected an integer, but got a decimal number instead."),
+        ({"tools": "x"}, "Invalid type for 'tools': expected an array of objects, but got a string instead."),
+        (
+            {"functions": "x"},
+            "Invalid type for 'functions': expected an array of function definitions, but got a string instead.",
+        ),
+        (
+            {"metadata": 1},
+            "Invalid type for 'metadata': expected a metadata object, but got an integer instead.",
+        ),
+        (
+            {"verbosity": 1},
+            "Invalid type for 'verbosity': expected one of 'low', 'medium', or 'high', but got an integer instead.",
+        ),
+        (
+            {"response_format": {"type": "xml"}},
+            "Invalid value: 'xml'. Supported values are: 'json_object', 'json_schema', and 'text'.",
+        ),
+        ({"function_call": "x"}, "Invalid value: 'x'. Supported values are: 'none' and 'auto'."),
+        ({"messages": [{"role": "user"}]}, "Invalid value for 'content': expected a string, got null."),
+    ):
+        assert refused(HELLO | change).message == sentence
 
 
 def test_null_means_not_given_except_where_something_is_required():
@@ -277,3 +393,20 @@ def test_a_message_with_such_a_number_is_a_400_or_counted(number):
 def test_a_text_part_has_its_text():
     part = {"messages": [{"role": "user", "content": [{"type": "text"}]}]}
     assert refused(HELLO | part).param == "messages[0].content[0].text"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "function", "name": "f", "content": None},
+        {"role": "assistant", "refusal": "no"},
+        {"role": "assistant", "audio": {"id": "audio_1"}},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
+    ],
+)
+def test_content_may_be_null_where_something_stands_for_it(message):
+    assert parsed(HELLO | {"messages": [message]}).model == "gpt-4o"
+
+
+def test_a_null_prompt_is_a_new_document():
+    assert parsed({"model": "m", "prompt": None}, "completions").n == 1

@@ -123,7 +123,7 @@ def _weigh(call: Call, values: dict[str, object]) -> None:
     members = call.members
     size = images = audio = hidden = 0
     if call.operation == "chat":
-        size, images, audio, hidden = inspect(bytes(members["messages"]))
+        size, images, audio, hidden, call.structured = inspect(bytes(members["messages"]))
     for name in members.keys() & INPUT_MEMBERS:
         size += text_bytes(bytes(members[name]))
         if name in SHAPED_MEMBERS:

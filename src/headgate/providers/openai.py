@@ -17,8 +17,8 @@ from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.refusals import refusal
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Note, Operation, Target
-from headgate.wire.checks import unknown
 from headgate.wire.requests import MEMBERS
+from headgate.wire.strict import refuse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,11 +53,11 @@ class OpenAICodec:
         """Return the request: the checked members, with the edits that the target needs.
 
         Raises:
-            CallerError: `unknown_parameter` where the host takes only what OpenAI documents.
+            CallerError: the host takes only what OpenAI documents, and this is not.
         """
         host = target.host
-        if call.unknown and host.extras == "refuse":
-            raise unknown(call.unknown[0])
+        if host.extras == "refuse":
+            refuse_strictly(call)
         members = call.members.copy()
         members["model"] = msgspec.Raw(_encode(target.model.name))
         if call.shrunk_to:

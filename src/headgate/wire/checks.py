@@ -22,7 +22,7 @@ _NAMES: dict[type, str] = {
     str: "a string",
     bool: "a boolean",
     int: "an integer",
-    float: "a decimal",
+    float: "a decimal number",
     list: "an array",
     dict: "an object",
     type(None): "null",
@@ -62,12 +62,20 @@ def unknown(path: str) -> CallerError:
 
 def invalid_value(path: str, got: str, allowed: Sequence[str]) -> CallerError:
     """Return the error for a value outside a closed set."""
-    quoted = [f"'{name}'" for name in allowed]
-    names = f"{', '.join(quoted[:-1])}, and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
     shown = got if len(got) <= 64 else got[:64] + "..."
     return CallerError(
-        f"Invalid value: '{shown}'. Supported values are: {names}.", param=path, code="invalid_value"
+        f"Invalid value: '{shown}'. Supported values are: {enumerated(allowed, 'and')}.",
+        param=path,
+        code="invalid_value",
     )
+
+
+def enumerated(names: Sequence[str], word: str) -> str:
+    """Write names as OpenAI does: `'a' or 'b'`, `'a', 'b', or 'c'`."""
+    quoted = [f"'{name}'" for name in names]
+    if len(quoted) < 3:
+        return f" {word} ".join(quoted)
+    return f"{', '.join(quoted[:-1])}, {word} {quoted[-1]}"
 
 
 def _describe(value: Json) -> str:
@@ -98,10 +106,10 @@ def mapping(path: str, value: Json) -> None:
         raise invalid_type(path, "an object", value)
 
 
-def array(path: str, value: Json) -> None:
+def array(path: str, value: Json, expected: str = "an array of objects") -> None:
     """Accept an array."""
     if type(value) is not list:
-        raise invalid_type(path, "an array", value)
+        raise invalid_type(path, expected, value)
 
 
 def short_text(limit: int) -> Check:
@@ -162,18 +170,18 @@ def one_of(*allowed: str) -> Check:
 
     def check(path: str, value: Json) -> None:
         if type(value) is not str:
-            raise invalid_type(path, f"one of {', '.join(repr(name) for name in allowed)}", value)
+            raise invalid_type(path, f"one of {enumerated(allowed, 'or')}", value)
         if value not in allowed:
             raise invalid_value(path, value, allowed)
 
     return check
 
 
-def list_of(item: Check, *, least: int = 0, most: int = 0) -> Check:
+def list_of(item: Check, *, least: int = 0, most: int = 0, expected: str = "an array of objects") -> Check:
     """Accept an array of checked items, `least` to `most` of them (0: no upper limit)."""
 
     def check(path: str, value: Json) -> None:
-        array(path, value)
+        array(path, value, expected)
         length(path, value, least, most)
         for index, entry in enumerate(value):
             item(f"{path}[{index}]", entry)
@@ -201,6 +209,17 @@ def length(path: str, value: Sequence[Json], least: int, most: int) -> None:
             param=path,
             code="array_above_max_length",
         )
+
+
+def required(path: str, value: Json, name: str, check: Check) -> None:
+    """Check a member that an object must have.
+
+    Raises:
+        CallerError: `missing_required_parameter`, or what `check` finds.
+    """
+    if name not in value:
+        raise missing(f"{path}.{name}")
+    check(f"{path}.{name}", value[name])
 
 
 def text_or(other: Check, expected: str, kinds: tuple[type, ...]) -> Check:

@@ -19,7 +19,7 @@ from headgate.wire.checks import (
     invalid_value,
     length,
     mapping,
-    missing,
+    required,
     text,
 )
 
@@ -27,6 +27,7 @@ ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 # Parts that hold all their input as text. What others stand for, the request does not show.
 SHOWN_PARTS = frozenset({"text", "refusal", "thinking", "redacted_thinking", "reasoning"})
 _NOTHING = msgspec.Raw()
+_NEEDS_MORE = frozenset({"tool", "function"})  # the call that is answered, the function's name
 
 
 class Part(msgspec.Struct, gc=False):
@@ -69,6 +70,7 @@ class Weight(NamedTuple):
     images: int = 0
     audio: int = 0  # base64 characters
     hidden: int = 0  # parts that stand for input of unknown length
+    structured: bool = False  # there are parts, names or tools, which strict hosts look into
 
 
 def inspect(raw: bytes) -> Weight:
@@ -85,26 +87,29 @@ def inspect(raw: bytes) -> Weight:
     if not messages:
         length("messages", [], 1, 0)
     media: list[Part] = []
-    voices = 0
+    voices, structured = 0, False
     for message in messages:
         content = message.content
         if content is None:
             if message.role != "assistant" or not (message.tool_calls or message.function_call):
                 explain(decode_any(raw))
         elif type(content) is list:
+            structured = True
             if any(part.type == "text" and part.text is None for part in content):
                 explain(decode_any(raw))
             media += [part for part in content if part.type not in SHOWN_PARTS]
-        if message.role == "tool" and message.tool_call_id is None:
+        if message.tool_calls is not None or message.tool_call_id is not None or message.name is not None:
+            structured = True
+        elif message.role in _NEEDS_MORE:
             explain(decode_any(raw))
         voices += message.audio is not None
-    weight = Weight(text_bytes(raw), hidden=voices)
+    weight = Weight(text_bytes(raw), hidden=voices, structured=structured)
     return _weigh(weight, media) if media else weight
 
 
 def _weigh(weight: Weight, media: list[Part]) -> Weight:
     """Take media out of the text's bytes."""
-    size, images, audio, hidden = weight
+    size, images, audio, hidden, structured = weight
     for part in media:
         if part.type == "image_url":
             size -= text_bytes(bytes(part.image_url))
@@ -116,7 +121,7 @@ def _weigh(weight: Weight, media: list[Part]) -> Weight:
         else:
             size -= text_bytes(bytes(part.file))
             hidden += 1
-    return Weight(size, images, audio, hidden)
+    return Weight(size, images, audio, hidden, structured)
 
 
 def _audio_data(part: Part) -> str:
@@ -154,48 +159,53 @@ def explain(messages: Json) -> None:
 
 def _explain_message(path: str, message: Json) -> None:
     mapping(path, message)
-    if "role" not in message:
-        raise missing(f"{path}.role")
+    required(path, message, "role", text)
     role = message["role"]
-    text(f"{path}.role", role)
     if role not in ROLES:
         raise invalid_value(f"{path}.role", role, ROLES)
     calls = message.get("tool_calls")
     if calls is not None:
         array(f"{path}.tool_calls", calls)
+        length(f"{path}.tool_calls", calls, 1, 0)
+    if message.get("function_call") is not None:
+        mapping(f"{path}.function_call", message["function_call"])
     if message.get("name") is not None:
         text(f"{path}.name", message["name"])
+    _explain_content(path, message)
     if role == "tool":
-        if message.get("tool_call_id") is None:
-            raise missing(f"{path}.tool_call_id")
-        text(f"{path}.tool_call_id", message["tool_call_id"])
-    _explain_content(
-        f"{path}.content",
-        message,
-        optional=role == "assistant"
-        and bool(calls or message.get("function_call") or message.get("audio") or message.get("refusal")),
-    )
+        required(path, message, "tool_call_id", text)
+    if role == "function":
+        required(path, message, "name", text)
 
 
-def _explain_content(path: str, message: Json, *, optional: bool) -> None:
-    if "content" not in message and not optional:
-        raise missing(path)
-    content = message.get("content")
-    if content is None:
-        if optional:
-            return
-        raise CallerError("Invalid value for 'content': expected a string, got null.", param=path, code=None)
-    if type(content) is str:
-        return
-    if type(content) is not list:
-        raise invalid_type(path, "one of a string or array of objects", content)
-    for index, part in enumerate(content):
-        here = f"{path}[{index}]"
-        mapping(here, part)
-        if "type" not in part:
-            raise missing(f"{here}.type")
-        text(f"{here}.type", part["type"])
-        if part["type"] == "text":
-            if "text" not in part:
-                raise missing(f"{here}.text")
-            text(f"{here}.text", part["text"])
+_INSTEAD = ("tool_calls", "function_call", "audio", "refusal")
+
+
+def _explain_content(path: str, message: Json) -> None:
+    """Check the content; an assistant may have called something, or refused, instead."""
+    role, content, here = message["role"], message.get("content"), f"{path}.content"
+    if type(content) is list:
+        for index, part in enumerate(content):
+            mapping(f"{here}[{index}]", part)
+            required(f"{here}[{index}]", part, "type", text)
+            if part["type"] == "text":
+                required(f"{here}[{index}]", part, "text", text)
+    elif content is not None and type(content) is not str:
+        raise invalid_type(here, "one of a string or array of objects", content)
+    elif content is None and not _may_lack_content(message):
+        if role == "developer":
+            required(path, message, "content", _content_type)
+        # The path is written with a dot here, as OpenAI does.
+        raise CallerError(
+            "Invalid value for 'content': expected a string, got null.", param=here.replace("[", ".[", 1)
+        )
+
+
+def _may_lack_content(message: Json) -> bool:
+    if message["role"] == "function":
+        return "content" in message
+    return message["role"] == "assistant" and any(message.get(name) for name in _INSTEAD)
+
+
+def _content_type(path: str, value: Json) -> None:
+    raise invalid_type(path, "one of a string or array of objects", value)

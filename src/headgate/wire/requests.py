@@ -16,9 +16,9 @@ from headgate.wire.checks import (
     length,
     list_of,
     mapping,
-    missing,
     number,
     one_of,
+    required,
     short_text,
     text,
     text_or,
@@ -37,43 +37,76 @@ def _stop(path: str, value: Json) -> None:
         return
     if type(value) is not list:
         raise invalid_type(path, "one of a string or array of strings", value)
-    list_of(text, least=1, most=4)(path, value)
+    list_of(text, least=1, most=4, expected="an array")(path, value)
 
 
 def _tool(path: str, value: Json) -> None:
     mapping(path, value)
-    if "type" not in value:
-        raise missing(f"{path}.type")
-    text(f"{path}.type", value["type"])
-    if value["type"] == "function":
-        function = value.get("function")
-        if function is None:
-            raise missing(f"{path}.function")
-        mapping(f"{path}.function", function)
-        if "name" not in function:
-            raise missing(f"{path}.function.name")
-        text(f"{path}.function.name", function["name"])
+    required(path, value, "type", text)
+    if value["type"] in {"function", "custom"}:
+        required(path, value, value["type"], _function)
+
+
+def _function(path: str, value: Json) -> None:
+    mapping(path, value)
+    required(path, value, "name", text)
 
 
 def _choice(path: str, value: Json) -> None:
     if type(value) is str:
         one_of("none", "auto", "required")(path, value)
+        return
+    if type(value) is not dict:
+        raise invalid_type(path, "one of one of 'none', 'auto', or 'required' or object", value)
+    kind = value.get("type")
+    if kind in {"allowed_tools", "custom"}:
+        required(path, value, kind, mapping)
     else:
-        mapping(path, value)
+        required(path, value, "function", _function)
+
+
+def _function_call(path: str, value: Json) -> None:
+    if type(value) is str:
+        one_of("none", "auto")(path, value)
+    else:
+        _function(path, value)
 
 
 def _response_format(path: str, value: Json) -> None:
     mapping(path, value)
-    if "type" not in value:
-        raise missing(f"{path}.type")
-    one_of("text", "json_object", "json_schema")(f"{path}.type", value["type"])
+    required(path, value, "type", one_of("json_object", "json_schema", "text"))
     if value["type"] == "json_schema":
-        schema = value.get("json_schema")
-        if schema is None:
-            raise missing(f"{path}.json_schema")
-        mapping(f"{path}.json_schema", schema)
-        if "name" not in schema:
-            raise missing(f"{path}.json_schema.name")
+        required(path, value, "json_schema", _function)  # it has a name, too
+
+
+def _moderation(path: str, value: Json) -> None:
+    mapping(path, value)
+    required(path, value, "model", text)
+
+
+def _prediction(path: str, value: Json) -> None:
+    mapping(path, value)
+    required(path, value, "type", one_of("content"))
+    required(path, value, "content", text_or(array, "one of a string or array of objects", (list,)))
+
+
+def _audio(path: str, value: Json) -> None:
+    mapping(path, value)
+    required(path, value, "voice", anything)
+    required(path, value, "format", text)
+
+
+def _retention(path: str, value: Json) -> None:
+    if type(value) is not str:
+        raise invalid_type(path, "one of 'in_memory' or '24h'", value)
+    if value not in {"in_memory", "in-memory", "24h"}:
+        raise CallerError(f"Invalid {path} argument", param=path)
+
+
+def _bias(path: str, value: Json) -> None:
+    mapping(path, value)
+    for token, bias in value.items():
+        number(-100, 100)(f"{path}.{token}", bias)
 
 
 def _stream_options(path: str, value: Json) -> None:
@@ -84,7 +117,8 @@ def _stream_options(path: str, value: Json) -> None:
 
 
 def _metadata(path: str, value: Json) -> None:
-    mapping(path, value)
+    if type(value) is not dict:
+        raise invalid_type(path, "a metadata object", value)
     if len(value) > 16:
         raise CallerError(
             f"Invalid '{path}': too many properties. Expected an object with at most 16 properties, "
@@ -93,17 +127,24 @@ def _metadata(path: str, value: Json) -> None:
             code="object_above_max_properties",
         )
     for name, entry in value.items():
+        if len(name) > 64:
+            raise CallerError(
+                f"Invalid property name in '{path}': '{name[:3]}...{name[-3:]}' is too long. Expected a "
+                f"string with maximum length 64, but got a string with length {len(name)} instead.",
+                param=f"{path}.{name[:512]}",
+                code="property_name_above_max_length",
+            )
         short_text(512)(f"{path}.{name}", entry)
 
 
 def _tokens_or_texts(path: str, value: Json) -> None:
     """Accept [str], [int] or [[int]]."""
-    array(path, value)
+    array(path, value, "an array")
     length(path, value, 1, 2048)
     kind = type(value[0])
     if kind is list:
         for index, row in enumerate(value):
-            list_of(integer(0, 2**31), least=1)(f"{path}[{index}]", row)
+            list_of(integer(0, 2**31), least=1, expected="an array")(f"{path}[{index}]", row)
         return
     check: Check = text if kind is str else integer(0, 2**31)
     for index, entry in enumerate(value):
@@ -120,7 +161,13 @@ def _embedding_input(path: str, value: Json) -> None:
     _tokens_or_texts(path, value)
 
 
-_prompt = text_or(_tokens_or_texts, "one of a string or array", (list,))
+_some_prompt = text_or(_tokens_or_texts, "one of a string or array", (list,))
+
+
+def _prompt(path: str, value: Json) -> None:
+    if value is not None:  # null is a new document
+        _some_prompt(path, value)
+
 
 CHAT: Mapping[str, Check] = {
     "model": text,
@@ -135,31 +182,31 @@ CHAT: Mapping[str, Check] = {
     "max_completion_tokens": integer(1, 2**31),
     "frequency_penalty": number(-2, 2),
     "presence_penalty": number(-2, 2),
-    "logit_bias": mapping,
+    "logit_bias": _bias,
     "logprobs": boolean,
     "top_logprobs": integer(0, 20),
     "seed": integer(-_INT64 - 1, _INT64),
-    "tools": list_of(_tool, most=128),
+    "tools": list_of(_tool, most=128),  # that there is one is for strict hosts to say
     "tool_choice": _choice,
     "parallel_tool_calls": boolean,
-    "functions": array,
-    "function_call": anything,
+    "functions": list_of(_function, most=128, expected="an array of function definitions"),
+    "function_call": _function_call,
     "response_format": _response_format,
     "store": boolean,
     "metadata": _metadata,
     "user": text,
     "safety_identifier": short_text(64),
     "prompt_cache_key": text,
-    "prompt_cache_retention": text,
+    "prompt_cache_retention": _retention,
     "prompt_cache_options": mapping,
     "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh", "max"),
     "verbosity": one_of("low", "medium", "high"),
-    "modalities": list_of(text),
-    "audio": mapping,
-    "prediction": mapping,
+    "modalities": list_of(one_of("text", "audio"), expected="an array"),
+    "audio": _audio,
+    "prediction": _prediction,
     "web_search_options": mapping,
-    "moderation": anything,
-    "service_tier": one_of("auto", "default", "flex", "scale", "priority", "fast"),
+    "moderation": _moderation,
+    "service_tier": one_of("auto", "default", "fast", "flex", "priority", "scale"),
 }
 
 COMPLETIONS: Mapping[str, Check] = {
@@ -175,7 +222,7 @@ COMPLETIONS: Mapping[str, Check] = {
     "max_tokens": integer(0, 2**31),
     "frequency_penalty": number(-2, 2),
     "presence_penalty": number(-2, 2),
-    "logit_bias": mapping,
+    "logit_bias": _bias,
     "logprobs": integer(0, 5),
     "echo": boolean,
     "seed": integer(-_INT64 - 1, _INT64),
