@@ -24,6 +24,8 @@ from headgate.errors import (
     LoopRefused,
     Unavailable,
     UpstreamError,
+    UpstreamInterrupted,
+    UpstreamTimeout,
 )
 from headgate.relay import relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
@@ -209,9 +211,10 @@ class Pipeline:
         await relay(exchange, reader, delivery)
 
     async def _account(self, delivery: Delivery, fault: BaseException) -> None:
-        """Settle an attempt that did not end well, where the caller pays for it; see `settle`."""
+        """Settle an attempt that did not end well, or note what it cost us; see `settle`."""
         left = isinstance(fault, (CallerGone, asyncio.CancelledError))
-        if delivery.refused or not (delivery.tab.shown or left):
+        owed = delivery.tab.shown or left
+        if delivery.refused or not (owed or delivery.answered(fault)):
             return
         usage, estimated = delivery.roughly(), True
         try:
@@ -219,7 +222,10 @@ class Pipeline:
                 usage, estimated = await self._used(delivery)
         finally:
             status = HUNG_UP if left else fault.http_status if isinstance(fault, GatewayError) else 500
-            self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
+            if owed:
+                self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
+            else:
+                delivery.tab.lose(usage, estimated=estimated)
 
     async def _used(self, delivery: Delivery) -> tuple[Usage, bool]:
         """Return what an attempt has used so far, and whether that is our own count."""
@@ -301,6 +307,19 @@ class Delivery:
         self.stream = call.stream
         self.reader: Reader | None = None
         self.refused = False  # by the provider
+
+    def answered(self, fault: BaseException) -> bool:
+        """Say whether the provider had begun to answer before the fault, and may bill that.
+
+        An error that it reports in place of an answer, under whatever status, is a refusal.
+        """
+        reader = self.reader
+        if reader is None:
+            return False
+        reported = isinstance(fault, UpstreamError) and not isinstance(
+            fault, (UpstreamInterrupted, UpstreamTimeout)
+        )
+        return not reported or bool(reader.produced() or reader.usage())
 
     def roughly(self) -> Usage:
         """Return what was used so far, as far as that is known without counting."""

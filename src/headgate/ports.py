@@ -245,6 +245,14 @@ class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tokens: int = 0  # of a grant in tokens: how many are held
 
 
+class Lost(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an attempt used that came to nothing: its provider may bill it, the caller does not pay it."""
+
+    attempt: int
+    usage: Usage
+    estimated: bool = False  # it is our own count
+
+
 class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Journal record: attempt `attempt` of a call is about to be sent. Money is nano-USD."""
 
@@ -268,6 +276,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
     streamed: bool = False
     pots: tuple[int, ...] = ()  # whose slices the hold is in (`pots.id`)
     sources: tuple[Source, ...] = ()  # prepaid: the grants that the hold is in, the first to be charged first
+    lost: tuple[Lost, ...] = ()  # of the attempts before this one
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -283,8 +292,9 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Journal record: what the call really cost. One per call; `attempt` is the last one.
 
     `charge` is what the customer pays, at most the hold; `absorbed` what was above it; `costs` what
-    each attempt costs us at its provider, by attempt number. Of a call that a grant in tokens covers,
-    `promoted` is what its customer would have paid and `tokens` what the grant lost; `charge` is 0.
+    each attempt costs us at its provider, by attempt number: a lost one by what it had used. Of a call
+    that a grant in tokens covers, `promoted` is what its customer would have paid and `tokens` what the
+    grant lost; `charge` is 0.
     """
 
     call: bytes
@@ -300,6 +310,7 @@ class Settle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     duration_us: int = 0
     promoted: NanoUSD = 0
     tokens: int = 0
+    lost: tuple[Lost, ...] = ()  # attempts whose cost is not that of `usage`
 
 
 class Journal(Protocol):

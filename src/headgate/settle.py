@@ -13,6 +13,9 @@ caller hung up                         the input and what was produced until the
 stream broke off, or was cut           the input and what was produced until then; `estimated`
 refused or failed before any answer    nothing
 =====================================  ====================================================
+
+What we owe a provider is booked for each attempt: that of the answer by the same usage, and one that began
+to answer and then failed by what it had used, although the caller pays nothing for it (`lose`).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING
 from headgate.admission.bounds import input_bound, output_bound, rough_input
 from headgate.money.cost import cost
 from headgate.money.credit import in_tokens, tokens_taken
-from headgate.ports import Mark, Open, Settle
+from headgate.ports import Lost, Mark, Open, Settle
 from headgate.values import Usage
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ class Tab:
         "_gauge",
         "_hold",
         "_ledger",
+        "_lost",
         "_marked_ns",
         "_marked_tokens",
         "_opened",
@@ -86,6 +90,7 @@ class Tab:
         self._opened: Open | None = None
         self._target: Target | None = None
         self._costs: list[NanoUSD] = []
+        self._lost: tuple[Lost, ...] = ()
         self._opened_ns = 0
         self._first_byte_ns = 0
         self._marked_ns = 0
@@ -133,11 +138,21 @@ class Tab:
             b"",
             call.stream,
             sources=self._hold.sources,
+            lost=self._lost,
         )
         ledger.journal.open(record)
         self._opened = record
         self._target = target
         self._costs.append(0)
+
+    def lose(self, usage: Usage, *, estimated: bool) -> None:
+        """Note what the open attempt used before it failed: that is our cost, and nobody pays it."""
+        opened, target = self._opened, self._target
+        assert opened is not None
+        assert target is not None
+        self._lost += (Lost(opened.attempt, usage, estimated),)
+        if target.costs is not None:
+            self._costs[-1] = cost(usage, target.costs)
 
     def first_byte(self) -> None:
         """Note when the provider's answer began."""
@@ -203,7 +218,8 @@ class Tab:
         sources = self._hold.sources
         if sources and in_tokens(sources):
             charge, promoted, tokens = 0, due, tokens_taken(sources, usage)
-        if target.costs is not None:
+        lost = self._lost
+        if target.costs is not None and not (lost and lost[-1].attempt == opened.attempt):
             self._costs[-1] = actual if target.costs is target.prices else cost(usage, target.costs)
         return Settle(
             opened.call,
@@ -219,6 +235,7 @@ class Tab:
             (ledger.clock.monotonic() - self._opened_ns) // 1000,
             promoted,
             tokens,
+            lost,
         )
 
 

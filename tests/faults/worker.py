@@ -21,6 +21,7 @@ from headgate.identity.keys import mint_key
 from headgate.money.amounts import parse_cap
 from headgate.ports import SystemClock
 from headgate.stores.sql.bootstrap import prepare, put_flag_budget
+from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
 from headgate.values import Book, Target
 
@@ -189,6 +190,7 @@ class Worker:
         books = await self.books()
         assert self.held == 0
         assert self.spent == sum(row.charge for row in books.values())
+        assert check(self._folder, self.app.clock.wall()).findings == []
         assert all(row.charge <= row.hold for row in books.values())
         transport = self.app.transport
         assert transport.open == transport.idle, "a connection is neither idle nor closed"

@@ -4,14 +4,16 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
-from tests.path.fakes import Bench, FixedRoutes, ListSink, Script, target
+from tests.path.fakes import PRICES, Bench, FixedRoutes, ListSink, Script, target
 from tests.path.test_pipeline import CHARGE, answer, chunks, make
 
 from headgate.admission.bounds import rough_input
-from headgate.errors import UpstreamInterrupted
-from headgate.ports import Open, Settle
-from headgate.values import Principal, Usage
+from headgate.errors import UpstreamInterrupted, UpstreamTimeout
+from headgate.money.cost import cost
+from headgate.ports import Lost, Open, Settle
+from headgate.values import Prices, Principal, Usage
 
 pytestmark = pytest.mark.anyio
 WHO = Principal(key=1, project=2, account=3, tpm=1_000_000, concurrency=5)
@@ -277,3 +279,65 @@ async def test_a_hang_up_while_a_refusal_is_read_costs_nothing(status: int) -> N
     [settled] = bench.journal.settled()
     assert (settled.status, settled.charge, settled.usage) == (499, 0, Usage())
     assert bench.faults == []
+
+
+BROKEN = UpstreamInterrupted("cut")
+# Words, as the counter of these tests counts the prompt.
+COUNTED = len(bytes(make().members["messages"]).split())
+LOSSES: dict[str, tuple[list[bytes | Exception | None], Lost | None]] = {
+    "an answer that broke off": ([answer()[:20], BROKEN], Lost(0, Usage(COUNTED, 0), True)),
+    "an answer that never came": ([BROKEN], Lost(0, Usage(COUNTED, 0), True)),
+    "a timeout": ([UpstreamTimeout("late")], Lost(0, Usage(COUNTED, 0), True)),
+    "no answer of the API": ([b"<html>"], Lost(0, Usage(COUNTED, 0), True)),
+    "a count without choices": (
+        [msgspec.json.encode({"usage": {"prompt_tokens": 10, "completion_tokens": 4}})],
+        Lost(0, Usage(10, 4)),
+    ),
+    "an error after all": (
+        [
+            msgspec.json.encode(
+                {"error": {"message": "x"}, "usage": {"prompt_tokens": 10, "completion_tokens": 4}}
+            )
+        ],
+        Lost(0, Usage(10, 4)),
+    ),
+    "an error instead": ([b'{"error":{"message":"x"}}'], None),
+}
+
+
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["answered elsewhere", "failed"])
+@pytest.mark.parametrize("how", LOSSES)
+async def test_what_a_failed_attempt_used_is_our_cost_and_nobody_pays_it(how: str, elsewhere: bool) -> None:
+    steps, lost = LOSSES[how]
+    scripts = [Script(200, steps), Script(200, [answer()])] if elsewhere else [Script(200, steps)]
+    bench = Bench(*scripts, cap=10**9)
+    targets = (target("a"), target("b"))[: len(scripts)]
+    sink = await bench.serve(make(), ListSink(), *targets)
+    assert (sink.status == 200) == elsewhere
+    [settled] = bench.journal.settled()
+    assert settled.lost == ((lost,) if lost else ())
+    failed = cost(lost.usage, PRICES) if lost else 0
+    if elsewhere:
+        assert (settled.charge, settled.usage, settled.estimated) == (CHARGE, Usage(10, 4), False)
+        assert settled.costs == (failed, CHARGE)
+        assert [opened.lost for opened in bench.journal.opened()] == [(), settled.lost]
+    else:
+        assert (settled.charge, settled.usage, settled.costs) == (0, Usage(), (failed,))
+    assert (bench.budget.period.spent, bench.budget.period.held) == (settled.charge, 0)
+
+
+async def test_two_failed_attempts_cost_each_their_own() -> None:
+    dear = msgspec.structs.replace(target("b"), costs=Prices(input=9_000_000, output=9_000_000))
+    bench = Bench(Script(200, [BROKEN]), Script(503, [b""]), Script(200, [BROKEN]), cap=10**9)
+    await bench.serve(make(), ListSink(), target("a"), target("x"), dear)
+    [settled] = bench.journal.settled()
+    assert settled.costs == (cost(Usage(COUNTED), PRICES), 0, COUNTED * 9_000)
+    assert [lost.attempt for lost in settled.lost] == [0, 2]
+    assert settled.charge == 0
+
+
+async def test_a_refusal_costs_us_nothing() -> None:
+    bench = Bench(Script(503, [b""]), Script(429, [b""]), UpstreamTimeout("no connection"), cap=10**9)
+    await bench.serve(make(), ListSink(), target("a"), target("b"), target("c"))
+    [settled] = bench.journal.settled()
+    assert (settled.costs, settled.lost) == ((0, 0), ())

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.stores.books import SLOT, copy_all, journal, make
 from tests.stores.records import CLOCK, PRICES, START, marked, opened, settled
 
 from headgate.failpoints import NoFailpoints
 from headgate.money.cost import cost
-from headgate.ports import Open, Settle
+from headgate.ports import Lost, Open, Settle
 from headgate.stores.journal import SlotJournal
 from headgate.stores.journal.segments import segment_numbers, segment_path
 from headgate.stores.sql.check import check
@@ -54,28 +55,33 @@ def write_one(book: SlotJournal, index: int) -> None:
         costs=(PRICES, None)[index % 7 == 0],
     )
     book.open(first)
-    last = first
+    last, lost = first, ()
     if index % 11 == 0:
-        last = opened(**{**_members(first), "attempt": 1, "provider": "azure"})
+        lost = (Lost(0, Usage(700 + index, 0), estimated=True),) if index % 2 else ()
+        last = opened(**{**_members(first), "attempt": 1, "provider": "azure", "lost": lost})
         book.open(last)
     usage = Usage(900 + index * 7, 100 + index, 50, 20, 30, 10, 5) if index % 13 else Usage()
-    book.settle(_settle(last, usage, 200 if index % 13 else 502))
+    book.settle(_settle(last, usage, 200 if index % 13 else 502, lost=lost))
 
 
 def _members(record: object) -> dict[str, object]:
     return {name: getattr(record, name) for name in record.__struct_fields__}  # type: ignore[attr-defined]
 
 
-def _settle(record: Open, usage: Usage, status: int) -> Settle:
+def _settle(record: Open, usage: Usage, status: int, lost: tuple[Lost, ...] = ()) -> Settle:
     due = cost(usage, record.prices) if record.prices else 0
     taken = cost(usage, record.costs) if record.costs else 0
+    costs = [0] * record.attempt
+    for each in lost:
+        costs[each.attempt] = cost(each.usage, record.costs) if record.costs else 0
     return settled(
         record,
         usage=usage,
         status=status,
         charge=min(due, record.hold),
         absorbed=max(0, due - record.hold),
-        costs=(*([0] * record.attempt), taken),
+        costs=(*costs, taken),
+        lost=lost,
     )
 
 
@@ -92,6 +98,10 @@ def plant(data: Path, *statements: str) -> None:
 
 
 ONE = "(SELECT call FROM calls WHERE charge > 0 AND absorbed = 0 AND cost > 0 LIMIT 1 OFFSET 5)"
+STRAY = (
+    "INSERT INTO lost SELECT {}, attempt, provider, upstream, estimated, input, output, cached, cache_write,"
+    " reasoning, input_audio, output_audio, costs FROM lost LIMIT 1"
+)
 CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
     "a changed charge": ("amount", [f"UPDATE calls SET charge = charge + 1 WHERE call = {ONE}"]),
     "a changed usage": ("amount", [f"UPDATE calls SET output = output + 1 WHERE call = {ONE}"]),
@@ -164,6 +174,30 @@ CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
     "a changed provider cost": (
         "provider cost",
         ["UPDATE calls SET costs = prices WHERE costs = 0 AND charge > 0 AND absorbed = 0"],
+    ),
+    "a failed attempt's usage changed": (
+        "provider cost",
+        ["UPDATE lost SET input = input + 1 WHERE costs > 0"],
+    ),
+    "a failed attempt's prices changed": (
+        "provider cost",
+        ["UPDATE lost SET costs = (SELECT id FROM price_rows WHERE id <> lost.costs AND id > 0 LIMIT 1)"],
+    ),
+    "a failed attempt of another provider": (
+        "provider cost",
+        ["UPDATE lost SET provider = (SELECT id FROM names WHERE name = 'azure')"],
+    ),
+    "a dropped failed attempt": ("provider cost", ["DELETE FROM lost WHERE costs > 0"]),
+    "a failed attempt of no call": ("provider cost", [STRAY.format("x'00'")]),
+    "a failed attempt of a call after all others": ("provider cost", [STRAY.format("x'ffff'")]),
+    "a dropped cost of a failed attempt": (
+        "provider cost",
+        [
+            (
+                "DELETE FROM entries WHERE kind = 2 AND attempt = 0"
+                " AND call IN (SELECT call FROM lost WHERE costs > 0)"
+            )
+        ],
     ),
     "a call that the journal settled otherwise": (
         "settlement",
@@ -284,6 +318,25 @@ def test_the_check_finds_a_recovered_call_whose_tokens_are_not_its_charge(tmp_pa
     assert found(data) == set()
     plant(data, "UPDATE calls SET output = 0")
     assert "amount" in found(data)
+
+
+def test_the_check_finds_a_wrong_cost_of_a_failed_attempt_in_the_journal(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    lost = (Lost(0, Usage(700, 0)),)
+    with journal(data) as book:
+        first = opened()
+        book.open(first)
+        last = opened(first.call, attempt=1, provider="azure", lost=lost)
+        book.open(last)
+        book.settle(_settle(last, Usage(300, 200), 200))  # its costs leave out what was lost
+    assert found(data) == set()
+    with journal(data) as book:
+        first = opened()
+        book.open(first)
+        last = opened(first.call, attempt=1, provider="azure", lost=lost)
+        book.open(last)
+        book.settle(msgspec.structs.replace(_settle(last, Usage(300, 200), 200), lost=lost))
+    assert found(data) == {"provider cost"}
 
 
 def test_a_wrong_book_does_not_fill_the_screen(books: Path) -> None:

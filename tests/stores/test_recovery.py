@@ -9,6 +9,7 @@ from tests.stores.records import CLOCK, COSTS, IDS, PRICES, cost_of, marked, ope
 
 from headgate.money.cost import upper_bound
 from headgate.money.rules import CHECKPOINT_TOKENS
+from headgate.ports import Lost
 from headgate.stores.journal import records
 from headgate.stores.journal.cursor import Cursor
 from headgate.stores.journal.segments import START, segment_numbers, segment_path
@@ -141,6 +142,24 @@ def test_only_the_attempt_that_was_cut_is_estimated(tmp_path: Path) -> None:
     start(data)
     assert figures(data, "SELECT attempt, charge FROM calls") == [(1, second.hold)]
     assert figures(data, "SELECT attempt FROM entries WHERE kind = 2") == [(1,)]
+
+
+def test_what_an_attempt_before_the_crash_had_used_is_still_our_cost(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    first = opened()
+    lost = (Lost(0, Usage(700, 20), estimated=True),)
+    second = opened(first.call, attempt=1, provider="azure", lost=lost, streamed=True)
+    third = opened(first.call, attempt=2, provider="groq", lost=lost)
+    with journal(data) as book:
+        book.open(first)
+        book.open(second)
+        book.open(third)
+    start(data)
+    [(made,)] = figures(data, "SELECT output FROM calls")
+    due = [(0, cost_of(700, 20, COSTS)), (2, cost_of(third.input_bound, made, COSTS))]
+    assert figures(data, "SELECT attempt, amount FROM entries WHERE kind = 2 ORDER BY attempt") == due
+    assert figures(data, "SELECT attempt, input, output, estimated FROM lost") == [(0, 700, 20, 1)]
+    assert check(data, CLOCK.wall()).findings == []
 
 
 def test_an_unpriced_call_stays_free(tmp_path: Path) -> None:

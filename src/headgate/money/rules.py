@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headgate.ports import Mark, Open, Source
-    from headgate.values import NanoUSD, WallMicros
+    from headgate.values import NanoUSD, Prices, WallMicros
 
 SETTLEMENT, PROVIDER_COST, ABSORBED, TOKENS, POSTING, POSTED_TOKENS = 1, 2, 3, 4, 5, 6
 REVENUE: Final = "revenue"
@@ -142,7 +142,7 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
     holds through a crash.
 
     Args:
-        opens: the attempts in order, at least one; only the last can have cost anything.
+        opens: the attempts in order, at least one; what the others cost is noted in the last.
         mark: the last one.
         at: when this was found out.
         absorb_unmarked: the house pays for a call without a mark; it always does for a prepaid one.
@@ -164,7 +164,8 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         until = last.at
         if absorb_unmarked or last.sources:
             charge, absorbed = 0, charge
-    taken = cost(usage, last.costs) if last.costs is not None else 0
+    costs = {opened.attempt: opened.costs for opened in opens}
+    used = {lost.attempt: lost.usage for lost in last.lost} | {last.attempt: usage}
     return Settle(
         last.call,
         last.attempt,
@@ -173,9 +174,14 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         usage,
         charge,
         absorbed,
-        (*(0 for _ in range(last.attempt)), taken),
+        tuple(_cost(used.get(number), costs.get(number)) for number in range(last.attempt + 1)),
         estimated=True,
         duration_us=max(0, until - opens[0].at),
         promoted=promoted,
         tokens=tokens,
+        lost=last.lost,
     )
+
+
+def _cost(usage: Usage | None, prices: Prices | None) -> NanoUSD:
+    return cost(usage, prices) if usage is not None and prices is not None else 0

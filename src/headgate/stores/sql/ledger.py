@@ -40,6 +40,7 @@ _HOUR = (
     + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
 )
 _SPENT = "UPDATE pots SET spent = spent + ? WHERE id = ?"
+_LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CHECKPOINT = (
     "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
     "segment = excluded.segment, offset = excluded.offset"
@@ -128,6 +129,7 @@ class Books:
                 self._write_entries(batch)
             self._pause()
         self._write_entries(batch)
+        self._sql.executemany(_LOST, batch.lost)
         self._sql.executemany(
             "INSERT INTO books VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", batch.seq.items()
         )
@@ -151,6 +153,8 @@ class Books:
         ids = self._words.get(words) or self._learn(words)
         usage, book, cost = settle.usage, int(last.book), sum(settle.costs)
         self._enter(opens, settle, book, batch)
+        if settle.lost:
+            batch.lost.extend(self._lost_rows(opens, settle))
         batch.add_hour(
             (first.at // HOUR_US, book, last.account, last.project, last.key, ids[1], ids[2]), settle, cost
         )
@@ -174,6 +178,17 @@ class Books:
             debit, credit = sides
             batch.entries.append((call, kind, attempt, n, book, debit, credit, amount))
             moved[sides] = moved.get(sides, 0) + amount
+
+    def _lost_rows(self, opens: Sequence[Open], settle: Settle) -> Iterable[tuple[Any, ...]]:
+        by_attempt = {opened.attempt: opened for opened in opens}
+        for lost in settle.lost:
+            opened = by_attempt.get(lost.attempt, opens[-1])
+            words = (opened.operation, opened.model, opened.provider, opened.upstream_model)
+            ids = self._words.get(words) or self._learn(words)
+            yield (
+                settle.call, lost.attempt, *ids[2:], int(lost.estimated),
+                *msgspec.structs.astuple(lost.usage), self._price_row(opened.costs),
+            )  # fmt: skip
 
     # ── dictionary ids ───────────────────────────────────────────────────────────────────────────
 
@@ -211,11 +226,12 @@ class Books:
 class _Batch:
     """What one transaction adds up."""
 
-    __slots__ = ("entries", "hours", "moved", "seq", "spent")
+    __slots__ = ("entries", "hours", "lost", "moved", "seq", "spent")
 
     def __init__(self, seq: dict[int, int]) -> None:
         self.seq = seq
         self.entries: list[tuple[Any, ...]] = []
+        self.lost: list[tuple[Any, ...]] = []
         self.moved: dict[tuple[int, int], int] = {}  # by debit and credit account
         self.hours: dict[tuple[int, ...], list[int]] = {}
         self.spent: dict[int, int] = {}  # by pot of a grant

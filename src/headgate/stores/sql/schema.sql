@@ -162,6 +162,13 @@ CREATE TABLE entries (call BLOB NOT NULL, kind INTEGER NOT NULL, -- 1 settlement
   attempt INTEGER NOT NULL, n INTEGER NOT NULL,
   book INTEGER NOT NULL, debit INTEGER NOT NULL, credit INTEGER NOT NULL, amount INTEGER NOT NULL,
   PRIMARY KEY (call, kind, attempt, n)) WITHOUT ROWID;
+-- what attempts used that failed after they had begun to answer: we owe it, the caller does not
+CREATE TABLE lost (call BLOB NOT NULL, attempt INTEGER NOT NULL,
+  provider INTEGER NOT NULL, upstream INTEGER NOT NULL, estimated INTEGER NOT NULL,
+  input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+  reasoning INTEGER NOT NULL, input_audio INTEGER NOT NULL, output_audio INTEGER NOT NULL,
+  costs INTEGER NOT NULL,                  -- price_rows: the provider's; 0: unpriced
+  PRIMARY KEY (call, attempt)) WITHOUT ROWID;
 CREATE TABLE balances (ledger_account INTEGER PRIMARY KEY, debits INTEGER NOT NULL, credits INTEGER NOT NULL);
 CREATE TABLE usage_hours (hour INTEGER NOT NULL, book INTEGER NOT NULL, account INTEGER NOT NULL,
   project INTEGER NOT NULL, key INTEGER NOT NULL, model INTEGER NOT NULL, provider INTEGER NOT NULL,
@@ -178,3 +185,5 @@ CREATE TRIGGER entries_keep_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(A
 CREATE TRIGGER entries_keep_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
 CREATE TRIGGER postings_keep_update BEFORE UPDATE ON postings BEGIN SELECT RAISE(ABORT, 'postings are append-only'); END;
 CREATE TRIGGER postings_keep_delete BEFORE DELETE ON postings BEGIN SELECT RAISE(ABORT, 'postings are append-only'); END;
+CREATE TRIGGER lost_keep_update BEFORE UPDATE ON lost BEGIN SELECT RAISE(ABORT, 'lost is append-only'); END;
+CREATE TRIGGER lost_keep_delete BEFORE DELETE ON lost BEGIN SELECT RAISE(ABORT, 'lost is append-only'); END;

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.stores.sql.check.arithmetic import PriceRow, nano_usd, read_row
 from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import GrantsCheck
-from headgate.stores.sql.check.rows import COLUMNS, CallRow, call_row
+from headgate.stores.sql.check.rows import COLUMNS, CallRow, LostRow, LostRows, call_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +21,9 @@ ESTIMATED, UNPRICED, RECOVERED = 1, 2, 8
 SETTLEMENT, COST, ABSORBED, TOKENS = 1, 2, 3, 4
 _HOUR = 3_600_000_000
 _TRIGGERS = {
-    f"{table}_keep_{deed}" for table in ("calls", "entries", "postings") for deed in ("update", "delete")
+    f"{table}_keep_{deed}"
+    for table in ("calls", "entries", "lost", "postings")
+    for deed in ("update", "delete")
 }
 
 
@@ -39,6 +41,7 @@ class BooksCheck:
         self._prices: dict[int, PriceRow] = {}
         self._accounts: dict[int, tuple[str, int]] = {}
         self.grants = GrantsCheck(sql, findings, self._accounts)
+        self._lost = LostRows(sql)
         self._names: dict[int, str] = {}
         self._numbers: dict[int, bytearray] = {}  # by book: which numbers were seen
         self._hours: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0] * 8)
@@ -65,6 +68,8 @@ class BooksCheck:
             self._stray(waiting)
             waiting = next(entries, None)
         self._check_numbers()
+        for stray in self._lost.finish():
+            self._say("provider cost", f"{name_of(stray)}: a failed attempt without its call")
         self.grants.finish()
         self._check_balances()
         self._check_hours()
@@ -92,8 +97,9 @@ class BooksCheck:
             self._say("amount", f"{name_of(call.call)}: a negative amount")
         if call.charge > call.hold:
             self._say("hold", f"{name_of(call.call)}: charged {call.charge} above its hold {call.hold}")
-        self.check_money(call, self._price(call, call.prices), self._price(call, call.costs), own)
+        self.check_money(call, self._price(call, call.prices), own)
         self._check_entries(call, own)
+        self._check_costs(call, own)
         self._add_hour(call)
 
     def _check_number(self, call: CallRow) -> None:
@@ -114,10 +120,9 @@ class BooksCheck:
         self,
         call: CallRow,
         prices: PriceRow | None,
-        costs: PriceRow | None,
         own: list[tuple[Any, ...]],
     ) -> None:
-        """Compare what a call was charged and cost with what its usage comes to."""
+        """Compare what a call was charged with what its usage comes to."""
         due = nano_usd(call.tokens, prices) if prices is not None else 0
         promoted = self.grants.promoted(own)
         booked = (call.charge + promoted, call.absorbed)
@@ -134,12 +139,24 @@ class BooksCheck:
             )
         if call.flags & RECOVERED and not call.flags & ESTIMATED:
             self._say("amount", f"{name_of(call.call)}: recovered and not marked as estimated")
-        taken = nano_usd(call.tokens, costs) if costs is not None else 0
-        last = sum(amount for _, kind, attempt, *_, amount in own if (kind, attempt) == (COST, call.attempt))
-        if last != taken:
-            self._say(
-                "provider cost", f"{name_of(call.call)}: {last} booked for its last attempt, {taken} due"
-            )
+
+    def _check_costs(self, call: CallRow, own: list[tuple[Any, ...]]) -> None:
+        """Compare what each attempt cost us, and whom we owe it, with what it used."""
+        used = {call.attempt: LostRow(call.attempt, call.provider, call.tokens, call.costs)}
+        used |= {row.attempt: row for row in self._lost.of(call.call)}
+        due = {}
+        for attempt, row in used.items():
+            costs = self._price(call, row.costs)
+            amount = nano_usd(row.tokens, costs) if costs is not None else 0
+            if amount:
+                due[attempt] = (f"payable:{self._names.get(row.provider, '')}", amount)
+        booked = {
+            attempt: (self._accounts.get(credited, ("nobody", -1))[0], amount)
+            for _, kind, attempt, _, _, _, credited, amount in own
+            if kind == COST
+        }
+        if booked != due:
+            self._say("provider cost", f"{name_of(call.call)}: by attempt {booked} are booked, {due} due")
 
     def _check_entries(self, call: CallRow, own: list[tuple[Any, ...]]) -> None:
         """Compare a call's entries with its amounts: who paid, one excess, one cost per attempt."""

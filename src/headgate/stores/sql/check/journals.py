@@ -18,11 +18,11 @@ from headgate.stores.sql.check.arithmetic import Tokens, nano_usd, read_row
 from headgate.stores.sql.check.books import RECOVERED
 from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import paid_of, split_of
-from headgate.stores.sql.check.rows import CallRow, find_call
+from headgate.stores.sql.check.rows import CallRow, find_call, find_lost
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from headgate.ports import Open
@@ -159,6 +159,13 @@ class JournalsCheck:
                 f"{opened.hold}",
             )
 
+        costs = tuple(_costs(item))
+        if settle.costs != costs:
+            self._say(
+                "provider cost",
+                f"{name_of(settle.call)}: its attempts cost {settle.costs} in the journal, due {costs}",
+            )
+
     def _compare(self, item: Settled, row: CallRow) -> None:
         """Compare a settlement with what the books made of it."""
         settle = item.settle
@@ -166,6 +173,12 @@ class JournalsCheck:
         booked = (row.charge, row.absorbed, row.cost, row.status, row.tokens)
         if due != booked or row.flags & RECOVERED:
             self._say("settlement", f"{name_of(row.call)}: the journal says {due}, the books {booked}")
+        lost = [(each.attempt, Tokens(*msgspec.structs.astuple(each.usage))) for each in settle.lost]
+        known = [(each.attempt, each.tokens) for each in find_lost(self._sql, row.call)]
+        if lost != known:
+            self._say(
+                "settlement", f"{name_of(row.call)}: it lost {lost} by the journal, {known} by the books"
+            )
         sources = item.opens[-1].sources
         if not sources:
             return
@@ -187,6 +200,16 @@ class JournalsCheck:
 
 def _usage(item: Settled) -> tuple[int, ...]:
     return tuple(msgspec.structs.astuple(item.settle.usage))
+
+
+def _costs(item: Settled) -> Iterator[int]:
+    """Yield what each attempt costs us, by what it used."""
+    settle = item.settle
+    used = {settle.attempt: settle.usage} | {lost.attempt: lost.usage for lost in settle.lost}
+    prices = {opened.attempt: opened.costs for opened in item.opens}
+    for attempt in range(len(settle.costs)):
+        usage = used.get(attempt)
+        yield 0 if usage is None else _price(Tokens(*msgspec.structs.astuple(usage)), prices.get(attempt))
 
 
 def _price(tokens: Tokens, prices: Prices | None) -> int:

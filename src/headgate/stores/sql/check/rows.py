@@ -41,6 +41,55 @@ COLUMNS = (
 )
 
 
+class LostRow(NamedTuple):
+    """What a failed attempt used, as it stands in SQL."""
+
+    attempt: int
+    provider: int
+    tokens: Tokens
+    costs: int
+
+
+LOST_COLUMNS = (
+    "call, attempt, provider, costs, input, output, cached, cache_write, reasoning, input_audio, output_audio"
+)
+
+
+class LostRows:
+    """The failed attempts of each call, asked for in the order of the calls' ids."""
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._rows = sql.execute(f"SELECT {LOST_COLUMNS} FROM lost ORDER BY call, attempt")
+        self._next = self._rows.fetchone()
+        self._strays: list[bytes] = []  # calls that were not asked for
+
+    def of(self, call: bytes) -> list[LostRow]:
+        """Return the failed attempts of a call."""
+        found = []
+        while self._next is not None and self._next[0] <= call:
+            if self._next[0] == call:
+                found.append(lost_row(self._next))
+            else:
+                self._strays.append(self._next[0])
+            self._next = self._rows.fetchone()
+        return found
+
+    def finish(self) -> list[bytes]:
+        """Return the calls of the rows that belong to no call."""
+        return self._strays + [row[0] for row in (self._next, *self._rows) if row is not None]
+
+
+def lost_row(row: tuple[Any, ...]) -> LostRow:
+    """Return a row of `LOST_COLUMNS` with its tokens together."""
+    return LostRow(row[1], row[2], Tokens._make(row[4:]), row[3])
+
+
+def find_lost(sql: sqlite3.Connection, call: bytes) -> list[LostRow]:
+    """Return the failed attempts of one call."""
+    rows = sql.execute(f"SELECT {LOST_COLUMNS} FROM lost WHERE call = ? ORDER BY attempt", (call,))
+    return [lost_row(row) for row in rows]
+
+
 def call_row(row: tuple[Any, ...]) -> CallRow:
     """Return a row of `COLUMNS` with its tokens together."""
     return CallRow._make((*row[:12], Tokens._make(row[12:19]), *row[19:]))
