@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from headgate.admission.reserve import Reservations
-    from headgate.ports import Exchange, Failpoints, Reader, Request, Sink, Transport
+    from headgate.ports import Exchange, Failpoints, Headers, Reader, Request, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
     from headgate.values import Call, Deadlines, Operation, Target
@@ -64,7 +64,7 @@ class Counter(Protocol):
 class Answers(Protocol):
     """Render what goes to the caller besides the provider's bytes."""
 
-    def head(self, call: Call, target: Target, tab: Tab) -> list[tuple[bytes, bytes]]:
+    def head(self, call: Call, target: Target, tab: Tab) -> Headers:
         """Return the headers of an answer."""
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
@@ -85,6 +85,10 @@ class Failpoints(Protocol):
 # ── the caller's side ───────────────────────────────────────────────────────────────────────────
 
 
+# Names and values; or whole lines, `name: value` with CR LF after each, whose maker has checked them.
+Headers: TypeAlias = "Sequence[tuple[bytes, bytes]] | bytes"
+
+
 class Sink(Protocol):
     """Where a call's answer goes. Attached to a call; the call's task outlives it.
 
@@ -94,7 +98,7 @@ class Sink(Protocol):
 
     gone: bool
 
-    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Send the head. `length` is the body's length in bytes, None for a stream."""
         ...
 

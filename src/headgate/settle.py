@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headgate.admission.budget import Budgets, Hold
     from headgate.admission.rate import Gauge, Rates
     from headgate.ports import Clock, Journal, Observer, Reader
-    from headgate.values import Call, NanoUSD, Target
+    from headgate.values import Call, MonotonicNs, NanoUSD, Target
 
 MARK_EVERY_NS = 1_000_000_000
 MARK_EVERY_TOKENS = 256
@@ -104,9 +104,9 @@ class Tab:
         """Say whether any attempt was opened."""
         return self._opened is not None
 
-    def rate_headers(self, now: int) -> list[tuple[bytes, bytes]]:
-        """Return the `x-ratelimit-*` headers of the caller's key."""
-        return self._gauge.headers(now)
+    def rate_lines(self, now: MonotonicNs) -> bytes:
+        """Return the `x-ratelimit-*` header lines of the caller's key."""
+        return self._gauge.lines(now)
 
     def open(self, target: Target) -> None:
         """Record that an attempt is about to be sent.

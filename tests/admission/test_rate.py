@@ -76,7 +76,7 @@ def test_calls_at_once_are_counted():
 
 
 def test_without_a_limit_there_are_no_headers():
-    assert Rates().gauge(Principal(key=1, project=1, account=1), 0).headers(0) == []
+    assert Rates().gauge(Principal(key=1, project=1, account=1), 0).lines(0) == b""
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,13 @@ _SECOND_NS = 1_000_000_000
 class Bucket:
     """A bucket that refills to `limit` within a minute. Levels are kept times 60 s, in integers."""
 
-    __slots__ = ("_filled_at", "_level", "_names", "limit")
+    __slots__ = ("_filled_at", "_fixed", "_level", "limit")
 
     def __init__(self, limit: int, now: MonotonicNs, kind: bytes = b"requests") -> None:
         self.limit = limit
-        self._names = (
-            (b"x-ratelimit-limit-" + kind, b"%d" % limit),
-            b"x-ratelimit-remaining-" + kind,
-            b"x-ratelimit-reset-" + kind,
+        self._fixed = (
+            b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: " % (kind, limit, kind),
+            b"\r\nx-ratelimit-reset-%b: " % kind,
         )
         self._level = limit * _MINUTE_NS
         self._filled_at = now
@@ -49,15 +48,15 @@ class Bucket:
         lack = amount * _MINUTE_NS - self.level(now)
         return max(0.0, lack / self.limit / 1e9)
 
-    def headers(self, now: MonotonicNs) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the three headers that tell limit, remaining units, and the time until it is full."""
+    def lines(self, now: MonotonicNs) -> bytes:
+        """Return the header lines that tell limit, remaining units, and the time until it is full."""
         level = self.level(now)
-        limit, remaining, reset = self._names
+        before, between = self._fixed
         full_in_ns = (self.limit * _MINUTE_NS - level) // self.limit
         wait = (
             b"%dms" % (full_in_ns // 1_000_000) if full_in_ns < _SECOND_NS else go_duration(full_in_ns / 1e9)
         )
-        return (limit, (remaining, b"%d" % max(0, level // _MINUTE_NS)), (reset, wait))
+        return b"%b%d%b%b\r\n" % (before, level // _MINUTE_NS if level > 0 else 0, between, wait)
 
 
 class Gauge:
@@ -70,13 +69,11 @@ class Gauge:
         self.tokens = Bucket(principal.tpm, now, b"tokens") if principal.tpm else None
         self.active = 0
 
-    def headers(self, now: MonotonicNs) -> list[tuple[bytes, bytes]]:
-        """Return the `x-ratelimit-*` headers of what is limited; none without a limit."""
-        rows: list[tuple[bytes, bytes]] = []
-        for bucket in (self.requests, self.tokens):
-            if bucket is not None:
-                rows += bucket.headers(now)
-        return rows
+    def lines(self, now: MonotonicNs) -> bytes:
+        """Return the `x-ratelimit-*` header lines of what is limited; b"" without a limit."""
+        requests, tokens = self.requests, self.tokens
+        lines = requests.lines(now) if requests is not None else b""
+        return lines + tokens.lines(now) if tokens is not None else lines
 
 
 class Rates:
@@ -158,7 +155,7 @@ def _limited(
         f"Please try again in {go_duration(wait_s).decode()}.",
         kind=kind,
         retry_after_s=wait_s,
-        headers={name.decode(): value.decode() for name, value in gauge.headers(now)},
+        headers=dict(line.split(": ") for line in gauge.lines(now).decode().splitlines()),
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headgate.http.errors import VERSION, render, stream_event
-from headgate.values import Book
+from headgate.http.heads import lines_of
+from headgate.values import NANO_PER_USD, Book
 
 if TYPE_CHECKING:
     from headgate.errors import GatewayError
     from headgate.ports import Clock, Sink
     from headgate.settle import Tab
-    from headgate.values import Call, MonotonicNs, NanoUSD, Principal, Target
+    from headgate.values import Call, MonotonicNs, Principal, Target
 
 Headers = list[tuple[bytes, bytes]]
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -28,28 +29,31 @@ class HttpAnswers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._fixed: dict[tuple[int, str, bool], Headers] = {}
+        self._fixed: dict[tuple[int, str, bool], bytes] = {}
 
-    def head(self, call: Call, target: Target, tab: Tab) -> Headers:
-        """Return the headers of an answer; a settled call says what it cost."""
+    def head(self, call: Call, target: Target, tab: Tab) -> bytes:
+        """Return the header lines of an answer; a settled call says what it cost."""
         now = self._clock.monotonic()
         principal = call.principal
         assert principal is not None
         fixed = self._fixed.get((principal.key, target.host.name, call.stream))
-        rows = fixed.copy() if fixed is not None else self._fix(call, target, principal)
-        rows.append((b"x-request-id", call.request_id.encode()))
-        rows.append(processing(now - call.received_ns))
+        lines = b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (
+            fixed if fixed is not None else self._fix(call, target, principal),
+            call.request_id.encode(),
+            (now - call.received_ns) // 1_000_000,
+            tab.rate_lines(now),
+        )
         if not call.stream:
-            rows.append((b"x-headgate-cost", usd(tab.charge)))
+            lines += b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
         if call.operation == "embeddings":
-            rows.append((b"openai-model", target.model.name.encode("ascii", "replace")))
-        rows += tab.rate_headers(now)
+            lines += lines_of([(b"openai-model", target.model.name.encode("ascii", "replace"))])
         if call.notes:
-            rows += [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
-        return rows
+            rows = [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
+            lines += lines_of(rows)
+        return lines
 
-    def _fix(self, call: Call, target: Target, principal: Principal) -> Headers:
-        """Return, and keep, the headers that every answer of a key from a provider has."""
+    def _fix(self, call: Call, target: Target, principal: Principal) -> bytes:
+        """Return, and keep, the header lines that every answer of a key from a provider has."""
         rows = [
             _STREAM if call.stream else _JSON,
             VERSION,
@@ -62,8 +66,8 @@ class HttpAnswers:
             rows.append(_SIMULATED)
         if len(self._fixed) >= _KEPT:
             self._fixed.clear()
-        self._fixed[principal.key, target.host.name, call.stream] = rows.copy()
-        return rows
+        fixed = self._fixed[principal.key, target.host.name, call.stream] = lines_of(rows)
+        return fixed
 
     def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
         """Send an error as the whole answer."""
@@ -109,9 +113,3 @@ def whose(principal: Principal) -> Headers:
 def processing(took_ns: MonotonicNs) -> tuple[bytes, bytes]:
     """Return the header that says how long we had a request."""
     return (b"openai-processing-ms", b"%d" % (took_ns // 1_000_000))
-
-
-def usd(amount: NanoUSD) -> bytes:
-    """Write nano-USD as decimal dollars, exactly."""
-    whole, part = divmod(amount, 1_000_000_000)
-    return b"%d.%09d" % (whole, part)

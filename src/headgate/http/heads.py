@@ -7,8 +7,9 @@ from time import gmtime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from headgate.ports import Headers
     from headgate.values import WallMicros
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -36,23 +37,30 @@ class Heads:
             self._date = http_date(second)
             self._first_lines.clear()
 
-    def make(self, status: int, headers: Sequence[tuple[bytes, bytes]], last: bytes) -> bytes:
+    def make(self, status: int, headers: Headers, last: bytes) -> bytes:
         """Return a head; `last` are the lines on framing and connection with the empty line."""
         first = self._first_lines.get(status)
         if first is None:
             reason = _REASONS.get(status, b"")
             first = b"HTTP/1.1 %d %b\r\nserver: headgate\r\ndate: %b\r\n" % (status, reason, self._date)
             self._first_lines[status] = first
-        lines = _lines(headers)
-        count = len(headers)
-        if lines.count(b"\n") != count or lines.count(b"\r") != count or b"\0" in lines:
-            # A value with a line break in it would be a header, or an answer, of its maker's choice.
-            lines = _lines([(name.translate(_UNSAFE), value.translate(_UNSAFE)) for name, value in headers])
-        return first + lines + last
+        return first + (headers if isinstance(headers, bytes) else lines_of(headers)) + last
 
 
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % row for row in headers])
+def lines_of(rows: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as lines.
+
+    A line break in a value becomes a space: it would be a header, or an answer, of its maker's choice.
+    """
+    rows = tuple(rows)
+    lines, count = _join(rows), len(rows)
+    if lines.count(b"\n") != count or lines.count(b"\r") != count or b"\0" in lines:
+        return _join([(name.translate(_UNSAFE), value.translate(_UNSAFE)) for name, value in rows])
+    return lines
+
+
+def _join(rows: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % row for row in rows])
 
 
 def http_date(second: int) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate.http.heads import CONTINUE
+from headgate.http.heads import CONTINUE, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from headgate.http.connection import Connection
     from headgate.http.incoming import Incoming
+    from headgate.ports import Headers
 
 # How the end of a body is told.
 _UNSTARTED, _SIZED, _CHUNKED, _UNTIL_CLOSE, _NONE = range(5)
@@ -45,7 +46,7 @@ class HttpSink:
         """Say whether the answer has a head."""
         return self._framing != _UNSTARTED
 
-    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Take the head. `length` is the body's length in bytes, None for a stream."""
         connection = self._connection
         if connection is None:
@@ -164,5 +165,6 @@ class HttpSink:
         return b""
 
     def _streams_events(self) -> bool:
-        kind = next((value for name, value in self._headers if name == b"content-type"), b"")
-        return kind.startswith(b"text/event-stream")
+        headers = self._headers
+        lines = headers if isinstance(headers, bytes) else lines_of(headers)
+        return b"content-type: text/event-stream" in lines
