@@ -38,6 +38,7 @@ NOT_SERVED: Mapping[str, str] = {
     "assistants": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "messages": _CHAT,
+    "chat": "Answers are not stored: keep them, or the messages, in your program.",
     "moderations": "Ask a chat model to classify the text. POST /v1/chat/completions",
     "images": "Call the provider directly.",
     "audio": "Call the provider directly.",
@@ -51,6 +52,16 @@ NOT_SERVED: Mapping[str, str] = {
     "evals": "Run the evaluation in your program.",
     "organization": "See `headgate usage --json`.",
     "containers": _CHAT,
+    "live": f"Streams are served by SSE. {_CHAT}",
+    "skills": _CHAT,
+    "chatkit": _CHAT,
+    "agents": _CHAT,
+    "vaults": "Keep secrets with the program that needs them.",
+    "decisions": _CHAT,
+    "safety": "Call the provider directly.",
+    "content_provenance_checks": "Call the provider directly.",
+    "webhook_endpoints": "Read the answer of each call, or its stream.",
+    "webhook_event_types": "Read the answer of each call, or its stream.",
     "edits": f"OpenAI closed /v1/edits. {_CHAT}",
     "engines": f"OpenAI closed /v1/engines. {_CHAT}",
 }
@@ -118,13 +129,13 @@ class DataPlane:
         methods = self._table.get(path)
         if methods is not None:
             route = methods.get(b"GET" if method == b"HEAD" else method)
-            return route if route is not None else Refusal(_wrong_method(method, path, methods))
+            return route if route is not None else Refusal(_not_allowed(method, path, methods))
         bare = path.removeprefix("/v1")
         if bare.startswith("/models/") and len(bare) > 8:
             if method in {b"GET", b"HEAD"}:
                 return self._models
             return Refusal(_wrong_method(method, path, {b"GET": self._models}))
-        if path.startswith("/v1") or bare.split("/")[1:2][0] in NOT_SERVED:
+        if path.startswith("/v1") or _group(path) in NOT_SERVED:
             return Refusal(_unknown_url(method, path))
         return None
 
@@ -135,6 +146,19 @@ class DataPlane:
         if path in {"/healthz", "/readyz"}:
             return self.find(method, path)
         return Refusal(_unknown_url(method, path))
+
+
+def _group(path: str) -> str:
+    """Return the first segment of a path, behind `/v1`; empty where it has none, as in `OPTIONS *`."""
+    return path.removeprefix("/v1").partition("/")[2].partition("/")[0]
+
+
+def _not_allowed(method: bytes, path: str, methods: Mapping[bytes, Route]) -> GatewayError:
+    if method in {b"GET", b"HEAD"} and path.endswith(
+        "/chat/completions"
+    ):  # OpenAI lists stored answers there
+        return _unknown_url(method, path)
+    return _wrong_method(method, path, methods)
 
 
 def _wrong_method(method: bytes, path: str, methods: Mapping[bytes, Route]) -> MethodRefused:
@@ -149,8 +173,7 @@ def _wrong_method(method: bytes, path: str, methods: Mapping[bytes, Route]) -> M
 def _unknown_url(method: bytes, path: str) -> NotFound:
     shown = path if len(path) <= 200 else path[:200] + "..."
     message = f"Invalid URL ({method.decode('latin-1')} {shown})"
-    parts = path.removeprefix("/v1").split("/")
-    advice = NOT_SERVED.get(parts[1] if len(parts) > 1 else "")
+    advice = NOT_SERVED.get(_group(path))
     if advice is not None:
         message += f": this version of Headgate does not serve this route. {advice}"
     return NotFound(message, code="unknown_url")
