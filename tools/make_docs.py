@@ -17,6 +17,7 @@ from headgate import config, errors
 from headgate.http.dataplane import NOT_SERVED
 from headgate.money.ownprices import PriceOverride
 from headgate.money.prices import Margin
+from headgate.money.terms import ModeSettings
 from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
@@ -38,6 +39,7 @@ SECTIONS = {
     "[[models]] targets": RouteTarget,
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
+    "mode": ModeSettings,
     "[[tiers]]": TierRow,
     "[[tiers]] models": ModelLimitRow,
 }

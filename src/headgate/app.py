@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys, spent
 from headgate.stores.sql.drain import Drain
+from headgate.stores.sql.upkeep import Upkeep
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
 from headgate.transport.simulator import Simulator
@@ -283,6 +285,12 @@ class App:
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("changes", self._watch_changes())
         self.background.spawn("loop watch", self._watch_loop())
+        if self._slot == 0:
+            connection = partial(connect, self._data)
+            upkeep = Upkeep(
+                connection, self.clock, self.config.tiers, self.failpoints, self._database_trouble
+            )
+            self.background.spawn("upkeep", upkeep.run())
         if server.workers > 1:
             self._board = Scoreboard(self._data / BOARDS, self._slot)
             self._board.resume(self.metrics)

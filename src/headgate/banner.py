@@ -12,6 +12,7 @@ from headgate.program import advise, interpreter
 if TYPE_CHECKING:
     from headgate.app import App
     from headgate.config import Config
+    from headgate.money.terms import Terms
 
 # Unindented: it is copied from a terminal with whatever stands before it.
 _CURL = """\
@@ -63,12 +64,22 @@ def _base(app: App) -> str:
 def _about(app: App, base: str) -> list[str]:
     config = app.config
     lines = [f"Headgate serves on {base}", f"Books: {config.storage.data}", *_answers_come_from(app)]
+    lines.append(f"Mode: {_mode(config.terms)}")
     if config.ignored:
         lines.append(f"Left to your programs: {', '.join(config.ignored)}")
     if config.budget.cap:
         amount, unit = parse_cap(config.budget.cap)
         lines.append(f"Cap: {format_usd(amount)} {'in total' if unit == 'total' else f'per {unit}'}")
     return lines
+
+
+def _mode(terms: Terms) -> str:
+    if not terms.prepaid:
+        return "internal; no credit needed"
+    if not terms.signup:
+        return "prepaid; accounts spend credit and nothing else"
+    until = f" for {terms.signup_days} days" if terms.signup_days else ""
+    return f"prepaid; accounts spend credit, and begin with {format_usd(terms.signup)}{until}"
 
 
 def _key(app: App, base: str, first_key: str) -> list[str]:

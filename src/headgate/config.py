@@ -18,7 +18,8 @@ import msgspec
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
 from headgate.money.prices import Margin
-from headgate.money.tiers import Tier, TierRow, load_tiers
+from headgate.money.terms import ModeName, ModeSettings, Terms, terms_of
+from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import KnownHost, known_hosts
 from headgate.routing.routes import Route
 from headgate.transport.egress import parse_origin
@@ -42,6 +43,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     config: str | None = None
     workers: int | None = None
     cap: str | None = None
+    mode: ModeName | None = None
     prices: str | None = None
     aliases: tuple[str, ...] = ()
     env_file: str = ".env"
@@ -133,6 +135,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     deadlines: Deadlines = Deadlines()
     keys: tuple[KeySettings, ...] = ()
     tiers: tuple[TierRow, ...] = ()
+    mode: ModeSettings = ModeSettings()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +152,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     key_deadlines: Mapping[str, Deadlines]  # by the key's name
     proxies: Proxies
     tiers: tuple[Tier, ...]  # the cheapest first
+    terms: Terms
     failpoints: str = ""
     ca_file: str = ""
     has_file: bool = False
@@ -176,6 +180,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
             hosts[provider.name] = _configured(provider, known, env, dotenv)
             found.append(f"{provider.name} (from {options.config})")
         _discover(known, env, dotenv, hosts, found)
+    tiers = _tiers(file.tiers)
     return Config(
         server=_server(file.server, options),
         storage=_storage(file.storage, options, env),
@@ -189,7 +194,8 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
             key.name: _deadlines(key.deadlines, f"keys {key.name!r}: deadlines") for key in file.keys
         },
         proxies=_proxies(env),
-        tiers=_tiers(file.tiers),
+        tiers=tiers,
+        terms=_terms(file.mode, options, tiers),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),
         has_file=options.config is not None,
@@ -259,6 +265,17 @@ def _tiers(rows: tuple[TierRow, ...]) -> tuple[Tier, ...]:
         raise ConfigError(f"tier {twice!r} stands twice.")
     try:
         return load_tiers(rows)
+    except ValueError as fault:
+        raise ConfigError(f"{fault}.") from fault
+
+
+def _terms(mode: ModeSettings, options: ServeOptions, tiers: tuple[Tier, ...]) -> Terms:
+    mode = msgspec.structs.replace(mode, name=options.mode or mode.name)
+    if mode.tier and find_tier(tiers, mode.tier) is None:
+        names = ", ".join(tier.name for tier in tiers)
+        raise ConfigError(f"mode.tier {mode.tier!r} is no tier: {names}, or empty for none.")
+    try:
+        return terms_of(mode)
     except ValueError as fault:
         raise ConfigError(f"{fault}.") from fault
 

@@ -27,6 +27,7 @@ from headgate.errors import (
     UpstreamInterrupted,
     UpstreamTimeout,
 )
+from headgate.money.prices import PAR
 from headgate.relay import relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
 from headgate.values import Usage
@@ -131,6 +132,8 @@ class Pipeline:
         principal = call.principal
         assert principal is not None
         targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
+        if principal.multiplier_ppm != PAR:
+            targets = routes.resold(targets, principal.multiplier_ppm)
         own = self._stages.key_deadlines.get(principal.name)
         if own is not None:
             targets = tuple(msgspec.structs.replace(target, deadlines=own) for target in targets)

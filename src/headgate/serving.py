@@ -22,10 +22,11 @@ from headgate.identity.keys import mint_key
 from headgate.money.amounts import parse_cap
 from headgate.observe.scoreboard import clear_boards
 from headgate.ports import SystemClock
-from headgate.stores.sql.bootstrap import prepare, put_flag_budget
+from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_budget
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.pepper import DataFolderError
+from headgate.stores.sql.postings import expire, put_mode
 from headgate.stores.sql.recovery import recover, recover_slot
 from headgate.supervisor import Crew, Post, Supervisor
 from headgate.values import Book
@@ -74,8 +75,10 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
     with lock_folder(folder):
         sql = connect(folder)
         _put_caps(sql, cap, config, clock.wall())
+        put_mode(sql, DEFAULT_ACCOUNT, config.terms, config.tiers, clock.wall())
         simulating = _simulating(sql, config)
         report = recover(folder, sql, clock)
+        expire(sql, clock.wall())
         sql.close()
         if report.settled or report.estimated:
             click.echo(

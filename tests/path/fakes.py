@@ -13,6 +13,7 @@ from headgate.observe.metrics import Metrics
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import Head, Mark, Open, Request, Settle
 from headgate.providers.registry import CODECS
+from headgate.routing.routes import Routes
 from headgate.settle import Ledger
 from headgate.values import Book, Call, Host, Model, Prices, Principal, Target
 
@@ -191,8 +192,11 @@ class NoPoints:
 
 
 class FixedRoutes:
+    resold = Routes.resold
+
     def __init__(self, *targets: Target) -> None:
         self.targets = targets
+        self._resold: dict = {}
 
     def candidates(self, model: str, book: Book, at: int, tier: str = "") -> tuple[Target, ...]:
         return self.targets

@@ -55,6 +55,18 @@ async def test_a_json_call_is_answered_and_settled_once():
     assert bench.transport.used[0].released
 
 
+async def test_an_account_with_a_multiplier_pays_that_and_we_pay_the_provider_as_ever():
+    bench = Bench(Script(200, [answer()]), cap=10**9)
+    call = make()
+    call.principal = Principal(key=1, project=2, account=3, multiplier_ppm=1_500_000)
+    await bench.serve(call, ListSink())
+    [settled] = bench.journal.settled()
+    assert (settled.charge, settled.costs) == (CHARGE * 3 // 2, (CHARGE,))
+    [opened] = bench.journal.opened()
+    assert (opened.prices.input, opened.costs.input) == (PRICES.input * 3 // 2, PRICES.input)
+    assert settled.charge <= opened.hold
+
+
 async def test_a_stream_costs_what_the_same_json_costs():
     bench = Bench(Script(200, chunks("a", " b", " c")), cap=10**9)
     sink = await bench.serve(make(stream=True), ListSink())

@@ -139,3 +139,23 @@ fallback = ["deepseek-chat"]
     table = routes(tmp_path, toml, BOTH)
     cheap = table.candidates("a", Book.REAL, at(2026, 11, 24, 0, 29))[1].prices.output
     assert table.candidates("a", Book.REAL, at(2026, 11, 24, 0, 31))[1].prices.output > cheap
+
+
+def test_an_accounts_own_prices_are_worked_out_once_and_leave_our_costs_alone():
+    table = routes(environment=BOTH)
+    targets = table.candidates("gpt-4o", Book.REAL, NOW)
+    (plain,) = targets
+    (dear,) = table.resold(targets, 1_200_000)
+    assert dear.prices.input == plain.prices.input * 12 // 10
+    assert dear.prices.output == plain.prices.output * 12 // 10
+    assert dear.costs == plain.costs
+    (cheap,) = table.resold(targets, 1)
+    assert cheap.prices.input == -(-plain.prices.input // 1_000_000)  # never rounded down to nothing
+    assert table.resold(targets, 1_200_000) is table.resold(targets, 1_200_000)
+    assert table.candidates("gpt-4o", Book.REAL, NOW) is targets
+
+
+def test_what_has_no_price_has_none_for_anybody(tmp_path):
+    table = routes(tmp_path, '[[providers]]\nname = "own"\nbase_url = "http://h/v1"\nmodels = ["*"]\n')
+    targets = table.candidates("own-model", Book.REAL, NOW)
+    assert [target.prices for target in table.resold(targets, 2_000_000)] == [None]

@@ -10,6 +10,7 @@ from headgate.cli.options import config_option, data_option, env_option, example
 @examples(
     "serve",
     "serve --port 9000 --cap 20/month",
+    "serve --mode prepaid",
     "serve --alias gpt-3.5-turbo=deepseek-chat",
     "serve --config headgate.toml --data /srv/headgate",
 )
@@ -20,6 +21,11 @@ from headgate.cli.options import config_option, data_option, env_option, example
 @config_option
 @click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="Processes. [default: 1]")
 @click.option("--cap", metavar="USD[/PERIOD]", help="Hard spending cap: 20/month, 5/day, 100/total.")
+@click.option(
+    "--mode",
+    type=click.Choice(["internal", "prepaid"]),
+    help="internal: no credit needed. prepaid: accounts spend credit and nothing else. [default: internal]",
+)
 @prices_option
 @click.option(
     "--alias", "aliases", multiple=True, metavar="NAME=MODEL", help="Serve NAME by MODEL. May be repeated."

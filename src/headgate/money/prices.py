@@ -39,7 +39,7 @@ __all__ = [
     "read_book",
 ]
 
-_PPM = 1_000_000
+PAR: Final = 1_000_000  # millionths: the price as it is
 _FOREVER: Final = 2**63 - 1
 _CACHED = 4_096  # resolved models kept; callers choose the names
 
@@ -236,7 +236,7 @@ def _own_row(own: PriceOverride, layer: int, position: int) -> _OwnRow:
 
 
 def _checked(margin: Margin) -> Margin:
-    if margin.ppm < -_PPM:
+    if margin.ppm < -PAR:
         raise ValueError(f"a margin of {margin.ppm} ppm would make prices negative")
     return msgspec.structs.replace(margin, provider=margin.provider.lower(), model=margin.model.lower())
 
@@ -255,17 +255,17 @@ def _names(pattern: str, model: str, begins: bool) -> bool:
 def _with_margin(row: PriceRow, ppm: int) -> PriceRow:
     if not ppm:
         return row
-    tiers = {name: _scaled(prices, ppm) for name, prices in row.tiers.items()}
+    tiers = {name: scaled(prices, PAR + ppm) for name, prices in row.tiers.items()}
     return msgspec.structs.replace(
-        row, prices=_scaled(row.prices, ppm), batch=tiers.get("batch"), tiers=tiers
+        row, prices=scaled(row.prices, PAR + ppm), batch=tiers.get("batch"), tiers=tiers
     )
 
 
-def _scaled(prices: Prices, ppm: int) -> Prices:
-    """Return every unit price with the margin, rounded up to a pico-USD."""
+def scaled(prices: Prices, ppm: int) -> Prices:
+    """Return every unit price times so many millionths, rounded up to a pico-USD."""
 
     def up(pico: PicoUSD) -> PicoUSD:
-        return -(-pico * (_PPM + ppm) // _PPM)
+        return -(-pico * ppm // PAR)
 
     return Prices(
         input=up(prices.input),
@@ -277,5 +277,5 @@ def _scaled(prices: Prices, ppm: int) -> Prices:
         output_audio=up(prices.output_audio),
         request=up(prices.request),
         long_above=prices.long_above,
-        long=None if prices.long is None else _scaled(prices.long, ppm),
+        long=None if prices.long is None else scaled(prices.long, ppm),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
+from headgate.money.prices import scaled
 from headgate.values import Book, Deadlines, Host, Model, Prices, Target
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Routes:
         self._simulator = simulator
         self._makers = makers
         self._known: dict[tuple[str, Book, str], _Known] = {}
+        self._resold: dict[tuple[int, int], tuple[tuple[Target, ...], tuple[Target, ...]]] = {}
         self._offered: dict[str, frozenset[str]] = {}
 
     def candidates(self, model: str, book: Book, at: WallMicros, tier: str = "") -> tuple[Target, ...]:
@@ -168,6 +170,24 @@ class Routes:
             self._known.clear()
         self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
         return targets
+
+    def resold(self, targets: tuple[Target, ...], ppm: int) -> tuple[Target, ...]:
+        """Return targets at an account's own prices: so many millionths. What they cost us stays.
+
+        Worked out once per answer of `candidates`, which is kept here so that its identity is its own.
+        """
+        known = self._resold.get((id(targets), ppm))
+        if known is None:
+            if len(self._resold) > 10_000:
+                self._resold.clear()
+            own = tuple(
+                target
+                if target.prices is None
+                else msgspec.structs.replace(target, prices=scaled(target.prices, ppm))
+                for target in targets
+            )
+            known = self._resold[id(targets), ppm] = (targets, own)
+        return known[1]
 
     def _resolve(self, model: str, wanted: _Wanted, seen: set[str]) -> list[Target]:
         name = self.aliases.get(model, model)

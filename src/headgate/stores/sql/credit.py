@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from headgate.money.promotion import Step
+    from headgate.money.tiers import Tier
     from headgate.values import NanoUSD, WallMicros
 
 _POSTING = (
@@ -179,9 +179,9 @@ class SqlCredit:
 
     # ── tiers ────────────────────────────────────────────────────────────────────────────────────
 
-    def promote(self, account: str, steps: Sequence[Step], at: WallMicros) -> str:
+    def promote(self, account: str, tiers: Sequence[Tier], at: WallMicros) -> str:
         """Give an account the tier that it has earned; return its name, or nothing when it stays."""
-        return postings.promote(self._sql, self._account(account), steps, at)
+        return postings.promote(self._sql, self._account(account), tiers, at)
 
     def put_tier_budget(self, account: str, cap: NanoUSD, at: WallMicros) -> None:
         """Make the budgets that come with a tier what the tier says: so much per month; 0: none."""

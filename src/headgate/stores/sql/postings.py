@@ -15,20 +15,30 @@ import msgspec
 from headgate.failpoints import NoFailpoints
 from headgate.money.credit import BALANCE
 from headgate.money.periods import FOREVER
-from headgate.money.promotion import Step, earned, find
+from headgate.money.promotion import earned
 from headgate.money.rules import Posting, posting_entries
+from headgate.money.tiers import find_tier
 from headgate.stores.sql.bootstrap import public_id, writing
+from headgate.values import Book
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from headgate.money.terms import Terms
+    from headgate.money.tiers import Tier
     from headgate.ports import Failpoints
     from headgate.values import NanoUSD, WallMicros
 
 TIER: Final = "tier"  # origin of the budgets that come with a tier
 _REAL: Final = 0
 _AT_ONCE: Final = 100  # grants in one transaction
+_EXPIRED = (
+    " FROM grants g JOIN pots p ON p.ref = g.id AND p.kind IN ('grant', 'tokens')"
+    " WHERE g.closed_at = 0 AND g.expires_at > 0 AND g.expires_at <= ?"
+    " AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.pot = p.id AND s.amount > 0)"
+    " ORDER BY g.expires_at LIMIT ?"
+)
 _ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _BALANCE = (
     "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -112,8 +122,10 @@ def post(sql: sqlite3.Connection, posting: Posting) -> None:
         debit, credit = (ledger_account(sql, code, posting.book) for code in (debit_code, credit_code))
         sql.execute(_ENTRY, (posting.id, kind, attempt, n, posting.book, debit, credit, amount))
         sql.executemany(_BALANCE, ((debit, amount, 0), (credit, 0, amount)))
+    # The recall tells workers that have too little of it that there is more, or less.
     sql.execute(
-        "UPDATE pots SET amount = amount + ? WHERE ref = ? AND kind IN ('grant', 'tokens')",
+        "UPDATE pots SET amount = amount + ?, recall = (SELECT max(recall) + 1 FROM pots)"
+        " WHERE ref = ? AND kind IN ('grant', 'tokens')",
         (posting.amount + posting.tokens, posting.grant),
     )
 
@@ -163,10 +175,55 @@ def paid(sql: sqlite3.Connection, account: int) -> NanoUSD:
     return int(amount)
 
 
+def open_prepaid(
+    sql: sqlite3.Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros
+) -> None:
+    """Make an account prepaid: with the sign-up grant in each book, once, and the tier of new accounts."""
+    (name, tier) = sql.execute("SELECT public_id, tier FROM accounts WHERE id = ?", (account,)).fetchone()
+    sql.execute("UPDATE accounts SET prepaid = 1 WHERE id = ?", (account,))
+    for book in (Book.REAL, Book.SIM):
+        reference = f"signup:{name}:{book.label}"
+        known = sql.execute("SELECT 1 FROM postings WHERE reference = ?", (reference,)).fetchone()
+        if known is None and terms.signup:
+            grant, _ = add_grant(sql, Grant(account, book, "signup", now, expires_at=terms.signup_until(now)))
+            post(
+                sql,
+                Posting(new_id(now), book, account, grant, "grant", reference, terms.signup,
+                        actor="gateway", note="sign-up", at=now),
+            )  # fmt: skip
+    first = find_tier(tiers, terms.tier)
+    if not tier and first is not None:
+        sql.execute("UPDATE accounts SET tier = ? WHERE id = ? AND tier_fixed = 0", (first.name, account))
+        put_tier_budget(sql, account, first.cap, now)
+    note_change(sql, "account", name, now)
+    note_credit(sql, account, now)
+
+
+def put_mode(
+    sql: sqlite3.Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros
+) -> None:
+    """Make an account's mode what the settings say, as a server starts. Nothing is written when it is so.
+
+    An account that leaves prepaid keeps its grants and its tier.
+    """
+    with writing(sql):
+        row = sql.execute("SELECT prepaid, public_id FROM accounts WHERE id = ?", (account,)).fetchone()
+        sql.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('mode', ?)", ("prepaid" if terms.prepaid else "internal",)
+        )
+        if bool(row[0]) == terms.prepaid:
+            return
+        if terms.prepaid:
+            open_prepaid(sql, account, terms, tiers, now)
+        else:
+            sql.execute("UPDATE accounts SET prepaid = 0 WHERE id = ?", (account,))
+            note_change(sql, "account", row[1], now)
+
+
 # ── what happens by itself ───────────────────────────────────────────────────────────────────────
 
 
-def promote(sql: sqlite3.Connection, account: int, steps: Sequence[Step], now: WallMicros) -> str:
+def promote(sql: sqlite3.Connection, account: int, tiers: Sequence[Tier], now: WallMicros) -> str:
     """Give an account the tier that it has earned; return its name, or nothing when it stays.
 
     Never down, and never where a person has chosen the tier.
@@ -178,12 +235,12 @@ def promote(sql: sqlite3.Connection, account: int, steps: Sequence[Step], now: W
     if fixed:
         return ""
     amount = paid(sql, account)
-    tier = earned(steps, current, amount, (first_paid_at, now))
-    step = find(steps, tier)
-    if tier == current or step is None:
+    tier = earned(tiers, current, amount, (first_paid_at, now))
+    found = find_tier(tiers, tier)
+    if tier == current or found is None:
         return ""
     sql.execute("UPDATE accounts SET tier = ? WHERE id = ?", (tier, account))
-    put_tier_budget(sql, account, step.cap, now)
+    put_tier_budget(sql, account, found.cap, now)
     note_change(sql, "account", name, now)
     detail = {"from": current, "to": tier, "paid_nano_usd": amount}
     event = Event(account, "tier.promoted", name, f"{name}:{tier}:{now}", now, detail)
@@ -229,28 +286,27 @@ def expire(sql: sqlite3.Connection, now: WallMicros, failpoints: Failpoints | No
     failpoints = failpoints or NoFailpoints()
     with writing(sql):
         rows = sql.execute(
-            "SELECT g.id, g.public_id, g.account, g.book, g.model, p.amount - p.spent FROM grants g"
-            " JOIN pots p ON p.ref = g.id AND p.kind IN ('grant', 'tokens')"
-            " WHERE g.closed_at = 0 AND g.expires_at > 0 AND g.expires_at <= ?"
-            " AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.pot = p.id AND s.amount > 0)"
-            " ORDER BY g.expires_at LIMIT ?",
+            "SELECT g.id, g.public_id, g.account, g.book, g.model, p.amount - p.spent" + _EXPIRED,
             (now, _AT_ONCE),
         ).fetchall()
         for grant, name, account, book, model, rest in rows:
             taken: dict[str, Any] = {"tokens" if model else "amount": -rest}
             if rest:
-                posting = Posting(
-                    new_id(now),
-                    book,
-                    account,
-                    grant,
-                    "expiry",
-                    f"expiry:{name}",
-                    actor="gateway",
-                    at=now,
-                    **taken,
+                reference = f"expiry:{name}"
+                post(
+                    sql,
+                    Posting(
+                        new_id(now),
+                        book,
+                        account,
+                        grant,
+                        "expiry",
+                        reference,
+                        actor="gateway",
+                        at=now,
+                        **taken,
+                    ),
                 )
-                post(sql, posting)
             sql.execute("UPDATE grants SET closed_at = ? WHERE id = ?", (now, grant))
             note_credit(sql, account, now)
             add_event(sql, Event(account, "grant.expired", name, name, now, {"rest": rest}))
@@ -260,9 +316,19 @@ def expire(sql: sqlite3.Connection, now: WallMicros, failpoints: Failpoints | No
 
 
 def expirable(sql: sqlite3.Connection, now: WallMicros) -> bool:
-    """Say whether a grant has expired and is not booked: cheap, and takes no lock."""
-    question = "SELECT 1 FROM grants WHERE closed_at = 0 AND expires_at > 0 AND expires_at <= ? LIMIT 1"
-    return sql.execute(question, (now,)).fetchone() is not None
+    """Say whether a grant could be booked as expired: cheap, and takes no lock."""
+    return sql.execute("SELECT 1" + _EXPIRED, (now, 1)).fetchone() is not None
+
+
+def promote_due(sql: sqlite3.Connection, tiers: Sequence[Tier], now: WallMicros) -> int:
+    """Promote the accounts that have waited for as many days as a tier asks; return how many."""
+    if not any(tier.days for tier in tiers):
+        return 0
+    with writing(sql):
+        rows = sql.execute(
+            "SELECT id FROM accounts WHERE prepaid = 1 AND tier_fixed = 0 AND first_paid_at > 0"
+        ).fetchall()
+        return sum(bool(promote(sql, account, tiers, now)) for (account,) in rows)
 
 
 # ── telling ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,72 @@
+"""What becomes due by itself while a server runs: grants expire, tiers are earned by waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from headgate.stores.sql.postings import expirable, expire, promote_due
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headgate.money.tiers import Tier
+    from headgate.ports import Clock, Failpoints
+
+_EVERY_S: Final = 1.0
+_TIERS_EVERY: Final = 600  # rounds
+
+
+class Upkeep:
+    """Look for what is due, in a thread, each second. One worker does it for all.
+
+    Args:
+        connect: opens the database.
+        clock: wall time.
+        tiers: that accounts are promoted to.
+        failpoints: `expiry-before-commit`, `expiry-after-commit`.
+        trouble: told what the database said when it refused; it is tried again.
+    """
+
+    __slots__ = ("_clock", "_connect", "_failpoints", "_rounds", "_tiers", "_trouble")
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        clock: Clock,
+        tiers: Sequence[Tier],
+        failpoints: Failpoints,
+        trouble: Callable[[str], None],
+    ) -> None:
+        self._connect = connect
+        self._clock = clock
+        self._tiers = tiers
+        self._failpoints = failpoints
+        self._trouble = trouble
+        self._rounds = 0
+
+    async def run(self) -> None:
+        """Look for as long as the process lives."""
+        while True:
+            try:
+                await asyncio.to_thread(self.look)
+            except sqlite3.Error as fault:
+                self._trouble(str(fault))
+            await asyncio.sleep(_EVERY_S)
+
+    def look(self) -> int:
+        """Book what is due now; return how many grants expired.
+
+        Raises:
+            sqlite3.Error: nothing of the last transaction was booked.
+        """
+        now, booked = self._clock.wall(), 0
+        with closing(self._connect()) as sql:
+            while expirable(sql, now) and (count := expire(sql, now, self._failpoints)):
+                booked += count
+            if self._rounds % _TIERS_EVERY == 0:
+                promote_due(sql, self._tiers, now)
+        self._rounds += 1
+        return booked
