@@ -7,6 +7,7 @@ import pytest
 from tests.cli.conftest import Run
 
 from headgate.identity.keys import well_formed
+from headgate.stores.sql.bootstrap import SCHEMA
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
 
@@ -93,8 +94,8 @@ def test_the_data_folder_may_come_from_the_environment(
 
 def test_the_schema_is_reported_and_migrated(say: Say, run: Run) -> None:
     say("keys", "create", "--name", "a")
-    assert say("db", "status") == {"schema": "0002", "known": "0002", "current": True}
-    assert say("db", "migrate") == {"before": "0002", "after": "0002"}
+    assert say("db", "status") == {"schema": SCHEMA, "known": SCHEMA, "current": True}
+    assert say("db", "migrate") == {"before": SCHEMA, "after": SCHEMA}
     assert "up to date" in run("db", "migrate").output
 
 
