@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _MAX_ERROR_BODY = 256 * 1024
 _NOTHING = Usage()
+CUT = 503  # the status of a call that we cut while stopping
 COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
 
 
@@ -117,7 +118,9 @@ class Pipeline:
         except CallerGone:
             if tab is not None:
                 self._settle(call, tab, HUNG_UP, _NOTHING)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the gateway is stopping
+            if tab is not None:
+                self._settle(call, tab, CUT, _NOTHING)
             sink.abort()
             raise
         except Exception as fault:
@@ -125,7 +128,7 @@ class Pipeline:
             self._refuse(call, sink, tab, Internal("The server had an error while processing your request."))
         finally:
             if tab is not None and not tab.settled:
-                self._settle(call, tab, HUNG_UP, _NOTHING, estimated=tab.sent)
+                self._settle(call, tab, Internal.status, _NOTHING)  # a step of settling raised
 
     async def _candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
         """Return the targets, after what each model's own limits say of the request."""
@@ -215,8 +218,7 @@ class Pipeline:
 
     async def _account(self, delivery: Delivery, fault: BaseException) -> None:
         """Settle an attempt that did not end well, or note what it cost us; see `settle`."""
-        left = isinstance(fault, (CallerGone, asyncio.CancelledError))
-        owed = delivery.tab.shown or left
+        owed = delivery.tab.shown or isinstance(fault, CallerGone)
         if delivery.refused or not (owed or delivery.answered(fault)):
             return
         usage, estimated = delivery.roughly(), True
@@ -224,9 +226,8 @@ class Pipeline:
             if not isinstance(fault, asyncio.CancelledError):  # then there is no time to count
                 usage, estimated = await self._used(delivery)
         finally:
-            status = HUNG_UP if left else fault.http_status if isinstance(fault, GatewayError) else 500
             if owed:
-                self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
+                self._settle(delivery.call, delivery.tab, _status(fault), usage, estimated=estimated)
             else:
                 delivery.tab.lose(usage, estimated=estimated)
 
@@ -278,7 +279,10 @@ class Pipeline:
         if tab is None or not tab.sent:
             self._tell(call, error)
         if tab is not None and tab.shown:
-            self._stages.answers.break_off(error, sink)
+            if call.stream:
+                self._stages.answers.break_off(error, sink)
+            else:
+                sink.abort()
         else:
             self._stages.answers.refuse(call, error, sink)
 
@@ -355,6 +359,15 @@ class Delivery:
     def failpoint(self, name: str) -> None:
         """Pass a named place."""
         self._pipeline.failpoint(name)
+
+
+def _status(fault: BaseException) -> int:
+    """Return the status of an answer that ended by a fault."""
+    if isinstance(fault, GatewayError):
+        return fault.http_status
+    if isinstance(fault, CallerGone):
+        return HUNG_UP
+    return CUT if isinstance(fault, asyncio.CancelledError) else Internal.status
 
 
 def _believed(delivery: Delivery) -> Usage | None:

@@ -11,7 +11,7 @@ the same, held in a grant of tokens    nothing: the grant loses tokens, the hous
 complete, usage absent or absurd       the same for tokens counted here; `estimated`
 caller hung up                         the input and what was produced until then; `estimated`
 stream broke off, or was cut           the input and what was produced until then; `estimated`
-refused or failed before any answer    nothing
+refused, failed or cut unanswered      nothing
 =====================================  ====================================================
 
 What we owe a provider is booked for each attempt: that of the answer by the same usage, and one that began
@@ -241,11 +241,10 @@ class Tab:
 
 def believable(usage: Usage | None, call: Call, target: Target) -> bool:
     """Say whether a provider's count can be true."""
-    if usage is None:
+    if usage is None or not usage.input_tokens:
         return False
     window = target.model.context_window
-    total = usage.input_tokens + usage.output_tokens
-    if window and total > window * max(call.n, 1) + window:
+    if window and (usage.input_tokens > window * call.inputs or usage.output_tokens > window * call.n):
         return False
     if usage.output_tokens > max(4 * output_bound(call, target), _PLENTY):
         return False

@@ -13,7 +13,8 @@ from headgate.admission.bounds import rough_input
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.money.cost import cost
 from headgate.ports import Lost, Open, Settle
-from headgate.values import Prices, Principal, Usage
+from headgate.settle import believable
+from headgate.values import Call, Prices, Principal, Usage
 
 pytestmark = pytest.mark.anyio
 WHO = Principal(key=1, project=2, account=3, tpm=1_000_000, concurrency=5)
@@ -249,7 +250,7 @@ class Slow:
 
 
 @pytest.mark.parametrize("how", UNCOUNTED)
-async def test_a_call_cancelled_while_it_is_counted_is_charged_roughly(how: str) -> None:
+async def test_a_call_cut_while_it_is_counted_is_charged_roughly_for_what_was_shown(how: str) -> None:
     bench = Bench(Script(200, UNCOUNTED[how]), cap=10**9)
     counter = Slow()
     bench.pipeline._stages = dataclasses.replace(bench.pipeline._stages, counter=counter)
@@ -261,8 +262,10 @@ async def test_a_call_cancelled_while_it_is_counted_is_charged_roughly(how: str)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     [settled] = bench.journal.settled()
-    assert (settled.usage.input_tokens, settled.usage.output_tokens) == (ROUGH, 1 if how == "whole" else 3)
-    assert settled.estimated
+    if how == "whole":  # nobody has seen it
+        assert (settled.usage, settled.lost) == (Usage(), (Lost(0, Usage(ROUGH, 1), True),))
+    else:
+        assert (settled.usage, settled.estimated) == (Usage(ROUGH, 3), True)
     assert bench.budget.period.held == 0
 
 
@@ -341,3 +344,52 @@ async def test_a_refusal_costs_us_nothing() -> None:
     await bench.serve(make(), ListSink(), target("a"), target("b"), target("c"))
     [settled] = bench.journal.settled()
     assert (settled.costs, settled.lost) == ((0, 0), ())
+
+
+async def test_a_fee_per_request_is_not_charged_for_a_refusal() -> None:
+    fee = Prices(input=1_000_000, output=2_000_000, request=5_000_000)
+    to = msgspec.structs.replace(target(), prices=fee, costs=fee)
+    bench = Bench(Script(503, [b""]), Script(200, [answer()]), cap=10**9)
+    assert (await bench.serve(make(), ListSink(), to)).status == 503
+    [refused] = bench.journal.settled()
+    assert (refused.charge, refused.costs) == (0, (0,))
+    await bench.serve(make(), ListSink(), to)
+    assert bench.journal.settled()[1].charge == 10_000 + 8_000 + 5_000
+
+
+@SHAPES
+async def test_a_call_that_we_cut_before_it_answered_is_free(stream: bool) -> None:
+    """Whoever stops the gateway takes an answer away that nobody has seen."""
+    bench = Bench(Script(200, [None]), cap=10**9)
+    call, sink = make(stream=stream), ListSink()
+    call.principal = WHO
+    task = asyncio.create_task(bench.pipeline.serve(call, sink, FixedRoutes(target())))
+    while not bench.transport.used or bench.transport.used[0].steps:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    [settled] = bench.journal.settled()
+    assert (settled.charge, settled.usage) == (0, Usage())
+    assert settled.lost == (Lost(0, Usage(ROUGH), True),)
+    assert settled.costs == (cost(Usage(ROUGH), PRICES),)
+
+
+async def test_a_json_answer_that_cannot_be_written_is_cut_off() -> None:
+    bench = Bench(Script(200, [answer()]), cap=10**9)
+    call, sink = make(), ListSink()
+    call.principal = WHO
+    real = sink.write
+    sink.write = failing(real, 1)  # type: ignore[method-assign]
+    await bench.pipeline.serve(call, sink, FixedRoutes(target()))
+    assert (sink.gone, sink.finished, sink.body) == (True, False, b"")
+    assert [settled.charge for settled in bench.journal.settled()] == [CHARGE]
+    assert [type(fault) for fault in bench.faults] == [Slip]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "tokens", "believed"), [(1, 10_000, True), (1, 10_001, False), (20, 150_000, True)]
+)
+def test_each_of_several_inputs_may_fill_the_window(inputs: int, tokens: int, believed: bool) -> None:
+    call = Call(bytes(16), "embeddings", 0)
+    call.inputs, call.input_bytes = inputs, 10**6
+    assert believable(Usage(tokens), call, target()) is believed

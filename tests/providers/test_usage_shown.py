@@ -227,7 +227,7 @@ TEXTS: dict[str, tuple[dict[str, Any], str]] = {
     "Groq": ({"content": "", "reasoning": "thought"}, "thought"),
     "OpenRouter": ({"role": "assistant", "content": "", "reasoning": "thought", "refusal": None}, "thought"),
     "both names of one text": ({"content": "", "reasoning": "x", "reasoning_content": "x"}, "x"),
-    "thought and content": ({"content": "said", "reasoning": "thought"}, "saidthought"),
+    "thought and content": ({"content": "said", "reasoning": "thought"}, "thoughtsaid"),
     "a refusal": ({"content": "", "refusal": "no"}, "no"),
     "an old function call": ({"content": "", "function_call": {"name": "f", "arguments": "{}"}}, "f{}"),
     "a tool call": ({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}, "f{}"),
@@ -251,6 +251,38 @@ TEXTS: dict[str, tuple[dict[str, Any], str]] = {
 def test_every_text_of_a_delta_counts(name: str) -> None:
     wire, text = TEXTS[name]
     assert msgspec.convert(wire, Delta).pieces() == text
+
+
+@pytest.mark.parametrize("operation", ["chat", "completions"])
+def test_choices_and_thoughts_are_the_same_text_in_both_forms(operation: str) -> None:
+    """Counted here, an answer costs the same streamed or not."""
+    chat = operation == "chat"
+    said = [{"reasoning_content": "thought", "content": "one two"}, {"content": "three four"}]
+    if not chat:
+        said = [{"content": each["content"]} for each in said]
+    whole = [
+        {"index": i, "message": each} if chat else {"index": i, "text": each["content"]}
+        for i, each in enumerate(said)
+    ]
+    made = call(stream=False)
+    made.operation = operation  # type: ignore[assignment]
+    reader = CODECS[made.operation].reader(made, target())
+    reader.feed(msgspec.json.encode({"choices": whole}))
+    reader.finish()
+    pieces = [(0, "reasoning_content", "thought")] * chat
+    pieces += [
+        (0, "content", "one"),
+        (1, "content", "three"),
+        (1, "content", " four"),
+        (0, "content", " two"),
+    ]
+    streamed = call(n=2)
+    streamed.operation = made.operation
+    stream = CODECS[made.operation].reader(streamed, target())
+    for index, name, text in pieces:
+        choice = {"index": index, "delta": {name: text}} if chat else {"index": index, "text": text}
+        stream.feed(events(msgspec.json.encode({"choices": [choice]}).decode()))
+    assert stream.text() == reader.text() == "thought" * chat + "one twothree four"
 
 
 def test_only_a_count_is_awaited_once_every_choice_has_ended() -> None:

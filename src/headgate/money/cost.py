@@ -24,10 +24,12 @@ def cost(usage: Usage, prices: Prices) -> NanoUSD:
 
     `(input - cached - cache_write - audio) * input + ...`, and the same for output. A part is
     counted as far as its total has room for it, so parts that exceed their total never make the
-    rest negative nor the sum larger than the total.
+    rest negative nor the sum larger than the total. A call that used nothing was refused: it has no fee.
     """
     tokens_in = usage.input_tokens
     tokens_out = usage.output_tokens
+    if not tokens_in and not tokens_out:
+        return 0
     while prices.long is not None and tokens_in > prices.long_above:
         prices = prices.long
     pico = prices.request

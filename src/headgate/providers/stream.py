@@ -7,6 +7,7 @@ before its last byte, and what the caller reads as its usage is what was booked.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from headgate.errors import UpstreamInterrupted
@@ -28,8 +29,8 @@ class StreamReader:
     """Read the chunks of one streamed answer."""
 
     __slots__ = (
-        "_call", "_count_frame", "_cr", "_edits", "_events", "_fell", "_finished", "_parts", "_tail",
-        "_target", "_text_bytes", "_usage", "_wire", "done",
+        "_call", "_count_frame", "_cr", "_edits", "_events", "_fell", "_finished", "_others", "_parts",
+        "_tail", "_target", "_text_bytes", "_usage", "_wire", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
@@ -37,7 +38,8 @@ class StreamReader:
         self._target = target
         self._tail = b""
         self._cr = b""
-        self._parts: list[str] = []
+        self._parts: list[str] = []  # of the first choice
+        self._others: dict[int, list[str]] = {}
         self._events = 0
         self._text_bytes = 0
         self._usage: Usage | None = None
@@ -122,7 +124,8 @@ class StreamReader:
         for choice in chunk.choices or ():
             piece = (choice.delta.pieces() if choice.delta is not None else choice.text) or ""
             if piece:
-                self._parts.append(piece)
+                parts = self._parts if not choice.index else self._others.setdefault(choice.index, [])
+                parts.append(piece)
                 self._events += 1
                 self._text_bytes += len(piece) if piece.isascii() else len(piece.encode())
             if choice.finish_reason is not None:
@@ -169,8 +172,9 @@ class StreamReader:
         return max(self._events, self._text_bytes // 4)
 
     def text(self) -> str:
-        """Return all text so far."""
-        return "".join(self._parts)
+        """Return all text so far, one choice after the other."""
+        others = sorted(self._others.items())
+        return "".join(chain(self._parts, *(parts for _, parts in others)))
 
 
 def _payload(frame: bytes) -> bytes | None:

@@ -116,8 +116,9 @@ class Delta(msgspec.Struct, gc=False):
             and self.function_call is None
         ):
             return content
-        parts = [content if type(content) is str else "".join(map(_part_text, content or ()))]
-        parts += (self.refusal or "", self.reasoning_content or self.reasoning or "")
+        parts = [self.reasoning_content or self.reasoning or ""]  # thought first, as in a stream
+        parts.append(content if type(content) is str else "".join(map(_part_text, content or ())))
+        parts.append(self.refusal or "")
         functions = [call.function for call in self.tool_calls or ()]
         for function in (*functions, self.function_call):
             if function is not None:
@@ -138,6 +139,7 @@ def _part_text(part: Any) -> str:
 class Choice(msgspec.Struct, gc=False):
     """One choice of an answer or of a chunk."""
 
+    index: int | None = 0
     message: Delta | None = None
     delta: Delta | None = None
     text: str | None = None

@@ -38,7 +38,9 @@ def _is_row(row: Any) -> bool:
 
 
 def nano_usd(tokens: Tokens, row: PriceRow) -> int:
-    """Return the price of a usage in nano-USD, rounded up once."""
+    """Return the price of a usage in nano-USD, rounded up once; of none, nothing."""
+    if tokens.input == tokens.output == 0:
+        return 0
     while row[9] is not None and tokens.input > row[8]:
         row = row[9]
     given = _side(
