@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from headgate.admission import window
-from headgate.admission.bounds import rough_input
+from headgate.admission.bounds import output_bound, rough_input
 from headgate.errors import (
     CallerGone,
     GatewayError,
@@ -243,6 +243,8 @@ class Pipeline:
         made = 0
         if text:
             made = await self._counted(call, counter.output_tokens(text, target), rough.output_tokens)
+        if call.operation == "completions":  # an echoed prompt is text too, but none that was made
+            made = min(made, output_bound(call, target))
         return Usage(given, made), True
 
     async def _counted(self, call: Call, counting: Awaitable[int], rough: int) -> int:
@@ -376,7 +378,9 @@ def _believed(delivery: Delivery) -> Usage | None:
     usage = reader.usage() if reader is not None else None
     if reader is None or usage is None or not believable(usage, delivery.call, delivery.target):
         return None
-    return usage if usage.output_tokens or not reader.text() else None
+    if usage.output_tokens or delivery.call.max_output == 0:  # then the text is an echo of the prompt
+        return usage
+    return None if reader.text() else usage
 
 
 async def _error_body(exchange: Exchange) -> bytes:

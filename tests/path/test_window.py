@@ -10,7 +10,8 @@ from headgate.errors import CallerError
 from headgate.http.parse import parse
 from headgate.money.catalogue import Catalogue
 from headgate.money.tokens import Tokenizers
-from headgate.values import Call, Host, Target
+from headgate.settle import believable
+from headgate.values import Call, Host, Target, Usage
 
 pytestmark = pytest.mark.anyio
 CATALOGUE = Catalogue.load()
@@ -78,3 +79,26 @@ async def test_an_output_limit_above_the_model_s_is_named(name):
         f"{name} is too large: 20000. This model supports at most 16384 completion tokens, "
         "whereas you provided 20000."
     )
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "usage", "believed"),
+    [
+        ("embeddings", {"input": ["word " * 1_000] * 50}, Usage(50_000), True),
+        ("embeddings", {"input": ["a"] * 2}, Usage(10**8), False),
+        ("chat", {"messages": [{"role": "user", "content": "x"}]}, Usage(10, 16_384), True),
+        ("chat", {"messages": [{"role": "user", "content": "x"}], "n": 3}, Usage(10, 49_152), True),
+        ("chat", {"messages": [{"role": "user", "content": "x"}]}, Usage(10, 300_000), False),
+        (
+            "chat",
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+            Usage(120_000, 10),
+            True,
+        ),
+    ],
+)
+def test_a_count_is_believed_as_far_as_a_call_can_go(operation, members, usage, believed):
+    name = "text-embedding-3-small" if operation == "embeddings" else "gpt-4o"
+    host = Host(name="openai", base_url="http://h")
+    to = Target(host=host, model=CATALOGUE.model("openai", name), prices=None)
+    assert believable(usage, call(operation, **members), to) is believed
