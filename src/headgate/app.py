@@ -35,7 +35,7 @@ from headgate.observe.scoreboard import Scoreboard
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock
 from headgate.providers.edits import headers as bearer_headers
-from headgate.providers.registry import CODECS
+from headgate.providers.registry import CODECS, known_hosts
 from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
@@ -89,7 +89,9 @@ def build_routes(config: Config, instance: str) -> Routes:
     except ValueError as fault:
         raise ConfigError(f"prices: {fault}") from fault
     names = {host.name: book.data.provider_id(host.name, host.base_url) for host in config.hosts}
-    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines)
+    known = filter(None, map(book.data.provider_id, known_hosts()))
+    sellers = tuple(dict.fromkeys((*known, *book.data.providers)))
+    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines, sellers)
     return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
 
 

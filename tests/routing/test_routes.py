@@ -159,3 +159,9 @@ def test_what_has_no_price_has_none_for_anybody(tmp_path):
     table = routes(tmp_path, '[[providers]]\nname = "own"\nbase_url = "http://h/v1"\nmodels = ["*"]\n')
     targets = table.candidates("own-model", Book.REAL, NOW)
     assert [target.prices for target in table.resold(targets, 2_000_000)] == [None]
+
+
+@pytest.mark.parametrize("name", ["deepseek-chat", "claude-sonnet-4-6", "gemini-2.5-pro", "gpt-4o"])
+def test_the_simulator_charges_what_the_played_model_costs(name):
+    [target] = routes().candidates(name, Book.SIM, NOW)
+    assert target.prices.output > 0

@@ -94,6 +94,7 @@ class Makers(msgspec.Struct, frozen=True):
     headers: Callable[[Host], tuple[tuple[str, str], ...]]
     base_path: Callable[[Host], str]
     deadlines: Deadlines = Deadlines()  # where a route has none of its own
+    sellers: tuple[str, ...] = ()  # of the price book, makers first: whose prices the simulator plays
 
 
 class _Known(NamedTuple):
@@ -281,15 +282,13 @@ class Routes:
 
     def _maker(self, name: str, at: WallMicros) -> str | None:
         """Return the provider whose model the simulator plays."""
-        if self._makers.facts.model("openai", name).context_window:
-            return "openai"
-        for provider in self._price_names():
+        known = self._makers.facts.model("openai", name).context_window
+        # Names come from callers: the long list is searched only for what some maker makes.
+        sellers: Iterable[str] = self._makers.sellers if known else self._makers.price_names.values()
+        for provider in ("openai", *sellers):
             if self._makers.prices.find(provider, name, at) is not None:
                 return provider
-        return None
-
-    def _price_names(self) -> Iterable[str]:
-        return ("openai", *(name for name in self._makers.price_names.values() if name != "openai"))
+        return "openai" if known else None
 
     def _not_found(self, model: str, book: Book) -> GatewayError:
         if book is Book.REAL and not self.hosts and not self.routes:
