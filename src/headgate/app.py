@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headgate import __version__
-from headgate.admission.budget import Budget, Budgets
+from headgate.admission.budget import Budgets
+from headgate.admission.purse import Purse
 from headgate.admission.rate import Rates
 from headgate.admission.reserve import Reservations
+from headgate.admission.teller import Teller
 from headgate.background import Background, Calls
 from headgate.config import ConfigError
 from headgate.counting import LocalCounter
@@ -26,21 +28,21 @@ from headgate.http.edge import Edge, EdgeLimits
 from headgate.http.server import Server, connection_limit
 from headgate.identity.keys import Keyring
 from headgate.money.catalogue import Catalogue
-from headgate.money.periods import period_start
 from headgate.money.prices import PriceBook
 from headgate.money.tokens import Tokenizers
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
 from headgate.observe.scoreboard import Scoreboard
 from headgate.pipeline import Pipeline, Stages
-from headgate.ports import CallIds, Clock, SystemClock
+from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
 from headgate.providers.edits import headers as bearer_headers
 from headgate.providers.registry import CODECS, known_hosts
 from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
-from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys, spent
+from headgate.stores.sql.database import connect, last_change, load_budgets, load_grants, load_keys
 from headgate.stores.sql.drain import Drain
+from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.upkeep import Upkeep
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
@@ -64,6 +66,7 @@ _STALL_EVERY_S = 0.05
 _BOARD_EVERY_S = 1.0
 BOARDS = "run"
 _FLUSH_S = 10.0
+_RETURN_S = 2.0  # beyond that the next start, or the supervisor, gives back what we had
 _ARRIVING_S = 0.2  # for probes that are on their way
 SIMULATOR = Host(
     name="simulator",
@@ -124,28 +127,19 @@ class App:
         self._data = Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen = 0
-        self._budgets = Budgets()
+        self._leases = SqlLeases(lambda: connect(self._data))
+        self._budgets, self._teller = self._open_purse(slot)
         self.keyring = Keyring(pepper, [])
-        self.journal = SlotJournal(
-            self._data / "journal" / f"slot-{slot}",
-            self.clock,
-            JournalSettings(
-                segment_bytes=config.storage.journal_segment_kb << 10,
-                bound_bytes=config.storage.journal_bound_mb << 20,
-                sync=config.storage.sync,
-            ),
-            self.failpoints,
-        )
+        self.journal = self._open_journal(slot)
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
         self.routes = build_routes(config, self.instance)
         tokenizers = Tokenizers()
         self.transport = HttpTransport(self.clock, _outbound(config))
         counter = LocalCounter(tokenizers)
-        ledger = Ledger(self.journal, self._budgets, Rates(), self.metrics, self.clock)
         self.pipeline = Pipeline(
             Stages(
-                ledger=ledger,
-                reservations=Reservations(self._budgets, self.clock, counter),
+                ledger=Ledger(self.journal, self._budgets, Rates(), self.metrics, self.clock),
+                reservations=Reservations(self._budgets, self._teller, self.clock, counter),
                 transport=self.transport,
                 simulator=Simulator(self.clock, tokenizers),
                 codecs=CODECS,
@@ -160,6 +154,20 @@ class App:
         self.server = Server(self._edge(plane.find))
         self.monitor = Server(self._edge(plane.find_health))
         self.reload()
+
+    def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:
+        purse = Purse(f"slot-{slot}", since_boot_ns)
+        budgets = Budgets(purse, guarded=self.config.server.workers > 1)
+        return budgets, Teller(purse, self._leases, self.clock, budgets)
+
+    def _open_journal(self, slot: int) -> SlotJournal:
+        storage = self.config.storage
+        settings = JournalSettings(
+            segment_bytes=storage.journal_segment_kb << 10,
+            bound_bytes=storage.journal_bound_mb << 20,
+            sync=storage.sync,
+        )
+        return SlotJournal(self._data / "journal" / f"slot-{slot}", self.clock, settings, self.failpoints)
 
     def _edge(self, find: Callable[[bytes, str], Route | None]) -> Edge:
         limits = EdgeLimits(
@@ -245,21 +253,7 @@ class App:
         if self.simulating:
             rows = [row._replace(principal=_playing(row.principal)) for row in rows]
         self.keyring = Keyring(self._pepper, rows)
-        self._budgets.replace(self._budget_rows())
-
-    def _budget_rows(self) -> list[tuple[str, int, Book, Budget]]:
-        now = self.clock.wall()
-        known = self._budgets.known()
-        rows = []
-        for row in load_budgets(self._sql):
-            budget = known.get((row.scope, row.ref, row.book, row.unit, row.tz))
-            if budget is None:
-                budget = Budget(row.scope, row.amount, row.unit, row.tz)
-                since = period_start(now, row.unit, row.tz)
-                budget.start(now, spent(self._sql, row.scope, row.ref, row.book, since))
-            budget.amount = row.amount
-            rows.append((row.scope, row.ref, row.book, budget))
-        return rows
+        self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
 
     async def _watch_changes(self) -> None:
         while True:
@@ -285,6 +279,7 @@ class App:
         server = self.config.server
         await self.server.bind(server.host, server.port, reuse_port=server.workers > 1)
         self.background.spawn("drain", self.drain.run())
+        self.background.spawn("leases", self._teller.run())
         self.background.spawn("changes", self._watch_changes())
         self.background.spawn("loop watch", self._watch_loop())
         if self._slot == 0:
@@ -310,7 +305,9 @@ class App:
         await server
         await self.monitor.drain(_ARRIVING_S)
         await self._write_down()
+        await self._teller.close(_RETURN_S)
         await self.background.stop()
+        await self._leases.close()
         await self.drain.close()
         await self.transport.close()
         self.journal.close()

@@ -7,6 +7,7 @@ implements one. What people manage has its own seam beside what they do: `ops/de
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headgate.errors import GatewayError
+    from headgate.money.pots import Batch, Outcome
     from headgate.values import Target
 
 # ── time, ids, failpoints ───────────────────────────────────────────────────────────────────────
@@ -46,6 +48,13 @@ class SystemClock:
     def wall(self) -> WallMicros:
         """Return the wall time in integer microseconds UTC."""
         return time.time_ns() // 1_000
+
+
+def since_boot_ns() -> MonotonicNs:
+    """Return a monotonic time that runs on while the machine sleeps, where the system has one."""
+    if sys.platform == "linux":
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.monotonic_ns()
 
 
 class CallIds:
@@ -335,6 +344,25 @@ class Journal(Protocol):
     @property
     def accepting(self) -> bool:
         """Say whether a priced call may open: not after an I/O error, nor with the bound reached."""
+        ...
+
+
+class Leases(Protocol):
+    """Who may spend how much of each pot, shared by all workers. See `money/pots.py`.
+
+    Both methods raise `Unavailable` when the store does not answer: then nothing was done.
+    """
+
+    async def join(self, slot: str, now: WallMicros) -> int:
+        """Enter service in a slot and return its new epoch; whoever had the slot before is fenced."""
+        ...
+
+    async def exchange(self, batch: Batch) -> Outcome:
+        """Apply a batch in one transaction: what is given back, then answers, then wants in their order.
+
+        A pot that does not exist yet is made, with `spent` from the books; one whose budget or grant is
+        gone limits nothing. With a later epoch in the slot nothing is done and `fenced` is set.
+        """
         ...
 
 

@@ -121,7 +121,7 @@ class Tab:
         record = Open(
             call.id,
             len(self._costs),
-            ledger.clock.wall(),
+            ledger.clock.wall() if self._costs else self._hold.at,
             principal.book,
             principal.account,
             principal.project,
@@ -137,7 +137,8 @@ class Tab:
             input_bound(call, target),
             b"",
             call.stream,
-            sources=self._hold.sources,
+            self._hold.pots,
+            self._hold.sources,
             lost=self._lost,
         )
         ledger.journal.open(record)
@@ -191,20 +192,20 @@ class Tab:
             return
         opened, bill = self._opened, self._bill
         if opened is None:
-            self._release(0, 0)
+            self._release(0, 0, 0)
             self.settled = True
             return
         if bill is None:
             bill = self._bill = self._make_bill(opened, status, usage, estimated=estimated)
             self.charge = bill.charge
-        self._release(bill.charge, bill.usage.input_tokens + bill.usage.output_tokens)
+        self._release(bill.charge, bill.tokens, bill.usage.input_tokens + bill.usage.output_tokens)
         self._ledger.journal.settle(bill)
         self.settled = True
         self._ledger.observer.settled(opened, bill)
 
-    def _release(self, charge: NanoUSD, tokens: int) -> None:
+    def _release(self, charge: NanoUSD, granted: int, tokens: int) -> None:
         """Give back what was held and admitted beyond these. The hold is closed once, whatever is asked."""
-        self._ledger.budgets.close(self._hold, charge)
+        self._ledger.budgets.close(self._hold, charge, granted)
         if not self._released:
             self._released = True
             self._ledger.rates.correct(self._gauge, self._admitted, tokens)

@@ -10,10 +10,11 @@ from statistics import median
 
 import msgspec
 from tests.admission.generated import Case, draw, input_tokens, output_tokens, usage
+from tests.leases.funded import Funded, NothingMore
 from tests.path.fakes import NOW, WHO, HandClock
 
 from headgate.admission.bounds import bound
-from headgate.admission.budget import Budget, Budgets, Hold
+from headgate.admission.budget import Hold
 from headgate.admission.reserve import Reservations
 from headgate.counting import LocalCounter
 from headgate.errors import QuotaExceeded
@@ -22,7 +23,7 @@ from headgate.money.cost import cost
 from headgate.money.tokens import Tokenizers
 from headgate.providers.registry import CODECS
 from headgate.settle import believable
-from headgate.values import Book, Call, Target
+from headgate.values import Call, Target
 
 CASES = int(os.environ.get("BOUND_CASES", "2000"))
 COUNTER = LocalCounter(Tokenizers())
@@ -37,11 +38,8 @@ def called(case: Case) -> Call:
 
 
 def held(call: Call, targets: tuple[Target, ...], cap: int) -> Hold:
-    budget = Budget("account", cap, "month")
-    budget.start(NOW, 0)
-    budgets = Budgets()
-    budgets.replace([("account", 3, Book.REAL, budget)])
-    return asyncio.run(Reservations(budgets, HandClock(), COUNTER).reserve(call, targets))
+    budgets = Funded(NOW, ("account", cap)).budgets
+    return asyncio.run(Reservations(budgets, NothingMore(), HandClock(), COUNTER).reserve(call, targets))
 
 
 def actual(case: Case, call: Call, to: Target, random: Random, part: float = 1.0) -> int:

@@ -2,10 +2,11 @@
 
 import msgspec
 import pytest
+from tests.leases.funded import Funded, NothingMore
 from tests.path.fakes import NOW, WHO, HandClock
 
 from headgate.admission.bounds import ASSUMED_BLINDLY, MIN_SHRUNK, bound, input_bound, rough_input
-from headgate.admission.budget import Budget, Budgets, Hold
+from headgate.admission.budget import Hold
 from headgate.admission.reserve import Reservations
 from headgate.counting import LocalCounter
 from headgate.errors import NotFound, QuotaExceeded
@@ -13,7 +14,7 @@ from headgate.http.parse import parse
 from headgate.money.catalogue import Catalogue
 from headgate.money.tokens import Tokenizers
 from headgate.providers.registry import CODECS
-from headgate.values import Book, Call, Host, Model, Prices, Target
+from headgate.values import Call, Host, Model, Prices, Target
 
 pytestmark = pytest.mark.anyio
 PRICES = Prices(
@@ -44,12 +45,8 @@ def unknown() -> Target:
 
 
 async def reserved(made: Call, *targets: Target, cap: int | None) -> Hold:
-    budgets = Budgets()
-    if cap is not None:
-        budget = Budget("account", cap, "month")
-        budget.start(NOW, 0)
-        budgets.replace([("account", 3, Book.REAL, budget)])
-    return await Reservations(budgets, HandClock(), COUNTER).reserve(made, targets)
+    budgets = Funded(NOW, *([("account", cap)] if cap is not None else ())).budgets
+    return await Reservations(budgets, NothingMore(), HandClock(), COUNTER).reserve(made, targets)
 
 
 def sent(made: Call, to: Target) -> dict[str, object]:

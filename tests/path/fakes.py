@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from headgate.admission.budget import Budget, Budgets
+from tests.leases.funded import Funded, NothingMore
+
 from headgate.admission.rate import Rates
 from headgate.admission.reserve import Reservations
 from headgate.errors import CallerGone, GatewayError
@@ -216,11 +217,8 @@ class Bench:
     ) -> None:
         self.clock = HandClock()
         self.journal = MemoryJournal()
-        self.budgets = Budgets()
-        self.budget = Budget("account", cap if cap is not None else 0, "month")
-        self.budget.start(NOW, 0)
-        if cap is not None:
-            self.budgets.replace([("account", 3, Book.REAL, self.budget)])
+        self.cap = Funded(NOW, *([("account", cap)] if cap is not None else ()))
+        self.budgets = self.cap.budgets
         self.metrics = Metrics()
         self.transport = Scripts(*scripts)
         self.faults: list[BaseException] = []
@@ -229,7 +227,7 @@ class Bench:
         self.pipeline = Pipeline(
             Stages(
                 ledger=ledger,
-                reservations=Reservations(self.budgets, self.clock, counter),
+                reservations=Reservations(self.budgets, NothingMore(), self.clock, counter),
                 transport=self.transport,
                 simulator=self.transport,
                 codecs=CODECS,

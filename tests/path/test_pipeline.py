@@ -5,6 +5,7 @@ import msgspec
 import pytest
 from tests.path.fakes import PRICES, Bench, ListSink, Script, target
 
+from headgate.admission.bounds import bound
 from headgate.errors import LoopRefused, UpstreamInterrupted, UpstreamTimeout
 from headgate.http.parse import parse
 from headgate.money.cost import cost
@@ -51,7 +52,7 @@ async def test_a_json_call_is_answered_and_settled_once():
         False,
         (CHARGE,),
     )
-    assert (bench.budget.period.spent, bench.budget.period.held) == (CHARGE, 0)
+    assert (bench.cap.spent, bench.cap.held) == (CHARGE, 0)
     assert bench.transport.used[0].released
 
 
@@ -126,7 +127,7 @@ async def test_a_hang_up_closes_the_upstream_and_charges_what_was_produced():
     [settled] = bench.journal.settled()
     assert (settled.status, settled.estimated, settled.usage.output_tokens) == (499, True, 2)
     assert script.aborted.is_set()
-    assert bench.budget.period.held == 0
+    assert bench.cap.held == 0
 
 
 async def test_a_hang_up_before_anything_was_sent_costs_nothing():
@@ -144,7 +145,7 @@ async def test_a_refusal_costs_nothing(status):
     sink = await bench.serve(make(), ListSink())
     assert sink.status == {401: 502}.get(status, status)
     assert [settled.charge for settled in bench.journal.settled()] == [0]
-    assert (bench.budget.period.spent, bench.budget.period.held) == (0, 0)
+    assert (bench.cap.spent, bench.cap.held) == (0, 0)
 
 
 async def test_a_break_in_a_stream_is_an_event_without_done_and_is_charged():
@@ -214,7 +215,7 @@ async def test_a_provider_that_keeps_closing_is_an_error_that_costs_nothing():
 async def test_a_cap_refuses_what_does_not_fit_and_says_what_would():
     bench = Bench(cap=300_000)
     sink = await bench.serve(make(max_tokens=90), ListSink())
-    assert (sink.status, sink.headers["x-code"]) == (429, "insufficient_quota")
+    assert (sink.status, sink.headers["x-code"]) == (429, "organization_spend_limit_exceeded")
     assert sink.body.startswith(
         b"You exceeded your current quota, please check your plan and billing details."
     )
@@ -239,7 +240,7 @@ async def test_a_call_waits_for_the_holds_of_others():
     sink = ListSink()
     one = asyncio.create_task(bench.serve(make(), sink))
     await asyncio.sleep(0.01)
-    assert bench.budget.period.held > 200_000
+    assert bench.cap.held > 200_000
     two = asyncio.create_task(bench.serve(make(), ListSink()))
     await asyncio.sleep(0.01)
     sink.hang_up()
@@ -250,20 +251,13 @@ async def test_a_call_waits_for_the_holds_of_others():
 @pytest.mark.parametrize("count", [1, 7, 50])
 async def test_exactly_as_many_calls_are_granted_as_the_money_covers(count):
     scripts = [Script(200, [None]) for _ in range(200)]
-    bench = Bench(*scripts)
-    call = make()
-    from headgate.admission.bounds import bound
-
-    price = bound(call, (target(),))
-    bench.budget.amount = price * count + price - 1
-    from headgate.values import Book
-
-    bench.budgets.replace([("account", 3, Book.REAL, bench.budget)])
+    price = bound(make(), (target(),))
+    bench = Bench(*scripts, cap=price * count + price - 1)
     sinks = [ListSink() for _ in range(200)]
     tasks = [asyncio.create_task(bench.serve(make(), sink)) for sink in sinks]
     await asyncio.sleep(0.1)
     assert len(bench.journal.opened()) == count
-    assert bench.budget.period.held <= bench.budget.amount
+    assert bench.cap.held <= bench.cap.rows[0].amount
     for sink in sinks:
         sink.hang_up()
     for task in tasks:
@@ -296,7 +290,7 @@ async def test_our_own_bug_is_a_500_in_shape_and_frees_the_hold():
     await bench.pipeline.serve(call, sink, FixedRoutes(target()))
     assert sink.status == 500
     assert len(bench.faults) == 1
-    assert bench.budget.period.held == 0
+    assert bench.cap.held == 0
     assert len(bench.journal.settled()) == 1
 
 
@@ -308,7 +302,7 @@ async def test_a_cancelled_call_is_settled_for_what_was_seen():
     await asyncio.gather(task, return_exceptions=True)
     [settled] = bench.journal.settled()
     assert (settled.usage.output_tokens, settled.estimated) == (2, True)
-    assert bench.budget.period.held == 0
+    assert bench.cap.held == 0
 
 
 async def test_a_long_stream_leaves_marks():

@@ -59,7 +59,7 @@ def assert_settled(bench: Bench, sink: ListSink) -> None:
     assert gauge.active == 0
     assert gauge.tokens is not None
     assert gauge.tokens.limit - gauge.tokens.remaining(0) in {13, 14}
-    assert (bench.budget.period.spent, bench.budget.period.held) == (CHARGE, 0)
+    assert (bench.cap.spent, bench.cap.held) == (CHARGE, 0)
 
 
 @SHAPES
@@ -194,7 +194,7 @@ async def test_what_cannot_be_counted_is_charged_roughly_and_told_once(
     assert settled.estimated
     assert settled.charge > 0
     assert [type(fault) for fault in bench.faults] == [Slip] * (inputs + outputs)
-    assert bench.budget.period.held == 0
+    assert bench.cap.held == 0
     assert sink.status == 200
 
 
@@ -266,7 +266,7 @@ async def test_a_call_cut_while_it_is_counted_is_charged_roughly_for_what_was_sh
         assert (settled.usage, settled.lost) == (Usage(), (Lost(0, Usage(ROUGH, 1), True),))
     else:
         assert (settled.usage, settled.estimated) == (Usage(ROUGH, 3), True)
-    assert bench.budget.period.held == 0
+    assert bench.cap.held == 0
 
 
 @pytest.mark.parametrize("status", [400, 503])
@@ -326,7 +326,7 @@ async def test_what_a_failed_attempt_used_is_our_cost_and_nobody_pays_it(how: st
         assert [opened.lost for opened in bench.journal.opened()] == [(), settled.lost]
     else:
         assert (settled.charge, settled.usage, settled.costs) == (0, Usage(), (failed,))
-    assert (bench.budget.period.spent, bench.budget.period.held) == (settled.charge, 0)
+    assert (bench.cap.spent, bench.cap.held) == (settled.charge, 0)
 
 
 async def test_two_failed_attempts_cost_each_their_own() -> None:

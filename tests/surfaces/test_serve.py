@@ -170,7 +170,7 @@ def test_a_cap_in_play_money_holds_and_says_so(tmp_path):
     try:
         with pytest.raises(openai.RateLimitError) as caught:
             client(gateway).chat.completions.create(model="gpt-4", messages=HELLO, max_tokens=500)
-        assert caught.value.code == "insufficient_quota"
+        assert caught.value.code == "organization_spend_limit_exceeded"
         assert caught.value.response.headers["x-should-retry"] == "false"
         assert "per month" in caught.value.message
     finally:

@@ -1,181 +1,396 @@
-"""Money: budgets in memory, and the holds that keep their caps.
+"""Money: what a principal's calls spend from, and the holds that keep its caps.
 
-A call may open only when its upper bound fits every budget above it. `reserve` and `close` do not
-await, so no other call can come between the question and the answer.
+A call may open only when its upper bound fits every hard budget above it and, where its account is
+prepaid, the credit. What this process may spend of each is its slice. `reserve` and `close` compare and
+subtract integers and do not await, so no other call can come between the question and the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
 
-from headgate.errors import QuotaExceeded
-from headgate.money.amounts import format_usd
-from headgate.money.periods import PeriodClock
-from headgate.values import Book
+from headgate.money.credit import Need, cover
+from headgate.money.periods import FOREVER, PeriodClock
+from headgate.money.pots import PotName, Want
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from headgate.admission.purse import Purse, Slice
     from headgate.money.amounts import Unit
+    from headgate.money.pots import BudgetTerms, GrantTerms
     from headgate.ports import Source
-    from headgate.values import NanoUSD, Principal, WallMicros
+    from headgate.values import Book, NanoUSD, Principal, WallMicros
 
 WAIT_S = 2.0  # how long a call waits for other calls' holds to be released
-
-
-class Period:
-    """What one budget has spent and holds in one period. A late settlement finds its own period."""
-
-    __slots__ = ("held", "key", "spent")
-
-    def __init__(self, key: str, spent: NanoUSD = 0) -> None:
-        self.key = key
-        self.spent = spent
-        self.held = 0
 
 
 class Budget:
     """A hard cap on an account, a project or a key, in one book, per period.
 
     Args:
-        scope: `account`, `project` or `key`.
-        amount: nano-USD per period.
-        unit: day, week, month or total; in time zone `tz`.
+        terms: of it, as they stand in the books.
+        clock: of its unit and time zone; it may be shared.
     """
 
-    __slots__ = ("_clock", "amount", "period", "scope", "tz", "unit")
+    __slots__ = ("_clock", "slice", "terms")
 
-    def __init__(self, scope: str, amount: NanoUSD, unit: Unit, tz: str = "UTC") -> None:
-        self.scope = scope
-        self.amount = amount
-        self.unit = unit
-        self.tz = tz
-        self._clock = PeriodClock(unit, tz)
-        self.period = Period("")
+    def __init__(self, terms: BudgetTerms, clock: PeriodClock) -> None:
+        self.terms = terms
+        self._clock = clock
+        self.slice: Slice | None = None  # of the period in force
 
-    def start(self, at: WallMicros, spent: NanoUSD) -> None:
-        """Begin with what the books say was spent in the period that `at` falls in."""
-        self.period = Period(self._clock.key(at), spent)
+    def at(self, now: WallMicros, purse: Purse) -> Slice:
+        """Return the slice of the period in force; a clock that steps back never reopens an old one."""
+        current = self.slice
+        if current is None or now >= current.until:
+            clock = self._clock
+            key = clock.key(now)
+            if current is not None:
+                purse.retire(current)
+            name = PotName("budget", self.terms.id, key, clock.start, clock.end)
+            current = self.slice = purse.slice(name)
+        return current
 
-    def at(self, now: WallMicros) -> Period:
-        """Return the period in force; a clock that steps back never reopens an old one."""
-        key = self._clock.key(now)
-        period = self.period
-        if key > period.key:
-            period = self.period = Period(key)
-        return period
+
+class Cover:
+    """What the calls of one key spend from in one book: resolved once, anew when a period or grant ends."""
+
+    __slots__ = ("budgets", "grants", "offers", "pots", "prepaid", "slices", "until")
+
+    def __init__(self, budgets: tuple[Budget, ...], grants: tuple[Slice, ...], *, prepaid: bool) -> None:
+        self.budgets = budgets
+        self.grants = grants  # in the order in which they are spent
+        self.prepaid = prepaid
+        self.slices: tuple[Slice, ...] = ()  # of the budgets, in the same order
+        self.offers: tuple[Slice, ...] = ()  # the grants that have not expired
+        self.pots: tuple[int, ...] | None = None  # of the slices; None: not all are known
+        self.until: WallMicros = 0
+
+    @property
+    def capped(self) -> bool:
+        """Say whether anything limits these calls."""
+        return self.prepaid or bool(self.budgets)
 
 
 class Hold:
     """Money reserved for one open call. Closed exactly once.
 
-    `sources` are the parts of a prepaid call's hold, the first to be charged first.
+    `at` is when it was taken: its call belongs to the periods and the grants that were in force then.
+    `sources` are the parts of a prepaid call's hold, the first to be charged first; `parts` their slices.
     """
 
-    __slots__ = ("amount", "budgets", "open", "periods", "sources")
+    __slots__ = ("amount", "at", "open", "parts", "pots", "slices", "sources")
 
-    def __init__(self, amount: NanoUSD, budgets: tuple[Budget, ...], periods: tuple[Period, ...]) -> None:
+    def __init__(
+        self,
+        amount: NanoUSD,
+        at: WallMicros,
+        slices: tuple[Slice, ...],
+        pots: tuple[int, ...],
+        sources: tuple[Source, ...] = (),
+    ) -> None:
         self.amount = amount
-        self.budgets = budgets
-        self.periods = periods
-        self.sources: tuple[Source, ...] = ()
+        self.at = at
+        self.slices = slices
+        self.pots = pots
+        self.sources = sources
+        self.parts: tuple[Slice, ...] = ()
         self.open = True
 
 
+class Standing(NamedTuple):
+    """How a call stands that does not fit."""
+
+    free: NanoUSD  # what a call could have now
+    hope: NanoUSD  # what it could have if every other hold were released
+    tightest: Budget | None  # where the least is left; None: in the credit
+
+
 class Budgets:
-    """Every budget of this process, by what it covers."""
+    """Every hard budget and every grant of this process, by what it covers.
 
-    __slots__ = ("_by_key", "_rows", "_waiters")
+    Args:
+        purse: this worker's slices.
+        guarded: a supervisor may give this worker's slot to another one, so slices expire with its lease.
+    """
 
-    def __init__(self) -> None:
-        self._rows: dict[tuple[str, int, int], tuple[Budget, ...]] = {}
-        self._by_key: dict[tuple[int, Book], tuple[Budget, ...]] = {}
+    __slots__ = (
+        "_budgets", "_clocks", "_covers", "_floor", "_grants", "_guarded", "_next_expiry", "_purse", "_terms",
+        "_time", "_waiters",
+    )  # fmt: skip
+
+    def __init__(self, purse: Purse, *, guarded: bool = False) -> None:
+        self._purse = purse
+        self._guarded = guarded
+        self._time = purse.time_ns
+        self._terms: dict[tuple[str, int, Book], list[BudgetTerms]] = {}
+        self._budgets: dict[int, Budget] = {}  # by id: those that somebody has spent from
+        self._grants: dict[tuple[int, Book], tuple[Slice, ...]] = {}
+        self._clocks: dict[tuple[Unit, str], PeriodClock] = {}
+        self._covers: dict[tuple[int, Book], Cover] = {}
+        self._floor: WallMicros = 0  # where the latest period began that was ever in force
+        self._next_expiry: WallMicros = FOREVER
         self._waiters: list[asyncio.Future[None]] = []
 
-    def replace(self, rows: Iterable[tuple[str, int, Book, Budget]]) -> None:
-        """Take over a new set of budgets: (scope, id within the scope, book, budget)."""
-        grouped: dict[tuple[str, int, int], list[Budget]] = {}
-        for scope, ref, book, budget in rows:
-            grouped.setdefault((scope, ref, int(book)), []).append(budget)
-        self._rows = {place: tuple(budgets) for place, budgets in grouped.items()}
-        self._by_key = {}
-        self._wake()
+    # ── what there is ────────────────────────────────────────────────────────────────────────────
 
-    def known(self) -> dict[tuple[str, int, Book, str, str], Budget]:
-        """Return the budgets by scope, id, book, unit and time zone."""
-        return {
-            (scope, ref, Book(book), budget.unit, budget.tz): budget
-            for (scope, ref, book), budgets in self._rows.items()
-            for budget in budgets
-        }
+    def replace(self, budgets: Iterable[BudgetTerms], grants: Iterable[GrantTerms] = ()) -> None:
+        """Take over all hard budgets, and the grants of each account in the order they are spent in.
 
-    def covering(self, principal: Principal) -> tuple[Budget, ...]:
-        """Return the budgets that a principal's calls spend from."""
-        book = principal.book
-        found = self._by_key.get((principal.key, book))
+        What stays keeps its slice and its holds; what is gone gives back what is not held.
+        """
+        grouped: dict[tuple[str, int, Book], list[BudgetTerms]] = {}
+        known = {}
+        for terms in budgets:
+            grouped.setdefault((terms.scope, terms.ref, terms.book), []).append(terms)
+            if terms.id in self._budgets:
+                known[terms.id] = terms
+        self._terms = grouped
+        for number, budget in list(self._budgets.items()):
+            new = known.get(number)
+            if new is not None and new._replace(amount=0) == budget.terms._replace(amount=0):
+                budget.terms = new
+                continue
+            if budget.slice is not None:
+                self._purse.retire(budget.slice)
+            del self._budgets[number]
+        self._replace_grants(grants)
+        self._covers = {}
+        self._purse.doubt()
+        self.wake()
+
+    def _replace_grants(self, grants: Iterable[GrantTerms]) -> None:
+        grouped: dict[tuple[int, Book], list[Slice]] = {}
+        for terms in grants:
+            name = PotName("tokens" if terms.model else "grant", terms.id, "", 0, terms.expires_at or FOREVER)
+            own = self._purse.slice(name, revived=name.until > self._floor)
+            own.model = terms.model
+            grouped.setdefault((terms.account, terms.book), []).append(own)
+        kept = {id(own) for group in grouped.values() for own in group}
+        for group in self._grants.values():
+            for own in group:
+                if id(own) not in kept:
+                    self._purse.retire(own)
+        self._grants = {place: tuple(group) for place, group in grouped.items()}
+        self._next_expiry = min(
+            (own.until for group in grouped.values() for own in group if not own.retired), default=FOREVER
+        )
+
+    def expire(self, now: WallMicros) -> None:
+        """Give back what is not held of grants that have expired, also where no call comes."""
+        if now < self._next_expiry:
+            return
+        ends = [FOREVER]
+        for group in self._grants.values():
+            for own in group:
+                if own.until <= now:
+                    self._purse.retire(own)
+                else:
+                    ends.append(own.until)
+        self._next_expiry = min(ends)
+
+    def covering(self, principal: Principal) -> Cover:
+        """Return what a principal's calls spend from."""
+        place = (principal.key, principal.book)
+        found = self._covers.get(place)
         if found is None:
-            rows = self._rows
-            found = self._by_key[principal.key, book] = (
-                *rows.get(("key", principal.key, book), ()),
-                *rows.get(("project", principal.project, book), ()),
-                *rows.get(("account", principal.account, book), ()),
-            )
+            found = self._covers[place] = self._resolve(principal)
         return found
 
-    def left(self, budgets: tuple[Budget, ...], now: WallMicros) -> tuple[NanoUSD, NanoUSD]:
-        """Return the money left in the tightest budget: with other calls' holds, and without them."""
-        free, unspent = 2**62, 2**62
-        for budget in budgets:
-            period = budget.at(now)
-            rest = budget.amount - period.spent
-            unspent = min(unspent, rest)
-            free = min(free, rest - period.held)
-        return free, unspent
+    def _resolve(self, principal: Principal) -> Cover:
+        book, terms = principal.book, self._terms
+        rows = (
+            *terms.get(("key", principal.key, book), ()),
+            *terms.get(("project", principal.project, book), ()),
+            *terms.get(("account", principal.account, book), ()),
+        )
+        budgets = tuple(self._budgets.get(row.id) or self._begin(row) for row in rows)
+        grants = self._grants.get((principal.account, book), ()) if principal.prepaid else ()
+        return Cover(budgets, grants, prepaid=principal.prepaid)
 
-    def reserve(self, budgets: tuple[Budget, ...], amount: NanoUSD, now: WallMicros) -> Hold | None:
-        """Hold `amount` in every budget, or in none when one has too little left."""
-        periods = []
-        for budget in budgets:
-            period = budget.at(now)
-            if period.spent + period.held + amount > budget.amount:
+    def _begin(self, terms: BudgetTerms) -> Budget:
+        kind = (terms.unit, terms.tz)
+        clock = self._clocks.get(kind)
+        if clock is None:
+            clock = self._clocks[kind] = PeriodClock(*kind)
+        budget = self._budgets[terms.id] = Budget(terms, clock)
+        return budget
+
+    def _renew(self, found: Cover, now: WallMicros) -> None:
+        """Turn to the periods and grants that are in force."""
+        purse = self._purse
+        found.slices = tuple(budget.at(now, purse) for budget in found.budgets)
+        found.offers = tuple(own for own in found.grants if own.until > now)
+        for own in found.grants:
+            if own.until <= now:
+                purse.retire(own)
+                self._floor = max(self._floor, own.until)
+        found.until = min([FOREVER, *(own.until for own in (*found.slices, *found.offers))])
+        found.pots = None
+        self._floor = max([self._floor, *(own.name.since for own in found.slices)])
+
+    # ── holds ────────────────────────────────────────────────────────────────────────────────────
+
+    def reserve(
+        self, found: Cover, amount: NanoUSD, now: WallMicros, need: Need | None = None
+    ) -> Hold | None:
+        """Hold `amount` in every budget and in the credit, or in none when one has too little left.
+
+        Args:
+            found: what the call spends from.
+            amount: its upper bound.
+            now: wall time.
+            need: the same and its tokens, where the account is prepaid.
+        """
+        now = max(now, self._floor)
+        if now >= found.until:
+            self._renew(found, now)
+        if self._guarded and self._lapsed():
+            return None
+        for own in found.slices:
+            if own.free < amount:
                 return None
-            periods.append(period)
-        for period in periods:
-            period.held += amount
-        return Hold(amount, budgets, tuple(periods))
+        sources: tuple[Source, ...] = ()
+        if found.prepaid:
+            assert need is not None
+            covered = self._credit(found, need, now)
+            if covered is None:
+                return None
+            sources = covered
+        for own in found.slices:
+            own.free -= amount
+        pots = found.pots
+        if pots is None:
+            pots = self._pots(found)
+        hold = Hold(amount, now, found.slices, pots, sources)
+        if sources:
+            hold.parts = self._draw(found, sources)
+        return hold
 
-    def close(self, hold: Hold, charge: NanoUSD) -> None:
-        """Spend `charge` of a hold and free the rest. The second call does nothing."""
+    def _lapsed(self) -> bool:
+        """Say whether this worker was stopped for so long that it must ask before it spends."""
+        return self._time() > self._purse.good_until
+
+    def _credit(self, found: Cover, need: Need, now: WallMicros) -> tuple[Source, ...] | None:
+        """Return the parts of the credit that cover a call; None where the store is to be asked first."""
+        if not self._purse.alone and _out_of_order(found.offers, need):
+            return None
+        return cover(found.offers, need, now)
+
+    @staticmethod
+    def _draw(found: Cover, sources: tuple[Source, ...]) -> tuple[Slice, ...]:
+        by_pot = {own.pot: own for own in found.offers}
+        parts = tuple(by_pot[source.pot] for source in sources)
+        for own, source in zip(parts, sources, strict=True):
+            own.free -= source.tokens or source.amount
+        return parts
+
+    @staticmethod
+    def _pots(found: Cover) -> tuple[int, ...]:
+        """Return the pots' ids; a call that costs nothing may open before all are known."""
+        pots = tuple(own.pot for own in found.slices if own.pot)
+        if len(pots) == len(found.slices):
+            found.pots = pots
+        return pots
+
+    def close(self, hold: Hold, charge: NanoUSD, tokens: int = 0) -> None:
+        """Spend `charge` of a hold and free the rest. The second call does nothing.
+
+        Args:
+            hold: of the call.
+            charge: what its customer pays; 0 where a grant in tokens covers it.
+            tokens: what that grant loses.
+        """
         if not hold.open:
             return
         hold.open = False
-        for period in hold.periods:
-            period.held -= hold.amount
-            period.spent += charge
+        rest = hold.amount - charge
+        for own in hold.slices:
+            own.free += rest
+            own.drawn += charge
+        if hold.parts:
+            self._close_parts(hold, charge, tokens)
         if self._waiters:
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
+    @staticmethod
+    def _close_parts(hold: Hold, charge: NanoUSD, tokens: int) -> None:
+        for own, source in zip(hold.parts, hold.sources, strict=True):
+            held, drawn = (
+                (source.tokens, tokens) if source.tokens else (source.amount, min(charge, source.amount))
+            )
+            own.free += held - drawn
+            own.drawn += drawn
+            charge -= drawn
+
+    # ── when it does not fit ─────────────────────────────────────────────────────────────────────
+
+    def want(self, found: Cover, amount: NanoUSD, need: Need | None) -> Want:
+        """Return what the store is asked for."""
+        names = tuple(own.name for own in found.slices)
+        if not found.prepaid or need is None:
+            return Want(amount, names)
+        sources = [own.name for own in found.offers if not own.model or fnmatchcase(need.model, own.model)]
+        return Want(amount, names, tuple(sources), need.tokens)
+
+    def standing(self, found: Cover) -> Standing:
+        """Say how much is left, by what the store said last."""
+        free, hope = 2**62, 2**62
+        tightest: Budget | None = None
+        if found.prepaid:
+            money = [own for own in found.offers if not own.model]
+            free, hope = sum(own.reach for own in money), sum(own.hope for own in money)
+        for budget, own in zip(found.budgets, found.slices, strict=True):
+            if own.reach < free:
+                tightest = budget
+            free, hope = min(free, own.reach), min(hope, own.hope)
+        return Standing(free, hope, tightest)
+
+    def complete(self, found: Cover) -> bool:
+        """Say whether the store could tell nothing new: this worker has all that there is."""
+        if not self._purse.alone or (self._guarded and self._lapsed()):
+            return False
+        return all(own.known and not own.elsewhere for own in (*found.slices, *found.offers))
+
+    @staticmethod
+    def heard(found: Cover, asked: dict[Slice, int]) -> bool:
+        """Say whether the other workers have given back what they could since a call began to ask.
+
+        Args:
+            found: what the call spends from.
+            asked: which recalls it waits for; filled here at the first time.
+        """
+        owned = (*found.slices, *found.offers)
+        return all(own.heard >= asked.setdefault(own, own.required) for own in owned if own.others)
+
+    def wake(self) -> None:
+        """Let everybody who waits for money look again."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def changed(self) -> None:
-        """Wait until a hold is released or the budgets change."""
+        """Wait until a hold is released, or the budgets change."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
 
 
-def exceeded(budgets: tuple[Budget, ...], needed: NanoUSD, left: NanoUSD, fits: int) -> QuotaExceeded:
-    """Return the refusal: OpenAI's sentence, then what the call may cost and what is left."""
-    tightest = min(budgets, key=lambda budget: budget.amount - budget.period.spent)
-    advice = f" With max_tokens up to {fits} it fits." if fits > 0 else ""
-    return QuotaExceeded(
-        "You exceeded your current quota, please check your plan and billing details. "
-        f"This call may cost up to {format_usd(needed)} and {format_usd(max(left, 0))} is left of the "
-        f"{tightest.scope}'s {format_usd(tightest.amount)} per {tightest.unit}.{advice}",
-        code="project_spend_limit_exceeded" if tightest.scope == "project" else None,
-    )
+def _out_of_order(offers: Iterable[Slice], need: Need) -> bool:
+    """Say whether the store still has what is to be spent before what this worker has."""
+    rest = need.amount
+    for own in offers:
+        if rest <= 0:
+            break
+        if own.model:
+            if own.free < need.tokens <= own.reach and fnmatchcase(need.model, own.model):
+                return True
+            continue
+        if own.free < rest and own.elsewhere > 0:
+            return True
+        rest -= max(own.free, 0)
+    return False

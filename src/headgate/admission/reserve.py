@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
 
 from headgate.admission.bounds import (
     MIN_SHRUNK,
     assumed_output,
     bound,
     input_bound,
+    output_bound,
     output_limit,
 )
-from headgate.admission.budget import WAIT_S, Budgets, Hold, exceeded
-from headgate.errors import NotFound, QuotaExceeded
+from headgate.admission.budget import WAIT_S, Budgets, Hold
+from headgate.errors import NotFound, QuotaExceeded, Unavailable
+from headgate.money.amounts import format_usd
 from headgate.money.cost import affordable_output, upper_bound
+from headgate.money.credit import Need
 from headgate.waits import own_task
 
 if TYPE_CHECKING:
+    from headgate.admission.budget import Cover, Standing
+    from headgate.admission.purse import Slice
+    from headgate.admission.teller import Teller
     from headgate.ports import Clock
-    from headgate.values import Call, NanoUSD, Target
+    from headgate.values import Call, NanoUSD, Principal, Target
+
+ASK_EVERY_NS: Final = 50_000_000  # how often a call that waits asks the store again
+_CODES: Final = {
+    "key": "insufficient_quota",
+    "project": "project_spend_limit_exceeded",
+    "account": "organization_spend_limit_exceeded",
+}
 
 
 class InputCounter(Protocol):
@@ -33,10 +47,11 @@ class InputCounter(Protocol):
 class Reservations:
     """Reserve the money of calls."""
 
-    __slots__ = ("_budgets", "_clock", "_counter")
+    __slots__ = ("_budgets", "_clock", "_counter", "_teller")
 
-    def __init__(self, budgets: Budgets, clock: Clock, counter: InputCounter) -> None:
+    def __init__(self, budgets: Budgets, teller: Teller, clock: Clock, counter: InputCounter) -> None:
         self._budgets = budgets
+        self._teller = teller
         self._clock = clock
         self._counter = counter
 
@@ -48,49 +63,85 @@ class Reservations:
         Raises:
             QuotaExceeded: it does not fit; the message says what would.
             NotFound: a candidate has no price and the caller has a cap.
+            Unavailable: who grants money does not answer.
         """
         principal = call.principal
         assert principal is not None
-        budgets = self._budgets.covering(principal)
-        if budgets and any(target.prices is None for target in targets):
-            raise NotFound(
-                f"The model `{call.model}` does not exist or has no price here, and this account has a "
-                "spending cap. Give it a price under [prices] in the configuration.",
-                code="model_not_found",
-            )
-        if budgets:
+        found = self._budgets.covering(principal)
+        if found.capped:
+            if any(target.prices is None for target in targets):
+                raise NotFound(
+                    f"The model `{call.model}` does not exist or has no price here, and this account has a "
+                    "spending cap. Give it a price under [prices] in the configuration.",
+                    code="model_not_found",
+                )
             call.shrunk_to = assumed_output(call, targets)
-        amount = bound(call, targets)
-        hold = self._budgets.reserve(budgets, amount, self._clock.wall())
+        hold = self._try(call, targets, found)
         if hold is not None:
             return hold
         await own_task()
         try:
             async with asyncio.timeout(WAIT_S):
-                return await self._wait_for_money(call, targets)
+                return await self._wait_for_money(call, targets, principal)
         except TimeoutError:
-            raise self._too_dear(call, targets) from None
+            if self._teller.trouble:
+                raise Unavailable(
+                    "The gateway cannot grant money now: its database does not answer. Try again in a moment."
+                ) from None
+            raise self._too_dear(call, targets, self._budgets.covering(principal)) from None
 
-    async def _wait_for_money(self, call: Call, targets: tuple[Target, ...]) -> Hold:
+    def _try(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
+        amount = bound(call, targets)
+        need = _need(call, targets, amount) if found.prepaid else None
+        return self._budgets.reserve(found, amount, self._clock.wall(), need)
+
+    async def _wait_for_money(self, call: Call, targets: tuple[Target, ...], principal: Principal) -> Hold:
         """Hold what fits: an exact count first, then a smaller output, then what others give back."""
-        principal = call.principal
-        assert principal is not None
-        budgets = self._budgets.covering(principal)
         await self._count(call, targets)
+        budgets = self._budgets
+        asked: dict[Slice, int] = {}  # which recalls must have been answered before it is refused
+        ask_at = 0  # monotonic
         while True:
-            now = self._clock.wall()
-            hold = self._budgets.reserve(budgets, bound(call, targets), now)
+            found = budgets.covering(principal)
+            hold = self._try(call, targets, found)
+            if hold is None and not budgets.complete(found) and self._clock.monotonic() >= ask_at:
+                hold = await self._take(call, targets, found)
+                ask_at = self._clock.monotonic() + ASK_EVERY_NS
             if hold is not None:
                 return hold
-            free, unspent = self._budgets.left(budgets, now)
-            if call.max_output is None and call.operation != "embeddings":
-                fits = self._fitting(call, targets, free)
-                if MIN_SHRUNK <= fits < _ceiling(call, targets):
-                    call.shrunk_to = fits
+            if budgets.heard(found, asked):
+                if self._shrink(call, targets, found):
+                    ask_at = 0
                     continue
-            if _least(call, targets) > unspent or unspent == free:
-                raise self._too_dear(call, targets)
+                standing = budgets.standing(found)
+                if _least(call, targets) > standing.hope or standing.hope == standing.free:
+                    raise self._too_dear(call, targets, found)
+            await self._changed(found)
+
+    async def _take(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
+        """Ask the store for what the call lacks."""
+        amount = bound(call, targets)
+        want = self._budgets.want(found, amount, _need(call, targets, amount) if found.prepaid else None)
+        return await self._teller.take(want, lambda: self._try(call, targets, found))
+
+    def _shrink(self, call: Call, targets: tuple[Target, ...], found: Cover) -> bool:
+        """Shrink an output that the caller left open to what can be had; say whether that changed it."""
+        if call.max_output is not None or call.operation == "embeddings":
+            return False
+        fits = self._fitting(call, targets, self._budgets.standing(found).free)
+        if not MIN_SHRUNK <= fits < _ceiling(call, targets):
+            return False
+        call.shrunk_to = fits
+        return True
+
+    async def _changed(self, found: Cover) -> None:
+        """Wait for a hold to be released, or until the store may know more."""
+        if self._budgets.complete(found):
             await self._budgets.changed()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASK_EVERY_NS / 1e9):
+                await self._budgets.changed()
 
     async def _count(self, call: Call, targets: tuple[Target, ...]) -> None:
         """Count the input where a candidate's tokenizer is exact and the request shows all of it."""
@@ -111,14 +162,34 @@ class Reservations:
             fits = min(fits, tokens // call.n - call.predicted)
         return max(fits, 0)
 
-    def _too_dear(self, call: Call, targets: tuple[Target, ...]) -> QuotaExceeded:
-        principal = call.principal
-        assert principal is not None
-        budgets = self._budgets.covering(principal)
-        free, _ = self._budgets.left(budgets, self._clock.wall())
-        fits = self._fitting(call, targets, free)
+    def _too_dear(self, call: Call, targets: tuple[Target, ...], found: Cover) -> QuotaExceeded:
+        standing = self._budgets.standing(found)
+        fits = self._fitting(call, targets, standing.free)
         call.shrunk_to = 0
-        return exceeded(budgets, bound(call, targets), free, fits)
+        return exceeded(standing, bound(call, targets), fits)
+
+
+def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
+    """Return the refusal: OpenAI's sentence, then what the call may cost, what is left and what fits."""
+    if standing.tightest is None:
+        whose, code = "the account's credit", "insufficient_quota"
+    else:
+        terms = standing.tightest.terms
+        each = "in all" if terms.unit == "total" else f"per {terms.unit}"
+        whose, code = f"the {terms.scope}'s {format_usd(terms.amount)} {each}", _CODES[terms.scope]
+    advice = f" With max_tokens up to {fits} it fits." if fits > 0 else ""
+    return QuotaExceeded(
+        "You exceeded your current quota, please check your plan and billing details. "
+        f"This call may cost up to {format_usd(needed)} and {format_usd(max(standing.free, 0))} is left of "
+        f"{whose}.{advice}",
+        code=code,
+    )
+
+
+def _need(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
+    """Return the bounds that credit must cover."""
+    tokens = max(input_bound(call, target) + output_bound(call, target) for target in targets)
+    return Need(call.model, amount, tokens)
 
 
 def _ceiling(call: Call, targets: tuple[Target, ...]) -> int:

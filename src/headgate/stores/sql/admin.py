@@ -14,9 +14,10 @@ from sqlalchemy import delete, insert, null, select, update
 
 from headgate.records import AuditRecord, BudgetRecord, MemberRecord, ProjectMemberRecord
 from headgate.stores.sql.bootstrap import public_id
-from headgate.stores.sql.engine import READING, open_engine
+from headgate.stores.sql.engine import READING, open_engine, raw
+from headgate.stores.sql.pots import remove, resize
 from headgate.stores.sql.shapes import SCOPES, SHAPES
-from headgate.stores.sql.tables import changes, keys
+from headgate.stores.sql.tables import budgets, changes, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,9 +115,13 @@ class SqlRegister:
         )
         if changed.rowcount != 1:
             raise LookupError(f"{shape.table.name} {getattr(record, 'id', '')}")
+        if isinstance(record, BudgetRecord):  # what is held in it stays held
+            resize(raw(self._sql), "budget", self._internal(budgets, record.id), record.amount)
 
     def remove(self, record: msgspec.Struct) -> None:
         """Remove a record."""
+        if isinstance(record, BudgetRecord):
+            remove(raw(self._sql), self._internal(budgets, record.id))
         shape = SHAPES[type(record)]
         self._sql.execute(delete(shape.table).where(*_identity(shape, self._row(record, shape))))
 

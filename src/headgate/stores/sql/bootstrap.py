@@ -23,6 +23,7 @@ from headgate.stores.sql.pepper import (
     make_pepper,
     read_pepper,
 )
+from headgate.stores.sql.pots import remove, resize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,19 +147,23 @@ def put_flag_budget(
     """
     which = (FLAG, DEFAULT_ACCOUNT, int(book))
     with writing(sql):
-        rows = sql.execute(
-            "SELECT public_id, amount, unit, tz FROM budgets"
+        row = sql.execute(
+            "SELECT id, public_id, amount, unit, tz FROM budgets"
             " WHERE origin = ? AND scope = 'account' AND ref = ? AND book = ?",
             which,
-        ).fetchall()
-        wanted = [] if amount is None else [(amount, unit, tz)]
-        if [tuple(row[1:]) for row in rows] == wanted:
+        ).fetchone()
+        if (row[2:] if row else None) == (None if amount is None else (amount, unit, tz)):
             return
-        sql.execute(
-            "DELETE FROM budgets WHERE origin = ? AND scope = 'account' AND ref = ? AND book = ?", which
-        )
-        name = rows[0][0] if rows else public_id("budget")
-        if amount is not None:
+        name = row[1] if row else public_id("budget")
+        if row and amount is None:
+            remove(sql, row[0])
+            sql.execute("DELETE FROM budgets WHERE id = ?", (row[0],))
+        elif row and amount is not None:
+            sql.execute(
+                "UPDATE budgets SET amount = ?, unit = ?, tz = ? WHERE id = ?", (amount, unit, tz, row[0])
+            )
+            resize(sql, "budget", row[0], amount)
+        else:
             sql.execute(
                 "INSERT INTO budgets (public_id, scope, ref, book, amount, unit, tz, origin, created_at)"
                 " VALUES (?, 'account', ?, ?, ?, ?, ?, ?, ?)",

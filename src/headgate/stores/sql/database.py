@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from headgate.money.credit import rank
+from headgate.money.pots import BudgetTerms, GrantTerms
 from headgate.values import Book, Principal
 
 if TYPE_CHECKING:
-    from headgate.money.amounts import Unit
     from headgate.values import NanoUSD, WallMicros
 
 FILE = "headgate.sqlite"
@@ -26,17 +27,6 @@ class KeyRow(NamedTuple):
     kind: str  # live, test, admin
     principal: Principal
     revoked: bool
-
-
-class BudgetRow(NamedTuple):
-    """A budget as it stands in the books."""
-
-    scope: str
-    ref: int
-    book: Book
-    amount: NanoUSD
-    unit: Unit
-    tz: str
 
 
 def connect(folder: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -103,11 +93,24 @@ def _strings(text: str) -> tuple[str, ...]:
     return msgspec.json.decode(text, type=tuple[str, ...]) if text != "[]" else ()
 
 
-def load_budgets(sql: sqlite3.Connection) -> list[BudgetRow]:
-    """Return every budget."""
-    rows = sql.execute("SELECT scope, ref, book, amount, unit, tz FROM budgets")
+def load_budgets(sql: sqlite3.Connection) -> list[BudgetTerms]:
+    """Return every hard budget. A soft one refuses nothing, so only the drain looks at it."""
+    rows = sql.execute("SELECT id, scope, ref, book, amount, unit, tz FROM budgets WHERE hard = 1")
     return [
-        BudgetRow(scope, ref, Book(book), amount, unit, tz) for scope, ref, book, amount, unit, tz in rows
+        BudgetTerms(number, scope, ref, Book(book), amount, unit, tz)
+        for number, scope, ref, book, amount, unit, tz in rows
+    ]
+
+
+def load_grants(sql: sqlite3.Connection) -> list[GrantTerms]:
+    """Return every grant that is not closed, each account's in the order in which they are spent."""
+    rows = sql.execute(
+        "SELECT id, account, book, model, expires_at, kind FROM grants WHERE closed_at = 0"
+    ).fetchall()
+    rows.sort(key=lambda row: rank(row[5], row[3], row[4], row[0]))
+    return [
+        GrantTerms(number, account, Book(book), model, expires_at)
+        for number, account, book, model, expires_at, _ in rows
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -10,6 +10,7 @@ from sqlalchemy.pool import StaticPool
 from headgate.stores.sql.database import connect
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
 READING: Final = "reading"  # an execution option: this transaction takes no lock
@@ -20,6 +21,11 @@ def open_engine(folder: Path) -> Engine:
     engine = create_engine("sqlite://", creator=lambda: connect(folder), poolclass=StaticPool)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def raw(connection: Connection) -> sqlite3.Connection:
+    """Return the database's own connection, in the same transaction, for statements that servers share."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _begin(connection: Connection, *_: Any) -> None:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headgate.money.credit import taken
 from headgate.money.rules import entries
+from headgate.stores.sql.spending import Spending
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from headgate.money.credit import Taken
     from headgate.ports import Open, Settle
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.journal.segments import Position
@@ -39,7 +38,6 @@ _HOUR = (
     "INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
     + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
 )
-_SPENT = "UPDATE pots SET spent = spent + ? WHERE id = ?"
 _LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CHECKPOINT = (
     "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -70,6 +68,7 @@ class Books:
         self._words: dict[tuple[str, str, str, str], tuple[int, ...]] = {}
         self._prices: dict[Prices | None, int] = {None: 0}
         self._accounts: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._spending = Spending(sql)
 
     def post(self, settled: Sequence[Settled], slot: str, checkpoint: Position) -> int:
         """Book settled calls and move the checkpoint of their journal, in one transaction.
@@ -84,12 +83,12 @@ class Books:
         sql.execute("BEGIN IMMEDIATE")
         try:
             fresh: Sequence[Settled] = settled
-            if not self._book(fresh):
+            if not self._book(fresh, slot):
                 sql.execute("ROLLBACK")
                 self._forget()
                 sql.execute("BEGIN IMMEDIATE")
                 fresh = self._unknown(settled)
-                self._book(fresh)
+                self._book(fresh, slot)
             sql.execute(_CHECKPOINT, (slot, *checkpoint))
             sql.execute("COMMIT")
         except BaseException:
@@ -104,6 +103,7 @@ class Books:
         self._words.clear()
         self._accounts.clear()
         self._prices = {None: 0}
+        self._spending.forget()
 
     def _unknown(self, settled: Sequence[Settled]) -> list[Settled]:
         """Return the calls that the books do not have, each once."""
@@ -115,10 +115,11 @@ class Books:
                 fresh[call] = item
         return list(fresh.values())
 
-    def _book(self, settled: Sequence[Settled]) -> bool:
+    def _book(self, settled: Sequence[Settled], slot: str) -> bool:
         """Write everything of a batch; False when the books had one of its calls."""
         if not settled:
             return True
+        self._spending.begin()
         batch = _Batch(dict(self._sql.execute("SELECT book, seq FROM books").fetchall()))
         for start in range(0, len(settled), SLICE):
             part = settled[start : start + SLICE]
@@ -134,9 +135,8 @@ class Books:
             "INSERT INTO books VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", batch.seq.items()
         )
         self._sql.executemany(_BALANCE, batch.balances())
-        if batch.spent:
-            self._sql.executemany(_SPENT, ((amount, pot) for pot, amount in batch.spent.items()))
         self._sql.executemany(_HOUR, ((*key, *sums) for key, sums in batch.hours.items()))
+        self._spending.write(slot)
         return True
 
     def _write_entries(self, batch: _Batch) -> None:
@@ -155,6 +155,7 @@ class Books:
         self._enter(opens, settle, book, batch)
         if settle.lost:
             batch.lost.extend(self._lost_rows(opens, settle))
+        self._spending.add(opens, settle)
         batch.add_hour(
             (first.at // HOUR_US, book, last.account, last.project, last.key, ids[1], ids[2]), settle, cost
         )
@@ -170,8 +171,6 @@ class Books:
 
     def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
         call, accounts, moved = settle.call, self._accounts, batch.moved
-        if opens[-1].sources:
-            batch.spend(taken(opens[-1].sources, settle.charge, settle.tokens))
         for kind, attempt, n, debit_code, credit_code, amount in entries(opens, settle):
             pair = (debit_code, credit_code, book)
             sides = accounts.get(pair) or self._pair(pair)
@@ -226,7 +225,7 @@ class Books:
 class _Batch:
     """What one transaction adds up."""
 
-    __slots__ = ("entries", "hours", "lost", "moved", "seq", "spent")
+    __slots__ = ("entries", "hours", "lost", "moved", "seq")
 
     def __init__(self, seq: dict[int, int]) -> None:
         self.seq = seq
@@ -234,12 +233,6 @@ class _Batch:
         self.lost: list[tuple[Any, ...]] = []
         self.moved: dict[tuple[int, int], int] = {}  # by debit and credit account
         self.hours: dict[tuple[int, ...], list[int]] = {}
-        self.spent: dict[int, int] = {}  # by pot of a grant
-
-    def spend(self, parts: Iterable[Taken]) -> None:
-        for part in parts:
-            pot = part.source.pot
-            self.spent[pot] = self.spent.get(pot, 0) + part.amount
 
     def next_seq(self, book: int) -> int:
         self.seq[book] = seq = self.seq.get(book, 0) + 1

@@ -19,6 +19,7 @@ from headgate.money.promotion import earned
 from headgate.money.rules import Posting, posting_entries
 from headgate.money.tiers import find_tier
 from headgate.stores.sql.bootstrap import public_id, writing
+from headgate.stores.sql.pots import remove, resize
 from headgate.values import Book
 
 if TYPE_CHECKING:
@@ -258,12 +259,13 @@ def put_tier_budget(sql: sqlite3.Connection, account: int, cap: NanoUSD, now: Wa
     for book in (0, 1):
         which = ("account", account, book, TIER)
         old = sql.execute(
-            "SELECT public_id, amount FROM budgets WHERE scope = ? AND ref = ? AND book = ? AND origin = ?",
+            "SELECT id, public_id, amount FROM budgets"
+            " WHERE scope = ? AND ref = ? AND book = ? AND origin = ?",
             which,
         ).fetchone()
-        if (old[1] if old else 0) == cap:
+        if (old[2] if old else 0) == cap:
             continue
-        name = old[0] if old else public_id("budget")
+        name = old[1] if old else public_id("budget")
         if not old:
             sql.execute(
                 "INSERT INTO budgets (scope, ref, book, origin, public_id, amount, unit, tz, created_at)"
@@ -271,9 +273,11 @@ def put_tier_budget(sql: sqlite3.Connection, account: int, cap: NanoUSD, now: Wa
                 (*which, name, cap, now),
             )
         elif cap:
-            sql.execute("UPDATE budgets SET amount = ? WHERE public_id = ?", (cap, name))
+            sql.execute("UPDATE budgets SET amount = ? WHERE id = ?", (cap, old[0]))
+            resize(sql, "budget", old[0], cap)
         else:
-            sql.execute("DELETE FROM budgets WHERE public_id = ?", (name,))
+            remove(sql, old[0])
+            sql.execute("DELETE FROM budgets WHERE id = ?", (old[0],))
         note_change(sql, "budget", name, now)
 
 

@@ -8,6 +8,9 @@ OPEN and MARK          the mark plus at most one checkpoint, estimated, never ab
 OPEN, nothing after    the hold and its tokens, estimated; the house pays where the policy says so
 =====================  =====================================================================
 
+Only then a slot's slices go back to their pots; where a part of its journal cannot be read they stay away,
+since they may have been spent.
+
 Every slot that ever wrote is replayed, whatever `workers` says now. Dying in the middle is no harm: the
 next start does the same again, and the books take a call once. At the end a slot holds one empty
 segment, so that segment numbers never start anew.
@@ -34,6 +37,8 @@ from headgate.stores.journal.segments import (
     sync_folder,
     write_at,
 )
+from headgate.stores.sql import pots
+from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.ledger import Books
 
 if TYPE_CHECKING:
@@ -75,17 +80,25 @@ def recover(
     for folder in slot_folders(data):
         slot = _Slot(folder, sql, books, clock, absorb_unmarked=absorb_unmarked)
         total = RecoveryReport(*(a + b for a, b in zip(total, slot.recover(), strict=True)))
+    with writing(sql):
+        for (name,) in sql.execute(
+            "SELECT DISTINCT slot FROM slices WHERE slot <> ?", (pots.LOST,)
+        ).fetchall():
+            pots.clear(sql, name, lost=True)  # its journal is gone
+        pots.sweep(sql)
     return total
 
 
 def recover_slot(data: Path, slot: str, sql: sqlite3.Connection, clock: Clock) -> RecoveryReport:
-    """Replay the journal of one slot whose worker is dead, while the others go on.
+    """Replay the journal of one slot whose worker is dead, while the others go on; give back its slices.
 
     Raises:
         sqlite3.Error: the books cannot be written; nothing of the journal is lost.
     """
     folder = data / "journal" / slot
     if not folder.is_dir():
+        with writing(sql):
+            pots.clear(sql, slot, lost=True)
         return RecoveryReport()
     return _Slot(folder, sql, Books(sql), clock, absorb_unmarked=False).recover()
 
@@ -110,6 +123,7 @@ class _Slot:
         count, settled = self._replay(cursor)
         numbers = segment_numbers(self._folder)
         if not count and not cursor.damage and numbers == [self._done.segment]:
+            self._give_back(lost=False)
             return RecoveryReport(1)  # it was left empty
         cut = [
             Settled(opens, self._cut(opens), recovered=True)
@@ -118,6 +132,7 @@ class _Slot:
         ]
         if cut:
             self._books.post(cut, self._folder.name, cursor.position)
+        self._give_back(lost=bool(cursor.damage or self._calls.orphans))
         for damage in cursor.damage:
             self._keep(damage)
         self._start_anew(max(self._done.segment, *numbers, 0) + 1)
@@ -144,6 +159,10 @@ class _Slot:
             settled += self._books.post(batch, self._folder.name, cursor.position)
         self._calls.orphans = [each for each in self._calls.orphans if not self._known(each.call)]
         return count, settled
+
+    def _give_back(self, *, lost: bool) -> None:
+        with writing(self._sql):
+            pots.clear(self._sql, self._folder.name, lost=lost)
 
     def _cut(self, opens: list[Open]) -> Settle:
         mark = self._calls.marks.get(opens[0].call)

@@ -69,6 +69,7 @@ CREATE TABLE budgets (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE,
   thresholds TEXT NOT NULL DEFAULT '[50,80,100]', -- per cent at which an event is written
   origin TEXT NOT NULL,                      -- flag, config, tier or a member's public id
   created_at INTEGER NOT NULL);
+CREATE INDEX budgets_of ON budgets (scope, ref, book);
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, ref TEXT NOT NULL,
   at INTEGER NOT NULL);
 CREATE TABLE audit (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,
@@ -130,13 +131,15 @@ CREATE TABLE limit_requests (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNI
   decided_by TEXT NOT NULL DEFAULT '', decided_at INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL);
 
 -- ── leases: who may spend what (admission/leases.py) ─────────────────────────────────────────────
-CREATE TABLE pots (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, -- budget, grant, tokens
+CREATE TABLE pots (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, -- budget, grant, tokens
   ref INTEGER NOT NULL, period TEXT NOT NULL, -- the budget's or grant's id; `2026-11@UTC`, empty for grants
   book INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, -- calls opened in [since, until)
   amount INTEGER NOT NULL,                   -- the cap, or all that was ever granted
   spent INTEGER NOT NULL,                    -- by settled calls, moved by the drain alone
-  recall INTEGER NOT NULL DEFAULT 0,         -- grows when a taker found too little
+  over INTEGER NOT NULL DEFAULT 0,           -- what was out above the amount when it was lowered; comes back
+  recall INTEGER NOT NULL DEFAULT 0,         -- numbered over all pots; set when a taker found too little
   UNIQUE (kind, ref, period));
+CREATE INDEX pots_recall ON pots (recall) WHERE recall > 0;
 CREATE TABLE slices (pot INTEGER NOT NULL REFERENCES pots (id), slot TEXT NOT NULL,
   amount INTEGER NOT NULL CHECK (amount >= 0), -- may be spent, or is spent and not drained
   answered INTEGER NOT NULL DEFAULT 0,       -- the last recall that its owner has answered

@@ -1,0 +1,269 @@
+"""What one worker may spend: its slices of the pots, and what it owes the store. Pure: no I/O, no waiting.
+
+`collect` says what to tell the store now, `apply` takes what came of it. Between the two a slice is
+spent from by `Budgets`, which only compares and subtracts integers.
+
+What is given back is taken out of a slice before it is told, and what is granted is put in after it was
+told, so the store never believes that a worker has less than it can spend.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from headgate.money.pots import Batch, PotName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from headgate.money.pots import Lot, Outcome, Want
+    from headgate.values import MonotonicNs, WallMicros
+
+LEASE_NS: Final = 1_000_000_000  # without a look at the store for so long, a worker asks before it spends
+_LIVE_NS: Final = 2_000_000_000  # a slot whose stamp has not changed for so long is not waited for
+_BEAT_NS: Final = 400_000_000
+_FROZEN: Final = 2**61  # taken off a slice from which nothing may be spent
+
+
+class Slice:
+    """This worker's part of one pot.
+
+    `free` is what may be held by the next call; it alone is looked at for each call.
+    """
+
+    __slots__ = (
+        "drawn", "elsewhere", "free", "frozen", "grant", "granted", "heard", "known", "model", "name",
+        "others", "pot", "required", "retired", "until",
+    )  # fmt: skip
+
+    def __init__(self, name: PotName) -> None:
+        self.name = name
+        self.until = name.until
+        self.grant = name.ref
+        self.model = ""  # that a grant in tokens is for
+        self.pot = 0  # its id, once the store has told it
+        self.free = 0
+        self.drawn = 0  # charged by calls of this worker
+        self.granted = 0  # by the store, less what was given back
+        self.frozen = False  # the pot was lowered: what becomes free goes back
+        self.retired = False  # its period is over, or its budget gone
+        self.known = False  # the rest is as the store has it, and it tells when that changes
+        self.elsewhere = 0  # in nobody's slice
+        self.others = 0  # in the slices of other slots
+        self.heard = -1
+        self.required = 0
+
+    @property
+    def unused(self) -> int:
+        """Return what is neither charged nor held."""
+        return max(0, self.free + _FROZEN if self.frozen else self.free)
+
+    @property
+    def held(self) -> int:
+        """Return what open calls hold."""
+        return self.granted - self.drawn - self.unused
+
+    @property
+    def reach(self) -> int:
+        """Return what a call could have now."""
+        return max(0, self.free) + self.elsewhere
+
+    @property
+    def hope(self) -> int:
+        """Return what a call could have if every other hold were released, here and elsewhere."""
+        return self.granted - self.drawn + self.elsewhere + self.others
+
+    def freeze(self, frozen: bool) -> None:
+        """Let nothing be spent from it, or again."""
+        if frozen != self.frozen:
+            self.frozen = frozen
+            self.free += -_FROZEN if frozen else _FROZEN
+
+    def take_back(self) -> int:
+        """Take out what is unused, to give it back."""
+        unused = self.unused
+        self.free -= unused
+        self.granted -= unused
+        return unused
+
+
+class Purse:
+    """All slices of one worker.
+
+    Args:
+        slot: of the worker.
+        time_ns: monotonic, and runs on while the machine sleeps.
+    """
+
+    def __init__(self, slot: str, time_ns: Callable[[], MonotonicNs] = time.monotonic_ns) -> None:
+        self.slot = slot
+        self.time_ns = time_ns
+        self.epoch = 0  # of this worker in its slot; the store refuses it once there is a later one
+        self.fenced = False
+        self.closing = False  # everything unused goes back, and nothing is taken
+        self.live: frozenset[str] = frozenset([slot])
+        self.good_until: MonotonicNs = 0  # until when slices may be spent without asking
+        self._slices: dict[PotName, Slice] = {}
+        self._by_pot: dict[int, Slice] = {}
+        self._draining: set[Slice] = set()  # frozen or retired
+        self._returns: dict[int, int] = {}  # not yet told
+        self._answers: dict[int, int] = {}
+        self._seen = 0
+        self._stamps: dict[str, tuple[int, MonotonicNs]] = {}
+        self._beat_at: MonotonicNs = 0
+
+    @property
+    def alone(self) -> bool:
+        """Say whether no other worker lives."""
+        return len(self.live) == 1
+
+    def slice(self, name: PotName, *, revived: bool = True) -> Slice:
+        """Return this worker's slice of a pot, empty if it never had one.
+
+        Args:
+            name: of the pot.
+            revived: one that was retired may be spent from again.
+        """
+        found = self._slices.get(name)
+        if found is None:
+            found = self._slices[name] = Slice(name)
+        elif found.retired and revived:
+            found.retired = False
+            if not found.frozen:
+                self._draining.discard(found)
+        return found
+
+    def retire(self, unwanted: Slice) -> None:
+        """Give a slice back as far as it is not held, now and as its holds are closed."""
+        unwanted.retired = True
+        self._draining.add(unwanted)
+
+    def doubt(self) -> None:
+        """Note that pots may have grown: who finds too little asks the store again."""
+        for each in self._slices.values():
+            each.known = False
+
+    @property
+    def idle(self) -> bool:
+        """Say whether there is nothing to tell the store."""
+        return not (self._returns or self._answers or self._draining)
+
+    # ── to the store, and back ───────────────────────────────────────────────────────────────────
+
+    def collect(self, wants: Sequence[Want], now: WallMicros, monotonic: MonotonicNs) -> Batch:
+        """Return what to tell the store.
+
+        Args:
+            wants: of the calls that wait, in the order in which they came.
+            now: wall time, for people who look at the slots.
+            monotonic: for how long which slot has been silent.
+        """
+        if self.closing:
+            self._draining.update(self._slices.values())
+        for each in self._draining:
+            self._give_back(each)
+        beat = monotonic - self._beat_at >= _BEAT_NS
+        if beat:
+            self._beat_at = monotonic
+        return Batch(
+            slot=self.slot,
+            epoch=self.epoch,
+            now=now,
+            live=self.live,
+            wants=tuple(wants),
+            free={name: self._slices[name].unused for name in _named(wants) if name in self._slices},
+            returns=dict(self._returns),
+            answers=dict(self._answers),
+            watched=tuple(each.pot for each in self._draining if each.frozen),
+            seen=self._seen,
+            beat=beat,
+            leaving=self.closing,
+        )
+
+    def apply(self, batch: Batch, outcome: Outcome, monotonic: MonotonicNs) -> bool:
+        """Take what the store said to a batch; say whether there is more to tell it at once."""
+        if outcome.fenced:
+            self.fenced = True
+            return False
+        for pot, amount in batch.returns.items():
+            self._returns[pot] -= amount
+            if not self._returns[pot]:
+                del self._returns[pot]
+        for pot, number in batch.answers.items():
+            if self._answers.get(pot) == number:
+                del self._answers[pot]
+        self._notice(outcome, monotonic)
+        for lot in outcome.lots:
+            self._take(lot)
+        for pot, number in outcome.recalled.items():
+            self._recall(pot, number)
+        self._seen = max(self._seen, outcome.seen)
+        self._forget()
+        return bool(self._returns or self._answers)
+
+    def renew(self, monotonic: MonotonicNs) -> None:
+        """Note that this worker runs: it may go on spending, unless it had stopped for too long."""
+        if monotonic <= self.good_until:
+            self.good_until = monotonic + LEASE_NS
+
+    def _notice(self, outcome: Outcome, monotonic: MonotonicNs) -> None:
+        """Learn which slots live, by their stamps and our own time, whatever their clocks say."""
+        stamps = {}
+        for slot, stamp in outcome.slots.items():
+            known = self._stamps.get(slot)
+            stamps[slot] = known if known is not None and known[0] == stamp else (stamp, monotonic)
+        self._stamps = stamps
+        silent = monotonic - _LIVE_NS
+        self.live = frozenset([self.slot, *(slot for slot, (_, at) in stamps.items() if at > silent)])
+        self.good_until = monotonic + LEASE_NS
+
+    def _take(self, lot: Lot) -> None:
+        """Put in what was granted, and learn how the pot stands."""
+        own = self._slices.get(lot.name) or self._by_pot.get(lot.pot)
+        if own is None:
+            return
+        if not lot.pot:  # the reload that takes it away is under way
+            own.elsewhere = _FROZEN // 2 if lot.name.kind == "budget" else 0
+            own.others, own.required = 1, 0
+            return
+        own.pot = lot.pot
+        self._by_pot[lot.pot] = own
+        own.granted += lot.granted
+        own.free += lot.granted
+        own.elsewhere, own.others = lot.free, lot.others
+        own.heard, own.required, own.known = lot.heard, lot.required, True
+        own.freeze(lot.over > 0)
+        if own.frozen:
+            self._draining.add(own)
+            self._give_back(own)
+        elif not own.retired:
+            self._draining.discard(own)
+
+    def _recall(self, pot: int, number: int) -> None:
+        """Give back what is unused of a pot in which somebody found too little."""
+        self._answers[pot] = number
+        own = self._by_pot.get(pot)
+        if own is None:  # all that is left in the store is spent and not drained
+            return
+        own.known = False
+        own.freeze(True)  # until the answer to our answer says that it was not lowered
+        self._draining.add(own)
+        self._give_back(own)
+
+    def _give_back(self, own: Slice) -> None:
+        if (unused := own.take_back()) and own.pot:
+            self._returns[own.pot] = self._returns.get(own.pot, 0) + unused
+
+    def _forget(self) -> None:
+        """Drop the retired slices that hold and owe nothing."""
+        done = [each for each in self._draining if each.retired and each.granted == each.drawn]
+        for each in done:
+            if each.pot not in self._returns and each.pot not in self._answers:
+                self._draining.discard(each)
+                self._slices.pop(each.name, None)
+                self._by_pot.pop(each.pot, None)
+
+
+def _named(wants: Iterable[Want]) -> set[PotName]:
+    return {name for want in wants for name in (*want.all_of, *want.sources)}

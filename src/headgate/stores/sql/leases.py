@@ -1,0 +1,164 @@
+"""Leases in the books' own SQLite file: short transactions, on a connection and in a thread of its own.
+
+`synchronous = NORMAL` is enough here: after a power cut no worker lives, and the next start clears every
+slice once the journals are replayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from headgate.errors import Unavailable
+from headgate.money.pots import Lot, Outcome, allocate
+from headgate.stores.sql import pots
+from headgate.stores.sql.bootstrap import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.money.pots import Batch, Pot, PotName
+    from headgate.values import WallMicros
+
+Result = TypeVar("Result")
+_BUSY_MS: Final = 250  # how long a batch waits for another writer before it is tried again
+_SLICE = (
+    "INSERT INTO slices (pot, slot, amount, answered) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET amount = excluded.amount"
+)
+
+
+class SqlLeases:
+    """The slices of one data folder. Implements `ports.Leases`; close it after use.
+
+    Args:
+        connect: opens the database; called in the thread.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._thread = ThreadPoolExecutor(1, "leases")
+        self._sql: sqlite3.Connection | None = None
+
+    async def join(self, slot: str, now: WallMicros) -> int:
+        """Enter service in a slot and return its new epoch; whoever had the slot before is fenced."""
+        return await self._run(self._join, slot, now)
+
+    async def exchange(self, batch: Batch) -> Outcome:
+        """Apply a batch in one transaction. See `ports.Leases`."""
+        return await self._run(self._exchange, batch)
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[..., Result], *args: object) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        except sqlite3.Error as fault:
+            raise Unavailable(f"The database does not grant money: {fault}.") from fault
+
+    # ── in the thread ────────────────────────────────────────────────────────────────────────────
+
+    def _database(self) -> sqlite3.Connection:
+        if self._sql is None:
+            sql = self._connect()
+            sql.execute("PRAGMA synchronous = NORMAL")
+            sql.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            self._sql = sql
+        return self._sql
+
+    def _close(self) -> None:
+        if self._sql is not None:
+            self._sql.close()
+
+    def _join(self, slot: str, now: WallMicros) -> int:
+        sql = self._database()
+        with writing(sql):
+            row = sql.execute(
+                "INSERT INTO slots (slot, epoch, pid, seen_at) VALUES (?, 1, ?, ?) ON CONFLICT DO UPDATE SET"
+                " epoch = epoch + 1, pid = excluded.pid, seen_at = excluded.seen_at RETURNING epoch",
+                (slot, os.getpid(), now),
+            ).fetchone()
+        return int(row[0])
+
+    def _exchange(self, batch: Batch) -> Outcome:
+        sql = self._database()
+        writes = batch.wants or batch.returns or batch.answers or batch.beat or batch.leaving
+        if not writes:
+            sql.execute("BEGIN")
+            try:
+                return self._answer(sql, batch, {})
+            finally:
+                sql.execute("ROLLBACK")
+        with writing(sql):
+            if not self._in_force(sql, batch):
+                return Outcome(fenced=True)
+            self._take_back(sql, batch)
+            wanted = self._grant(sql, batch) if batch.wants else {}
+            if batch.leaving:
+                sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (batch.slot,))
+            elif batch.beat:
+                sql.execute("UPDATE slots SET seen_at = ? WHERE slot = ?", (batch.now, batch.slot))
+            return self._answer(sql, batch, wanted)
+
+    @staticmethod
+    def _in_force(sql: sqlite3.Connection, batch: Batch) -> bool:
+        row = sql.execute("SELECT epoch FROM slots WHERE slot = ?", (batch.slot,)).fetchone()
+        return row is not None and row[0] == batch.epoch
+
+    @staticmethod
+    def _take_back(sql: sqlite3.Connection, batch: Batch) -> None:
+        slot = batch.slot
+        for pot, amount in batch.returns.items():
+            sql.execute(
+                "UPDATE slices SET amount = max(0, amount - ?) WHERE pot = ? AND slot = ?",
+                (amount, pot, slot),
+            )
+            pots.settle_down(sql, pot)
+        for pot, number in batch.answers.items():
+            sql.execute("UPDATE slices SET answered = ? WHERE pot = ? AND slot = ?", (number, pot, slot))
+
+    @staticmethod
+    def _grant(sql: sqlite3.Connection, batch: Batch) -> dict[PotName, Pot | None]:
+        """Meet the wants; return the pots that they name as they are now."""
+        names = {name for want in batch.wants for name in (*want.all_of, *want.sources)}
+        found = {name: pots.find(sql, name) for name in names}
+        there = {name: pot for name, pot in found.items() if pot is not None}
+        recall = pots.next_recall(sql)
+        allocate(batch, there, recall)
+        for pot in there.values():
+            if pot.granted:
+                sql.execute(_SLICE, (pot.number, batch.slot, *pot.slices[batch.slot]))
+            if pot.recall == recall:
+                sql.execute("UPDATE pots SET recall = ? WHERE id = ?", (recall, pot.number))
+                # The taker itself need not answer, unless it owes an answer to an earlier one.
+                sql.execute(
+                    "UPDATE slices SET answered = ? WHERE pot = ? AND slot = ? AND answered >= ?",
+                    (recall, pot.number, batch.slot, pot.heard),
+                )
+        return found
+
+    def _answer(self, sql: sqlite3.Connection, batch: Batch, wanted: dict[PotName, Pot | None]) -> Outcome:
+        if not self._in_force(sql, batch):
+            return Outcome(fenced=True)
+        lots = [
+            pot.lot(batch.slot) if pot is not None else Lot(name, 0, 0, 0, 0, 0, -1, 0)
+            for name, pot in wanted.items()
+        ]
+        known = {lot.pot for lot in lots}
+        for number in {*batch.watched, *batch.answers} - known:
+            if (pot := pots.by_id(sql, number)) is not None:
+                pot.listen(batch.slot, batch.live)
+                lots.append(pot.lot(batch.slot))
+        recalled = sql.execute(
+            "SELECT p.id, p.recall FROM pots p JOIN slices s ON s.pot = p.id AND s.slot = ?"
+            " WHERE p.recall > 0 AND p.recall > ? AND p.recall > s.answered",
+            (batch.slot, batch.seen),
+        ).fetchall()
+        slots = sql.execute("SELECT slot, seen_at FROM slots WHERE pid <> 0").fetchall()
+        return Outcome(lots, dict(recalled), pots.next_recall(sql) - 1, dict(slots))

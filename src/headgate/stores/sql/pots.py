@@ -1,0 +1,138 @@
+"""Pots and slices in SQL: made, lowered, cleared. Every function runs inside a transaction of its caller.
+
+What is spent from a pot moves in `ledger`, with the calls that spend it; who may spend it, in `leases`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from headgate.money.periods import FOREVER
+from headgate.money.pots import Pot, PotName
+from headgate.stores.sql.database import spent
+from headgate.values import Book
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from headgate.values import NanoUSD
+
+LOST: Final = "lost"  # the slot of slices that may have been spent in a journal that cannot be read
+GONE: Final = "gone"  # the kind of a pot whose budget was removed
+LESS: Final = "UPDATE slices SET amount = max(0, amount - ?) WHERE pot = ? AND slot = ?"
+_ROW = "SELECT id, kind, ref, period, since, until, amount, over, spent, recall FROM pots"
+_OUT = "spent + (SELECT coalesce(sum(amount), 0) FROM slices WHERE pot = pots.id)"
+
+
+def find(sql: sqlite3.Connection, name: PotName) -> Pot | None:
+    """Return a pot with its slices; a budget's is made where it is missing. None: there is no such thing."""
+    which = " WHERE kind = ? AND ref = ? AND period = ?"
+    row = sql.execute(_ROW + which, name[:3]).fetchone()
+    if row is None:
+        if name.kind != "budget" or not make(sql, name):
+            return None
+        row = sql.execute(_ROW + which, name[:3]).fetchone()
+    return _pot(sql, row)
+
+
+def by_id(sql: sqlite3.Connection, number: int) -> Pot | None:
+    """Return a pot with its slices."""
+    row = sql.execute(_ROW + " WHERE id = ?", (number,)).fetchone()
+    return None if row is None else _pot(sql, row)
+
+
+def _pot(sql: sqlite3.Connection, row: tuple[Any, ...]) -> Pot:
+    slices = sql.execute("SELECT slot, amount, answered FROM slices WHERE pot = ?", (row[0],))
+    name = PotName._make(row[1:6])
+    amount, over, used, recall = row[6:]
+    standing = (amount, over, used, recall)
+    return Pot(name, row[0], standing, {slot: (has, answered) for slot, has, answered in slices})
+
+
+def make(sql: sqlite3.Connection, name: PotName) -> bool:
+    """Make the pot of a budget in one period, with what the books say; False: there is no such budget."""
+    row = sql.execute("SELECT scope, ref, book, amount FROM budgets WHERE id = ?", (name.ref,)).fetchone()
+    if row is None:
+        return False
+    scope, ref, book, amount = row
+    used = spent(sql, scope, ref, Book(book), name.since)
+    if name.until < FOREVER:
+        used -= spent(sql, scope, ref, Book(book), name.until)
+    sql.execute(
+        "INSERT INTO pots (kind, ref, period, book, since, until, amount, spent, over)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*name[:3], book, name.since, name.until, amount, used, max(0, used - amount)),
+    )
+    return True
+
+
+def next_recall(sql: sqlite3.Connection) -> int:
+    """Return the number of a new recall."""
+    (last,) = sql.execute("SELECT max(recall) FROM pots WHERE recall > 0").fetchone()
+    return int(last or 0) + 1
+
+
+def resize(sql: sqlite3.Connection, kind: str, ref: int, amount: NanoUSD) -> None:
+    """Set what may be spent of every pot of a budget; ask the workers for what is out above that.
+
+    That it grew, they learn by the change that its caller notes.
+    """
+    sql.execute(
+        f"UPDATE pots SET amount = ?, over = max(0, {_OUT} - ?) WHERE kind = ? AND ref = ?",
+        (amount, amount, kind, ref),
+    )
+    sql.execute(
+        "UPDATE pots SET recall = ? WHERE kind = ? AND ref = ? AND over > 0", (next_recall(sql), kind, ref)
+    )
+
+
+def remove(sql: sqlite3.Connection, ref: int) -> None:
+    """Take the pots of a budget that is removed out of use: its id may be given again, theirs are not.
+
+    They stay until the next start, since workers may have slices of them.
+    """
+    sql.execute("UPDATE pots SET kind = ?, ref = id WHERE kind = 'budget' AND ref = ?", (GONE, ref))
+
+
+def settle_down(sql: sqlite3.Connection, pot: int) -> None:
+    """Lower `over` to what is still out above the amount."""
+    sql.execute(f"UPDATE pots SET over = max(0, {_OUT} - amount) WHERE id = ? AND over > 0", (pot,))
+
+
+def excuse(sql: sqlite3.Connection, pot: int) -> None:
+    """Note what is out above the amount by calls that opened before the pot was there, and recall it."""
+    sql.execute(
+        f"UPDATE pots SET over = {_OUT} - amount, recall = ? WHERE id = ? AND {_OUT} > amount + over",
+        (next_recall(sql), pot),
+    )
+
+
+def clear(sql: sqlite3.Connection, slot: str, *, lost: bool = False) -> None:
+    """Give back what a dead worker had, now that its journal is in the books.
+
+    Args:
+        sql: in a transaction.
+        slot: of the worker.
+        lost: a part of its journal could not be read: what it had may be spent, so nobody gets it.
+    """
+    if lost:
+        sql.execute(
+            "INSERT INTO slices (pot, slot, amount) SELECT pot, ?, amount FROM slices WHERE slot = ?"
+            " AND amount > 0 ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+            (LOST, slot),
+        )
+    pots = [pot for (pot,) in sql.execute("SELECT pot FROM slices WHERE slot = ?", (slot,))]
+    sql.execute("DELETE FROM slices WHERE slot = ?", (slot,))
+    sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (slot,))
+    for pot in pots:
+        settle_down(sql, pot)
+
+
+def sweep(sql: sqlite3.Connection) -> None:
+    """Remove the pots of budgets that nobody has a slice of: no worker lives, and they can be made again."""
+    sql.execute("UPDATE slots SET pid = 0")
+    sql.execute(
+        "DELETE FROM pots WHERE kind IN ('budget', ?)"
+        " AND NOT EXISTS (SELECT 1 FROM slices WHERE pot = pots.id)",
+        (GONE,),
+    )

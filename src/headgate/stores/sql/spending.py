@@ -1,0 +1,175 @@
+"""What settled calls take from pots, in the transaction that books them.
+
+`pots.spent` grows for every budget that covers a call, by scope and by when it opened, and for the grants
+that it was held in; the slices of the worker that served it shrink for what it was held in. So `spent` is
+always what the books say, and a slice what is left of what its worker was given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from headgate.money.credit import taken
+from headgate.money.periods import period_end, period_key, period_start
+from headgate.money.pots import PotName
+from headgate.stores.sql import pots
+from headgate.stores.sql.database import last_change
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from headgate.money.amounts import Unit
+    from headgate.ports import Open, Settle
+    from headgate.values import NanoUSD, WallMicros
+
+_BUDGETS = (
+    "SELECT id, public_id, amount, unit, tz, thresholds FROM budgets WHERE scope = ? AND ref = ? AND book = ?"
+)
+_EVENT = (
+    "INSERT INTO events (at, account, kind, ref, name, detail) VALUES (?, ?, 'budget.threshold', ?, ?, ?)"
+    " ON CONFLICT DO NOTHING"
+)
+
+
+_MOST_KNOWN: Final = 50_000  # payers
+
+
+class Payer(NamedTuple):
+    """Whose money a call spends."""
+
+    book: int
+    account: int
+    project: int
+    key: int
+
+
+class BudgetSpan:
+    """A budget, hard or soft, and the period of it that was looked at last."""
+
+    __slots__ = ("amount", "name", "number", "public_id", "thresholds", "told", "tz", "unit")
+
+    def __init__(self, row: tuple[int, str, NanoUSD, Unit, str, str]) -> None:
+        self.number, self.public_id, self.amount, self.unit, self.tz, thresholds = row
+        self.thresholds: list[int] = msgspec.json.decode(thresholds)
+        self.name = PotName("budget", self.number, "", 0, 0)
+        self.told: set[tuple[str, int]] = set()  # period and threshold
+
+    def at(self, opened: WallMicros) -> PotName:
+        """Return the pot of the period in which a call opened."""
+        name = self.name
+        if not name.since <= opened < name.until:
+            which = (opened, self.unit, self.tz)
+            name = PotName(
+                "budget", self.number, period_key(*which), period_start(*which), period_end(*which)
+            )
+            self.name = name
+        return name
+
+
+class Spending:
+    """What the calls of one worker's journal take from pots, batch by batch.
+
+    Args:
+        sql: the connection of the drain.
+    """
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._sql = sql
+        self._seen = -1  # the last change of the budgets that are known
+        self._budgets: dict[Payer, list[BudgetSpan]] = {}
+        self._by_scope: dict[tuple[str, int, int], list[BudgetSpan]] = {}
+        self._start()
+
+    def begin(self) -> None:
+        """Begin a batch, in its transaction: whatever was taken before is dropped."""
+        seen = last_change(self._sql)
+        if seen != self._seen or len(self._budgets) > _MOST_KNOWN:
+            self.forget()
+            self._seen = seen
+        self._start()
+
+    def forget(self) -> None:
+        """Drop what was learnt: the budgets may have changed, or a transaction is no more."""
+        self._budgets.clear()
+        self._by_scope.clear()
+
+    def _start(self) -> None:
+        self._slices: dict[int, int] = {}  # by pot
+        self._grants: dict[int, int] = {}  # by pot
+        self._spans: dict[PotName, tuple[BudgetSpan, int, NanoUSD]] = {}  # whose account, and how much
+        self._at: WallMicros = 0
+
+    def add(self, opens: Sequence[Open], settle: Settle) -> None:
+        """Take a settled call."""
+        first, last, charge = opens[0], opens[-1], settle.charge
+        if last.sources:
+            for part in taken(last.sources, charge, settle.tokens):
+                pot = part.source.pot
+                self._grants[pot] = self._grants.get(pot, 0) + part.amount
+                self._slices[pot] = self._slices.get(pot, 0) + part.amount
+        if not charge:
+            return
+        for pot in last.pots:
+            self._slices[pot] = self._slices.get(pot, 0) + charge
+        payer = Payer(int(first.book), first.account, first.project, first.key)
+        for budget in self._covering(payer):
+            name = budget.at(first.at)
+            _, _, before = self._spans.get(name, (None, 0, 0))
+            self._spans[name] = (budget, first.account, before + charge)
+        self._at = max(self._at, settle.at)
+
+    def write(self, slot: str) -> None:
+        """Move the pots and the slot's slices; the calls themselves are in the books already."""
+        sql = self._sql
+        for pot, amount in self._grants.items():
+            sql.execute("UPDATE pots SET spent = spent + ? WHERE id = ?", (amount, pot))
+        sql.executemany(pots.LESS, ((amount, pot, slot) for pot, amount in self._slices.items()))
+        for name, (budget, account, charge) in self._spans.items():
+            self._spend(name, charge)
+            if budget.thresholds:
+                self._tell(budget, name, account)
+
+    def _spend(self, name: PotName, charge: NanoUSD) -> None:
+        row = self._sql.execute(
+            "UPDATE pots SET spent = spent + ? WHERE kind = 'budget' AND ref = ? AND period = ? RETURNING id",
+            (charge, name.ref, name.period),
+        ).fetchone()
+        if row is None:
+            pots.make(self._sql, name)  # from the books, where this batch is already
+        elif charge > self._slices.get(row[0], 0):
+            pots.excuse(self._sql, row[0])
+
+    def _tell(self, budget: BudgetSpan, name: PotName, account: int) -> None:
+        """Write an event for each threshold that a period has passed, once."""
+        row = self._sql.execute(
+            "SELECT spent FROM pots WHERE kind = 'budget' AND ref = ? AND period = ?", (name.ref, name.period)
+        ).fetchone()
+        spent = row[0] if row is not None else 0
+        for per_cent in budget.thresholds:
+            if (name.period, per_cent) in budget.told or spent * 100 < budget.amount * per_cent:
+                continue
+            budget.told.add((name.period, per_cent))
+            detail = {"period": name.period, "per_cent": per_cent, "spent_nano_usd": spent}
+            text = msgspec.json.encode({**detail, "amount_nano_usd": budget.amount}).decode()
+            once = f"budget.threshold:{budget.public_id}:{name.period}:{per_cent}"
+            self._sql.execute(_EVENT, (self._at, account, budget.public_id, once, text))
+
+    def _covering(self, payer: Payer) -> list[BudgetSpan]:
+        found = self._budgets.get(payer)
+        if found is None:
+            places = (("key", payer.key), ("project", payer.project), ("account", payer.account))
+            found = self._budgets[payer] = [
+                budget for scope, ref in places for budget in self._of(scope, ref, payer.book)
+            ]
+        return found
+
+    def _of(self, scope: str, ref: int, book: int) -> list[BudgetSpan]:
+        place = (scope, ref, book)
+        found = self._by_scope.get(place)
+        if found is None:
+            rows = self._sql.execute(_BUDGETS, place).fetchall()
+            found = self._by_scope[place] = [BudgetSpan(row) for row in rows]
+        return found
