@@ -33,6 +33,7 @@ from headgate.money.tokens import Tokenizers
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
 from headgate.observe.scoreboard import Scoreboard
+from headgate.offices import admin_routes
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
 from headgate.providers.edits import headers as bearer_headers
@@ -178,7 +179,8 @@ class App:
     def _site(self) -> Starlette:
         from headgate.dashboard.site import build
 
-        return build(self)
+        fault = self.log.fault
+        return build(self, admin_routes(self._data, self._pepper, self.clock, (), fault))
 
     # ── what the routes ask ──────────────────────────────────────────────────────────────────────
 

@@ -222,3 +222,11 @@ class LimitRequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: str = ""
     decided_at: WallMicros = 0
     created_at: WallMicros = 0
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The stored answer of a write that named an idempotency key; status 0 while it is being made."""
+
+    request: bytes  # SHA-256 of what was asked
+    status: int
+    body: bytes

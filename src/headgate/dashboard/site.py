@@ -14,9 +14,10 @@ from starlette.routing import Route
 from headgate.observe.prometheus import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
+    from starlette.routing import BaseRoute
 
 _HERE = Path(__file__).parent
 _SECURITY = {
@@ -51,8 +52,8 @@ class Source(Protocol):
         ...
 
 
-def build(source: Source) -> Starlette:
-    """Return the ASGI app."""
+def build(source: Source, others: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the ASGI app; `others` are routes of other surfaces that it serves too."""
     pages = Environment(loader=FileSystemLoader(_HERE / "pages"), autoescape=select_autoescape(default=True))
     words = msgspec.json.decode((_HERE / "words.json").read_bytes(), type=dict[str, dict[str, str]])
     style = (_HERE / "pages" / "style.css").read_text(encoding="utf-8")
@@ -74,6 +75,7 @@ def build(source: Source) -> Starlette:
         Route("/", start, methods=["GET"]),
         Route("/style.css", sheet, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
+        *others,
     ]
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _wrong_method})
 

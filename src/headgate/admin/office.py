@@ -1,0 +1,100 @@
+"""What the handlers work with, and how one request goes through them: once, where it says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from headgate.errors import CallerError, Conflict
+
+if TYPE_CHECKING:
+    from headgate.admin.table import Asked, Route
+    from headgate.ops.desk import Desk
+    from headgate.records import Reply
+    from headgate.values import WallMicros
+
+_encode = msgspec.json.encode
+
+
+class Replies(Protocol):
+    """Answers to writes that named an idempotency key, for 24 hours."""
+
+    def claim(self, actor: str, key: str, request: bytes, now: WallMicros) -> Reply | None:
+        """Store that a write begins; return what there was already. Atomic."""
+        ...
+
+    def keep(self, actor: str, key: str, status: int, body: bytes) -> None:
+        """Store how a claimed write ended."""
+        ...
+
+    def forget(self, actor: str, key: str) -> None:
+        """Take a claim back: nothing was done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """The parts of a process that the handlers use."""
+
+    desk: Desk
+    replies: Replies
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back: a status and the bytes of a JSON body."""
+
+    status: int
+    body: bytes
+    replayed: bool = False
+
+
+def serve(office: Office, route: Route, asked: Asked, idempotency_key: str) -> Answer:
+    """Run a route's handler; with an idempotency key, once.
+
+    Raises:
+        GatewayError: the request is refused; nothing was done.
+    """
+    if not idempotency_key:
+        return Answer(route.status, _encode(route.handle(office, asked)))
+    if len(idempotency_key) > 255 or not idempotency_key.isascii() or not idempotency_key.isprintable():
+        raise CallerError(
+            "Idempotency-Key has at most 255 printable ASCII characters.",
+            param="Idempotency-Key",
+            code="invalid_value",
+        )
+    actor, replies = asked.actor.id, office.replies
+    request = sha256(b"\n".join([route.name.encode(), _encode(dict(asked.path)), asked.raw])).digest()
+    known = replies.claim(actor, idempotency_key, request, office.desk.clock.wall())
+    if known is not None:
+        return _replay(known, request)
+    try:
+        answer = route.handle(office, asked)
+    except BaseException:
+        replies.forget(actor, idempotency_key)  # so that it can be sent again, corrected
+        raise
+    replies.keep(actor, idempotency_key, route.status, _without_secret(route, answer))
+    return Answer(route.status, _encode(answer))
+
+
+def _replay(known: Reply, request: bytes) -> Answer:
+    if known.request != request:
+        raise Conflict(
+            "This Idempotency-Key was sent with another request. Use a new one for a new request.",
+            code="idempotency_key_reused",
+        )
+    if not known.status:
+        raise Conflict(
+            "The first request with this Idempotency-Key is still being served. Try again in a moment.",
+            code="idempotency_key_in_use",
+        )
+    return Answer(known.status, known.body, replayed=True)
+
+
+def _without_secret(route: Route, answer: msgspec.Struct) -> bytes:
+    """Return the answer as it may be stored: what is shown once is not in it."""
+    if not route.shown_once:
+        return _encode(answer)
+    return _encode({**msgspec.to_builtins(answer), route.shown_once: ""})

@@ -1,0 +1,130 @@
+"""Routes as data: who may do what where, what goes in and what comes out.
+
+The table is the source of three things that must not differ: what is served, what is checked before a
+handler runs, and the OpenAPI description. A route without a permission stops the start.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+
+from headgate.ops.roles import PERMISSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from headgate.admin.office import Office
+    from headgate.ops.actors import Actor
+    from headgate.ops.desk import Page
+
+R = TypeVar("R")
+Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
+BookName = Literal["real", "sim"]
+PUBLIC: Final = "public"  # whoever comes: sign-up, and webhooks that carry a signature of their own
+OWN: Final = "own"  # any admin key, about itself
+_PARAMETER: Final = re.compile(r"{(\w+)}")
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No body, or no query."""
+
+
+class Listed(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
+    """A page of a list, as OpenAI's lists."""
+
+    object: Literal["list"] = "list"
+    data: list[R]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been removed."""
+
+    id: str
+    deleted: Literal[True] = True
+
+
+def listed(page: Page) -> Listed[Any]:
+    """Return a page as it is sent."""
+    return Listed(
+        data=list(page.data),
+        first_id=page.first_id or None,
+        last_id=page.last_id or None,
+        has_more=page.has_more,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, checked for its shape."""
+
+    actor: Actor
+    path: Mapping[str, str]
+    body: Any = None
+    query: Any = None
+    raw: bytes = b""  # the body as it came, for signatures
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation of the API.
+
+    `handle` runs in a thread. `permission` is what the ops function behind it asks for, on the object at
+    hand; the matrix in the tests holds the two against each other.
+    """
+
+    method: Method
+    path: str
+    permission: str
+    summary: str
+    handle: Callable[[Office, Asked], msgspec.Struct]
+    answer: Any  # the type of what `handle` returns
+    body: type[msgspec.Struct] = Nothing
+    query: type[msgspec.Struct] = Nothing
+    status: int = 200
+    shown_once: str = ""  # the member of the answer that is never stored for a replay
+    raw: bool = False  # the body is not JSON of ours: the handler reads `Asked.raw`
+
+    def __post_init__(self) -> None:
+        """Refuse a route that does not say who may use it.
+
+        Raises:
+            ValueError: its permission is none; the gateway does not start.
+        """
+        if self.permission not in PERMISSIONS | {PUBLIC, OWN}:
+            raise ValueError(f"{self.method} {self.path} declares no permission that there is.")
+
+    @property
+    def parameters(self) -> list[str]:
+        """Return the names in the path."""
+        return _PARAMETER.findall(self.path)
+
+    @property
+    def name(self) -> str:
+        """Return the operation's id in the description."""
+        words = [word for word in re.split(r"[/{}_.-]+", self.path.removeprefix("/admin/v1")) if word]
+        return "_".join([self.method.lower(), *words])
+
+
+class Table:
+    """All routes, each once.
+
+    Raises:
+        ValueError: two routes are the same; the gateway does not start.
+    """
+
+    def __init__(self, *parts: Iterable[Route]) -> None:
+        self.routes = [route for part in parts for route in part]
+        seen: set[tuple[str, str]] = set()
+        for route in self.routes:
+            place = (route.method, _PARAMETER.sub("{}", route.path))
+            if place in seen:
+                raise ValueError(f"{route.method} {route.path} stands twice in the table.")
+            seen.add(place)

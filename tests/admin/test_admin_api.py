@@ -1,0 +1,172 @@
+"""The admin API: shapes, refusals, pages, and writes that happen once."""
+
+from __future__ import annotations
+
+import pytest
+from tests.admin.api import Api
+
+from headgate.admin.table import Route, Table
+from headgate.offices import TABLE
+from headgate.records import ProjectRecord
+
+
+def test_a_team_is_set_up_and_taken_down(api: Api) -> None:
+    project = api.call("POST", "/admin/v1/projects", {"name": "shop", "environment": "production"})
+    assert project.status == 201
+    ref = project.json["id"]
+    member = api.call("POST", "/admin/v1/members", {"email": "Li@Example.com", "role": "developer"}).json
+    assert (member["email"], member["role"]) == ("li@example.com", "developer")
+    role = api.call("PUT", f"/admin/v1/projects/{ref}/members/{member['id']}", {"role": "member"})
+    assert role.json["role"] == "member"
+    made = api.call("POST", "/admin/v1/keys", {"name": "li", "project": ref, "member": member["id"]})
+    assert made.status == 201
+    assert made.json["key"].startswith("sk-hg-live-")
+    key = made.json["record"]["id"]
+    changed = api.call("PATCH", f"/admin/v1/keys/{key}", {"models": ["gpt-4o*"], "rpm": 5})
+    assert (changed.json["models"], changed.json["rpm"]) == (["gpt-4o*"], 5)
+    rotated = api.call("POST", f"/admin/v1/keys/{key}/rotate", {"grace_s": 60})
+    assert rotated.json["key"] not in {made.json["key"], ""}
+    assert api.call("DELETE", f"/admin/v1/keys/{key}").json["revoked_at"] > 0
+    budget = api.call(
+        "POST", "/admin/v1/budgets", {"scope": "project", "ref": ref, "amount": 5_000_000_000, "book": "sim"}
+    )
+    assert (budget.json["book"], budget.json["amount"]) == ("sim", 5_000_000_000)
+    gone = api.call("DELETE", f"/admin/v1/budgets/{budget.json['id']}")
+    assert gone.json == {"id": budget.json["id"], "deleted": True}
+    assert api.call("POST", f"/admin/v1/projects/{ref}/archive").json["archived_at"] > 0
+    actions = [row["action"] for row in api.call("GET", "/admin/v1/audit?limit=100").json["data"]]
+    assert actions[0] == "project.archived"
+    assert {"key.rotated", "key.revoked", "budget.removed", "member.added"} <= set(actions)
+
+
+def test_a_list_is_read_page_by_page(api: Api) -> None:
+    made = [api.call("POST", "/admin/v1/projects", {"name": f"p{i}"}).json["id"] for i in range(7)]
+    seen: list[str] = []
+    path = "/admin/v1/projects?limit=3"
+    while True:
+        page = api.call("GET", path).json
+        seen += [row["id"] for row in page["data"]]
+        assert (page["object"], page["first_id"], page["last_id"]) == (
+            "list", page["data"][0]["id"], page["data"][-1]["id"],
+        )  # fmt: skip
+        if not page["has_more"]:
+            break
+        path = f"/admin/v1/projects?limit=3&after={page['last_id']}"
+    assert seen[1:] == made
+    newest = api.call("GET", "/admin/v1/projects?limit=1&order=desc").json
+    assert newest["data"][0]["id"] == made[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "param", "code"),
+    [
+        ("/admin/v1/projects?limit=0", "limit", None),
+        ("/admin/v1/projects?limit=x", "limit", "invalid_type"),
+        ("/admin/v1/projects?after=proj_none", "after", None),
+        ("/admin/v1/projects?color=red", "color", "unknown_parameter"),
+        ("/admin/v1/projects?limit=1&limit=2", "limit", "invalid_value"),
+        ("/admin/v1/projects/proj_none?x=1", "x", "unknown_parameter"),
+    ],
+)
+def test_a_wrong_query_is_named(api: Api, path: str, param: str | None, code: str | None) -> None:
+    reply = api.call("GET", path)
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, param, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "code"),
+    [
+        ({"name": "a", "colour": "red"}, 400, "colour", "unknown_parameter"),
+        ({}, 400, "name", "missing_required_parameter"),
+        ({"name": 5}, 400, "name", "invalid_type"),
+        ([], 400, None, "invalid_type"),
+        (b"{", 400, None, None),
+        (b'{"name": "\xff"}', 400, None, None),
+        (b"[" * 100_000, 400, None, "invalid_type"),
+        (b'{"name": "' + b"x" * 300_000 + b'"}', 413, None, None),
+    ],
+)
+def test_a_wrong_body_is_named(
+    api: Api, body: object, status: int, param: str | None, code: str | None
+) -> None:
+    reply = api.call("POST", "/admin/v1/projects", body)
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (status, param, code)
+
+
+def test_a_body_in_another_form_is_refused(api: Api) -> None:
+    reply = api.call("POST", "/admin/v1/projects", b"name=a", headers={"content-type": "text/plain"})
+    assert reply.status == 415
+
+
+def test_who_sends_no_admin_key_is_told_which_to_send(api: Api) -> None:
+    none = api.call("GET", "/admin/v1/projects", key=None)
+    assert (none.status, none.error["code"]) == (401, None)
+    assert "headgate keys create --kind admin" in none.error["message"]
+    wrong = api.call("GET", "/admin/v1/projects", key="sk-hg-adm-" + "x" * 49)
+    assert (wrong.status, wrong.error["code"]) == (401, "invalid_api_key")
+    live = api.call("POST", "/admin/v1/keys", {"name": "live"}).json["key"]
+    caller = api.call("GET", "/admin/v1/projects", key=live)
+    assert (caller.status, caller.error["code"]) == (403, "admin_key_required")
+    two = api.call("GET", "/admin/v1/projects", headers={"x-api-key": live})
+    assert two.status == 400
+
+
+def test_a_write_with_an_idempotency_key_happens_once(api: Api) -> None:
+    once = {"idempotency-key": "project-1"}
+    first = api.call("POST", "/admin/v1/projects", {"name": "a"}, headers=once)
+    again = api.call("POST", "/admin/v1/projects", {"name": "a"}, headers=once)
+    assert (first.status, again.status, first.body) == (201, 201, again.body)
+    assert again.headers["x-headgate-replayed"] == "true"
+    assert "x-headgate-replayed" not in first.headers
+    other = api.call("POST", "/admin/v1/projects", {"name": "b"}, headers=once)
+    assert (other.status, other.error["code"]) == (409, "idempotency_key_reused")
+    names = [row["name"] for row in api.call("GET", "/admin/v1/projects").json["data"]]
+    assert names == ["default", "a"]
+    elsewhere = api.call("POST", "/admin/v1/projects", {"name": "b"}, key=api.key(name="other"), headers=once)
+    assert elsewhere.status == 201
+
+
+def test_a_refused_write_may_be_corrected_under_its_key(api: Api) -> None:
+    once = {"idempotency-key": "project-1"}
+    assert api.call("POST", "/admin/v1/projects", {"name": ""}, headers=once).status == 400
+    assert api.call("POST", "/admin/v1/projects", {"name": "a"}, headers=once).status == 201
+
+
+def test_a_secret_is_never_stored_for_a_replay(api: Api) -> None:
+    once = {"idempotency-key": "key-1"}
+    first = api.call("POST", "/admin/v1/keys", {"name": "a"}, headers=once).json
+    again = api.call("POST", "/admin/v1/keys", {"name": "a"}, headers=once).json
+    assert first["record"] == again["record"]
+    assert (bool(first["key"]), again["key"]) == (True, "")
+    for path in api.folder.rglob("*"):
+        if path.is_file():
+            assert first["key"].encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "söme"])
+def test_an_idempotency_key_that_is_none(api: Api, key: str) -> None:
+    reply = api.call("POST", "/admin/v1/projects", {"name": "a"}, headers={"idempotency-key": key})
+    assert reply.status == (201 if not key else 400)
+
+
+def test_a_route_without_a_permission_stops_the_start() -> None:
+    shape = {"method": "GET", "path": "/x", "summary": "x", "handle": lambda o, a: a, "answer": ProjectRecord}
+    for permission in ("", "projects.everything"):
+        with pytest.raises(ValueError, match="declares no permission"):
+            Route(permission=permission, **shape)  # type: ignore[arg-type]
+    route = Route(permission="projects.read", **shape)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="stands twice"):
+        Table([route], [route])
+
+
+def test_the_description_has_every_route_and_says_who_may(api: Api) -> None:
+    described = api.call("GET", "/admin/v1/openapi.json", key=None).json
+    assert described["openapi"] == "3.1.0"
+    served = {(route.method.lower(), route.path) for route in TABLE.routes}
+    assert {(verb, path) for path, verbs in described["paths"].items() for verb in verbs} == served
+    for route in TABLE.routes:
+        said = described["paths"][route.path][route.method.lower()]
+        assert said["x-permission"] == route.permission
+        assert str(route.status) in said["responses"]
+    names = [verb["operationId"] for verbs in described["paths"].values() for verb in verbs.values()]
+    assert len(names) == len(set(names))
