@@ -7,10 +7,12 @@ left open.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.faults.test_provider_faults import unreachable
@@ -46,12 +48,12 @@ class Caller:
         self._got = b""
 
     @classmethod
-    async def asking(cls, gateway: Worker, body: bytes) -> Caller:
+    async def asking(cls, gateway: Worker, body: bytes, path: str = "/v1/chat/completions") -> Caller:
         sock = socket.socket()
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, gateway.address)
-        await loop.sock_sendall(sock, gateway.request(body))
+        await loop.sock_sendall(sock, gateway.request(body, path))
         return cls(sock)
 
     async def until(self, text: bytes) -> None:
@@ -276,3 +278,55 @@ async def test_a_provider_that_bills_anyway_is_read_to_its_end(
         assert upstream.open == 1  # and its connection is used again
         assert (await gateway.ask(chat(model=MODELS[1]))).status == 200
         assert len(upstream.connections) == 1
+
+
+def text_chunk(text: str) -> bytes:
+    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": None}
+    return chunk(
+        b"data: "
+        + json.dumps({"id": "c", "object": "text_completion", "choices": [choice]}).encode()
+        + b"\n\n"
+    )
+
+
+# Of the other routes: what is asked, what the provider sends before it waits, and the tokens in it.
+ROUTES: dict[str, tuple[str, dict[str, Any], list[bytes], int]] = {
+    "a completion, before its head": ("completions", {"prompt": "Say hello", "stream": True}, [], 0),
+    "a completion, after two tokens": (
+        "completions",
+        {"prompt": "Say hello", "stream": True},
+        [http_head(200, SSE), text_chunk("one"), text_chunk(" two")],
+        2,
+    ),
+    "a whole completion": ("completions", {"prompt": "Say hello"}, [http_head(200, length=99), b'{"id":'], 0),
+    "embeddings, before their head": ("embeddings", {"input": ["Say hello", "x"]}, [], 0),
+    "embeddings, in their body": (
+        "embeddings",
+        {"input": "Say hello"},
+        [http_head(200, length=99), b'{"data":'],
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_hang_up_on_the_other_routes_is_seen_and_charged_alike(
+    route: str, how: str, tmp_path: Path
+) -> None:
+    path, asked, steps, tokens = ROUTES[route]
+    body = json.dumps({"model": MODELS[0], **asked}).encode()
+    async with (
+        ScriptedUpstream([*steps, asyncio.Event()]) as upstream,
+        worker(tmp_path, upstream.base_url) as gateway,
+    ):
+        await gateway.warm()
+        caller = await Caller.asking(gateway, body, f"/v1/{path}")
+        await upstream.received(1)
+        if tokens:
+            await caller.until(b" two")
+        await assert_seen(upstream, caller, how)
+        booked = await only(gateway)
+        assert (booked.status, booked.output, booked.estimated) == (HUNG_UP, tokens, True)
+        assert booked.input > 0
+        assert booked.charge == booked.input * INPUT + tokens * OUTPUT

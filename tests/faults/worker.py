@@ -178,12 +178,12 @@ class Worker:
     @property
     def held(self) -> int:
         """Nano-USD that open calls hold."""
-        return sum(budget.period.held for budget in self.app._budgets.known().values())
+        return sum(own.held for own in self.app._budgets._purse._slices.values())
 
     @property
     def spent(self) -> int:
         """Nano-USD that the cap has spent."""
-        return sum(budget.period.spent for budget in self.app._budgets.known().values())
+        return sum(own.drawn for own in self.app._budgets._purse._slices.values())
 
     async def check(self) -> None:
         """See that nothing is left of the calls so far but their settlements."""

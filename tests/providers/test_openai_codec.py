@@ -98,6 +98,22 @@ def test_a_stream_that_breaks_off_is_said_so():
         reader.finish()
 
 
+def test_an_end_without_done_is_one_when_every_choice_had_ended():
+    host = Host(name="h", base_url="http://h/v1")
+    begun = [{"index": index, "delta": {"content": "a"}} for index in (0, 1)]
+    ended = [{"index": index, "delta": {}, "finish_reason": "stop"} for index in (0, 1)]
+
+    def reader_of(*choices: dict) -> object:
+        reader = CODEC.reader(call(n=2), target(host))
+        reader.feed(events(*(msgspec.json.encode({"choices": [choice]}).decode() for choice in choices)))
+        return reader
+
+    with pytest.raises(UpstreamInterrupted):
+        reader_of(*begun, ended[0]).finish()
+    assert reader_of(*begun, *ended).finish() == b""
+    assert reader_of(begun[0], ended[0]).finish() == b""  # a host that makes one choice only
+
+
 @pytest.mark.parametrize(
     "junk", [b"<html>\n\n", b"data: {\n\n", b'data: {"choices":5}\n\n', b"data: nul\n\n"]
 )

@@ -1,6 +1,7 @@
 """OpenAI's own wire, which is also ours: requests are rebuilt from checked members, answers pass as bytes.
 
-The edits are few and named here: the model's name, a limit under another name, an unasked usage chunk.
+The edits are few and named here: the model's name, a limit under another name, an unasked usage chunk,
+a usage that is not the booked one.
 What compatible hosts do differently is in `compat`.
 """
 

@@ -146,7 +146,8 @@ class StreamReader:
         if self._tail.strip() and not self.done:
             tail, self._tail = self._tail, b""
             out = self._frames(tail.strip(b"\n"))
-        if not self.done and not (self._finished and self._target.host.deviates):
+        every_choice = self._finished > len(self._others)
+        if not self.done and not (every_choice and self._target.host.deviates):
             raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
         return out
 
