@@ -6,7 +6,7 @@ UTC, 0: never. Money is integer nano-USD.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -230,3 +230,62 @@ class Reply(msgspec.Struct, frozen=True):
     request: bytes  # SHA-256 of what was asked
     status: int
     body: bytes
+
+
+# ── what was used ────────────────────────────────────────────────────────────────────────────────
+
+By: TypeAlias = Literal["day", "model", "key", "project", "account", "member", "provider", "book"]
+
+
+class UsageOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls: opened at `since` or later and before `until` (0: no bound), of any of some things.
+
+    Things are public ids, and models as callers named them; where there are none, any will do.
+    """
+
+    by: By = "day"
+    since: WallMicros = 0
+    until: WallMicros = 0
+    book: Book | None = None  # None: real, unless only play money was ever spent; of the store: all
+    tz: str = "UTC"  # where days begin
+    accounts: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+class CallLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One settled call. Ids are public; empty where there is no such thing (any more)."""
+
+    request_id: str
+    opened_at: str  # RFC 3339, UTC
+    book: str
+    account: str
+    project: str
+    member: str
+    key: str
+    provider: str
+    model: str  # as the caller named it
+    operation: str
+    status: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_nano_usd: NanoUSD
+    estimated: bool
+    recovered: bool  # booked by a start after a crash
+    duration_us: int
+
+
+class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The sum of some calls."""
+
+    name: str
+    calls: int = 0
+    failed: int = 0
+    estimated: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_nano_usd: NanoUSD = 0

@@ -61,6 +61,43 @@ def test_usage_by_model_and_by_key(data: str, say: Say, run: Run) -> None:
     assert f"=first ({row['name']})" in run("usage", "--by", "key").output
 
 
+def test_usage_is_narrowed_to_things_by_name_or_id(data: str, say: Say, run: Run) -> None:
+    key = say("keys", "list")[0]
+    whole = say("usage")["total"]["calls"]
+    for some in (
+        ("--account", "default"),
+        ("--account", key["account"], "--project", "default"),
+        ("--project", key["project"], "--key", key["id"]),
+        ("--key", "=first", "--model", "gpt-4", "--model", "gpt-4o-mini"),
+    ):
+        assert say("usage", *some)["total"]["calls"] == whole
+        assert len(say("usage", "--calls", *some)) == whole
+    assert say("usage", "--model", "gpt-4")["total"]["calls"] == 1
+    assert say("usage", "--model", "no-such")["rows"] == []
+    [call] = say("usage", "--calls", "--model", "gpt-4")
+    assert (call["account"], call["project"], call["key"], call["member"]) == (
+        key["account"],
+        key["project"],
+        key["id"],
+        "",
+    )
+
+
+@pytest.mark.parametrize("by", ["account", "project", "member"])
+def test_usage_by_whom_shows_names(data: str, run: Run, say: Say, by: str) -> None:
+    [row] = say("usage", "--by", by)["rows"]
+    assert row["calls"] == 3
+    shown = run("usage", "--by", by).output
+    assert f"default ({row['name']})" in shown if row["name"] else "none" in shown
+
+
+@pytest.mark.parametrize("option", ["--account", "--project", "--member", "--key"])
+def test_usage_of_what_is_not_there_exits_1(data: str, run: Run, option: str) -> None:
+    result = run("usage", option, "nobody")
+    assert result.exit_code == 1
+    assert "There is no" in result.output
+
+
 def test_each_call_has_the_names_that_others_rely_on(data: str, say: Say) -> None:
     rows = say("usage", "--calls")
     assert len(rows) == 3

@@ -9,18 +9,13 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from headgate.cli.exits import Unreachable, Unusable
 from headgate.config import ServeOptions, data_folder, load
-from headgate.ops.actors import LOCAL
 from headgate.ops.desk import Desk
-from headgate.ops.keys import every_key
-from headgate.ops.usage import CallLine, UsageLine, UsageOrder
 from headgate.ports import SystemClock
 from headgate.program import advise
-from headgate.stores.sql import reports as reading
 from headgate.stores.sql.database import FILE, connect
+from headgate.stores.sql.reports import SqlReports
 from headgate.values import Book
 
 if TYPE_CHECKING:
@@ -82,41 +77,9 @@ def charge(folder: Path, request_id: str) -> Charge | None:
     return None
 
 
-class Reports:
-    """Read the books of a data folder. Implements `ops.usage.Reports`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def books(self) -> frozenset[Book]:
-        """Return the books in which there are calls."""
-        lines = reading.usage(self._folder, "book", reading.Window())
-        return frozenset(book for book in Book if book.label in {line.name for line in lines})
-
-    def calls(self, order: UsageOrder) -> Iterator[CallLine]:
-        """Yield each settled call once, in order of time."""
-        for line in reading.calls(self._folder, _window(order)):
-            yield msgspec.convert(line, CallLine, from_attributes=True)
-
-    def sums(self, order: UsageOrder) -> list[UsageLine]:
-        """Return the sums by group, in the order of their names."""
-        lines = reading.usage(self._folder, order.by, _window(order))
-        return msgspec.convert(lines, list[UsageLine], from_attributes=True)
-
-
-def _window(order: UsageOrder) -> reading.Window:
-    return reading.Window(since=order.since, until=order.until, book=order.book, tz=order.tz)
-
-
-def reports(data: str | None) -> Reports:
+def reports(data: str | None) -> SqlReports:
     """Return what was used, from the books of a data folder."""
-    return Reports(existing_folder(data))
-
-
-def key_names(data: str | None) -> dict[str, str]:
-    """Return the names of the keys, by their public ids."""
-    with admin(data) as desk:
-        return {record.id: record.name for record in every_key(LOCAL, desk)}
+    return SqlReports(existing_folder(data))
 
 
 def check(data: str | None) -> Result:

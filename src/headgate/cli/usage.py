@@ -18,11 +18,13 @@ from headgate.money.amounts import format_usd
 from headgate.money.periods import zone
 from headgate.ops import usage as ops
 from headgate.ops.actors import LOCAL
+from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_THINGS: Final = ("account", "project", "member", "key")
 _BOOKS: Final = {"real": Book.REAL, "sim": Book.SIM}
 
 
@@ -30,16 +32,25 @@ _BOOKS: Final = {"real": Book.REAL, "sim": Book.SIM}
     "usage",
     "usage --by model --since 2026-11-01 --until 2026-12-01",
     "usage --since 7d --tz Asia/Shanghai",
+    "usage --by project --account acme",
+    "usage --by model --project staging --since 30d",
     "usage --calls --csv > calls.csv",
 )
 @click.command(name="usage")
 @data_option
 @click.option(
     "--by",
-    type=click.Choice(["day", "model", "key"]),
+    type=click.Choice(["day", "model", "key", "project", "account", "member", "provider"]),
     default="day",
     show_default=True,
     help="Group by this.",
+)
+@click.option("--account", "accounts", metavar="ID|NAME", multiple=True, help="Only of this account.")
+@click.option("--project", "projects", metavar="ID|NAME", multiple=True, help="Only of this project.")
+@click.option("--member", "members", metavar="ID|EMAIL", multiple=True, help="Only of this member.")
+@click.option("--key", "keys", metavar="ID|NAME", multiple=True, help="Only of this key.")
+@click.option(
+    "--model", "models", metavar="NAME", multiple=True, help="Only of this model, as it was called."
 )
 @click.option("--calls", "each", is_flag=True, help="One row for each call instead.")
 @click.option("--since", metavar="WHEN", help="From then on: 2026-11-01, 2026-11-01T12:00 or 7d.")
@@ -49,14 +60,15 @@ _BOOKS: Final = {"real": Book.REAL, "sim": Book.SIM}
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @json_option
 def command(data: str | None, each: bool, as_csv: bool, as_json: bool, **given: Any) -> None:
-    """Show calls, tokens and cost by day, model or key, from the books.
+    """Show calls, tokens and cost by day, model, key, project, account or member, from the books.
 
-    The server may run or be dead: what it has not copied to the database yet is read from its journal.
+    Options that narrow it may be repeated, and hold together. The server may run or be dead: what it
+    has not copied to the database yet is read from its journal.
     """
     if as_csv and as_json:
         raise click.UsageError("Choose one of --json and --csv.")
-    order = _order(given)
     reports = compose.reports(data)
+    order = _order(given, _things(data, given))
     if each:
         _print_calls(ops.calls(LOCAL, reports, order), as_csv=as_csv, as_json=as_json)
         return
@@ -64,23 +76,47 @@ def command(data: str | None, each: bool, as_csv: bool, as_json: bool, **given: 
     if as_json:
         print_json(used)
     elif as_csv:
-        _print_csv(ops.UsageLine.__struct_fields__, used.rows)
+        _print_csv(UsageLine.__struct_fields__, used.rows)
     else:
-        _print_sums(used, compose.key_names(data) if order.by == "key" else {})
+        _print_sums(used, _names(data, used))
 
 
-def _order(given: Mapping[str, Any]) -> ops.UsageOrder:
+def _things(data: str | None, given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the ids of the things that are asked about."""
+    asked = {kind: given[f"{kind}s"] for kind in _THINGS if given[f"{kind}s"]}
+    if not asked:
+        return {}
+    from headgate.cli.naming import ids_of
+
+    with compose.admin(data) as desk:
+        return {f"{kind}s": ids_of(desk, kind, wanted) for kind, wanted in asked.items()}
+
+
+def _names(data: str | None, used: ops.Usage) -> dict[str, str]:
+    """Return the names of the things in a report, by their ids."""
+    if used.by not in _THINGS:
+        return {}
+    from headgate.cli.naming import Names
+
+    with compose.admin(data) as desk:
+        names = Names(desk)
+        return {line.name: names.of(used.by, line.name) for line in used.rows if line.name}
+
+
+def _order(given: Mapping[str, Any], things: Mapping[str, tuple[str, ...]]) -> UsageOrder:
     tz = given["tz"]
     try:
         zone(tz)
     except ValueError as fault:
         raise click.BadParameter(f"{fault}.", param_hint="--tz") from fault
-    return ops.UsageOrder(
+    return UsageOrder(
         by=given["by"],
         since=_instant(given["since"], tz, "--since"),
         until=_instant(given["until"], tz, "--until"),
         book=_BOOKS.get(given["book"] or ""),
         tz=tz,
+        models=given["models"],
+        **things,
     )
 
 
@@ -101,17 +137,17 @@ def _instant(text: str | None, tz: str, option: str) -> WallMicros:
     return int(aware.astimezone(UTC).timestamp()) * 1_000_000
 
 
-def _print_calls(rows: Iterable[ops.CallLine], *, as_csv: bool, as_json: bool) -> None:
+def _print_calls(rows: Iterable[CallLine], *, as_csv: bool, as_json: bool) -> None:
     if as_json:
         _stream_json(rows)
     elif as_csv:
-        _print_csv(ops.CallLine.__struct_fields__, rows)
+        _print_csv(CallLine.__struct_fields__, rows)
     else:
         heads = ("request", "opened (UTC)", "model", "provider", "status", "input", "output", "cost")
         print_table(heads, [_call_row(row) for row in rows], numbers=(4, 5, 6, 7))
 
 
-def _call_row(row: ops.CallLine) -> tuple[str, ...]:
+def _call_row(row: CallLine) -> tuple[str, ...]:
     return (
         row.request_id,
         row.opened_at[:19].replace("T", " "),
@@ -124,7 +160,7 @@ def _call_row(row: ops.CallLine) -> tuple[str, ...]:
     )
 
 
-def _stream_json(rows: Iterable[ops.CallLine]) -> None:
+def _stream_json(rows: Iterable[CallLine]) -> None:
     """Print one JSON array, a call a line, without holding them all."""
     separator = "["
     for row in rows:

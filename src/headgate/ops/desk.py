@@ -19,7 +19,7 @@ from headgate.ops.actors import absent, authorise, printable
 from headgate.records import AuditRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from headgate.ops.actors import Actor, Place
@@ -266,6 +266,21 @@ _KINDS = {
     "KeyRecord": "key",
     "BudgetRecord": "budget",
 }
+
+
+def every(fetch: Callable[[PageOrder], Page]) -> Iterator[Any]:
+    """Yield every row of a list, the oldest first.
+
+    Args:
+        fetch: returns the page of an order.
+    """
+    page = PageOrder(limit=MOST)
+    while True:
+        part = fetch(page)
+        yield from part.data
+        if not part.has_more:
+            return
+        page = PageOrder(limit=MOST, after=part.last_id)
 
 
 def order_of(members: object, kind: type[T]) -> T:

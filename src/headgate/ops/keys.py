@@ -11,7 +11,7 @@ from headgate.identity.keys import mint_key
 from headgate.identity.rights import ceiling_of
 from headgate.ops.actors import Place, absent, authorise
 from headgate.ops.budgets import cap_new_key
-from headgate.ops.desk import MOST, Page, PageOrder
+from headgate.ops.desk import every
 from headgate.ops.keyrules import (
     KeyChange,
     KeyOrder,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate.ops.actors import Actor
-    from headgate.ops.desk import Deed, Desk, Register
+    from headgate.ops.desk import Deed, Desk, Page, PageOrder, Register
 
 MOST_GRACE_S: Final = 30 * 86_400
 
@@ -96,26 +96,19 @@ def list_keys(actor: Actor, desk: Desk, page: PageOrder, **where: str) -> Page:
 
 
 def every_key(actor: Actor, desk: Desk, **where: str) -> Iterator[KeyRecord]:
-    """Yield every key that `list_keys` would list, the oldest first."""
-    page = PageOrder(limit=MOST)
-    while True:
-        part = list_keys(actor, desk, page, **where)
-        yield from part.data
-        if not part.has_more:
-            return
-        page = PageOrder(limit=MOST, after=part.last_id)
+    """Return every key that `list_keys` would list, the oldest first."""
+    return every(lambda page: list_keys(actor, desk, page, **where))
 
 
-def show_key(actor: Actor, desk: Desk, ref: str) -> KeyRecord:
-    """Return a key.
+def show_key(actor: Actor, desk: Desk, reference: str) -> KeyRecord:
+    """Return the key with this id, name, or what is shown of it.
 
     Raises:
         NotFound: there is none, or not for this actor.
+        Conflict: the reference means several keys.
     """
     with desk.reading() as register:
-        found = register.get(KeyRecord, id=ref)
-        if found is None:
-            raise absent("key", ref)
+        found = _find(actor, register, reference)
         _authorise(actor, found, "read")
         return found
 

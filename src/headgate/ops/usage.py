@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from headgate.errors import CallerError
 from headgate.money.periods import zone
-from headgate.ops.actors import Place, authorise
-from headgate.values import Book, NanoUSD, WallMicros
+from headgate.ops.actors import Place, absent, authorise
+from headgate.records import UsageLine
+from headgate.values import Book
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate.ops.actors import Actor
-
-By: TypeAlias = Literal["day", "model", "key"]
-
-
-class UsageOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """Which calls: opened at `since` or later and before `until` (0: no bound)."""
-
-    by: By = "day"
-    since: WallMicros = 0
-    until: WallMicros = 0
-    book: Book | None = None  # None: real, unless only play money was ever spent
-    tz: str = "UTC"  # where days begin
-
-
-class CallLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One settled call."""
-
-    request_id: str
-    opened_at: str  # RFC 3339, UTC
-    book: str
-    key: str
-    provider: str
-    model: str
-    operation: str
-    status: int
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    cost_nano_usd: NanoUSD
-    estimated: bool
-    recovered: bool  # booked by a start after a crash
-    duration_us: int
-
-
-class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
-    """The sum of some calls."""
-
-    name: str
-    calls: int = 0
-    failed: int = 0
-    estimated: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cost_nano_usd: NanoUSD = 0
+    from headgate.records import CallLine, UsageOrder
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +31,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class Reports(Protocol):
     """The books, for reading: SQL and the journals' tails."""
 
-    def books(self) -> frozenset[Book]:
-        """Return the books in which there are calls."""
+    def books(self, order: UsageOrder) -> frozenset[Book]:
+        """Return the books in which there are calls of the order's things, whenever they were."""
         ...
 
     def calls(self, order: UsageOrder) -> Iterator[CallLine]:
@@ -86,12 +43,19 @@ class Reports(Protocol):
         """Return the sums by group, in the order of their names."""
         ...
 
+    def place(self, kind: str, ref: str) -> tuple[str, str] | None:
+        """Return where a project, a member or a key is: the public ids of its account and its project."""
+        ...
+
 
 def usage(actor: Actor, reports: Reports, order: UsageOrder) -> Usage:
-    """Return sums by day, model or key, and their total.
+    """Return sums by group, and their total.
+
+    Whoever sees the usage of an account sees all of it; a member of some projects sees that of these.
 
     Raises:
-        PermissionRefused: the actor may not.
+        PermissionRefused: the actor sees no usage.
+        NotFound: the order names a thing that is not there, or not for this actor.
         CallerError: the window or the zone is none.
     """
     order = _resolved(actor, reports, order)
@@ -104,15 +68,14 @@ def calls(actor: Actor, reports: Reports, order: UsageOrder) -> Iterator[CallLin
     """Return each settled call, in order of time.
 
     Raises:
-        PermissionRefused: the actor may not.
-        CallerError: the window or the zone is none.
+        as `usage`.
     """
     return reports.calls(_resolved(actor, reports, order))
 
 
 def _resolved(actor: Actor, reports: Reports, order: UsageOrder) -> UsageOrder:
-    """Check an order and choose its book."""
-    authorise(actor, "usage.read", Place())
+    """Check an order, narrow it to what the actor sees, and choose its book."""
+    order = _seen(actor, reports, order)
     try:
         zone(order.tz)
     except ValueError as fault:
@@ -121,8 +84,37 @@ def _resolved(actor: Actor, reports: Reports, order: UsageOrder) -> UsageOrder:
         raise CallerError("`until` must be later than `since`.", param="until")
     if order.book is not None:
         return order
-    only_play = reports.books() == {Book.SIM}
+    only_play = reports.books(order) == {Book.SIM}
     return msgspec.structs.replace(order, book=Book.SIM if only_play else Book.REAL)
+
+
+def _seen(actor: Actor, reports: Reports, order: UsageOrder) -> UsageOrder:
+    if not actor.account:
+        authorise(actor, "usage.read", Place())
+        return order
+    for account in order.accounts:
+        if account != actor.account:
+            raise absent("account", account)
+    mine = tuple(ref for ref, may in actor.projects.items() if "usage.read" in may)
+    if not mine:
+        authorise(actor, "usage.read", Place(actor.account))
+    for kind, refs in (("project", order.projects), ("key", order.keys), ("member", order.members)):
+        for ref in refs:
+            _check_seen(actor, kind, ref, reports.place(kind, ref))
+    order = msgspec.structs.replace(order, accounts=(actor.account,))
+    if actor.may("usage.read", Place(actor.account)):
+        return order
+    return msgspec.structs.replace(order, projects=order.projects or mine)
+
+
+def _check_seen(actor: Actor, kind: str, ref: str, where: tuple[str, str] | None) -> None:
+    """Refuse what is not there, or not for this actor, in the same words."""
+    if where is not None:
+        place = Place(*where)
+        permission = "members.read" if kind == "member" else "usage.read"
+        if actor.may(permission, place) or (kind == "member" and ref == actor.member):
+            return
+    raise absent(kind, ref)
 
 
 def _total(rows: list[UsageLine]) -> UsageLine:

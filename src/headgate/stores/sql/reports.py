@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from headgate.money.periods import zone
+from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED
-from headgate.values import Book, NanoUSD, WallMicros
+from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,109 +26,195 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
+    from headgate.ports import Open
     from headgate.stores.journal.cursor import Settled
 
-Group = Literal["day", "model", "key", "provider", "book"]
-GROUPS: Final[tuple[Group, ...]] = ("day", "model", "key", "provider", "book")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SUMS: Final = UsageLine.__struct_fields__[1:]
 
 
-class Window(msgspec.Struct, frozen=True):
-    """Which calls: opened at `since` or later and before `until` (0: no bound), in one book or all."""
+class SqlReports:
+    """The books of a data folder, for reading. Implements `ops.usage.Reports`.
 
-    since: WallMicros = 0
-    until: WallMicros = 0
-    book: Book | None = None
-    tz: str = "UTC"  # of the days
+    Raises:
+        sqlite3.Error: from any method: there is no database, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def books(self, order: UsageOrder) -> frozenset[Book]:
+        """Return the books in which there are calls of some things, whenever they were."""
+        ever = msgspec.structs.replace(order, by="book", since=0, until=0, book=None)
+        named = {line.name for line in self.sums(ever)}
+        return frozenset(book for book in Book if book.label in named)
+
+    def calls(self, order: UsageOrder) -> Iterator[CallLine]:
+        """Yield each settled call once, in order of time; those that are not in SQL yet come last."""
+        tails = read_tails(self._folder)
+        with closing(connect(self._folder, read_only=True)) as sql:
+            sql.execute("BEGIN")
+            some, names = _Some.of(sql, order), _Names(sql)
+            question, values = some.narrowed(_CALLS, "c.")
+            for row in sql.execute(question, values):
+                if some.holds(row[1], row[2]):
+                    yield _line(row)
+            for item in _undrained(sql, tails.settled, some):
+                yield _line(_row(item, names))
+
+    def sums(self, order: UsageOrder) -> list[UsageLine]:
+        """Return the sums by group, in the order of their names.
+
+        Raises:
+            ValueError: no such time zone.
+        """
+        tails = read_tails(self._folder)
+        with closing(connect(self._folder, read_only=True)) as sql:
+            sql.execute("BEGIN")
+            some = _Some.of(sql, order)
+            sums = _Sums(some, _Names(sql))
+            for (hour,) in sql.execute("SELECT DISTINCT hour FROM usage_hours").fetchall():
+                sums.add_hour(sql, hour)
+            for item in _undrained(sql, tails.settled, some):
+                sums.add_call(item)
+        return sums.lines()
+
+    def place(self, kind: str, ref: str) -> tuple[str, str] | None:
+        """Return where a project, a member or a key is: the public ids of its account and its project."""
+        with closing(connect(self._folder, read_only=True)) as sql:
+            row = sql.execute(_PLACES[kind], (ref,)).fetchone()
+        return None if row is None else (row[0], row[1])
+
+
+_PLACES: Final = {
+    "project": "SELECT a.public_id, p.public_id FROM projects p JOIN accounts a ON a.id = p.account"
+    " WHERE p.public_id = ?",
+    "member": "SELECT a.public_id, coalesce(p.public_id, '') FROM members m"
+    " JOIN accounts a ON a.id = m.account LEFT JOIN projects p ON p.id = m.project WHERE m.public_id = ?",
+    "key": "SELECT a.public_id, p.public_id FROM keys k JOIN projects p ON p.id = k.project"
+    " JOIN accounts a ON a.id = p.account WHERE k.public_id = ?",
+}
+
+
+# ── which calls ──────────────────────────────────────────────────────────────────────────────────
+
+
+class _Some(NamedTuple):
+    """An order with the ids of the database: of each column the values that will do."""
+
+    order: UsageOrder
+    wanted: dict[str, frozenset[int]]
+
+    @classmethod
+    def of(cls, sql: sqlite3.Connection, order: UsageOrder) -> _Some:
+        wanted: dict[str, frozenset[int]] = {}
+        for member, (column, question) in _WANTED.items():
+            names = getattr(order, member)
+            if names:
+                rows = (row for name in names for row in sql.execute(question, (name,)))
+                wanted[column] = frozenset(row[0] for row in rows)
+        return cls(order, wanted)
 
     def holds(self, at: WallMicros, book: int) -> bool:
-        """Say whether a call is in it."""
+        """Say whether an instant and a book are in the window."""
+        order = self.order
         return (
-            at >= self.since
-            and (not self.until or at < self.until)
-            and (self.book is None or book == self.book)
+            at >= order.since
+            and (not order.until or at < order.until)
+            and (order.book is None or book == order.book)
         )
 
+    def means(self, last: Open) -> bool:
+        """Say whether a call of a journal is of the things that are meant."""
+        if self.order.models and last.model not in self.order.models:
+            return False  # by name: the books may not have it yet
+        return all(getattr(last, column) in ids for column, ids in self.wanted.items() if column != "model")
 
-class CallLine(msgspec.Struct, frozen=True):
-    """One settled call."""
-
-    request_id: str
-    opened_at: str
-    book: str
-    key: str  # its public id; empty when it is gone
-    provider: str
-    model: str  # as the caller named it
-    operation: str
-    status: int
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    cost_nano_usd: NanoUSD
-    estimated: bool
-    recovered: bool
-    duration_us: int
+    def narrowed(self, question: str, table: str = "") -> tuple[str, tuple[int, ...]]:
+        """Return a question about calls with `{some}` filled in, and the values of that."""
+        clauses: list[str] = []
+        values: list[int] = []
+        for column, ids in self.wanted.items():
+            marks = ", ".join("?" * len(ids))
+            if column == "member" and not table:  # the roll-ups know it by its keys
+                clauses.append(f"key IN (SELECT id FROM keys WHERE member IN ({marks}))")
+            else:
+                clauses.append(f"{table}{column} IN ({marks})")
+            values += ids
+        return question.format(some=" AND ".join(clauses) or "1"), tuple(values)
 
 
-class UsageLine(msgspec.Struct):
-    """The sum of the calls of one group."""
+_WANTED: Final = {
+    "accounts": ("account", "SELECT id FROM accounts WHERE public_id = ?"),
+    "projects": ("project", "SELECT id FROM projects WHERE public_id = ?"),
+    "members": ("member", "SELECT id FROM members WHERE public_id = ?"),
+    "keys": ("key", "SELECT id FROM keys WHERE public_id = ?"),
+    "models": ("model", "SELECT id FROM names WHERE name = ?"),
+}
 
-    name: str
-    calls: int = 0
-    failed: int = 0
-    estimated: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cost_nano_usd: NanoUSD = 0
 
-    def add(self, sums: Iterable[int]) -> None:
-        """Add the sums of some calls, in the order of the members."""
-        for name, amount in zip(self.__struct_fields__[1:], sums, strict=True):
-            setattr(self, name, getattr(self, name) + amount)
+class _Names:
+    """The public ids and names behind the ids of the database, read as they are asked for."""
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._sql = sql
+        self._known: dict[tuple[str, int], str] = {}
+
+    def of(self, kind: str, number: int) -> str:
+        """Return one; empty when there is none."""
+        known = self._known.get((kind, number))
+        if known is None:
+            row = self._sql.execute(_NAMED[kind], (number,)).fetchone()
+            known = self._known[kind, number] = row[0] if row else ""
+        return known
+
+
+_NAMED: Final = {
+    "account": "SELECT public_id FROM accounts WHERE id = ?",
+    "project": "SELECT public_id FROM projects WHERE id = ?",
+    "member": "SELECT public_id FROM members WHERE id = ?",
+    "key": "SELECT public_id FROM keys WHERE id = ?",
+    "key's member": "SELECT m.public_id FROM keys k JOIN members m ON m.id = k.member WHERE k.id = ?",
+    "model": "SELECT name FROM names WHERE id = ?",
+    "provider": "SELECT name FROM names WHERE id = ?",
+}
 
 
 # ── calls one by one ─────────────────────────────────────────────────────────────────────────────
 
-_CALLS = (
-    "SELECT c.call, c.opened_at, c.book, coalesce(k.public_id, ''), p.name, m.name, o.name, c.status,"
+_CALLS: Final = (
+    "SELECT c.call, c.opened_at, c.book, coalesce(a.public_id, ''), coalesce(j.public_id, ''),"
+    " coalesce(u.public_id, ''), coalesce(k.public_id, ''), p.name, m.name, o.name, c.status,"
     " c.input, c.output, c.cached, c.charge, c.flags, c.duration_us FROM calls c"
     " JOIN names p ON p.id = c.provider JOIN names m ON m.id = c.model JOIN names o ON o.id = c.operation"
-    " LEFT JOIN keys k ON k.id = c.key ORDER BY c.call"
+    " LEFT JOIN accounts a ON a.id = c.account LEFT JOIN projects j ON j.id = c.project"
+    " LEFT JOIN members u ON u.id = c.member LEFT JOIN keys k ON k.id = c.key"
+    " WHERE {some} ORDER BY c.call"
 )
 
 
-def calls(data: Path, window: Window) -> Iterator[CallLine]:
-    """Yield each settled call once; those that are not in SQL yet come last.
-
-    Raises:
-        sqlite3.Error: there is no database, or it cannot be read.
-    """
-    tails = read_tails(data)
-    with closing(connect(data, read_only=True)) as sql:
-        sql.execute("BEGIN")
-        keys = dict(sql.execute("SELECT id, public_id FROM keys").fetchall())
-        for row in sql.execute(_CALLS):
-            if window.holds(row[1], row[2]):
-                yield _line(row)
-        for item in _undrained(sql, tails.settled, window):
-            first, last, settle = item.opens[0], item.opens[-1], item.settle
-            usage = settle.usage
-            yield _line(
-                (
-                    settle.call, first.at, int(last.book), keys.get(last.key, ""), last.provider, last.model,
-                    last.operation, settle.status, usage.input_tokens, usage.output_tokens,
-                    usage.cached_tokens, settle.charge, ESTIMATED * settle.estimated, settle.duration_us,
-                )
-            )  # fmt: skip
+def _row(item: Settled, names: _Names) -> tuple[Any, ...]:
+    """Return a call of a journal as SQL would have it."""
+    first, last, settle = item.opens[0], item.opens[-1], item.settle
+    usage = settle.usage
+    return (
+        settle.call, first.at, int(last.book),
+        *(names.of(kind, getattr(last, kind)) for kind in ("account", "project", "member", "key")),
+        last.provider, last.model, last.operation, settle.status, usage.input_tokens, usage.output_tokens,
+        usage.cached_tokens, settle.charge, ESTIMATED * settle.estimated, settle.duration_us,
+    )  # fmt: skip
 
 
 def _line(row: tuple[Any, ...]) -> CallLine:
-    call, at, book, key, provider, model, operation, status, given, made, cached, charge, flags, took = row
+    call, at, book, account, project, member, key, provider, model, operation, status, *rest = row
+    given, made, cached, charge, flags, took = rest
     return CallLine(
         request_id="req_" + call.hex(),
         opened_at=_instant(at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         book=Book(book).label,
+        account=account,
+        project=project,
+        member=member,
         key=key,
         provider=provider,
         model=model,
@@ -143,28 +230,33 @@ def _line(row: tuple[Any, ...]) -> CallLine:
     )
 
 
-def _undrained(sql: sqlite3.Connection, settled: list[Settled], window: Window) -> Iterator[Settled]:
+def _undrained(sql: sqlite3.Connection, settled: list[Settled], some: _Some) -> Iterator[Settled]:
     """Yield the calls of the journals that the snapshot does not have, each once."""
     seen = set()
     for item in settled:
-        call = item.settle.call
-        if call in seen or not window.holds(item.opens[0].at, item.opens[0].book):
+        call, last = item.settle.call, item.opens[-1]
+        if call in seen or not some.holds(item.opens[0].at, item.opens[0].book):
             continue
         seen.add(call)
+        if not some.means(last):
+            continue
         if sql.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is None:
             yield item
 
 
 # ── sums ─────────────────────────────────────────────────────────────────────────────────────────
 
-_KEYED = "SELECT {at}, book, key, model, provider, {sums} FROM {table} WHERE {where} GROUP BY 1, 2, 3, 4, 5"
-_WHOLE = _KEYED.format(
+_KEYED: Final = (
+    "SELECT {at}, book, account, project, key, model, provider, {sums} FROM {table}"
+    " WHERE {where} AND {{some}} GROUP BY 1, 2, 3, 4, 5, 6, 7"
+)
+_WHOLE: Final = _KEYED.format(
     at="hour",
     sums="sum(calls), sum(failed), sum(estimated), sum(input), sum(output), sum(cached), sum(charge)",
     table="usage_hours",
     where="hour = ?",
 )
-_PART = _KEYED.format(
+_PART: Final = _KEYED.format(
     at="opened_at",
     sums="count(*), sum(status >= 400), sum(flags & 1), sum(input), sum(output), sum(cached), sum(charge)",
     table="calls",
@@ -172,82 +264,74 @@ _PART = _KEYED.format(
 )
 
 
-def usage(data: Path, by: Group, window: Window) -> list[UsageLine]:
-    """Return sums by group, in the order of their names.
-
-    Raises:
-        ValueError: no such time zone.
-        sqlite3.Error: there is no database, or it cannot be read.
-    """
-    tails = read_tails(data)
-    sums = _Sums(by, window)
-    with closing(connect(data, read_only=True)) as sql:
-        sql.execute("BEGIN")
-        sums.learn(sql)
-        for (hour,) in sql.execute("SELECT DISTINCT hour FROM usage_hours").fetchall():
-            sums.add_hour(sql, hour)
-        for item in _undrained(sql, tails.settled, window):
-            sums.add_call(item)
-    return sums.lines()
-
-
 class _Sums:
     """Sums of calls by one kind of group."""
 
-    def __init__(self, by: Group, window: Window) -> None:
-        self._by = by
-        self._window = window
-        self._zone = zone(window.tz)
-        self._names: dict[int, str] = {}
-        self._keys: dict[int, str] = {}
-        self._lines: dict[str, UsageLine] = {}
-
-    def learn(self, sql: sqlite3.Connection) -> None:
-        """Read the dictionaries."""
-        self._names = dict(sql.execute("SELECT id, name FROM names").fetchall())
-        self._keys = dict(sql.execute("SELECT id, public_id FROM keys").fetchall())
+    def __init__(self, some: _Some, names: _Names) -> None:
+        self._some = some
+        self._by = some.order.by
+        self._zone = zone(some.order.tz)
+        self._names = names
+        self._lines: dict[str, list[int]] = {}
 
     def add_hour(self, sql: sqlite3.Connection, hour: int) -> None:
         """Add an hour of the books: by its roll-up if it lies in the window and in one day."""
-        window, start, end = self._window, hour * HOUR_US, (hour + 1) * HOUR_US
-        if end <= window.since or (window.until and start >= window.until):
+        order, start, end = self._some.order, hour * HOUR_US, (hour + 1) * HOUR_US
+        if end <= order.since or (order.until and start >= order.until):
             return
-        inside = window.since <= start and (not window.until or end <= window.until)
+        inside = order.since <= start and (not order.until or end <= order.until)
         if inside and (self._by != "day" or _day(start, self._zone) == _day(end - 1, self._zone)):
-            rows = sql.execute(_WHOLE, (hour,)).fetchall()
-            rows = [(start, *row[1:]) for row in rows]
+            question, values = self._some.narrowed(_WHOLE)
+            rows = [(start, *row[1:]) for row in sql.execute(question, (hour, *values))]
         else:
             # An id is made before its OPEN, or after it where the wall clock was set back.
             low, high = ((at // 1000).to_bytes(6) + bytes(10) for at in (start - HOUR_US, end + HOUR_US))
-            rows = sql.execute(_PART, (low, high, start, end)).fetchall()
-        for at, book, key, model, provider, *sums in rows:
-            if window.holds(at, book):
-                names = (self._keys.get(key, ""), self._names[model], self._names[provider])
-                self._line(at, book, names).add(sums)
+            question, values = self._some.narrowed(_PART)
+            rows = sql.execute(question, (low, high, start, end, *values)).fetchall()
+        for at, book, account, project, key, model, provider, *sums in rows:
+            if self._some.holds(at, book):
+                numbers = {
+                    "account": account, "project": project, "key": key, "model": model, "provider": provider,
+                }  # fmt: skip
+                self._add(self._name(at, book, numbers), sums)
 
     def add_call(self, item: Settled) -> None:
         """Add a call of a journal."""
         last, settle = item.opens[-1], item.settle
-        names = (self._keys.get(last.key, ""), last.model, last.provider)
-        self._line(item.opens[0].at, last.book, names).add(
+        if self._by in {"model", "provider"}:  # by name: the books may not have them yet
+            name = str(getattr(last, self._by))
+        else:
+            numbers = {"account": last.account, "project": last.project, "key": last.key}
+            name = self._name(item.opens[0].at, last.book, numbers)
+        self._add(
+            name,
             (
                 1, settle.status >= 400, settle.estimated, settle.usage.input_tokens,
                 settle.usage.output_tokens, settle.usage.cached_tokens, settle.charge,
-            )
+            ),
         )  # fmt: skip
 
-    def _line(self, at: WallMicros, book: int, names: tuple[str, str, str]) -> UsageLine:
+    def _name(self, at: WallMicros, book: int, numbers: dict[str, int]) -> str:
+        """Return the group that a call is in."""
         if self._by == "day":
-            name = _day(at, self._zone)
-        elif self._by == "book":
-            name = Book(book).label
-        else:
-            name = names[("key", "model", "provider").index(self._by)]
-        return self._lines.setdefault(name, UsageLine(name))
+            return _day(at, self._zone)
+        if self._by == "book":
+            return Book(book).label
+        if self._by == "member":  # the roll-ups know it by its keys
+            return self._names.of("key's member", numbers["key"])
+        return self._names.of(self._by, numbers[self._by])
+
+    def _add(self, name: str, sums: Iterable[int]) -> None:
+        line = self._lines.setdefault(name, [0] * len(_SUMS))
+        for index, amount in enumerate(sums):
+            line[index] += amount
 
     def lines(self) -> list[UsageLine]:
         """Return the sums in the order of their names."""
-        return [self._lines[name] for name in sorted(self._lines)]
+        return [
+            UsageLine(name=name, **dict(zip(_SUMS, self._lines[name], strict=True)))
+            for name in sorted(self._lines)
+        ]
 
 
 def _instant(at: WallMicros) -> datetime:

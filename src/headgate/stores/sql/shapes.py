@@ -68,7 +68,7 @@ _accounts = Shape(
             accounts, "name status prepaid tier tier_fixed multiplier_ppm first_paid_at metadata created_at"
         ),
     ),
-    {"id": accounts.c.public_id, "status": accounts.c.status},
+    {"id": accounts.c.public_id, "name": accounts.c.name, "status": accounts.c.status},
     accounts.c.id,
     "acct",
     packed=("metadata",),
@@ -105,6 +105,7 @@ _members = Shape(
         "id": members.c.public_id,
         "account": accounts.c.public_id,
         "project": _or_empty(projects.c.public_id),
+        "name": members.c.name,
         "email": members.c.email,
         "role": members.c.role,
         "removed_at": members.c.removed_at,
