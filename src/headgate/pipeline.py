@@ -218,18 +218,20 @@ class Pipeline:
 
     async def _account(self, delivery: Delivery, fault: BaseException) -> None:
         """Settle an attempt that did not end well, or note what it cost us; see `settle`."""
-        owed = delivery.tab.shown or isinstance(fault, CallerGone)
-        if delivery.refused or not (owed or delivery.answered(fault)):
+        tab = delivery.tab
+        if delivery.refused:
+            return
+        if not (tab.shown or isinstance(fault, CallerGone)):
+            if delivery.answered(fault):  # nothing is counted: the next target, or the error, must not wait
+                believed = _believed(delivery)
+                tab.lose(believed or delivery.roughly(), estimated=believed is None)
             return
         usage, estimated = delivery.roughly(), True
         try:
             if not isinstance(fault, asyncio.CancelledError):  # then there is no time to count
                 usage, estimated = await self._used(delivery)
         finally:
-            if owed:
-                self._settle(delivery.call, delivery.tab, _status(fault), usage, estimated=estimated)
-            else:
-                delivery.tab.lose(usage, estimated=estimated)
+            self._settle(delivery.call, tab, _status(fault), usage, estimated=estimated)
 
     async def _used(self, delivery: Delivery) -> tuple[Usage, bool]:
         """Return what an attempt has used so far, and whether that is our own count."""

@@ -285,13 +285,11 @@ async def test_a_hang_up_while_a_refusal_is_read_costs_nothing(status: int) -> N
 
 
 BROKEN = UpstreamInterrupted("cut")
-# Words, as the counter of these tests counts the prompt.
-COUNTED = len(bytes(make().members["messages"]).split())
 LOSSES: dict[str, tuple[list[bytes | Exception | None], Lost | None]] = {
-    "an answer that broke off": ([answer()[:20], BROKEN], Lost(0, Usage(COUNTED, 0), True)),
-    "an answer that never came": ([BROKEN], Lost(0, Usage(COUNTED, 0), True)),
-    "a timeout": ([UpstreamTimeout("late")], Lost(0, Usage(COUNTED, 0), True)),
-    "no answer of the API": ([b"<html>"], Lost(0, Usage(COUNTED, 0), True)),
+    "an answer that broke off": ([answer()[:20], BROKEN], Lost(0, Usage(ROUGH, 0), True)),
+    "an answer that never came": ([BROKEN], Lost(0, Usage(ROUGH, 0), True)),
+    "a timeout": ([UpstreamTimeout("late")], Lost(0, Usage(ROUGH, 0), True)),
+    "no answer of the API": ([b"<html>"], Lost(0, Usage(ROUGH, 0), True)),
     "a count without choices": (
         [msgspec.json.encode({"usage": {"prompt_tokens": 10, "completion_tokens": 4}})],
         Lost(0, Usage(10, 4)),
@@ -329,12 +327,21 @@ async def test_what_a_failed_attempt_used_is_our_cost_and_nobody_pays_it(how: st
     assert (bench.cap.spent, bench.cap.held) == (settled.charge, 0)
 
 
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["answered elsewhere", "failed"])
+async def test_neither_the_next_target_nor_the_error_waits_for_a_count(elsewhere: bool) -> None:
+    bench = Bench(Script(200, [BROKEN]), *[Script(200, [answer()])] * elsewhere, cap=10**9)
+    bench.pipeline._stages = dataclasses.replace(bench.pipeline._stages, counter=Slow())
+    sink = await bench.serve(make(), ListSink(), *(target("a"), target("b"))[: 1 + elsewhere])
+    assert sink.status == (200 if elsewhere else 502)
+    assert bench.journal.settled()[0].lost == (Lost(0, Usage(ROUGH), True),)
+
+
 async def test_two_failed_attempts_cost_each_their_own() -> None:
     dear = msgspec.structs.replace(target("b"), costs=Prices(input=9_000_000, output=9_000_000))
     bench = Bench(Script(200, [BROKEN]), Script(503, [b""]), Script(200, [BROKEN]), cap=10**9)
     await bench.serve(make(), ListSink(), target("a"), target("x"), dear)
     [settled] = bench.journal.settled()
-    assert settled.costs == (cost(Usage(COUNTED), PRICES), 0, COUNTED * 9_000)
+    assert settled.costs == (cost(Usage(ROUGH), PRICES), 0, ROUGH * 9_000)
     assert [lost.attempt for lost in settled.lost] == [0, 2]
     assert settled.charge == 0
 
