@@ -17,11 +17,12 @@ from headgate import config, errors
 from headgate.http.dataplane import NOT_SERVED
 from headgate.money.ownprices import PriceOverride
 from headgate.money.prices import Margin
-from headgate.money.terms import ModeSettings
+from headgate.money.terms import ModeSettings, PaymentSettings
 from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Route, RouteTarget
+from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
 from headgate.transport.simulator.wishes import DIRECTIVES, HEADER, PREFIX
 from headgate.values import Deadlines
@@ -40,6 +41,8 @@ SECTIONS = {
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
     "mode": ModeSettings,
+    "payments": PaymentSettings,
+    "mail": MailSettings,
     "[[tiers]]": TierRow,
     "[[tiers]] models": ModelLimitRow,
 }

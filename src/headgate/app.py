@@ -34,6 +34,7 @@ from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
 from headgate.observe.scoreboard import Scoreboard
 from headgate.offices import admin_routes
+from headgate.ops.desk import Desk
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
 from headgate.providers.edits import headers as bearer_headers
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from headgate.dashboard.site import Status
     from headgate.errors import GatewayError
     from headgate.http.incoming import Route
+    from headgate.ops.desk import AdminStore
     from headgate.values import Call, Principal
 
 _EXAMPLE = "gpt-4o-mini"
@@ -179,8 +181,11 @@ class App:
     def _site(self) -> Starlette:
         from headgate.dashboard.site import build
 
-        fault = self.log.fault
-        return build(self, admin_routes(self._data, self._pepper, self.clock, (), fault))
+        return build(self, admin_routes(self._data, self._desk, (), self.log.fault))
+
+    def _desk(self, store: AdminStore) -> Desk:
+        config = self.config
+        return Desk(store, self.clock, self._pepper, config.terms, config.tiers)
 
     # ── what the routes ask ──────────────────────────────────────────────────────────────────────
 

@@ -18,11 +18,12 @@ import msgspec
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
 from headgate.money.prices import Margin
-from headgate.money.terms import ModeName, ModeSettings, Terms, terms_of
+from headgate.money.terms import ModeName, ModeSettings, PaymentSettings, Terms, terms_of
 from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import KnownHost, known_hosts
 from headgate.routing.routes import Route
 from headgate.transport.egress import parse_origin
+from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
 from headgate.values import Deadlines, Host
 
@@ -136,6 +137,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     keys: tuple[KeySettings, ...] = ()
     tiers: tuple[TierRow, ...] = ()
     mode: ModeSettings = ModeSettings()
+    payments: PaymentSettings = PaymentSettings()
+    mail: MailSettings = MailSettings()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +156,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     proxies: Proxies
     tiers: tuple[Tier, ...]  # the cheapest first
     terms: Terms
+    payments: PaymentSettings
+    mail: MailSettings
     failpoints: str = ""
     ca_file: str = ""
     has_file: bool = False
@@ -196,6 +201,8 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         proxies=_proxies(env),
         tiers=tiers,
         terms=_terms(file.mode, options, tiers),
+        payments=_payments(file.payments, env, dotenv),
+        mail=_mail(file.mail, env, dotenv),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),
         has_file=options.config is not None,
@@ -280,6 +287,33 @@ def _terms(mode: ModeSettings, options: ServeOptions, tiers: tuple[Tier, ...]) -
         raise ConfigError(f"{fault}.") from fault
 
 
+def _payments(
+    payments: PaymentSettings, env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> PaymentSettings:
+    secret = _secret(payments.stripe_secret, "payments.stripe_secret", env, dotenv)
+    return msgspec.structs.replace(payments, stripe_secret=secret)
+
+
+def _mail(mail: MailSettings, env: Mapping[str, str], dotenv: Mapping[str, str]) -> MailSettings:
+    if mail.security not in {"starttls", "tls", "none"}:
+        raise ConfigError(f"mail.security {mail.security!r} is none of starttls, tls and none.")
+    if not 1 <= mail.port <= 65535:
+        raise ConfigError(f"mail.port {mail.port} is not between 1 and 65535.")
+    return msgspec.structs.replace(mail, password=_secret(mail.password, "mail.password", env, dotenv))
+
+
+def _secret(value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+    """Return a secret that is written as it is, or as `env:NAME` or `file:PATH`."""
+    if value.startswith("env:"):
+        return _lookup(value[4:], env, dotenv)
+    if not value.startswith("file:"):
+        return value
+    try:
+        return Path(value[5:]).read_text(encoding="utf-8").strip()
+    except OSError as fault:
+        raise ConfigError(f"{where}: cannot read {value}: {fault.strerror}.") from fault
+
+
 def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:
     if storage.journal_bound_mb < 1 or not 64 <= storage.journal_segment_kb <= 1 << 20:
         raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
@@ -341,15 +375,8 @@ def _configured(
     provider: Provider, known: Mapping[str, KnownHost], env: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> Host:
     row = known.get(provider.name)
-    key = provider.api_key
-    if key.startswith("env:"):
-        key = _lookup(key[4:], env, dotenv)
-    elif key.startswith("file:"):
-        try:
-            key = Path(key[5:]).read_text(encoding="utf-8").strip()
-        except OSError as fault:
-            raise ConfigError(f"provider {provider.name!r}: cannot read {key}: {fault.strerror}.") from fault
-    elif not key and row is not None:
+    key = _secret(provider.api_key, f"provider {provider.name!r}", env, dotenv)
+    if not provider.api_key and row is not None:
         key = next((value for name in row.keys if (value := _lookup(name, env, dotenv))), "")
     if key.startswith(OWN_KEY):
         raise ConfigError(f"provider {provider.name!r}: api_key is a Headgate key; give the provider's own.")

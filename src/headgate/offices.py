@@ -9,7 +9,6 @@ from headgate.errors import AuthenticationFailed
 from headgate.http.errors import render
 from headgate.identity.keys import Keyring
 from headgate.identity.networks import client_address
-from headgate.ops.desk import Desk
 from headgate.ops.signin import actor_of_key
 
 if TYPE_CHECKING:
@@ -19,15 +18,14 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from headgate.ops.actors import Actor
-    from headgate.ports import Clock
+    from headgate.ops.desk import AdminStore, Desk
 
 TABLE = table()  # at import: a route that declares no permission stops the start
 
 
 def admin_routes(
     data: Path,
-    pepper: bytes,
-    clock: Clock,
+    desk_of: Callable[[AdminStore], Desk],
     trusted: tuple[str, ...],
     fault: Callable[[str, BaseException], None],
 ) -> list[BaseRoute]:
@@ -35,8 +33,7 @@ def admin_routes(
 
     Args:
         data: the folder.
-        pepper: under which keys are kept.
-        clock: the time.
+        desk_of: puts a desk on its store.
         trusted: networks of the proxies whose word on a client's address counts.
         fault: told of our own bugs.
     """
@@ -46,7 +43,7 @@ def admin_routes(
     from headgate.stores.sql.admin import SqlAdminStore
     from headgate.stores.sql.replies import SqlReplies
 
-    desk = Desk(SqlAdminStore(data), clock, pepper)
+    desk = desk_of(SqlAdminStore(data))
 
     def identify(headers: list[tuple[bytes, bytes]], peer: str) -> Actor:
         named = dict(headers)

@@ -366,6 +366,26 @@ class Leases(Protocol):
         ...
 
 
+class Mail(msgspec.Struct, frozen=True):
+    """A mail to one person."""
+
+    to: str
+    subject: str
+    text: str
+
+
+class Mailer(Protocol):
+    """Sends mail. It waits, so it is called in a thread."""
+
+    def send(self, mail: Mail) -> None:
+        """Send a mail.
+
+        Raises:
+            Unavailable: it cannot be sent now.
+        """
+        ...
+
+
 class Observer(Protocol):
     """Told of each finished call, after its settlement. Must not raise and must not wait."""
 

@@ -51,8 +51,7 @@ class Api:
         self.faults: list[tuple[str, BaseException]] = []
         routes = admin_routes(
             folder,
-            prepared.pepper,
-            SystemClock(),
+            lambda store: Desk(store, SystemClock(), prepared.pepper),
             (),
             lambda where, fault: self.faults.append((where, fault)),
         )

@@ -209,7 +209,7 @@ def books(data: Path, credit: Credit) -> Path:
         write(book, [(both, ended(both))])
         copy_all(data)
     credit.sql.execute(
-        "INSERT INTO payments VALUES ('evt_1', 'manual', 'manual:0', 1, 'topup', 5000000000, 'usd', 'booked', 1)"
+        "INSERT INTO payments VALUES (1, 'evt_1', 'manual', 'manual:0', 1, 'topup', 5000000000, 'usd', 'booked', 1)"
     )
     CLOCK.move(90_000)
     assert expire(credit.sql, CLOCK.wall()) == 2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BALANCE: Final = "balance"  # the kind of the grant that top-ups fill
 DAY_US: Final = 86_400_000_000
-MINIMUM_TOP_UP: Final[NanoUSD] = 5_000_000_000
+MOST_AT_ONCE: Final[NanoUSD] = 10**16  # of one posting, 10 million USD: sums stay far within 64 bits
 
 
 class Offer(Protocol):

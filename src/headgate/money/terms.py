@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,13 @@ class ModeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     signup_days: int = 90  # and for how long; 0: for ever
     minimum_usd: Decimal = Decimal(5)  # prepaid: the smallest top-up
     tier: str = "free"  # prepaid: of a new account; empty: none, no tier limits
+
+
+class PaymentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How payments are reported to us."""
+
+    stripe_secret: str = ""  # of the webhook endpoint: `env:NAME`, `file:PATH` or itself; empty: it is off
+    live: bool = True  # take live events, into real money; false: test events, into play money
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -60,3 +67,6 @@ def terms_of(settings: ModeSettings) -> Terms:
         amounts["minimum_usd"],
         settings.tier,
     )
+
+
+DEFAULT_TERMS: Final = terms_of(ModeSettings())

@@ -14,7 +14,7 @@ from headgate.records import AccountRecord, ProjectRecord
 
 if TYPE_CHECKING:
     from headgate.ops.actors import Actor
-    from headgate.ops.desk import Desk, Page, PageOrder
+    from headgate.ops.desk import Deed, Desk, Page, PageOrder
 
 Status = Literal["active", "suspended", "closed"]
 MOST_MULTIPLIER_PPM: Final = 1_000_000_000  # a thousand times the price
@@ -25,7 +25,7 @@ class AccountOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The account that somebody wants."""
 
     name: str
-    prepaid: bool = False
+    prepaid: bool | None = None  # spends credit and nothing else; None: as the gateway's mode says
     multiplier_ppm: int = 1_000_000
     metadata: dict[str, str] = {}
 
@@ -49,11 +49,18 @@ def create_account(actor: Actor, desk: Desk, order: AccountOrder) -> AccountReco
     """
     with desk.writing(actor, "account.created") as deed:
         deed.allow("gateway.accounts", Place())
-        draft = AccountRecord(created_at=deed.at, **msgspec.structs.asdict(order))
-        made = deed.add(_checked(draft))
+        made = deed.add(_checked(_drafted(deed, order)))
         deed.account = made.id
         deed.add(ProjectRecord(account=made.id, name="default", created_at=deed.at))
+        return open_credit(deed, desk, made)
+
+
+def open_credit(deed: Deed, desk: Desk, made: AccountRecord) -> AccountRecord:
+    """Give a prepaid account what it begins with: the sign-up grant, once, and the first tier."""
+    if not made.prepaid:
         return made
+    deed.register.credit.open_prepaid(made.id, desk.terms, desk.tiers, deed.at)
+    return deed.find(AccountRecord, "account", made.id)
 
 
 def list_accounts(actor: Actor, desk: Desk, page: PageOrder) -> Page:
@@ -96,15 +103,22 @@ def change_account(actor: Actor, desk: Desk, ref: str, change: AccountChange) ->
         deed.allow("gateway.accounts" if foreign else "account.write", Place(ref), "account", ref)
         if before.status == "closed":
             raise Conflict(f"The account {ref} is closed.")
-        return deed.put(before, _checked(msgspec.structs.replace(before, **members)))
+        after = deed.put(before, _checked(msgspec.structs.replace(before, **members)))
+        return after if before.prepaid else open_credit(deed, desk, after)
+
+
+def _drafted(deed: Deed, order: AccountOrder) -> AccountRecord:
+    prepaid = deed.register.credit.prepaid if order.prepaid is None else order.prepaid
+    members = msgspec.structs.asdict(order) | {"prepaid": prepaid}
+    return AccountRecord(created_at=deed.at, **members)
 
 
 def _checked(record: AccountRecord) -> AccountRecord:
     if record.status not in get_args(Status):
         raise CallerError(f"{record.status!r} is no status: {', '.join(get_args(Status))}.", param="status")
-    if not 0 <= record.multiplier_ppm <= MOST_MULTIPLIER_PPM:
+    if not 1 <= record.multiplier_ppm <= MOST_MULTIPLIER_PPM:
         raise CallerError(
-            f"multiplier_ppm must be between 0 and {MOST_MULTIPLIER_PPM}.", param="multiplier_ppm"
+            f"multiplier_ppm must be between 1 and {MOST_MULTIPLIER_PPM}.", param="multiplier_ppm"
         )
     check_metadata(record.metadata)
     return msgspec.structs.replace(record, name=check_name(record.name))

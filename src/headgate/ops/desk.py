@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from headgate.errors import CallerError, GatewayError, PermissionRefused
+from headgate.money.terms import DEFAULT_TERMS, Terms
+from headgate.money.tiers import load_tiers
 from headgate.ops.actors import absent, authorise, printable
 from headgate.records import AuditRecord
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from headgate.money.tiers import Tier
     from headgate.ops.actors import Actor, Place
+    from headgate.ops.creditbooks import CreditBooks
     from headgate.ports import Clock
     from headgate.records import KeyRecord
     from headgate.values import WallMicros
@@ -62,6 +66,11 @@ class Page(msgspec.Struct, frozen=True):
 
 class Register(Protocol):
     """What people manage, inside one transaction. Kinds are the records' classes; ids are public."""
+
+    @property
+    def credit(self) -> CreditBooks:
+        """Return what moves credit, in this transaction."""
+        ...
 
     def get(self, kind: type[R], /, **where: str | int | bytes) -> R | None:
         """Return the only record whose members have these values, or None."""
@@ -211,18 +220,33 @@ class Desk:
         store: what people manage.
         clock: the time.
         pepper: under which secrets of keys are kept.
+        terms: what a new account begins with, and what it may pay in.
+        tiers: that accounts are promoted to, the cheapest first.
     """
 
-    __slots__ = ("_store", "clock", "pepper")
+    __slots__ = ("_store", "clock", "pepper", "terms", "tiers")
 
-    def __init__(self, store: AdminStore, clock: Clock, pepper: bytes = b"") -> None:
+    def __init__(
+        self,
+        store: AdminStore,
+        clock: Clock,
+        pepper: bytes = b"",
+        terms: Terms = DEFAULT_TERMS,
+        tiers: Sequence[Tier] | None = None,
+    ) -> None:
         self._store = store
         self.clock = clock
         self.pepper = pepper
+        self.terms = terms
+        self.tiers = load_tiers() if tiers is None else tiers
 
     def reading(self) -> AbstractContextManager[Register]:
         """Begin an operation that changes nothing."""
         return self._store.reading()
+
+    def asking(self) -> AbstractContextManager[Register]:
+        """Begin a step that only asks running servers for something: it leaves no trace in the audit."""
+        return self._store.writing()
 
     @contextmanager
     def writing(self, actor: Actor, action: str, ref: str = "") -> Iterator[Deed]:
@@ -265,6 +289,9 @@ _KINDS = {
     "ProjectMemberRecord": "project_member",
     "KeyRecord": "key",
     "BudgetRecord": "budget",
+    "CodeRecord": "code",
+    "SignupRecord": "signup",
+    "LimitRequestRecord": "limit_request",
 }
 
 

@@ -64,7 +64,7 @@ def create_key(actor: Actor, desk: Desk, order: KeyOrder) -> CreatedKey:
     with desk.writing(actor, "key.created") as deed:
         project = _project(deed, order.project)
         member = order.member or actor.member
-        return _make(deed, desk, order, _holder(deed, project, member, order.kind))
+        return add_key(deed, desk, order, _holder(deed, project, member, order.kind))
 
 
 def create_service_account(actor: Actor, desk: Desk, project: str, order: KeyOrder) -> CreatedAccount:
@@ -75,7 +75,7 @@ def create_service_account(actor: Actor, desk: Desk, project: str, order: KeyOrd
     """
     with desk.writing(actor, "member.added") as deed:
         member = add_service_account(deed, project, order.name)
-        return CreatedAccount(member, _make(deed, desk, order, Place(member.account, project, member.id)))
+        return CreatedAccount(member, add_key(deed, desk, order, Place(member.account, project, member.id)))
 
 
 def list_keys(actor: Actor, desk: Desk, page: PageOrder, **where: str) -> Page:
@@ -197,7 +197,7 @@ def _revoke_made(deed: Deed, maker: str) -> None:
             _revoke_made(deed, made.id)
 
 
-def _make(deed: Deed, desk: Desk, order: KeyOrder, place: Place) -> CreatedKey:
+def add_key(deed: Deed, desk: Desk, order: KeyOrder, place: Place) -> CreatedKey:
     """Store a new key of an order, within all rights of the actor."""
     actor = deed.actor
     members = drafted(actor, order, deed.at)

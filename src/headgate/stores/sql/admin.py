@@ -14,9 +14,11 @@ from sqlalchemy import delete, insert, null, select, update
 
 from headgate.records import AuditRecord, BudgetRecord, MemberRecord, ProjectMemberRecord
 from headgate.stores.sql.bootstrap import public_id
+from headgate.stores.sql.credit import SqlCredit
+from headgate.stores.sql.creditshapes import CREDIT
 from headgate.stores.sql.engine import READING, open_engine, raw
 from headgate.stores.sql.pots import remove, resize
-from headgate.stores.sql.shapes import SCOPES, SHAPES
+from headgate.stores.sql.shapes import SCOPES, SHAPES as PEOPLE
 from headgate.stores.sql.tables import budgets, changes, keys
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from headgate.values import WallMicros
 
 R = TypeVar("R", bound=msgspec.Struct)
+SHAPES = {**PEOPLE, **CREDIT}
 
 
 class SqlAdminStore:
@@ -134,6 +137,11 @@ class SqlRegister:
     def changed(self, kind: str, ref: str, at: WallMicros) -> None:
         """Tell running servers, which poll this table."""
         self._sql.execute(insert(changes).values(kind=kind, ref=ref, at=at))
+
+    @property
+    def credit(self) -> SqlCredit:
+        """Return what moves credit, in this transaction."""
+        return SqlCredit(raw(self._sql))
 
     def _row(self, record: msgspec.Struct, shape: Shape) -> dict[str, Any]:
         """Return a record as its table has it."""

@@ -14,12 +14,14 @@ import msgspec
 from headgate.money.rules import Posting
 from headgate.records import CodeRecord, GrantRecord, PaymentRecord, PostingRecord
 from headgate.stores.sql import postings
+from headgate.stores.sql.bootstrap import public_id
 from headgate.values import Book
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from headgate.money.terms import Terms
     from headgate.money.tiers import Tier
     from headgate.values import NanoUSD, WallMicros
 
@@ -30,7 +32,7 @@ _POSTING = (
 
 
 class SqlCredit:
-    """Credit inside one transaction that writes. Implements `ops.credit.CreditBooks`.
+    """Credit inside one transaction that writes. Implements `ops.creditbooks.CreditBooks`.
 
     Raises:
         LookupError: from a method that is given a public id that does not exist.
@@ -98,6 +100,15 @@ class SqlCredit:
         grant = postings.balance_grant(self._sql, self._account(account), int(book), at)
         (name,) = self._row("SELECT public_id FROM grants WHERE id = ?", grant) or ("",)
         return str(name)
+
+    def out(self, grant: str) -> int:
+        """Return what of a grant is in the hands of workers."""
+        row = self._row(
+            "SELECT coalesce(sum(s.amount), 0) FROM slices s JOIN pots p ON p.id = s.pot"
+            " WHERE p.ref = ? AND p.kind IN ('grant', 'tokens')",
+            self._grant(grant),
+        )
+        return int(row[0]) if row else 0
 
     def free(self, grant: str) -> int:
         """Return what of a grant is neither spent nor in the hands of a worker."""
@@ -177,7 +188,17 @@ class SqlCredit:
             else PaymentRecord(**dict(zip(PaymentRecord.__struct_fields__, row, strict=True)))
         )
 
-    # ── tiers ────────────────────────────────────────────────────────────────────────────────────
+    # ── accounts ─────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def prepaid(self) -> bool:
+        """Say whether new accounts are prepaid: the mode of the last server."""
+        row = self._row("SELECT value FROM meta WHERE name = 'mode'")
+        return row is not None and row[0] == "prepaid"
+
+    def open_prepaid(self, account: str, terms: Terms, tiers: Sequence[Tier], at: WallMicros) -> None:
+        """Make an account prepaid: with the sign-up grant in each book, once, and the first tier."""
+        postings.open_prepaid(self._sql, self._account(account), terms, tiers, at)
 
     def promote(self, account: str, tiers: Sequence[Tier], at: WallMicros) -> str:
         """Give an account the tier that it has earned; return its name, or nothing when it stays."""
@@ -186,6 +207,21 @@ class SqlCredit:
     def put_tier_budget(self, account: str, cap: NanoUSD, at: WallMicros) -> None:
         """Make the budgets that come with a tier what the tier says: so much per month; 0: none."""
         postings.put_tier_budget(self._sql, self._account(account), cap, at)
+
+    def put_limit(self, account: str, limit: Mapping[str, int | str], origin: str, at: WallMicros) -> None:
+        """Put a limit of an account in place of the one of the same model."""
+        row = {name: limit.get(name, 0) for name in ("rpm", "tpm", "rpd", "tpd", "concurrency")}
+        name = public_id("limit")
+        row |= {"name": name, "ref": self._account(account), "model": limit.get("model", "")}
+        self._sql.execute(
+            "INSERT INTO limits (public_id, scope, ref, model, rpm, tpm, rpd, tpd, concurrency, origin,"
+            " created_at) VALUES (:name, 'account', :ref, :model, :rpm, :tpm, :rpd, :tpd, :concurrency,"
+            " :origin, :at) ON CONFLICT (scope, ref, model) DO UPDATE SET rpm = excluded.rpm,"
+            " tpm = excluded.tpm, rpd = excluded.rpd, tpd = excluded.tpd,"
+            " concurrency = excluded.concurrency, origin = excluded.origin",
+            {**row, "origin": origin, "at": at},
+        )
+        postings.note_change(self._sql, "limit", name, at)
 
     # ── ids ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,7 +19,7 @@ from headgate.money.promotion import earned
 from headgate.money.rules import Posting, posting_entries
 from headgate.money.tiers import find_tier
 from headgate.stores.sql.bootstrap import public_id, writing
-from headgate.stores.sql.pots import remove, resize
+from headgate.stores.sql.pots import next_recall, remove, resize
 from headgate.values import Book
 
 if TYPE_CHECKING:
@@ -123,10 +123,8 @@ def post(sql: sqlite3.Connection, posting: Posting) -> None:
         debit, credit = (ledger_account(sql, code, posting.book) for code in (debit_code, credit_code))
         sql.execute(_ENTRY, (posting.id, kind, attempt, n, posting.book, debit, credit, amount))
         sql.executemany(_BALANCE, ((debit, amount, 0), (credit, 0, amount)))
-    # The recall tells workers that have too little of it that there is more, or less.
     sql.execute(
-        "UPDATE pots SET amount = amount + ?, recall = (SELECT max(recall) + 1 FROM pots)"
-        " WHERE ref = ? AND kind IN ('grant', 'tokens')",
+        "UPDATE pots SET amount = amount + ? WHERE ref = ? AND kind IN ('grant', 'tokens')",
         (posting.amount + posting.tokens, posting.grant),
     )
 
@@ -152,9 +150,8 @@ def free(sql: sqlite3.Connection, grant: int) -> int:
 def recall(sql: sqlite3.Connection, grant: int) -> None:
     """Ask the workers for what they have of a grant and do not hold."""
     sql.execute(
-        "UPDATE pots SET recall = (SELECT max(recall) + 1 FROM pots)"
-        " WHERE ref = ? AND kind IN ('grant', 'tokens')",
-        (grant,),
+        "UPDATE pots SET recall = ? WHERE ref = ? AND kind IN ('grant', 'tokens')",
+        (next_recall(sql), grant),
     )
 
 

@@ -37,3 +37,23 @@ changes = _table("changes", "kind ref", "seq at")
 audit = _table("audit", "actor action kind ref outcome detail", "seq at account")
 events = _table("events", "kind ref name detail", "seq at account")
 secrets = _table("secrets", "name host", "id version created_at", "wrapped nonce sealed")
+grants = _table(
+    "grants", "public_id kind model note", "id account book tokens expires_at closed_at created_at"
+)
+postings = _table(
+    "postings", "kind reference actor note", "seq book account grant_id amount tokens debt at", "id"
+)
+pots = _table("pots", "kind period", "id ref book since until amount spent recall")
+codes = _table(
+    "codes",
+    "public_id shown model created_by",
+    "id book amount tokens valid_days expires_at revoked_at redeemed_at redeemed_by created_at",
+    "digest",
+)
+payments = _table("payments", "event source reference kind currency outcome", "id account amount at")
+signups = _table(
+    "signups", "public_id email name", "id expires_at mails verified_at account created_at", "digest"
+)
+limit_requests = _table(
+    "limit_requests", "public_id wanted reason status decided_by", "id account member decided_at created_at"
+)

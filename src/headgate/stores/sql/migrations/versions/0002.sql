@@ -110,15 +110,16 @@ CREATE TABLE postings (id BLOB PRIMARY KEY,  -- UUIDv7: the `call` of its entrie
   reference TEXT NOT NULL UNIQUE,            -- source:name, what makes it happen only once
   actor TEXT NOT NULL, note TEXT NOT NULL DEFAULT '', at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX postings_account ON postings (account, book, seq);
-CREATE TABLE codes (digest BLOB PRIMARY KEY, public_id TEXT NOT NULL UNIQUE, shown TEXT NOT NULL,
+CREATE TABLE codes (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, -- HMAC-SHA-256 of the code
+  public_id TEXT NOT NULL UNIQUE, shown TEXT NOT NULL,
   book INTEGER NOT NULL, amount INTEGER NOT NULL, tokens INTEGER NOT NULL DEFAULT 0,
   model TEXT NOT NULL DEFAULT '', valid_days INTEGER NOT NULL DEFAULT 0, -- of the grant; 0: for ever
   expires_at INTEGER NOT NULL DEFAULT 0, revoked_at INTEGER NOT NULL DEFAULT 0,
   redeemed_at INTEGER NOT NULL DEFAULT 0, redeemed_by INTEGER NOT NULL DEFAULT 0,
-  created_by TEXT NOT NULL, created_at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE payments (event TEXT PRIMARY KEY, -- the payment provider's id of its event
+  created_by TEXT NOT NULL, created_at INTEGER NOT NULL);
+CREATE TABLE payments (id INTEGER PRIMARY KEY, event TEXT NOT NULL UNIQUE, -- the payment provider's id of its event
   source TEXT NOT NULL, reference TEXT NOT NULL, account INTEGER NOT NULL, kind TEXT NOT NULL,
-  amount INTEGER NOT NULL, currency TEXT NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+  amount INTEGER NOT NULL, currency TEXT NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE signups (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE,
   email TEXT NOT NULL UNIQUE,                -- in lower case: one account per address
   name TEXT NOT NULL, digest BLOB NOT NULL UNIQUE, -- of the token in the last mail
