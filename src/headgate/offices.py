@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from headgate.admin.routes import table
 from headgate.errors import AuthenticationFailed
+from headgate.http import dataplane
 from headgate.http.errors import render
 from headgate.identity.keys import Keyring
 from headgate.identity.networks import client_address
@@ -56,4 +57,12 @@ def admin_routes(
         return actor_of_key(desk, token, client_address(peer, headers, trusted))
 
     office = Office(desk=desk, replies=SqlReplies(data))
-    return AdminApi(TABLE, office, identify, render, fault).routes()
+    return AdminApi(TABLE, office, identify, _Words(), fault).routes()
+
+
+class _Words:
+    """The data plane's errors, for the site. Implements `admin.app.Words`."""
+
+    render = staticmethod(render)
+    unknown_url = staticmethod(dataplane.unknown_url)
+    wrong_method = staticmethod(dataplane.wrong_method)

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from headgate.admin.description import describe
-from headgate.admin.office import serve
-from headgate.admin.table import PUBLIC, Asked, Nothing, Route, Table
+from headgate.admin.office import organization, serve
+from headgate.admin.table import PUBLIC, Asked, Nothing, Route, Table, lists_of
 from headgate.errors import BodyTooLarge, CallerError, GatewayError, Internal, MediaTypeRefused
 from headgate.ops.actors import Actor
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.routing import BaseRoute
+    from starlette.types import Receive, Scope, Send
 
     from headgate.admin.office import Office
 
 Rows: TypeAlias = list[tuple[bytes, bytes]]
-Render: TypeAlias = Callable[[GatewayError, str], tuple[int, Rows, bytes]]
 Identify: TypeAlias = Callable[[Rows, str], Actor]  # headers and peer; raises what the caller is told
 
 _JSON: Final = "application/json"
 _MAX_BODY: Final = 256 * 1024
+_THREADS: Final = 4
+ROOTS: Final = ("/admin/v1", "/v1/organization", "/organization")  # all below is the API's, served or not
 ANYONE: Final = Actor("anyone", account="none")  # has no permission anywhere
+
+
+class Words(Protocol):
+    """Errors as OpenAI has them."""
+
+    def render(self, error: GatewayError, request_id: str, /) -> tuple[int, Rows, bytes]:
+        """Return status, headers and body."""
+        ...
+
+    def unknown_url(self, method: bytes, path: str, /) -> GatewayError:
+        """Return the refusal of a path that no route has."""
+        ...
+
+    def wrong_method(self, method: bytes, path: str, methods: Iterable[bytes], /) -> GatewayError:
+        """Return the refusal of a method that a path does not have."""
+        ...
 
 
 class AdminApi:
@@ -39,7 +57,7 @@ class AdminApi:
         table: the routes.
         office: what their handlers work with.
         identify: who asks; reads the store, so it is called in our thread.
-        render: an error as status, headers and body, in OpenAI's shape.
+        words: errors as OpenAI words and shapes them.
         fault: told of our own bugs.
     """
 
@@ -48,45 +66,57 @@ class AdminApi:
         table: Table,
         office: Office,
         identify: Identify,
-        render: Render,
+        words: Words,
         fault: Callable[[str, BaseException], None],
     ) -> None:
         self._table = table
         self._office = office
         self._identify = identify
-        self._render = render
+        self._words = words
         self._fault = fault
-        # One thread: writes wait for one another anyway.
-        self._thread = ThreadPoolExecutor(1, "admin")
+        # A few: writes wait for one another anyway, but one that waits for workers keeps nobody from reading.
+        self._threads = ThreadPoolExecutor(_THREADS, "admin")
         self._description = msgspec.json.encode(describe(table))
 
     def routes(self) -> list[BaseRoute]:
-        """Return what Starlette serves: the table's paths, and its description."""
+        """Return what Starlette serves: the table's paths, its description, and no other path below them."""
         by_path: dict[str, dict[str, Route]] = {}
         for route in self._table.routes:
             by_path.setdefault(route.path, {})[route.method] = route
         served: list[BaseRoute] = [StarletteRoute("/admin/v1/openapi.json", self._describe, methods=["GET"])]
         for path, methods in by_path.items():
-            served.append(StarletteRoute(path, self._endpoint(methods), methods=list(methods)))
+            place = _Place(self, methods)
+            # An SDK whose base URL lacks the `/v1` finds its routes too.
+            served += [StarletteRoute(each, place) for each in {path, path.removeprefix("/v1")}]
+        nowhere = _Place(self, {})
+        served += [StarletteRoute(f"{root}/{{rest:path}}", nowhere) for root in ROOTS]
+        served += [StarletteRoute(root, nowhere) for root in ROOTS]
         return served
 
     async def _describe(self, _request: Request) -> Response:
         return Response(self._description, media_type=_JSON)
 
-    def _endpoint(self, methods: Mapping[str, Route]) -> Callable[[Request], Any]:
-        async def endpoint(request: Request) -> Response:
-            route = methods.get(request.method) or methods["GET"]  # HEAD
-            try:
-                body = await self._body(request)
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._thread, self._answer, route, request, body)
-            except GatewayError as error:
-                return self._refusal(error)
-            except Exception as fault:
-                self._fault(f"{route.method} {route.path}", fault)
-                return self._refusal(Internal("The server had an error while processing your request."))
+    async def respond(self, methods: Mapping[str, Route], request: Request) -> Response:
+        """Answer one request to a path that has these methods."""
+        try:
+            route = self._chosen(methods, request)
+            body = await self._body(request)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._answer, route, request, body)
+        except GatewayError as error:
+            return self._refusal(error)
+        except Exception as fault:
+            self._fault(f"{request.method} {request.url.path}", fault)
+            return self._refusal(Internal("The server had an error while processing your request."))
 
-        return endpoint
+    def _chosen(self, methods: Mapping[str, Route], request: Request) -> Route:
+        method, path = request.method, request.scope["path"]
+        if not methods:
+            raise self._words.unknown_url(method.encode(), path)
+        route = methods.get("GET" if method == "HEAD" else method)
+        if route is None:
+            raise self._words.wrong_method(method.encode(), path, [name.encode() for name in methods])
+        return route
 
     @staticmethod
     async def _body(request: Request) -> bytes:
@@ -110,7 +140,7 @@ class AdminApi:
         return Response(answer.body, answer.status, headers, _JSON)
 
     def _refusal(self, error: GatewayError) -> Response:
-        status, headers, body = self._render(error, "")  # the edge names the request
+        status, headers, body = self._words.render(error, "")  # the edge names the request
         named = {name.decode(): value.decode("latin-1") for name, value in headers if name != b"content-type"}
         return Response(body, status, named, _JSON)
 
@@ -132,7 +162,22 @@ class AdminApi:
         elif request.query_params:
             name = next(iter(request.query_params))
             raise CallerError(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
-        return Asked(actor, request.path_params, body, query, raw, headers)
+        account = organization(self._office, actor, headers) if route.openai else ""
+        return Asked(actor, request.path_params, body, query, raw, headers, account)
+
+
+class _Place:
+    """One path, as an ASGI app: so that every method comes here, those too that it does not have."""
+
+    def __init__(self, api: AdminApi, methods: Mapping[str, Route]) -> None:
+        self._api = api
+        self._methods = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        response = await self._api.respond(self._methods, request)
+        await response(scope, receive, send)
 
 
 def _decode(kind: type[msgspec.Struct], raw: bytes, media_type: str) -> msgspec.Struct:
@@ -147,15 +192,17 @@ def _decode(kind: type[msgspec.Struct], raw: bytes, media_type: str) -> msgspec.
 
 
 def _query(kind: type[msgspec.Struct], pairs: list[tuple[str, str]]) -> msgspec.Struct:
-    """Read the query; a name that ends with `[]` is a list, as OpenAI's clients send one.
+    """Read the query; a list is sent as `name[]=a&name[]=b`, as OpenAI's clients do, or as `name=a&name=b`.
 
     Raises:
         CallerError: a name is unknown or comes twice, or its value is none.
     """
     given: dict[str, Any] = {}
+    several = lists_of(kind)
     for name, value in pairs:
-        if name.endswith("[]"):
-            given.setdefault(name[:-2], []).append(value)
+        bare = name.removesuffix("[]")
+        if bare in several:
+            given.setdefault(bare, []).append(value)
         elif name in given:
             raise CallerError(f"The query names '{name}' twice.", param=name, code="invalid_value")
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from headgate.admin.people import AccountPage
-from headgate.admin.table import BookName, Deleted, Listed, Route
+from headgate.admin.table import BookName, Deleted, Listed, Route, listed
 from headgate.ops import budgets
 from headgate.values import Book, NanoUSD, WallMicros
 
@@ -66,12 +66,7 @@ def shown(record: BudgetRecord) -> Budget:
 def _list(office: Office, asked: Asked) -> Listed[Budget]:
     query = asked.query
     page = budgets.list_budgets(asked.actor, office.desk, query, query.account, query.project)
-    return Listed(
-        data=[shown(record) for record in page.data],
-        first_id=page.first_id or None,
-        last_id=page.last_id or None,
-        has_more=page.has_more,
-    )
+    return listed(page, shown)
 
 
 def _set(office: Office, asked: Asked) -> Budget:

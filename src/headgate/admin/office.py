@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from headgate.errors import CallerError, Conflict
+from headgate.errors import AuthenticationFailed, CallerError, Conflict, GatewayError
+from headgate.ops.accounts import show_account
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from headgate.admin.table import Asked, Route
+    from headgate.ops.actors import Actor
     from headgate.ops.desk import Desk
     from headgate.records import Reply
     from headgate.values import WallMicros
@@ -41,6 +45,23 @@ class Office:
 
     desk: Desk
     replies: Replies
+
+
+def organization(office: Office, actor: Actor, headers: Mapping[str, str]) -> str:
+    """Return the account that `OpenAI-Organization` names, else the actor's own; empty: all of the gateway.
+
+    Raises:
+        AuthenticationFailed: it is not there, or not the actor's.
+    """
+    named = headers.get("openai-organization", "")
+    if not named or named == actor.account:
+        return actor.account
+    try:
+        return show_account(actor, office.desk, named).id
+    except GatewayError as fault:
+        raise AuthenticationFailed(
+            "OpenAI-Organization should match organization for API key.", code="mismatched_organization"
+        ) from fault
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -97,4 +118,6 @@ def _without_secret(route: Route, answer: msgspec.Struct) -> bytes:
     """Return the answer as it may be stored: what is shown once is not in it."""
     if not route.shown_once:
         return _encode(answer)
-    return _encode({**msgspec.to_builtins(answer), route.shown_once: ""})
+    kept = msgspec.to_builtins(answer)
+    kept[route.shown_once] = "" if isinstance(kept[route.shown_once], str) else None
+    return _encode(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headgate.admin import budgets, keys, people
+from headgate.admin.organization import keys as organization_keys, projects, users
 from headgate.admin.table import Table
 
 
@@ -12,4 +13,5 @@ def table() -> Table:
     Raises:
         ValueError: one declares no permission, or stands twice; the gateway does not start.
     """
-    return Table(people.ROUTES, keys.ROUTES, budgets.ROUTES)
+    own = (people.ROUTES, keys.ROUTES, budgets.ROUTES)
+    return Table(*own, projects.ROUTES, users.ROUTES, organization_keys.ROUTES)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, get_origin
 
 import msgspec
 
@@ -50,10 +51,17 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
     deleted: Literal[True] = True
 
 
-def listed(page: Page) -> Listed[Any]:
-    """Return a page as it is sent."""
+@cache
+def lists_of(kind: type[msgspec.Struct]) -> frozenset[str]:
+    """Return the names of a query that are lists."""
+    members = msgspec.structs.fields(kind)
+    return frozenset(member.name for member in members if get_origin(member.type) in {list, tuple})
+
+
+def listed(page: Page, shown: Callable[[Any], msgspec.Struct] | None = None) -> Listed[Any]:
+    """Return a page as it is sent, its rows as `shown` makes them."""
     return Listed(
-        data=list(page.data),
+        data=list(page.data) if shown is None else [shown(row) for row in page.data],
         first_id=page.first_id or None,
         last_id=page.last_id or None,
         has_more=page.has_more,
@@ -70,6 +78,7 @@ class Asked:
     query: Any = None
     raw: bytes = b""  # the body as it came, for signatures
     headers: Mapping[str, str] = field(default_factory=dict)
+    organization: str = ""  # the account that an OpenAI client means; empty: the actor's own, or all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +116,15 @@ class Route:
         return _PARAMETER.findall(self.path)
 
     @property
+    def openai(self) -> bool:
+        """Say whether the route is one of OpenAI's own."""
+        return self.path.startswith("/v1/")
+
+    @property
     def name(self) -> str:
         """Return the operation's id in the description."""
-        words = [word for word in re.split(r"[/{}_.-]+", self.path.removeprefix("/admin/v1")) if word]
+        place = self.path.removeprefix("/admin/v1").removeprefix("/v1")
+        words = [word for word in re.split(r"[/{}_.-]+", place) if word]
         return "_".join([self.method.lower(), *words])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -50,7 +50,7 @@ NOT_SERVED: Mapping[str, str] = {
     "vector_stores": "Compute vectors with POST /v1/embeddings and search them in your program.",
     "fine_tuning": "Fine-tune at the provider, then call the model here by its name.",
     "evals": "Run the evaluation in your program.",
-    "organization": "See `headgate usage --json`.",
+    "organization": "See docs/admin-api.md for the routes of the admin API that are served.",
     "containers": _CHAT,
     "live": f"Streams are served by SSE. {_CHAT}",
     "skills": _CHAT,
@@ -65,6 +65,7 @@ NOT_SERVED: Mapping[str, str] = {
     "edits": f"OpenAI closed /v1/edits. {_CHAT}",
     "engines": f"OpenAI closed /v1/engines. {_CHAT}",
 }
+SITE: Final = frozenset({"organization"})  # the site serves these, and refuses what it does not serve of them
 
 
 class Route(Protocol):
@@ -134,9 +135,11 @@ class DataPlane:
         if bare.startswith("/models/") and len(bare) > 8:
             if method in {b"GET", b"HEAD"}:
                 return self._models
-            return Refusal(_wrong_method(method, path, {b"GET": self._models}))
+            return Refusal(wrong_method(method, path, {b"GET": self._models}))
+        if _group(path) in SITE:
+            return None
         if path.startswith("/v1") or _group(path) in NOT_SERVED:
-            return Refusal(_unknown_url(method, path))
+            return Refusal(unknown_url(method, path))
         return None
 
     def find_health(self, method: bytes, path: str) -> Route | None:
@@ -145,7 +148,7 @@ class DataPlane:
             return None
         if path in {"/healthz", "/readyz"}:
             return self.find(method, path)
-        return Refusal(_unknown_url(method, path))
+        return Refusal(unknown_url(method, path))
 
 
 def _group(path: str) -> str:
@@ -157,11 +160,12 @@ def _not_allowed(method: bytes, path: str, methods: Mapping[bytes, Route]) -> Ga
     if method in {b"GET", b"HEAD"} and path.endswith(
         "/chat/completions"
     ):  # OpenAI lists stored answers there
-        return _unknown_url(method, path)
-    return _wrong_method(method, path, methods)
+        return unknown_url(method, path)
+    return wrong_method(method, path, methods)
 
 
-def _wrong_method(method: bytes, path: str, methods: Mapping[bytes, Route]) -> MethodRefused:
+def wrong_method(method: bytes, path: str, methods: Iterable[bytes]) -> MethodRefused:
+    """Return the refusal of a method that a route does not have."""
     allowed = ", ".join(name.decode() for name in methods)
     return MethodRefused(
         f"Not allowed to {method.decode('latin-1')} on {path}. (HINT: Perhaps you meant to use a different "
@@ -170,7 +174,8 @@ def _wrong_method(method: bytes, path: str, methods: Mapping[bytes, Route]) -> M
     )
 
 
-def _unknown_url(method: bytes, path: str) -> NotFound:
+def unknown_url(method: bytes, path: str) -> NotFound:
+    """Return the refusal of a path that no route has, with what to use instead where that is known."""
     shown = path if len(path) <= 200 else path[:200] + "..."
     message = f"Invalid URL ({method.decode('latin-1')} {shown})"
     advice = NOT_SERVED.get(_group(path))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate.ops.actors import Actor
-    from headgate.ops.desk import Deed, Desk, Page, PageOrder, Register
+    from headgate.ops.desk import Deed, Desk, Page, PageOrder, Register, Value
 
 MOST_GRACE_S: Final = 30 * 86_400
 
@@ -78,14 +78,14 @@ def create_service_account(actor: Actor, desk: Desk, project: str, order: KeyOrd
         return CreatedAccount(member, add_key(deed, desk, order, Place(member.account, project, member.id)))
 
 
-def list_keys(actor: Actor, desk: Desk, page: PageOrder, **where: str) -> Page:
+def list_keys(actor: Actor, desk: Desk, page: PageOrder, **where: Value) -> Page:
     """Return a page of keys, revoked ones too, as `KeyRecord`s.
 
     Args:
         actor: who sees all keys of the account, of the projects where it may, or its own.
         desk: where.
         page: which part.
-        where: `project`, `account`, `member`, `kind` or `name` that they have.
+        where: `project`, `account`, `member`, `kind`, `name`, `revoked_at` or `orphaned` that they have.
 
     Raises:
         PermissionRefused: the actor may not.
@@ -319,7 +319,7 @@ def _open(deed: Deed, record: KeyRecord, *, mighty: bool = False) -> KeyRecord:
     return record
 
 
-def _visible(actor: Actor, register: Register, where: dict[str, str]) -> dict[str, Any]:
+def _visible(actor: Actor, register: Register, where: dict[str, Any]) -> dict[str, Any]:
     """Narrow a list to what the actor may see."""
     seen: dict[str, Any] = dict(where)
     if not actor.account:

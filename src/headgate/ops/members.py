@@ -15,6 +15,8 @@ from headgate.ops.words import check_email, check_metadata, check_name, given
 from headgate.records import MemberRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headgate.ops.actors import Actor
     from headgate.ops.desk import Deed, Desk, Page, PageOrder
 
@@ -77,12 +79,32 @@ def add_service_account(deed: Deed, project: str, name: str) -> MemberRecord:
     return deed.add(_checked(draft))
 
 
-def list_members(actor: Actor, desk: Desk, page: PageOrder, account: str = "", project: str = "") -> Page:
-    """Return a page of an account's people, or of a project's service accounts, as `MemberRecord`s."""
+def list_members(
+    actor: Actor,
+    desk: Desk,
+    page: PageOrder,
+    account: str = "",
+    project: str = "",
+    *,
+    emails: Sequence[str] = (),
+) -> Page:
+    """Return a page of an account's people, or of a project's service accounts, as `MemberRecord`s.
+
+    Args:
+        actor: who.
+        desk: where.
+        page: which part.
+        account: its public id; empty: the actor's own.
+        project: whose service accounts; empty: people.
+        emails: only those with one of these addresses; none: all.
+    """
     with desk.reading() as register:
         place = Place(account or account_of(actor, register, ""), project)
         authorise(actor, "members.read", place, "account", place.account)
-        return desk.page(register, MemberRecord, page, account=place.account, project=project, removed_at=0)
+        named = {"email": [email.strip().lower() for email in emails]} if emails else {}
+        return desk.page(
+            register, MemberRecord, page, account=place.account, project=project, removed_at=0, **named
+        )
 
 
 def show_member(actor: Actor, desk: Desk, ref: str) -> MemberRecord:

@@ -120,13 +120,25 @@ def archive_project(actor: Actor, desk: Desk, ref: str) -> ProjectRecord:
 def list_project_members(actor: Actor, desk: Desk, project: str, page: PageOrder) -> Page:
     """Return a page of who is in a project, as `ProjectMemberRecord`s."""
     with desk.reading() as register:
-        found = register.get(ProjectRecord, id=project)
-        if found is None:
-            raise absent("project", project)
-        where = Place(found.account, project)
-        authorise(actor, "projects.read", where, "project", project)
-        authorise(actor, "members.read", where)
+        authorise(actor, "members.read", _seen(actor, register, project))
         return desk.page(register, ProjectMemberRecord, page, project=project)
+
+
+def show_project_member(actor: Actor, desk: Desk, project: str, member: str) -> ProjectMemberRecord:
+    """Return what a member is in a project.
+
+    Raises:
+        PermissionRefused: the actor sees the project and not who is in it.
+        NotFound: there is no such project, not for this actor, or the member is not in it.
+    """
+    with desk.reading() as register:
+        where = _seen(actor, register, project)
+        if member != actor.member:
+            authorise(actor, "members.read", where)
+        found = register.get(ProjectMemberRecord, project=project, id=member)
+        if found is None:
+            raise absent("member", member)
+        return found
 
 
 def put_project_member(actor: Actor, desk: Desk, project: str, member: str, role: str) -> ProjectMemberRecord:
@@ -179,6 +191,15 @@ def remove_project_member(actor: Actor, desk: Desk, project: str, member: str) -
             raise absent("member", member)
         deed.grant(PROJECT_ROLES[before.role], Place(found.account, project))
         return deed.remove(before)
+
+
+def _seen(actor: Actor, register: Register, project: str) -> Place:
+    found = register.get(ProjectRecord, id=project)
+    if found is None:
+        raise absent("project", project)
+    where = Place(found.account, project)
+    authorise(actor, "projects.read", where, "project", project)
+    return where
 
 
 def account_of(actor: Actor, register: Register, wanted: str) -> str:

@@ -162,6 +162,7 @@ _keys = Shape(
         "name": keys.c.name,
         "shown": keys.c.shown,
         "revoked_at": keys.c.revoked_at,
+        "orphaned": func.coalesce(members.c.removed_at, 0) > 0,
     },
     keys.c.id,
     "key",

@@ -1,0 +1,200 @@
+"""`client.admin.organization` of the official SDK cannot tell us from OpenAI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import openai
+import pytest
+from tests.surfaces.conftest import Gateway
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = Gateway(tmp_path_factory.mktemp("admin"))
+    yield made
+    code, _, err = made.stop()
+    assert (code, err) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def admin_key(gateway: Gateway) -> str:
+    said = gateway.command("keys", "create", "--name", "root", "--kind", "admin", "--json")
+    assert said.returncode == 0, said.stderr
+    return next(word for word in said.stdout.split('"') if word.startswith("sk-hg-adm-"))
+
+
+@pytest.fixture(scope="module")
+def client(gateway: Gateway, admin_key: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=gateway.base, api_key="x", admin_api_key=admin_key, max_retries=0) as made:
+        yield made
+
+
+def test_projects(client: openai.OpenAI) -> None:
+    projects = client.admin.organization.projects
+    made = projects.create(name="shop")
+    assert (made.object, made.name, made.status, made.archived_at) == (
+        "organization.project", "shop", "active", None,
+    )  # fmt: skip
+    assert projects.retrieve(made.id) == made
+    assert projects.update(made.id, name="store").name == "store"
+    for index in range(3):
+        projects.create(name=f"p{index}")
+    names = [each.name for each in projects.list(limit=2)]
+    assert names == ["default", "store", "p0", "p1", "p2"]
+    archived = projects.archive(made.id)
+    assert archived.status == "archived"
+    assert archived.archived_at >= made.created_at  # type: ignore[operator]
+    assert "store" not in [each.name for each in projects.list()]
+    assert "store" in [each.name for each in projects.list(include_archived=True)]
+    with pytest.raises(openai.NotFoundError):
+        projects.retrieve("proj_none")
+
+
+def test_users_of_the_organization_and_of_a_project(client: openai.OpenAI) -> None:
+    organization = client.admin.organization
+    owner = _member(client, "owner@example.com", "owner")
+    reader = _member(client, "reader@example.com", "developer")
+    assert [user.email for user in organization.users.list()] == ["owner@example.com", "reader@example.com"]
+    assert [user.id for user in organization.users.list(emails=["Reader@example.com"])] == [reader]
+    shown = organization.users.retrieve(reader)
+    assert (shown.object, shown.role, shown.is_service_account) == ("organization.user", "reader", False)
+    assert organization.users.update(reader, role="owner").role == "owner"
+    assert organization.users.update(reader, role="reader").role == "reader"
+
+    project = organization.projects.create(name="team").id
+    users = organization.projects.users
+    joined = users.create(project, role="member", email="reader@example.com")
+    assert (joined.id, joined.role, joined.object) == (reader, "member", "organization.project.user")
+    assert users.create(project, role="owner", user_id=owner).role == "owner"
+    assert {user.id for user in users.list(project)} == {owner, reader}
+    assert users.retrieve(reader, project_id=project) == joined
+    assert users.update(reader, project_id=project, role="owner").role == "owner"
+    gone = users.delete(reader, project_id=project)
+    assert (gone.deleted, gone.object) == (True, "organization.project.user.deleted")
+    with pytest.raises(openai.NotFoundError):
+        users.retrieve(reader, project_id=project)
+    assert organization.users.delete(reader).object == "organization.user.deleted"
+    with pytest.raises(openai.NotFoundError):
+        organization.users.retrieve(reader)
+
+
+def test_service_accounts_and_their_keys_make_calls_until_they_go(
+    client: openai.OpenAI, gateway: Gateway
+) -> None:
+    projects = client.admin.organization.projects
+    project = projects.create(name="robots").id
+    made = projects.service_accounts.create(project, name="crawler", expires_in_seconds=3600)
+    assert (made.object, made.role, made.name) == (
+        "organization.project.service_account", "member", "crawler",
+    )  # fmt: skip
+    assert made.api_key is not None
+    assert made.api_key.expires_at - made.api_key.created_at == 3600  # type: ignore[operator]
+    assert projects.service_accounts.retrieve(made.id, project_id=project).name == "crawler"
+    renamed = projects.service_accounts.update(made.id, project_id=project, name="spider")
+    assert [each.name for each in projects.service_accounts.list(project)] == [renamed.name] == ["spider"]
+    second = projects.service_accounts.api_keys.create(made.id, project_id=project, name="second")
+
+    with openai.OpenAI(base_url=gateway.base, api_key=second.value, max_retries=5) as caller:
+        answer = caller.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "Say pong"}]
+        )
+        assert answer.usage is not None
+    keys = list(projects.api_keys.list(project))
+    assert [key.name for key in keys] == ["crawler", "second"]
+    owner = keys[0].owner
+    assert (owner.type, owner.service_account.id) == ("service_account", made.id)  # type: ignore[union-attr]
+    assert second.value not in str(keys)
+    assert projects.api_keys.retrieve(second.id, project_id=project).redacted_value.endswith(
+        second.value[-4:]
+    )
+    until = projects.api_keys.update(second.id, project_id=project, expires_in_seconds=60).expires_at
+    assert until is not None
+    assert (
+        projects.api_keys.delete(second.id, project_id=project).object
+        == "organization.project.api_key.deleted"
+    )
+    with pytest.raises(openai.NotFoundError):
+        projects.api_keys.retrieve(second.id, project_id=project)
+    assert projects.service_accounts.delete(made.id, project_id=project).deleted
+    assert list(projects.service_accounts.list(project)) == []
+    inactive = projects.api_keys.list(project, owner_project_access="inactive")
+    assert [key.owner_project_access for key in inactive] == ["inactive"]
+    assert list(projects.api_keys.list(project, owner_project_access="active")) == []
+
+
+def test_admin_keys(client: openai.OpenAI, gateway: Gateway) -> None:
+    keys = client.admin.organization.admin_api_keys
+    made = keys.create(name="robot", expires_in_seconds=600)
+    assert (made.object, made.name) == ("organization.admin_api_key", "robot")
+    assert keys.retrieve(made.id).redacted_value == made.redacted_value != made.value
+    assert next(key.name for key in keys.list(order="desc", limit=1)) == "robot"
+    with openai.OpenAI(base_url=gateway.base, api_key="x", admin_api_key=made.value, max_retries=0) as other:
+        assert other.admin.organization.projects.list().data
+        assert keys.delete(made.id).object == "organization.admin_api_key.deleted"
+        with pytest.raises(openai.AuthenticationError):
+            other.admin.organization.projects.list()
+    with pytest.raises(openai.NotFoundError):
+        keys.retrieve(made.id)
+
+
+def test_the_organization_of_a_client_must_be_that_of_its_key(gateway: Gateway, admin_key: str) -> None:
+    with (
+        openai.OpenAI(
+            base_url=gateway.base,
+            api_key="x",
+            admin_api_key=admin_key,
+            organization="acct_none",
+            max_retries=0,
+        ) as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        client.admin.organization.projects.list()
+    assert caught.value.code == "mismatched_organization"
+
+
+def test_the_async_client_and_one_without_v1_in_its_url(gateway: Gateway, admin_key: str) -> None:
+    async def run() -> list[str | None]:
+        base = gateway.base.removesuffix("/v1")
+        async with openai.AsyncOpenAI(base_url=base, api_key="x", admin_api_key=admin_key) as client:
+            return [project.name async for project in client.admin.organization.projects.list(limit=1)]
+
+    assert "default" in asyncio.run(run())
+
+
+def test_what_is_not_served_is_refused_as_openai_would(client: openai.OpenAI, gateway: Gateway) -> None:
+    with pytest.raises(openai.NotFoundError, match="does not serve this route") as caught:
+        client.admin.organization.certificates.list()
+    assert caught.value.code == "unknown_url"
+    base = gateway.base.removesuffix("/v1")
+    for path in (
+        "/admin/v1/nothing",
+        "/admin/v1",
+        "/admin/v1/projects/",
+        "/ADMIN/v1/projects",
+        "/v1/Organization",
+    ):
+        status, _, error = _refused("GET", base + path)
+        assert (status, error["code"]) == (404, "unknown_url"), path
+    for path in ("/admin/v1/projects", "/v1/organization/projects"):
+        status, allow, error = _refused("PUT", base + path)
+        assert (status, allow, error["code"]) == (405, "GET, POST", "method_not_supported")
+
+
+def _refused(method: str, url: str) -> tuple[int, str | None, dict[str, str]]:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10)
+    with caught.value as reply:
+        return reply.code, reply.headers["allow"], json.load(reply)["error"]
+
+
+def _member(client: openai.OpenAI, email: str, role: str) -> str:
+    made = client.with_options(base_url=str(client.base_url).replace("/v1", "/admin/v1")).post(
+        "/members", body={"email": email, "role": role}, cast_to=object,
+        options={"security": {"admin_api_key_auth": True}},
+    )  # fmt: skip
+    return str(made["id"])  # type: ignore[index]
