@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from struct import iter_unpack
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
@@ -60,12 +61,12 @@ def since_boot_ns() -> MonotonicNs:
 class CallIds:
     """Make call ids: UUIDv7 (RFC 9562), ordered by time within a process."""
 
-    __slots__ = ("_clock", "_last", "_pool")
+    __slots__ = ("_clock", "_last", "_random")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
-        self._pool = b""
+        self._random = iter_unpack("Q", b"")
 
     def next(self) -> bytes:
         """Return the 16 bytes of a new id."""
@@ -75,11 +76,12 @@ class CallIds:
         if stamp <= self._last:
             stamp = self._last + 1
         self._last = stamp
-        if len(self._pool) < 8:
-            self._pool = os.urandom(4096)
-        tail, self._pool = self._pool[:8], self._pool[8:]
+        drawn = next(self._random, None)
+        if drawn is None:
+            self._random = iter_unpack("Q", os.urandom(4096))
+            drawn = next(self._random)
         head = (stamp >> 12 << 16) | 0x7000 | (stamp & 0xFFF)
-        low = int.from_bytes(tail) & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
+        low: int = drawn[0] & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
         return (head << 64 | low).to_bytes(16)
 
 

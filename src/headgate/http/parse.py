@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -22,7 +23,8 @@ from headgate.wire.requests import (
 )
 
 if TYPE_CHECKING:
-    from headgate.values import Call
+    from headgate.values import Call, Operation
+    from headgate.wire.checks import Check
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _PARSE_FAULT = (
@@ -30,6 +32,39 @@ _PARSE_FAULT = (
     "library correctly. The API expects a JSON payload, but what was sent was not valid JSON"
 )
 _PRICED_TIERS = frozenset({"flex", "priority", "fast"})
+_COUNTS = frozenset({"n", "best_of", "prompt", "input"})
+_LIMITS = ("max_completion_tokens", "max_tokens")
+_LONGEST_NAMES = 1_024  # characters: beyond, a caller's names would fill memory
+
+
+class _Shape(NamedTuple):
+    """What the names of a body's members say, whatever their values are."""
+
+    missing: str  # the first one that must be there and is not
+    checked: tuple[tuple[str, Check, bool], ...]  # each with its check, and whether it may be null
+    unknown: tuple[str, ...]
+    inputs: tuple[str, ...]  # read as input, besides the messages
+    counted: bool  # something may say how many answers there are
+    limits: tuple[str, ...]
+    tools: bool
+
+
+@lru_cache(maxsize=1024)  # a client sends few
+def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
+    checks = MEMBERS[operation]
+    return _Shape(
+        next((name for name in REQUIRED[operation] if name not in names), ""),
+        tuple(
+            (name, checks[name], name not in NOT_NULL)
+            for name in names
+            if name in checks and name != "messages"
+        ),
+        tuple(name for name in names if name not in checks),
+        tuple(name for name in names if name in INPUT_MEMBERS),
+        not _COUNTS.isdisjoint(names),
+        tuple(name for name in _LIMITS if name in names),
+        "tools" in names or "web_search_options" in names,
+    )
 
 
 def parse(body: bytes, call: Call) -> None:
@@ -42,33 +77,23 @@ def parse(body: bytes, call: Call) -> None:
         CallerError: 400 in OpenAI's words, with the path of the first fault.
     """
     members = _split(body)
-    checks = MEMBERS[call.operation]
-    for name in REQUIRED[call.operation]:
-        if name not in members:
-            raise missing(name)
+    few = sum(map(len, members)) <= _LONGEST_NAMES
+    shape = (_shape if few else _shape.__wrapped__)(call.operation, tuple(members))
+    if shape.missing:
+        raise missing(shape.missing)
     values: dict[str, object] = {}
-    unknown = []
-    for name, raw in members.items():
-        check = checks.get(name)
-        if check is None:
-            unknown.append(name)
-        elif name != "messages":
-            value = _value(name, raw)
-            if value is None and name not in NOT_NULL:
-                continue
-            check(name, value)
-            values[name] = value
-    if unknown:
-        call.unknown = tuple(unknown)
+    for name, check, optional in shape.checked:
+        try:
+            value = decode(members[name])
+        except msgspec.DecodeError as fault:  # a number that no machine holds: 1e999, 5,000 digits
+            raise CallerError(f"Invalid '{name}': {fault}.", param=name, code="invalid_value") from fault
+        if value is None and optional:
+            continue
+        check(name, value)
+        values[name] = value
+    call.unknown = shape.unknown
     call.members = members
-    _read(call, values)
-
-
-def _value(name: str, raw: msgspec.Raw) -> object:
-    try:
-        return decode(raw)
-    except msgspec.DecodeError as fault:  # a number that no machine holds: 1e999, 5,000 digits
-        raise CallerError(f"Invalid '{name}': {fault}.", param=name, code="invalid_value") from fault
+    _read(call, values, shape)
 
 
 def _split(body: bytes) -> dict[str, msgspec.Raw]:
@@ -83,17 +108,19 @@ def _split(body: bytes) -> dict[str, msgspec.Raw]:
         raise CallerError("The JSON body of your request is nested too deeply.") from fault
 
 
-def _read(call: Call, values: dict[str, object]) -> None:
+def _read(call: Call, values: dict[str, object], shape: _Shape) -> None:
     model = values["model"]
     assert type(model) is str
     if not model:
         raise missing("model")
     call.model = model
     call.stream = values.get("stream") is True
-    call.n = _choices(call, values)
-    limits = (values.get("max_completion_tokens"), values.get("max_tokens"))
-    # Which one a provider heeds is its own affair: the hold covers the larger.
-    call.max_output = max((int(limit) for limit in limits if isinstance(limit, (int, float))), default=None)
+    if shape.counted:
+        call.n = _choices(call, values)
+    for name in shape.limits:  # which one a provider heeds is its own affair: the hold covers the larger
+        limit = values.get(name)
+        if isinstance(limit, (int, float)):
+            call.max_output = max(call.max_output or 0, int(limit))
     options = values.get("stream_options")
     if options is not None and not call.stream:
         raise CallerError(
@@ -103,7 +130,7 @@ def _read(call: Call, values: dict[str, object]) -> None:
     tier = values.get("service_tier")
     if tier in _PRICED_TIERS:
         call.tier = str(tier)
-    _weigh(call, values)
+    _weigh(call, values, shape)
 
 
 def _choices(call: Call, values: dict[str, object]) -> int:
@@ -118,23 +145,23 @@ def _choices(call: Call, values: dict[str, object]) -> int:
     return choices * call.inputs
 
 
-def _weigh(call: Call, values: dict[str, object]) -> None:
+def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     """Note what the request holds that may be read as input."""
     members = call.members
     size = images = audio = hidden = 0
     if call.operation == "chat":
         size, images, audio, hidden, call.structured = inspect(bytes(members["messages"]))
-    for name in members.keys() & INPUT_MEMBERS:
+    for name in shape.inputs:
         size += text_bytes(bytes(members[name]))
         if name in SHAPED_MEMBERS:
             call.shaped += len(bytes(members[name]))
     for name in call.unknown:
         size += text_bytes(bytes(members[name]))
         hidden += name not in SELF_CONTAINED
-    if call.operation == "chat":
+    if shape.tools and call.operation == "chat":
         hidden += _brought(values)
-        if "prediction" in values:
-            call.predicted = text_bytes(bytes(members["prediction"]))
+    if "prediction" in values and call.operation == "chat":
+        call.predicted = text_bytes(bytes(members["prediction"]))
     call.input_bytes = size
     if images or audio or hidden:
         call.media = Media(images, audio, hidden)

@@ -25,7 +25,7 @@ class Writer:
     def __init__(self, authority: str, label: str) -> None:
         self._authority = authority
         self._label = label
-        self._prefixes: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
+        self._prefixes: dict[tuple[str, str, int], tuple[tuple[tuple[str, str], ...], bytes]] = {}
 
     def head(self, request: Request) -> bytes:
         """Return the head of a request, its closing blank line included.
@@ -33,13 +33,15 @@ class Writer:
         Raises:
             Internal: the method, the path, a header or the request id cannot stand in a head.
         """
-        key = (request.method, request.path, request.headers)
-        prefix = self._prefixes.get(key)
-        if prefix is None:
-            prefix = self._render(*key)
+        method, path, headers = request.method, request.path, request.headers
+        known = self._prefixes.get((method, path, id(headers)))
+        if known is not None and known[0] is headers:  # the same object: comparing costs more than the rest
+            prefix = known[1]
+        else:
+            prefix = self._render(method, path, headers)
             if len(self._prefixes) >= _PREFIXES:
                 self._prefixes.clear()
-            self._prefixes[key] = prefix
+            self._prefixes[method, path, id(headers)] = (headers, prefix)
         request_id = request.request_id
         if not (request_id.isascii() and request_id.isprintable()):
             raise self._refused("the request id")

@@ -138,7 +138,8 @@ class SlotJournal:
         if self.broken:
             self._withdraw(record)
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.")
-        self._live[call] = self._live.get(call, b"") + data
+        earlier = self._live.get(call)
+        self._live[call] = data if earlier is None else earlier + data
 
     def mark(self, record: Mark) -> None:
         """Append a checkpoint of a stream. One that cannot be written is left out: it only narrows."""
