@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from headgate import config, errors
+from headgate.admission.limits import LimitSettings
 from headgate.http.dataplane import NOT_SERVED
 from headgate.money.ownprices import PriceOverride
 from headgate.money.prices import Margin
@@ -43,6 +44,7 @@ SECTIONS = {
     "mode": ModeSettings,
     "payments": PaymentSettings,
     "mail": MailSettings,
+    "limits": LimitSettings,
     "[[tiers]]": TierRow,
     "[[tiers]] models": ModelLimitRow,
 }

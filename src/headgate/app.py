@@ -14,6 +14,7 @@ import msgspec
 
 from headgate import __version__
 from headgate.admission.budget import Budgets
+from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.rate import Rates
 from headgate.admission.reserve import Reservations
@@ -42,7 +43,14 @@ from headgate.providers.registry import CODECS, known_hosts
 from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
-from headgate.stores.sql.database import connect, last_change, load_budgets, load_grants, load_keys
+from headgate.stores.sql.database import (
+    connect,
+    last_change,
+    load_budgets,
+    load_grants,
+    load_keys,
+    load_limits,
+)
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.upkeep import Upkeep
@@ -126,10 +134,10 @@ class App:
         self.stall_max_s = 0.0
         self.calls = Calls()
         self.background = Background(self._task_ended)
-        self._pepper, self._slot = pepper, slot
-        self._data = Path(config.storage.data)
+        self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen = 0
+        self._rates = Rates(count_failed=config.limits.count_failed)
         self._leases = SqlLeases(lambda: connect(self._data))
         self._budgets, self._teller = self._open_purse(slot)
         self.keyring = Keyring(pepper, [])
@@ -141,13 +149,13 @@ class App:
         counter = LocalCounter(tokenizers)
         self.pipeline = Pipeline(
             Stages(
-                ledger=Ledger(self.journal, self._budgets, Rates(), self.metrics, self.clock),
+                ledger=Ledger(self.journal, self._budgets, self._rates, self.metrics, self.clock),
                 reservations=Reservations(self._budgets, self._teller, self.clock, counter),
                 transport=self.transport,
                 simulator=Simulator(self.clock, tokenizers),
                 codecs=CODECS,
                 counter=counter,
-                answers=HttpAnswers(self.clock),
+                answers=HttpAnswers(self.clock, self._rates),
                 failpoints=self.failpoints,
                 fault=self._call_fault,
                 key_deadlines=config.key_deadlines,
@@ -254,13 +262,15 @@ class App:
     # ── what changes while it runs ───────────────────────────────────────────────────────────────
 
     def reload(self) -> None:
-        """Read keys and budgets anew; budgets that stay keep what is held in them."""
+        """Read keys, budgets and limits anew; those that stay keep what is held and used in them."""
         self._seen = last_change(self._sql)
         rows = load_keys(self._sql)
         if self.simulating:
             rows = [row._replace(principal=_playing(row.principal)) for row in rows]
         self.keyring = Keyring(self._pepper, rows)
         self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
+        limits = [LimitRow(*row) for row in load_limits(self._sql)]
+        self._rates.replace(LimitTable(limits, self.config.tiers))
 
     async def _watch_changes(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from headgate.admission.limits import LimitSettings
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
 from headgate.money.prices import Margin
@@ -139,6 +140,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     mode: ModeSettings = ModeSettings()
     payments: PaymentSettings = PaymentSettings()
     mail: MailSettings = MailSettings()
+    limits: LimitSettings = LimitSettings()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +160,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     terms: Terms
     payments: PaymentSettings
     mail: MailSettings
+    limits: LimitSettings
     failpoints: str = ""
     ca_file: str = ""
     has_file: bool = False
@@ -203,6 +206,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         terms=_terms(file.mode, options, tiers),
         payments=_payments(file.payments, env, dotenv),
         mail=_mail(file.mail, env, dotenv),
+        limits=file.limits,
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),
         has_file=options.config is not None,
@@ -266,10 +270,6 @@ def _deadlines(deadlines: Deadlines, where: str = "deadlines") -> Deadlines:
 
 
 def _tiers(rows: tuple[TierRow, ...]) -> tuple[Tier, ...]:
-    names = [row.name for row in rows]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"tier {twice!r} stands twice.")
     try:
         return load_tiers(rows)
     except ValueError as fault:

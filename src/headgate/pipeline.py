@@ -152,16 +152,16 @@ class Pipeline:
         assert principal is not None
         if not self._ledger.journal.accepting:
             raise Unavailable("The gateway cannot write its books now. Try again in a moment.")
-        estimate = 0
-        if principal.tpm:
-            estimate = max(call.max_output or 0, rough_input(call))
-        gauge = self._ledger.rates.admit(principal, estimate, call.model, self._ledger.clock.monotonic())
+        rates, now = self._ledger.rates, self._ledger.clock.monotonic()
+        gate = rates.gate(principal, call.model, now)
+        tokens = max((call.max_output or 0) * call.n, rough_input(call)) if gate.tokens else 0
+        ticket = rates.admit(gate, tokens, call.model, now)
         try:
             hold = await self._stages.reservations.reserve(call, targets)
         except BaseException:
-            self._ledger.rates.cancel(gauge, estimate)
+            rates.cancel(ticket, self._ledger.clock.monotonic())
             raise
-        return Tab(self._ledger, call, hold, gauge, estimate)
+        return Tab(self._ledger, call, hold, ticket)
 
     async def _dispatch(self, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...]) -> None:
         """Try the targets in order until one answers, or until the caller has seen a byte.
@@ -276,9 +276,14 @@ class Pipeline:
         """Pass a named place."""
         self._fail(name)
 
+    def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
+        """Answer a call that never began."""
+        self._stages.answers.refuse(call, error, sink)
+
     def _refuse(self, call: Call, sink: Sink, tab: Tab | None, error: GatewayError) -> None:
         """Answer with an error: as a body when nothing was shown, else as an event."""
         if tab is not None:
+            tab.withdrawn = not tab.sent and not isinstance(error, UpstreamError)
             self._settle(call, tab, error.http_status, _NOTHING)
         if tab is None or not tab.sent:
             self._tell(call, error)

@@ -30,13 +30,15 @@ from headgate.values import Usage
 
 if TYPE_CHECKING:
     from headgate.admission.budget import Budgets, Hold
-    from headgate.admission.rate import Gauge, Rates
+    from headgate.admission.gates import Ticket
+    from headgate.admission.rate import Rates
     from headgate.ports import Clock, Journal, Observer, Reader
     from headgate.values import Call, MonotonicNs, NanoUSD, Target
 
 MARK_EVERY_NS = 1_000_000_000
 MARK_EVERY_TOKENS = 256
 HUNG_UP = 499
+_LIMITED = 429
 _PLENTY = 1_000_000  # tokens: where no window is known, a count up to here is believed
 
 
@@ -59,12 +61,10 @@ class Tab:
     """What one call holds, has opened and will pay."""
 
     __slots__ = (
-        "_admitted",
         "_bill",
         "_call",
         "_costs",
         "_first_byte_ns",
-        "_gauge",
         "_hold",
         "_ledger",
         "_lost",
@@ -72,21 +72,20 @@ class Tab:
         "_marked_tokens",
         "_opened",
         "_opened_ns",
-        "_released",
         "_target",
+        "_ticket",
         "charge",
         "settled",
         "shown",
+        "withdrawn",
     )
 
-    def __init__(self, ledger: Ledger, call: Call, hold: Hold, gauge: Gauge, admitted: int) -> None:
+    def __init__(self, ledger: Ledger, call: Call, hold: Hold, ticket: Ticket) -> None:
         self._ledger = ledger
         self._call = call
         self._hold = hold
-        self._gauge = gauge
-        self._admitted = admitted
+        self._ticket = ticket
         self._bill: Settle | None = None  # once it is made, it is what this call is settled with
-        self._released = False
         self._opened: Open | None = None
         self._target: Target | None = None
         self._costs: list[NanoUSD] = []
@@ -98,6 +97,7 @@ class Tab:
         self.settled = False
         self.charge: NanoUSD = 0
         self.shown = False  # has the caller seen any of the answer?
+        self.withdrawn = False  # we refused the call ourselves, so no limit counts it
 
     @property
     def sent(self) -> bool:
@@ -105,8 +105,8 @@ class Tab:
         return self._opened is not None
 
     def rate_lines(self, now: MonotonicNs) -> bytes:
-        """Return the `x-ratelimit-*` header lines of the caller's key."""
-        return self._gauge.lines(now)
+        """Return the `x-ratelimit-*` header lines of the caller."""
+        return self._ticket.gate.lines(now)
 
     def open(self, target: Target) -> None:
         """Record that an attempt is about to be sent.
@@ -192,23 +192,31 @@ class Tab:
             return
         opened, bill = self._opened, self._bill
         if opened is None:
-            self._release(0, 0, 0)
+            self._release(status, None)
             self.settled = True
             return
         if bill is None:
             bill = self._bill = self._make_bill(opened, status, usage, estimated=estimated)
             self.charge = bill.charge
-        self._release(bill.charge, bill.tokens, bill.usage.input_tokens + bill.usage.output_tokens)
+        self._release(bill.status, bill)
         self._ledger.journal.settle(bill)
         self.settled = True
         self._ledger.observer.settled(opened, bill)
 
-    def _release(self, charge: NanoUSD, granted: int, tokens: int) -> None:
-        """Give back what was held and admitted beyond these. The hold is closed once, whatever is asked."""
-        self._ledger.budgets.close(self._hold, charge, granted)
-        if not self._released:
-            self._released = True
-            self._ledger.rates.correct(self._gauge, self._admitted, tokens)
+    def _release(self, status: int, bill: Settle | None) -> None:
+        """Give back what was held and admitted beyond the bill; each only once, whatever is asked."""
+        ledger, ticket = self._ledger, self._ticket
+        charge = granted = tokens = 0
+        if bill is not None:
+            charge, granted = bill.charge, bill.tokens
+            tokens = bill.usage.input_tokens + bill.usage.output_tokens
+        ledger.budgets.close(self._hold, charge, granted)
+        now = ledger.clock.monotonic()
+        if self.withdrawn:
+            ledger.rates.cancel(ticket, now)
+        else:
+            failed = not tokens and (status >= 500 or status == _LIMITED)
+            ledger.rates.settle(ticket, tokens, now, failed=failed)
 
     def _make_bill(self, opened: Open, status: int, usage: Usage, *, estimated: bool) -> Settle:
         target, ledger = self._target, self._ledger

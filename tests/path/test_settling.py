@@ -29,13 +29,13 @@ def failing(real: Callable[..., object], times: int, *, after: bool = False) -> 
     """The method, but its first calls raise, before or after it has done its work."""
     left = [times]
 
-    def method(*args: object) -> object:
+    def method(*args: object, **more: object) -> object:
         if left[0]:
             left[0] -= 1
             if after:
-                real(*args)
+                real(*args, **more)
             raise Slip
-        return real(*args)
+        return real(*args, **more)
 
     return method
 
@@ -55,10 +55,9 @@ def assert_settled(bench: Bench, sink: ListSink) -> None:
     assert (sink.status, sink.finished) == (200, True)
     assert {type(fault) for fault in bench.faults} == {Slip}
     ledger = bench.pipeline._ledger
-    gauge = ledger.rates.gauge(WHO, 0)
-    assert gauge.active == 0
-    assert gauge.tokens is not None
-    assert gauge.tokens.limit - gauge.tokens.remaining(0) in {13, 14}
+    gate = ledger.rates.gate(WHO, "gpt-4o", 0)
+    assert [count.open for count in gate.counts] == [0]
+    assert [bucket.used(0) for bucket in gate.tokens] in ([13], [14])
     assert (bench.cap.spent, bench.cap.held) == (CHARGE, 0)
 
 
@@ -107,7 +106,7 @@ async def test_an_observer_that_raises_changes_nothing(stream: bool) -> None:
 
 
 @SHAPES
-@pytest.mark.parametrize("step", ["close, undone", "close", "correct"])
+@pytest.mark.parametrize("step", ["close, undone", "close", "settle"])
 async def test_money_and_limits_that_raise_are_still_settled(step: str, stream: bool) -> None:
     bench = bench_of(stream)
     ledger = bench.pipeline._ledger

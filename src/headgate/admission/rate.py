@@ -1,172 +1,171 @@
-"""Requests and tokens per minute, and calls at once, for each key. Continuous refill, no windows."""
+"""Requests and tokens per minute and day, and calls at once: of keys, projects, accounts and models."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from headgate.errors import RateLimited
+from headgate.admission.gates import Gate
+from headgate.admission.limits import LimitTable
+from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from headgate.admission.gates import Ticket
+    from headgate.admission.limits import Bound
+    from headgate.admission.meters import Place
     from headgate.values import MonotonicNs, Principal
 
-_MINUTE_NS = 60_000_000_000
-_SECOND_NS = 1_000_000_000
+_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+_MOST_GATES: Final = 20_000  # beyond these all are forgotten and resolved anew
 
 
-class Bucket:
-    """A bucket that refills to `limit` within a minute. Levels are kept times 60 s, in integers."""
+class Reading(NamedTuple):
+    """What a bucket lacked, for the next start."""
 
-    __slots__ = ("_filled_at", "_fixed", "_level", "limit")
-
-    def __init__(self, limit: int, now: MonotonicNs, kind: bytes = b"requests") -> None:
-        self.limit = limit
-        self._fixed = (
-            b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: " % (kind, limit, kind),
-            b"\r\nx-ratelimit-reset-%b: " % kind,
-        )
-        self._level = limit * _MINUTE_NS
-        self._filled_at = now
-
-    def level(self, now: MonotonicNs) -> int:
-        """Return what is in the bucket now, in units times 60 s (in ns)."""
-        passed = now - self._filled_at
-        if passed > 0:
-            self._level = min(self.limit * _MINUTE_NS, self._level + passed * self.limit)
-            self._filled_at = now
-        return self._level
-
-    def take(self, amount: int) -> None:
-        """Take `amount`; call `level` first. May go below zero by a correction, never by admission."""
-        self._level -= amount * _MINUTE_NS
-
-    def remaining(self, now: MonotonicNs) -> int:
-        """Return the whole units left."""
-        return max(0, self.level(now) // _MINUTE_NS)
-
-    def wait_s(self, amount: int, now: MonotonicNs) -> float:
-        """Return the seconds until `amount` fits."""
-        lack = amount * _MINUTE_NS - self.level(now)
-        return max(0.0, lack / self.limit / 1e9)
-
-    def lines(self, now: MonotonicNs) -> bytes:
-        """Return the header lines that tell limit, remaining units, and the time until it is full."""
-        level = self.level(now)
-        before, between = self._fixed
-        full_in_ns = (self.limit * _MINUTE_NS - level) // self.limit
-        wait = (
-            b"%dms" % (full_in_ns // 1_000_000) if full_in_ns < _SECOND_NS else go_duration(full_in_ns / 1e9)
-        )
-        return b"%b%d%b%b\r\n" % (before, level // _MINUTE_NS if level > 0 else 0, between, wait)
-
-
-class Gauge:
-    """The limits of one key and what is used of them."""
-
-    __slots__ = ("active", "requests", "tokens")
-
-    def __init__(self, principal: Principal, now: MonotonicNs) -> None:
-        self.requests = Bucket(principal.rpm, now, b"requests") if principal.rpm else None
-        self.tokens = Bucket(principal.tpm, now, b"tokens") if principal.tpm else None
-        self.active = 0
-
-    def lines(self, now: MonotonicNs) -> bytes:
-        """Return the `x-ratelimit-*` header lines of what is limited; b"" without a limit."""
-        requests, tokens = self.requests, self.tokens
-        lines = requests.lines(now) if requests is not None else b""
-        return lines + tokens.lines(now) if tokens is not None else lines
+    name: str
+    lacking: int  # millionths of a unit
+    ago_ns: int = 0  # how long before now
 
 
 class Rates:
-    """Admit calls within their keys' limits. Refused calls take nothing."""
+    """Admit calls within limits. Refused calls count nothing.
 
-    __slots__ = ("_gauges",)
+    Args:
+        table: the limits in force.
+        count_failed: calls that fail at their provider count.
+    """
 
-    def __init__(self) -> None:
-        self._gauges: dict[int, tuple[Principal, Gauge]] = {}
+    __slots__ = (
+        "_buckets", "_by_model", "_count_failed", "_counts", "_gates", "_restored", "_table", "_touched",
+    )  # fmt: skip
 
-    def gauge(self, principal: Principal, now: MonotonicNs) -> Gauge:
-        """Return a key's gauge; new limits begin with full buckets."""
-        found = self._gauges.get(principal.key)
-        if found is not None:
-            known, gauge = found
-            if known is principal or (known.rpm, known.tpm) == (principal.rpm, principal.tpm):
-                return gauge
-        gauge = Gauge(principal, now)
-        self._gauges[principal.key] = (principal, gauge)
-        return gauge
+    def __init__(self, table: LimitTable | None = None, *, count_failed: bool = True) -> None:
+        self._table = table or LimitTable()
+        self._count_failed = count_failed
+        self._gates: dict[int, Gate] = {}  # by key, where the model makes no difference
+        self._by_model: dict[tuple[int, str], Gate] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._counts: dict[str, Count] = {}
+        self._touched: list[Gate] = []  # since the last readings
+        self._restored: dict[str, tuple[int, MonotonicNs]] = {}  # of the last run, not asked for yet
 
-    def admit(self, principal: Principal, tokens: int, model: str, now: MonotonicNs) -> Gauge:
+    def replace(self, table: LimitTable) -> None:
+        """Take over other limits; what is used stays used."""
+        self._table = table
+        self._gates.clear()
+        self._by_model.clear()
+
+    def gate(self, principal: Principal, model: str, now: MonotonicNs) -> Gate:
+        """Return what a principal's calls for a model pass."""
+        gate = self._gates.get(principal.key)
+        if gate is not None and gate.principal is principal:
+            return gate
+        gate = self._by_model.get((principal.key, model))
+        if gate is not None and gate.principal is principal:
+            return gate
+        if len(self._gates) + len(self._by_model) >= _MOST_GATES:
+            self.prune(now)
+        gate = self._resolve(principal, model, now)
+        if self._table.by_model(principal):
+            self._gates.pop(principal.key, None)
+            self._by_model[principal.key, model] = gate
+        else:
+            self._gates[principal.key] = gate
+        return gate
+
+    def admit(self, gate: Gate, tokens: int, model: str, now: MonotonicNs) -> Ticket:
         """Count a call of at most `tokens` tokens.
 
         Raises:
-            RateLimited: with the seconds to wait; nothing was counted.
+            RateLimited: with the time to wait; nothing was counted.
         """
-        gauge = self.gauge(principal, now)
-        requests, budget = gauge.requests, gauge.tokens
-        if requests is not None and requests.level(now) < _MINUTE_NS:
-            raise _limited(gauge, requests, 1, f"{model} on requests per min (RPM)", "requests", now)
-        if budget is not None and budget.level(now) < tokens * _MINUTE_NS:
-            if tokens > budget.limit:
-                raise RateLimited(
-                    f"Request too large for {model} on tokens per min (TPM): Limit {budget.limit}, Requested "
-                    f"{tokens}. The input or output tokens must be reduced in order to run successfully.",
-                    kind="tokens",
-                    retry_after_s=None,
-                )
-            raise _limited(gauge, budget, tokens, f"{model} on tokens per min (TPM)", "tokens", now)
-        if principal.concurrency and gauge.active >= principal.concurrency:
-            raise RateLimited(
-                f"Rate limit reached for {model} on concurrent requests: Limit {principal.concurrency}, "
-                f"Used {gauge.active}, Requested 1. Please try again when one of them has ended.",
-                kind="requests",
-                retry_after_s=1.0,
-            )
-        if requests is not None:
-            requests.take(1)
-        if budget is not None:
-            budget.take(tokens)
-        gauge.active += 1
-        return gauge
+        if gate.unbound is not None:
+            return gate.unbound
+        if gate.wait_ns(tokens, now):
+            raise gate.refusal(model, tokens, now)
+        if not gate.touched:
+            gate.touched = True
+            self._touched.append(gate)
+        return gate.take(tokens, now)
 
-    @staticmethod
-    def correct(gauge: Gauge, admitted: int, used: int) -> None:
-        """End a call: give back (or take) the difference between its estimate and its usage."""
-        gauge.active -= 1
-        if gauge.tokens is not None:
-            gauge.tokens.take(used - admitted)
+    def settle(self, ticket: Ticket, used: int, now: MonotonicNs, *, failed: bool = False) -> None:
+        """End a call that used so many tokens; the second time does nothing."""
+        if ticket.open:
+            self._close(ticket, used, now)
+            if failed and not self._count_failed:
+                ticket.gate.uncount(now)
 
-    @staticmethod
-    def cancel(gauge: Gauge, admitted: int) -> None:
+    def cancel(self, ticket: Ticket, now: MonotonicNs) -> None:
         """Undo an admission of a call that we then refused ourselves."""
-        gauge.active -= 1
-        if gauge.requests is not None:
-            gauge.requests.take(-1)
-        if gauge.tokens is not None:
-            gauge.tokens.take(-admitted)
+        if ticket.open:
+            self._close(ticket, 0, now)
+            ticket.gate.uncount(now)
 
+    def _close(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
+        ticket.open = False
+        gate = ticket.gate
+        if not gate.touched:
+            gate.touched = True
+            self._touched.append(gate)
+        gate.settle(ticket, used, now)
 
-def _limited(
-    gauge: Gauge, bucket: Bucket, amount: int, what: str, kind: str, now: MonotonicNs
-) -> RateLimited:
-    wait_s = bucket.wait_s(amount, now)
-    used = bucket.limit - bucket.remaining(now)
-    return RateLimited(
-        f"Rate limit reached for {what}: Limit {bucket.limit}, Used {used}, Requested {amount}. "
-        f"Please try again in {go_duration(wait_s).decode()}.",
-        kind=kind,
-        retry_after_s=wait_s,
-        headers=dict(line.split(": ") for line in gauge.lines(now).decode().splitlines()),
-    )
+    def lines(self, principal: Principal, model: str, now: MonotonicNs) -> bytes:
+        """Return the `x-ratelimit-*` header lines of a principal's calls for a model."""
+        return self.gate(principal, model, now).lines(now)
 
+    # ── meters ───────────────────────────────────────────────────────────────────────────────────
 
-def go_duration(seconds: float) -> bytes:
-    """Write seconds as OpenAI does, as a Go duration: `547ms`, `1s`, `2m52.8s`, `6m0s`."""
-    if seconds < 1:
-        return b"%dms" % round(seconds * 1000)
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest // 10}.{rest % 10}s" if rest % 10 else f"{rest // 10}s"
-    if minutes or hours:
-        text = f"{minutes}m{text}"
-    return (f"{hours}h{text}" if hours else text).encode()
+    def _resolve(self, principal: Principal, model: str, now: MonotonicNs) -> Gate:
+        bounds = self._table.bounds(principal, model)
+        buckets = [
+            self._bucket(bound.place, kind, limit, now)
+            for bound in bounds
+            for kind in _KINDS
+            if (limit := getattr(bound.limits, kind))
+        ]
+        tokens = tuple(bucket for bucket in buckets if isinstance(bucket, TokenBucket))
+        requests = tuple(bucket for bucket in buckets if not isinstance(bucket, TokenBucket))
+        counts = tuple(self._count(bound) for bound in bounds if bound.limits.concurrency)
+        return Gate(principal, requests, tokens, counts, self._table.queue_ms(principal))
+
+    def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> Bucket:
+        name = place.named(kind)
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            make = TokenBucket if kind in {"tpm", "tpd"} else Bucket
+            bucket = self._buckets[name] = make(place, kind, limit, now)
+            lacking, at = self._restored.pop(name, (0, now))
+            bucket.restore(lacking, now - at, now)
+        else:
+            bucket.change(limit, now)
+        return bucket
+
+    def _count(self, bound: Bound) -> Count:
+        name = bound.place.named("concurrency")
+        count = self._counts.get(name)
+        if count is None:
+            count = self._counts[name] = Count(bound.place, bound.limits.concurrency)
+        count.limit = bound.limits.concurrency
+        return count
+
+    def prune(self, now: MonotonicNs) -> None:
+        """Forget every gate, and the meters that say nothing: of full buckets and no open calls."""
+        self._gates.clear()
+        self._by_model.clear()
+        self._buckets = {name: each for name, each in self._buckets.items() if each.lacking(now)}
+        self._counts = {name: each for name, each in self._counts.items() if each.open}
+
+    # ── across restarts ──────────────────────────────────────────────────────────────────────────
+
+    def restore(self, readings: Iterable[Reading], now: MonotonicNs) -> None:
+        """Begin with what the buckets of the last run lacked."""
+        self._restored = {each.name: (each.lacking, now - max(each.ago_ns, 0)) for each in readings}
+
+    def readings(self, now: MonotonicNs) -> list[Reading]:
+        """Return what the buckets lack that have changed since this was last asked."""
+        touched, self._touched = self._touched, []
+        for gate in touched:
+            gate.touched = False
+        buckets = {bucket for gate in touched for bucket in (*gate.requests, *gate.tokens)}
+        return [Reading(bucket.place.named(bucket.kind), bucket.lacking(now)) for bucket in buckets]

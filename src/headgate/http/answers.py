@@ -9,6 +9,7 @@ from headgate.http.heads import lines_of
 from headgate.values import NANO_PER_USD, Book
 
 if TYPE_CHECKING:
+    from headgate.admission.rate import Rates
     from headgate.errors import GatewayError
     from headgate.ports import Clock, Sink
     from headgate.settle import Tab
@@ -25,10 +26,11 @@ _NO_CACHE = (b"cache-control", b"no-cache")
 class HttpAnswers:
     """Render answers for HTTP callers. Implements `pipeline.Answers`."""
 
-    __slots__ = ("_clock", "_fixed")
+    __slots__ = ("_clock", "_fixed", "_rates")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, rates: Rates) -> None:
         self._clock = clock
+        self._rates = rates
         self._fixed: dict[tuple[int, str, bool], bytes] = {}
 
     def head(self, call: Call, target: Target, tab: Tab) -> bytes:
@@ -70,8 +72,19 @@ class HttpAnswers:
         return fixed
 
     def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
-        """Send an error as the whole answer."""
-        refuse_call(call, error, sink, self._clock.monotonic())
+        """Send an error as the whole answer, with what is left of the caller's limits."""
+        now = self._clock.monotonic()
+        principal = call.principal
+        limits = b"" if principal is None else self._rates.lines(principal, call.model, now)
+        status, headers, body = render(error, call.request_id)
+        headers.append(processing(now - call.received_ns))
+        if principal is not None:
+            headers += whose(principal)
+            if principal.book is Book.SIM:
+                headers.append(_SIMULATED)
+        sink.start(status, lines_of(headers) + limits, len(body))
+        sink.write(body)
+        sink.finish()
 
     @staticmethod
     def break_off(error: GatewayError, sink: Sink) -> None:
@@ -83,20 +96,6 @@ class HttpAnswers:
 def refuse(request_id: str, error: GatewayError, sink: Sink) -> None:
     """Send an error in OpenAI's shape as the whole answer."""
     status, headers, body = render(error, request_id)
-    sink.start(status, headers, len(body))
-    sink.write(body)
-    sink.finish()
-
-
-def refuse_call(call: Call, error: GatewayError, sink: Sink, now: MonotonicNs) -> None:
-    """Send an error as the whole answer of a call, with the headers that its answer would have had."""
-    status, headers, body = render(error, call.request_id)
-    headers.append(processing(now - call.received_ns))
-    principal = call.principal
-    if principal is not None:
-        headers += whose(principal)
-        if principal.book is Book.SIM:
-            headers.append(_SIMULATED)
     sink.start(status, headers, len(body))
     sink.write(body)
     sink.finish()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 
 from headgate.errors import GatewayError, MethodRefused, NotFound, Unavailable
-from headgate.http.answers import processing, refuse, refuse_call, whose
+from headgate.http.answers import processing, refuse, whose
 from headgate.http.errors import VERSION
 from headgate.http.parse import parse
 from headgate.pipeline import refuse_loop
@@ -223,7 +223,7 @@ class CallRoute:
             parse(incoming.body, call)
         except GatewayError as error:
             service.refused(self._operation, error)
-            refuse_call(call, error, sink, service.clock.monotonic())
+            service.pipeline.refuse(call, error, sink)
             return
         call.sim = caller.sim
         service.start_call(service.pipeline.serve(call, sink, service.routes))

@@ -16,7 +16,7 @@ from headgate.money.pricedata import DATA
 from headgate.values import Limits, NanoUSD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _MAX_DAYS = 36_500
 _MAX_QUEUE_MS = 600_000
@@ -68,13 +68,17 @@ class Tier(msgspec.Struct, frozen=True, gc=False):
     models: tuple[tuple[str, Limits], ...] = ()  # pattern, and the limits that hold instead
 
 
-def load_tiers(own: Iterable[TierRow] = ()) -> tuple[Tier, ...]:
+def load_tiers(own: Sequence[TierRow] = ()) -> tuple[Tier, ...]:
     """Return every tier, the cheapest first: the shipped ones, with rows of one's own over them.
 
     Raises:
         ValueError: a row that cannot be used; names it and the field.
     """
     shipped = msgspec.convert(tomllib.loads((DATA / "tiers.toml").read_text(encoding="utf-8")), _File)
+    names = [row.name for row in own]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"tier {name!r} stands twice")
     rows = {row.name: row for row in (*shipped.tiers, *own)}
     return tuple(sorted((_tier(row) for row in rows.values()), key=lambda tier: (tier.paid, tier.days)))
 

@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.money.credit import rank
 from headgate.money.pots import BudgetTerms, GrantTerms
-from headgate.values import Book, Principal
+from headgate.values import Book, Limits, Principal
 
 if TYPE_CHECKING:
     from headgate.values import NanoUSD, WallMicros
@@ -112,6 +112,12 @@ def load_grants(sql: sqlite3.Connection) -> list[GrantTerms]:
         GrantTerms(number, account, Book(book), model, expires_at)
         for number, account, book, model, expires_at, _ in rows
     ]
+
+
+def load_limits(sql: sqlite3.Connection) -> list[tuple[str, int, str, Limits]]:
+    """Return every limit: its scope, the id within the scope, the pattern of its models, the numbers."""
+    rows = sql.execute("SELECT scope, ref, model, rpm, tpm, rpd, tpd, concurrency FROM limits ORDER BY id")
+    return [(scope, ref, model, Limits(*numbers)) for scope, ref, model, *numbers in rows]
 
 
 def spent(sql: sqlite3.Connection, scope: str, ref: int, book: Book, since: WallMicros) -> NanoUSD:

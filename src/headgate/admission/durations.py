@@ -1,0 +1,23 @@
+"""Durations as OpenAI writes them, in Go's form: `547ms`, `1.146s`, `2m52.8s`, `6m0s`. Rounded up."""
+
+from __future__ import annotations
+
+_MS_NS = 1_000_000
+
+
+def go_duration(duration_ns: int) -> bytes:
+    """Write a duration, to the millisecond: who waits so long never comes too early."""
+    ms = -(-duration_ns // _MS_NS)
+    if ms < 1_000:
+        return b"%dms" % ms
+    whole, part = divmod(ms, 1_000)
+    rest = b".%03d" % part if part else b""
+    if part:
+        rest = rest.rstrip(b"0")
+    if whole < 60:
+        return b"%d%bs" % (whole, rest)
+    minutes, seconds = divmod(whole, 60)
+    if minutes < 60:
+        return b"%dm%d%bs" % (minutes, seconds, rest)
+    hours, minutes = divmod(minutes, 60)
+    return b"%dh%dm%d%bs" % (hours, minutes, seconds, rest)

@@ -1,0 +1,192 @@
+"""The meters that one key's calls for one model pass: resolved once, then a few integer compares a call."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from headgate.admission.durations import go_duration
+from headgate.errors import RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
+    from headgate.values import MonotonicNs, Principal
+
+_WORDS: dict[Kind, str] = {
+    "rpm": "requests per min (RPM)",
+    "tpm": "tokens per min (TPM)",
+    "rpd": "requests per day (RPD)",
+    "tpd": "tokens per day (TPD)",
+}
+_COUNT_RETRY_NS = 1_000_000_000  # nobody knows when another call ends
+
+
+def _template(kind: bytes) -> bytes:
+    rows = ((b"limit", b"%d"), (b"remaining", b"%d"), (b"reset", b"%b"))
+    return b"".join(b"x-ratelimit-" + part + b"-" + kind + b": " + form + b"\r\n" for part, form in rows)
+
+
+_REQUESTS, _TOKENS, _PROJECT = map(_template, (b"requests", b"tokens", b"project-tokens"))
+
+
+class Ticket:
+    """One admitted call: what it took, until it is settled."""
+
+    __slots__ = ("gate", "marks", "open", "tokens")
+
+    def __init__(self, gate: Gate, tokens: int, *, is_open: bool = True) -> None:
+        self.gate = gate
+        self.tokens = tokens
+        self.marks: list[int] = []
+        self.open = is_open
+
+
+class Gate:
+    """What a call must pass. All of it, or nothing is counted.
+
+    Args:
+        principal: whose calls.
+        requests: buckets that a call takes 1 of.
+        tokens: buckets that it takes its estimate of.
+        counts: calls at once.
+        queue_ms: how long a call may wait here.
+    """
+
+    __slots__ = ("_projects", "counts", "principal", "queue_ms", "requests", "tokens", "touched", "unbound")
+
+    def __init__(
+        self,
+        principal: Principal,
+        requests: tuple[Bucket, ...],
+        tokens: tuple[TokenBucket, ...],
+        counts: tuple[Count, ...],
+        queue_ms: int = 0,
+    ) -> None:
+        self.principal = principal
+        self.requests = requests
+        self.tokens = tokens
+        self.counts = counts
+        self.queue_ms = queue_ms
+        self._projects = tuple(bucket for bucket in tokens if bucket.place.scope == "project")
+        self.touched = False  # since its buckets were last read
+        # Where there is no limit, every call has the same ticket, with nothing to settle.
+        self.unbound = None if requests or tokens or counts else Ticket(self, 0, is_open=False)
+
+    def wait_ns(self, tokens: int, now: MonotonicNs) -> int:
+        """Return how long until a call of so many tokens passes; 0: it does now."""
+        longest = 0
+        for bucket in self.requests:
+            wait = bucket.wait_ns(1, now)
+            if wait:
+                longest = max(longest, wait)
+        for bucket in self.tokens:
+            wait = bucket.wait_ns(tokens, now)
+            if wait:
+                longest = max(longest, wait)
+        for count in self.counts:
+            if count.open >= count.limit and not longest:
+                longest = _COUNT_RETRY_NS
+        return longest
+
+    def take(self, tokens: int, now: MonotonicNs) -> Ticket:
+        """Count a call that passes."""
+        ticket = Ticket(self, tokens)
+        for bucket in self.requests:
+            bucket.take(1, now)
+        if self.tokens:
+            ticket.marks = [bucket.reserve(tokens, now) for bucket in self.tokens]
+        for count in self.counts:
+            count.open += 1
+        return ticket
+
+    def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
+        """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
+        for count in self.counts:
+            count.open -= 1
+        over = used - ticket.tokens
+        if over < 0:
+            marks = ticket.marks
+            for index, bucket in enumerate(self.tokens):
+                bucket.release(-over, marks[index], now)
+        elif over:
+            for bucket in self.tokens:
+                bucket.take(over, now)  # beyond the limit: later calls wait for it
+
+    def uncount(self, now: MonotonicNs) -> None:
+        """Give back a request, as if it had never come."""
+        for bucket in self.requests:
+            bucket.give(1, now)
+
+    # ── what is said ─────────────────────────────────────────────────────────────────────────────
+
+    def lines(self, now: MonotonicNs) -> bytes:
+        """Return the `x-ratelimit-*` header lines; b"" without a limit.
+
+        Of several meters the one with the fewest units left is told: so many calls, or tokens, do fit.
+        """
+        lines = _told(self.requests, _REQUESTS, now) if self.requests else b""
+        if self.tokens:
+            lines += _told(self.tokens, _TOKENS, now)
+            if self._projects:
+                lines += _told(self._projects, _PROJECT, now)
+        return lines
+
+    def refusal(self, model: str, tokens: int, now: MonotonicNs) -> RateLimited:
+        """Return the refusal of a call that does not pass, in OpenAI's words; then whose limit it is."""
+        for bucket in self.tokens:
+            if tokens > bucket.limit:
+                return self._too_large(bucket, model, tokens)
+        meters: list[tuple[Bucket, int]] = [(bucket, 1) for bucket in self.requests]
+        meters += [(bucket, tokens) for bucket in self.tokens]
+        waits = [(bucket.wait_ns(amount, now), bucket, amount) for bucket, amount in meters]
+        longest, worst, amount = max(waits, key=itemgetter(0), default=(0, None, 0))
+        if worst is None or not longest:
+            return self._too_many(model)
+        used = min(worst.used(now), worst.limit)
+        return RateLimited(
+            f"Rate limit reached for {model} in organization {self.principal.account_id} on "
+            f"{_WORDS[worst.kind]}: Limit {worst.limit}, Used {used}, Requested {amount}. "
+            f"Please try again in {go_duration(longest).decode()}. {self._whose(worst)}",
+            kind="tokens" if worst.kind[0] == "t" else "requests",
+            retry_after_s=longest / 1e9,
+        )
+
+    def _too_large(self, bucket: Bucket, model: str, tokens: int) -> RateLimited:
+        return RateLimited(
+            f"Request too large for {model} in organization {self.principal.account_id} on "
+            f"{_WORDS[bucket.kind]}: Limit {bucket.limit}, Requested {tokens}. The input or output tokens "
+            f"must be reduced in order to run successfully. {self._whose(bucket)}",
+            kind="tokens",
+            retry_after_s=None,
+        )
+
+    def _too_many(self, model: str) -> RateLimited:
+        full = next(count for count in self.counts if count.open >= count.limit)
+        return RateLimited(
+            f"Rate limit reached for {model} in organization {self.principal.account_id} on concurrent "
+            f"requests: Limit {full.limit}, Used {full.open}, Requested 1. Please try again in "
+            f"{go_duration(_COUNT_RETRY_NS).decode()}. {self._whose(full)}",
+            kind="requests",
+            retry_after_s=_COUNT_RETRY_NS / 1e9,
+        )
+
+    def _whose(self, meter: Bucket | Count) -> str:
+        place = meter.place
+        whose = {
+            "key": f"the key {self.principal.name!r}",
+            "project": f"the project {self.principal.project_id}",
+            "account": f"the organization{f', tier {self.principal.tier}' if self.principal.tier else ''}",
+        }[place.scope]
+        return f"This is the limit of {whose}{f' for {place.model}' if place.model else ''}."
+
+
+def _told(buckets: Sequence[Bucket], template: bytes, now: MonotonicNs) -> bytes:
+    least = buckets[0]
+    left = least.remaining(now)
+    for bucket in buckets[1:]:
+        other = bucket.remaining(now)
+        if other < left:
+            least, left = bucket, other
+    return template % (least.limit, left, go_duration(least.reset_ns(now)))
