@@ -200,6 +200,14 @@ class Budgets:
             found = self._covers[place] = self._resolve(principal)
         return found
 
+    def in_force(self, principal: Principal, now: WallMicros) -> Cover:
+        """Return the same with the periods and grants that are in force."""
+        found = self.covering(principal)
+        now = max(now, self._floor)
+        if now >= found.until:
+            self._renew(found, now)
+        return found
+
     def _resolve(self, principal: Principal) -> Cover:
         book, terms = principal.book, self._terms
         rows = (
@@ -364,7 +372,8 @@ class Budgets:
             asked: which recalls it waits for; filled here at the first time.
         """
         owned = (*found.slices, *found.offers)
-        return all(own.heard >= asked.setdefault(own, own.required) for own in owned if own.others)
+        answered = [own.heard >= asked.setdefault(own, own.required) for own in owned if own.others]
+        return all(answered) and all(own.known for own in owned)
 
     def wake(self) -> None:
         """Let everybody who waits for money look again."""

@@ -1,7 +1,7 @@
 """What one worker may spend: its slices of the pots, and what it owes the store. Pure: no I/O, no waiting.
 
-`collect` says what to tell the store now, `apply` takes what came of it. Between the two a slice is
-spent from by `Budgets`, which only compares and subtracts integers.
+`collect` says what to tell the store now, `apply` takes what came of it, `answer` what others want of it.
+Meanwhile `Budgets` spends from the slices: it only compares and subtracts integers.
 
 What is given back is taken out of a slice before it is told, and what is granted is put in after it was
 told, so the store never believes that a worker has less than it can spend.
@@ -181,11 +181,11 @@ class Purse:
             leaving=self.closing,
         )
 
-    def apply(self, batch: Batch, outcome: Outcome, monotonic: MonotonicNs) -> bool:
-        """Take what the store said to a batch; say whether there is more to tell it at once."""
+    def apply(self, batch: Batch, outcome: Outcome, monotonic: MonotonicNs) -> None:
+        """Take what the store said to a batch: what was granted can be spent now."""
         if outcome.fenced:
             self.fenced = True
-            return False
+            return
         for pot, amount in batch.returns.items():
             self._returns[pot] -= amount
             if not self._returns[pot]:
@@ -196,6 +196,9 @@ class Purse:
         self._notice(outcome, monotonic)
         for lot in outcome.lots:
             self._take(lot)
+
+    def answer(self, outcome: Outcome) -> bool:
+        """Give back what others lack, once those who were granted it have it; say whether to tell at once."""
         for pot, number in outcome.recalled.items():
             self._recall(pot, number)
         self._seen = max(self._seen, outcome.seen)
@@ -221,7 +224,9 @@ class Purse:
     def _take(self, lot: Lot) -> None:
         """Put in what was granted, and learn how the pot stands."""
         own = self._slices.get(lot.name) or self._by_pot.get(lot.pot)
-        if own is None:
+        if own is None:  # its period was over before this came
+            if lot.granted:
+                self._returns[lot.pot] = self._returns.get(lot.pot, 0) + lot.granted
             return
         if not lot.pot:  # the reload that takes it away is under way
             own.elsewhere = _FROZEN // 2 if lot.name.kind == "budget" else 0

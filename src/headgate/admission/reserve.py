@@ -88,7 +88,8 @@ class Reservations:
                 raise Unavailable(
                     "The gateway cannot grant money now: its database does not answer. Try again in a moment."
                 ) from None
-            raise self._too_dear(call, targets, self._budgets.covering(principal)) from None
+            found = self._budgets.in_force(principal, self._clock.wall())
+            raise self._too_dear(call, targets, found) from None
 
     def _try(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
         amount = bound(call, targets)
@@ -113,8 +114,7 @@ class Reservations:
                 if self._shrink(call, targets, found):
                     ask_at = 0
                     continue
-                standing = budgets.standing(found)
-                if _least(call, targets) > standing.hope or standing.hope == standing.free:
+                if _least(call, targets) > budgets.standing(found).hope:
                     raise self._too_dear(call, targets, found)
             await self._changed(found)
 

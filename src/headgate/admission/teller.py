@@ -128,13 +128,14 @@ class Teller:
         except BaseException:
             self._queue = tickets + self._queue
             raise
-        again = purse.apply(batch, outcome, began)
+        purse.apply(batch, outcome, began)
         if purse.fenced:
             self._queue = tickets
             raise RuntimeError(f"another worker has the slot {purse.slot}")
         for ticket in tickets:
             if not ticket.hold.done():
                 ticket.hold.set_result(ticket.reserve())
+        again = purse.answer(outcome)
         if outcome.recalled:
             self._budgets.wake()
         if batch.leaving:

@@ -1,0 +1,168 @@
+"""A worker's side alone: what it tells the store, what it takes, and when it may not spend."""
+
+import asyncio
+
+import pytest
+from tests.leases.funded import WHO
+from tests.leases.simloop import SimLoop
+from tests.leases.world import Plan, World
+
+from headgate.admission.budget import Budgets
+from headgate.admission.purse import LEASE_NS, Purse
+from headgate.errors import Unavailable
+from headgate.money.pots import BudgetTerms, Lot, Outcome, PotName, Want, grant_size
+from headgate.values import Book
+
+NOW = 1_790_000_000_000_000
+SECOND = 1_000_000_000
+
+
+class Time:
+    def __init__(self) -> None:
+        self.ns = 10 * SECOND
+
+    def __call__(self) -> int:
+        return self.ns
+
+
+def lot(name: PotName, granted: int, free: int = 0, others: int = 0, over: int = 0) -> Lot:
+    return Lot(name, 7, granted, free, others, over, 0, 0)
+
+
+class Side:
+    """A purse with one budget of 100, in the hands of a test."""
+
+    def __init__(self, guarded: bool = True) -> None:
+        self.time = Time()
+        self.purse = Purse("slot-0", self.time)
+        self.budgets = Budgets(self.purse, guarded=guarded)
+        self.budgets.replace([BudgetTerms(1, "account", WHO.account, Book.REAL, 100, "total")])
+        self.found = self.budgets.covering(WHO)
+        self.budgets.reserve(self.found, 2**62, NOW)
+        self.own = self.found.slices[0]
+
+    def say(self, *lots: Lot, recalled: dict[int, int] | None = None, wants: list[Want] | None = None):
+        batch = self.purse.collect(wants or [], NOW, self.time.ns)
+        outcome = Outcome(lots, recalled or {}, max((recalled or {0: 0}).values()), {"slot-0": self.time.ns})
+        self.purse.apply(batch, outcome, self.time.ns)
+        self.purse.answer(outcome)
+        return batch
+
+
+@pytest.mark.parametrize(
+    ("free", "need", "live", "size"),
+    [
+        (900, 10, 1, 900),
+        (79, 10, 2, 10),
+        (80, 10, 2, 10 + 20),
+        (10_000, 10, 2, 10 + 320),
+        (80, 10, 4, 10 + 10),
+    ],
+)
+def test_how_much_is_granted(free: int, need: int, live: int, size: int) -> None:
+    assert grant_size(free, need, live) == size <= free
+
+
+def test_what_is_recalled_leaves_the_slice_before_it_is_told() -> None:
+    side = Side()
+    side.say(lot(side.own.name, 100))
+    hold = side.budgets.reserve(side.found, 30, NOW)
+    side.say(recalled={7: 5})
+    assert side.own.held == 30
+    assert side.budgets.reserve(side.found, 1, NOW) is None
+    batch = side.purse.collect([], NOW, side.time.ns)
+    assert (batch.returns, batch.answers, batch.watched) == ({7: 70}, {7: 5}, (7,))
+    side.say(lot(side.own.name, 0, free=70))  # it was not lowered
+    assert (side.purse._returns, side.purse._answers) == ({}, {})
+    side.budgets.close(hold, 10)
+    assert side.budgets.reserve(side.found, 20, NOW) is not None
+
+
+def test_what_is_freed_of_a_lowered_pot_goes_back_and_is_not_spent_again() -> None:
+    side = Side()
+    side.say(lot(side.own.name, 100))
+    hold = side.budgets.reserve(side.found, 60, NOW)
+    side.say(recalled={7: 5})
+    side.say(lot(side.own.name, 0, over=10))
+    side.budgets.close(hold, 20)
+    assert side.budgets.reserve(side.found, 1, NOW) is None
+    assert side.say(lot(side.own.name, 0, over=0)).returns == {7: 40}
+    side.say(lot(side.own.name, 15))
+    assert side.budgets.reserve(side.found, 15, NOW) is not None
+
+
+def test_a_worker_that_lost_a_second_asks_before_it_spends() -> None:
+    side = Side()
+    side.say(lot(side.own.name, 100))
+    side.time.ns += LEASE_NS
+    assert side.budgets.reserve(side.found, 1, NOW) is not None
+    side.time.ns += 1
+    assert side.budgets.reserve(side.found, 1, NOW) is None
+    side.purse.renew(side.time.ns)  # too late: it had stopped
+    assert side.budgets.reserve(side.found, 1, NOW) is None
+    side.say()
+    assert side.budgets.reserve(side.found, 1, NOW) is not None
+    for _ in range(20):  # while it runs it goes on, whether the store answers or not
+        side.time.ns += LEASE_NS // 2
+        side.purse.renew(side.time.ns)
+        assert side.budgets.reserve(side.found, 1, NOW) is not None
+
+
+def test_a_worker_that_nobody_can_replace_never_asks_for_that() -> None:
+    side = Side(guarded=False)
+    side.say(lot(side.own.name, 100))
+    side.time.ns += 3600 * SECOND
+    assert side.budgets.reserve(side.found, 1, NOW) is not None
+
+
+def test_who_has_been_silent_for_two_seconds_is_not_waited_for_whatever_clocks_say() -> None:
+    side = Side()
+    stamps = {"slot-0": 1, "slot-1": 5_000}
+    for second in range(4):
+        batch = side.purse.collect([], NOW, side.time.ns)
+        if second < 2:
+            stamps["slot-1"] -= 1_000  # its clock goes backwards, and it lives
+        side.purse.apply(batch, Outcome(slots=stamps), side.time.ns)
+        assert ("slot-1" in side.purse.live) == (second < 3)
+        side.time.ns += SECOND
+
+
+def test_a_grant_that_comes_when_its_period_is_over_goes_back() -> None:
+    side = Side()
+    name = PotName("budget", 1, "2026-09-21@UTC")
+    assert side.purse._returns == {}
+    side.say(lot(name, 40))
+    assert side.purse.collect([], NOW, side.time.ns).returns == {7: 40}
+
+
+def test_a_fenced_worker_refuses_and_says_why() -> None:
+    """Another process has the slot: this one spends nothing any more, not even what it has."""
+    world = World(1, Plan(2, 0))
+
+    async def play() -> None:
+        world.add_worker("slot-0")
+        old = world.workers[0]
+        assert await old.serve(world.keys[0], 10, charge=0)
+        world.loop.frozen.add("slot-0")
+        await asyncio.sleep(2)
+        new_epoch = world.store._join("slot-0", world.wall())
+        world.loop.frozen.discard("slot-0")
+        assert new_epoch == old.purse.epoch + 1
+        with pytest.raises(Unavailable):
+            await old.teller.take(Want(1), lambda: None)
+        assert old.purse.fenced
+        assert old.budgets.reserve(old.budgets.covering(world.keys[0]), 1, world.wall()) is None
+        for task in old.tasks:
+            task.cancel()
+
+    world.loop.run(play())
+
+
+def test_a_seed_plays_the_same_world_again() -> None:
+    def trace(seed: int) -> list[tuple[int, int, bool]]:
+        world = World(seed, Plan(3, 40, crashes=True, resizes=True))
+        world.run()
+        return [(each.hold.at, each.amount, each.settled) for each in world.spent]
+
+    assert trace(5) == trace(5) != trace(6)
+    assert SimLoop(1).time() == 0.0
