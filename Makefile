@@ -14,7 +14,7 @@ LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 12
 
 env: $(VENV)/.dev ## build .venv with the package and its tools
 
@@ -42,6 +42,9 @@ bounds: $(VENV)/.dev ## draw 10,000 calls: none costs more than its hold
 
 bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 	@$(BIN)/python bench/run.py $(ARGS)
+
+bench-keys: $(VENV)/.dev ## measure how a worker reads a million keys
+	@$(BIN)/python bench/keys.py $(ARGS)
 
 prices: $(VENV)/.dev ## write the price book anew from genai-prices
 	@$(BIN)/python tools/make_prices.py $(ARGS)

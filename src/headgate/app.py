@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import msgspec
-
 from headgate import __version__
 from headgate.admission.budget import Budgets
 from headgate.admission.limits import LimitRow, LimitTable
@@ -20,7 +18,6 @@ from headgate.admission.rate import Rates
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
 from headgate.background import Background, Calls
-from headgate.config import ConfigError
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
@@ -28,6 +25,7 @@ from headgate.http.dataplane import DataPlane
 from headgate.http.edge import Edge, EdgeLimits
 from headgate.http.server import Server, connection_limit
 from headgate.identity.keys import Keyring
+from headgate.identity.standing import ended
 from headgate.money.catalogue import Catalogue
 from headgate.money.prices import PriceBook
 from headgate.money.tokens import Tokenizers
@@ -44,23 +42,25 @@ from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.sql.database import (
+    changes_since,
     connect,
     last_change,
     load_budgets,
     load_grants,
-    load_keys,
     load_limits,
 )
+from headgate.stores.sql.directory import AT_ONCE, Directory
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.upkeep import Upkeep
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
 from headgate.transport.simulator import Simulator
+from headgate.upstreams import ConfigError
 from headgate.values import Book, Host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from starlette.applications import Starlette
 
@@ -69,10 +69,12 @@ if TYPE_CHECKING:
     from headgate.errors import GatewayError
     from headgate.http.incoming import Route
     from headgate.ops.desk import AdminStore
-    from headgate.values import Call, Principal
+    from headgate.records import KeyRow
+    from headgate.values import Call
 
 _EXAMPLE = "gpt-4o-mini"
 _CHANGES_EVERY_S = 0.2
+_EXPIRY_EVERY_S = 1.0
 _STALL_EVERY_S = 0.05
 _BOARD_EVERY_S = 1.0
 BOARDS = "run"
@@ -120,6 +122,7 @@ class App:
     """
 
     _board: Scoreboard | None = None  # where several workers show their counts
+    _rows: Mapping[int, KeyRow | None] = {}  # the keys of calls that were open at the last change
 
     def __init__(self, config: Config, pepper: bytes, *, simulating: bool, slot: int = 0) -> None:
         self.config = config
@@ -136,11 +139,11 @@ class App:
         self.background = Background(self._task_ended)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
-        self._seen = 0
+        self._seen, self._directory = last_change(self._sql), Directory(self._sql)
         self._rates = Rates(count_failed=config.limits.count_failed)
         self._leases = SqlLeases(lambda: connect(self._data))
         self._budgets, self._teller = self._open_purse(slot)
-        self.keyring = Keyring(pepper, [])
+        self.keyring = Keyring(pepper, self._directory, playing=simulating)
         self.journal = self._open_journal(slot)
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
         self.routes = build_routes(config, self.instance)
@@ -208,9 +211,14 @@ class App:
             return "the journal cannot be written"
         return ""
 
-    def start_call(self, run: Coroutine[None, None, None]) -> None:
+    def start_call(self, run: Coroutine[None, None, None], call: Call) -> None:
         """Own a call's task."""
-        self.calls.start(run)
+        self.calls.start(run, call)
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """Return the networks of the proxies that say truly for whom they ask."""
+        return self.config.server.trusted_proxies
 
     def refused(self, operation: str, error: GatewayError) -> None:
         """Count a refusal."""
@@ -262,23 +270,44 @@ class App:
     # ── what changes while it runs ───────────────────────────────────────────────────────────────
 
     def reload(self) -> None:
-        """Read keys, budgets and limits anew; those that stay keep what is held and used in them."""
-        self._seen = last_change(self._sql)
-        rows = load_keys(self._sql)
-        if self.simulating:
-            rows = [row._replace(principal=_playing(row.principal)) for row in rows]
-        self.keyring = Keyring(self._pepper, rows)
+        """Follow what has changed; budgets and limits that stay keep what is held and used in them."""
+        changes = changes_since(self._sql, self._seen, AT_ONCE)
+        self._directory.follow([(kind, ref) for _, kind, ref in changes])
+        self._seen = changes[-1][0] if changes else self._seen
+        self.keyring = Keyring(self._pepper, self._directory, playing=self.simulating)
         self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
         limits = [LimitRow(*row) for row in load_limits(self._sql)]
         self._rates.replace(LimitTable(limits, self.config.tiers))
+
+    def _end_halted(self, *, changed: bool) -> None:
+        """End the open calls whose key may call no more: it expired, or it or what is behind it changed."""
+        now = self.clock.wall()
+        if changed:
+            callers = {run.call.principal for run in self.calls.runs if run.call is not None}
+            keys = {caller.key for caller in callers if caller is not None}
+            self._rows = {key: self._directory.now(key) for key in keys}
+
+        def why(call: Call) -> GatewayError | None:
+            principal = call.principal
+            assert principal is not None
+            began = int.from_bytes(call.id[:6]) * 1000  # its id is a UUIDv7
+            return ended(self._rows.get(principal.key), principal, began, now)
+
+        self.calls.end_where(why)
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_EVERY_S)
+            self._end_halted(changed=False)
 
     async def _watch_changes(self) -> None:
         while True:
             await asyncio.sleep(_CHANGES_EVERY_S)
             try:
-                if last_change(self._sql) != self._seen:
+                while last_change(self._sql) > self._seen:
                     await self._write_down()  # so that a new budget begins with what was spent
                     self.reload()
+                    self._end_halted(changed=True)
             except sqlite3.Error as fault:  # what we know stays valid until it can be read again
                 self._database_trouble(str(fault))
 
@@ -298,6 +327,7 @@ class App:
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
         self.background.spawn("changes", self._watch_changes())
+        self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._watch_loop())
         if self._slot == 0:
             connection = partial(connect, self._data)
@@ -374,10 +404,6 @@ def _outbound(config: Config) -> HttpSettings:
     bypass = tuple(filter(None, config.proxies.no_proxy.replace(" ", "").split(",")))
     proxies = ProxySettings(http=config.proxies.http, https=config.proxies.https, no_proxy=bypass)
     return HttpSettings(proxies=proxies, ca_file=config.ca_file)
-
-
-def _playing(principal: Principal) -> Principal:
-    return msgspec.structs.replace(principal, book=Book.SIM)
 
 
 __all__ = ["BOARDS", "SIMULATOR", "App", "build_routes"]

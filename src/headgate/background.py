@@ -10,6 +10,9 @@ from headgate.waits import CallRun
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from headgate.errors import GatewayError
+    from headgate.values import Call
+
 
 class Background:
     """The background tasks of a process.
@@ -55,11 +58,18 @@ class Calls:
         self.runs: set[CallRun] = set()
         self._idle: asyncio.Event | None = None
 
-    def start(self, run: Coroutine[None, None, None]) -> None:
+    def start(self, run: Coroutine[None, None, None], served: Call | None = None) -> None:
         """Start a call: it runs at once, up to its first wait."""
-        call = CallRun(run, self._ended)
+        call = CallRun(run, self._ended, served)
         self.runs.add(call)
         call.step()
+
+    def end_where(self, why: Callable[[Call], GatewayError | None]) -> None:
+        """End the open calls for which there is a reason; each answers with it."""
+        for run in tuple(self.runs):
+            error = why(run.call) if run.call is not None else None
+            if error is not None:
+                run.end(error)
 
     def _ended(self, call: CallRun) -> None:
         self.runs.discard(call)

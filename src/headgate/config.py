@@ -16,24 +16,18 @@ from typing import Literal
 import msgspec
 
 from headgate.admission.limits import LimitSettings
+from headgate.identity.rights import parse_network
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
 from headgate.money.prices import Margin
 from headgate.money.terms import ModeName, ModeSettings, PaymentSettings, Terms, terms_of
 from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
-from headgate.providers.registry import KnownHost, known_hosts
+from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Route
-from headgate.transport.egress import parse_origin
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
+from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
 from headgate.values import Deadlines, Host
-
-OWN_KEY = "sk-hg-"
-_URL_SCHEMES = ("http://", "https://")
-
-
-class ConfigError(Exception):
-    """A setting that cannot be used: names it and says what to do."""
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +55,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_body_bytes: int = 10 * 1024 * 1024  # of a request; above it is 413
     max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, whose messages may hold images
     drain_s: float = 30.0  # how long open calls may go on after Ctrl-C or SIGTERM
+    trusted_proxies: tuple[str, ...] = ()  # networks of proxies whose forwarding headers are believed
     monitor_port: int = 0  # a second listener for health and metrics; 0: none
 
 
@@ -81,26 +76,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     cap: str = ""  # most that is spent: `20/month`, `5/day`, `100/total`; empty: no cap
     timezone: str = "UTC"  # where days, weeks and months begin
-
-
-class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A provider of the TOML file. What is not given comes from the row of `hosts.toml` of that name."""
-
-    name: str  # yours, or one of the table below, whose row it then changes
-    kind: str = "openai"  # the wire that it speaks
-    base_url: str = ""  # such as `https://llm.example/v1`
-    api_key: str = ""  # `env:NAME`, `file:PATH`, or the key itself
-    models: tuple[str, ...] | None = None  # patterns of the names that it serves; else all of them
-    extras: Literal["pass", "refuse"] | None = None  # members of a request that OpenAI does not have
-    stream_usage: bool | None = None  # it understands `stream_options.include_usage`
-    hangup: Literal["cancel", "drain"] | None = None  # `drain`: it bills also when the client has gone
-    local: bool | None = None  # on this machine or network: costs nothing
-    organization: str = ""  # sent as `openai-organization`
-    project: str = ""  # sent as `openai-project`
-    headers: Mapping[str, str] = {}  # sent with every request
-    proxy: str = ""  # instead of those of the environment; `direct`: none
-    drops: tuple[str, ...] | None = None  # members that it refuses: left out, and named in a header
-    renames: Mapping[str, str] | None = None  # members that it knows by another name
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,9 +160,9 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         for provider in file.providers:
             if provider.name in hosts:
                 raise ConfigError(f"provider {provider.name!r} stands twice in {options.config}.")
-            hosts[provider.name] = _configured(provider, known, env, dotenv)
+            hosts[provider.name] = configured(provider, known, env, dotenv)
             found.append(f"{provider.name} (from {options.config})")
-        _discover(known, env, dotenv, hosts, found)
+        discover(known, env, dotenv, hosts, found)
     tiers = _tiers(file.tiers)
     return Config(
         server=_server(file.server, options),
@@ -251,7 +226,11 @@ def _server(server: Server, options: ServeOptions) -> Server:
             raise ConfigError(f"server.{name} is below 0.")
     if not 1 <= server.workers <= 64:
         raise ConfigError(f"workers {server.workers} is not between 1 and 64.")
-    return server
+    try:
+        trusted = tuple(str(parse_network(text)) for text in server.trusted_proxies)
+    except ValueError as fault:
+        raise ConfigError(f"server.trusted_proxies: {fault}.") from fault
+    return msgspec.structs.replace(server, trusted_proxies=trusted)
 
 
 def _budget(budget: Budget, options: ServeOptions) -> Budget:
@@ -290,8 +269,8 @@ def _terms(mode: ModeSettings, options: ServeOptions, tiers: tuple[Tier, ...]) -
 def _payments(
     payments: PaymentSettings, env: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> PaymentSettings:
-    secret = _secret(payments.stripe_secret, "payments.stripe_secret", env, dotenv)
-    return msgspec.structs.replace(payments, stripe_secret=secret)
+    stripe = secret(payments.stripe_secret, "payments.stripe_secret", env, dotenv)
+    return msgspec.structs.replace(payments, stripe_secret=stripe)
 
 
 def _mail(mail: MailSettings, env: Mapping[str, str], dotenv: Mapping[str, str]) -> MailSettings:
@@ -299,19 +278,7 @@ def _mail(mail: MailSettings, env: Mapping[str, str], dotenv: Mapping[str, str])
         raise ConfigError(f"mail.security {mail.security!r} is none of starttls, tls and none.")
     if not 1 <= mail.port <= 65535:
         raise ConfigError(f"mail.port {mail.port} is not between 1 and 65535.")
-    return msgspec.structs.replace(mail, password=_secret(mail.password, "mail.password", env, dotenv))
-
-
-def _secret(value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
-    """Return a secret that is written as it is, or as `env:NAME` or `file:PATH`."""
-    if value.startswith("env:"):
-        return _lookup(value[4:], env, dotenv)
-    if not value.startswith("file:"):
-        return value
-    try:
-        return Path(value[5:]).read_text(encoding="utf-8").strip()
-    except OSError as fault:
-        raise ConfigError(f"{where}: cannot read {value}: {fault.strerror}.") from fault
+    return msgspec.structs.replace(mail, password=secret(mail.password, "mail.password", env, dotenv))
 
 
 def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:
@@ -332,96 +299,6 @@ def client_key() -> str:
     """Return the caller's own Headgate key from the environment, or an empty text."""
     key = os.environ.get("OPENAI_API_KEY", "")
     return key if key.startswith(OWN_KEY) else ""
-
-
-def _lookup(name: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
-    """Return a provider's key: of the environment, else of `.env`; never one of our own."""
-    for source in (env, dotenv):
-        value = source.get(name, "").strip()
-        if value and not value.startswith(OWN_KEY):
-            return value
-    return ""
-
-
-def _discover(
-    known: Mapping[str, KnownHost],
-    env: Mapping[str, str],
-    dotenv: Mapping[str, str],
-    hosts: dict[str, Host],
-    found: list[str],
-) -> None:
-    """Switch on each host whose usual name is set."""
-    for name, row in known.items():
-        if name in hosts:
-            continue
-        key_name = next((key for key in row.keys if _lookup(key, env, dotenv)), "")
-        url = _lookup(row.url_env, env, dotenv) if row.url_env else ""
-        if not key_name and not (row.local and url):
-            continue
-        provider = Provider(name=name, base_url=_local_url(url) if url else "")
-        key = _lookup(key_name, env, dotenv) if key_name else ""
-        hosts[name] = _host(provider, row, key)
-        found.append(f"{name} (from {key_name or row.url_env})")
-
-
-def _local_url(url: str) -> str:
-    """Return a base URL of what local servers take for an address: `host:port`, with or without `/v1`."""
-    full = url if url.startswith(_URL_SCHEMES) else f"http://{url}"
-    full = full.rstrip("/").replace("//0.0.0.0", "//127.0.0.1")
-    return full if full.count("/") > 2 else f"{full}/v1"
-
-
-def _configured(
-    provider: Provider, known: Mapping[str, KnownHost], env: Mapping[str, str], dotenv: Mapping[str, str]
-) -> Host:
-    row = known.get(provider.name)
-    key = _secret(provider.api_key, f"provider {provider.name!r}", env, dotenv)
-    if not provider.api_key and row is not None:
-        key = next((value for name in row.keys if (value := _lookup(name, env, dotenv))), "")
-    if key.startswith(OWN_KEY):
-        raise ConfigError(f"provider {provider.name!r}: api_key is a Headgate key; give the provider's own.")
-    if row is None and not provider.base_url:
-        raise ConfigError(
-            f"provider {provider.name!r}: base_url is missing and the name is not a known host."
-        )
-    if provider.kind != "openai":
-        raise ConfigError(f"provider {provider.name!r}: kind {provider.kind!r} is unknown; use 'openai'.")
-    return _host(provider, row, key)
-
-
-_FROM_ROW = (
-    *("models", "extras", "stream_usage", "hangup", "local", "drops", "renames"),
-    *("deviates", "completion_tokens"),
-)
-
-
-def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
-    base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",))
-    url = (provider.base_url or base.base_url).rstrip("/")
-    try:
-        parse_origin(url)
-        if provider.proxy not in {"", "direct"}:
-            parse_proxy(provider.proxy)
-    except ValueError as fault:
-        raise ConfigError(f"provider {provider.name!r}: base_url {url!r} or its proxy: {fault}.") from fault
-    given = {
-        name: value
-        for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames")
-        if (value := getattr(provider, name)) is not None
-    }
-    rows = {name: getattr(base, name) for name in _FROM_ROW}
-    return Host(
-        name=provider.name,
-        kind=provider.kind,
-        base_url=url,
-        api_key=key,
-        organization=provider.organization,
-        project=provider.project,
-        headers=provider.headers,
-        proxy=provider.proxy,
-        example=base.example,
-        **{**rows, **given},
-    )
 
 
 def _routes(models: tuple[Route, ...], hosts: Mapping[str, Host]) -> dict[str, Route]:

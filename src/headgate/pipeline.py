@@ -18,6 +18,7 @@ import msgspec
 from headgate.admission import window
 from headgate.admission.bounds import output_bound, rough_input
 from headgate.errors import (
+    CallerError,
     CallerGone,
     GatewayError,
     Internal,
@@ -221,7 +222,7 @@ class Pipeline:
         tab = delivery.tab
         if delivery.refused:
             return
-        if not (tab.shown or isinstance(fault, CallerGone)):
+        if not (tab.shown or isinstance(fault, (CallerGone, CallerError))):  # or its key was revoked
             if delivery.answered(fault):  # nothing is counted: the next target, or the error, must not wait
                 believed = _believed(delivery)
                 tab.lose(believed or delivery.roughly(), estimated=believed is None)

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from headgate.values import Book, NanoUSD, WallMicros
+from headgate.values import Book, Ceiling, NanoUSD, WallMicros
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +95,35 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: WallMicros = 0
     revoked_at: WallMicros = 0
     used_at: WallMicros = 0  # its last call
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A key as a server sees it: internal ids, and the standing of all that is behind it."""
+
+    key: int
+    project: int
+    account: int
+    member: int = 0  # 0: the gateway's
+    kind: str = "live"
+    name: str = ""
+    revoked: bool = False
+    rotated_at: WallMicros = 0
+    old_until: WallMicros = 0  # of a secret that was replaced: until when it is valid; 0: the present one
+    ceiling: Ceiling = Ceiling()
+    makers: tuple[Ceiling, ...] = ()  # of the admin keys that it comes from
+    queue_ms: int = 0
+    priority: Literal["interactive", "batch"] = "interactive"
+    account_id: str = ""  # public ids
+    project_id: str = ""
+    status: str = "active"  # of the account
+    archived: bool = False  # the project
+    prepaid: bool = False
+    tier: str = ""
+    multiplier_ppm: int = 1_000_000
+    removed: bool = False  # the member
+    role: str = ""  # of the member in the account
+    role_in: int = 0  # a service account's project
+    project_role: str = ""  # of the member in the key's project
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):

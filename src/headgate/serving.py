@@ -16,7 +16,7 @@ import msgspec
 
 from headgate.app import BOARDS, App
 from headgate.banner import banner
-from headgate.config import Config, ConfigError, ServeOptions, load
+from headgate.config import Config, ServeOptions, load
 from headgate.http.server import reserve_address
 from headgate.identity.keys import mint_key
 from headgate.money.amounts import parse_cap
@@ -29,6 +29,7 @@ from headgate.stores.sql.pepper import DataFolderError
 from headgate.stores.sql.postings import expire, put_mode
 from headgate.stores.sql.recovery import recover, recover_slot
 from headgate.supervisor import Crew, Post, Supervisor
+from headgate.upstreams import ConfigError
 from headgate.values import Book
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextvars import Context
 
+    from headgate.values import Call
+
 
 class Wait:
     """Something that one coroutine at a time waits for, any number of times.
@@ -82,15 +84,20 @@ class CallRun:
     Args:
         run: not started yet. It must not raise but when it is cancelled.
         ended: called once with this object.
+        call: what it serves.
     """
 
-    __slots__ = ("_ended", "_run", "_task", "_wait")
+    __slots__ = ("_ended", "_rest", "_run", "_task", "_wait", "call")
 
-    def __init__(self, run: Coroutine[Any, Any, None], ended: Callable[[CallRun], None]) -> None:
+    def __init__(
+        self, run: Coroutine[Any, Any, None], ended: Callable[[CallRun], None], call: Call | None = None
+    ) -> None:
+        self.call = call
         self._run = run
         self._ended = ended
         self._wait: Wait | None = None
         self._task: asyncio.Task[None] | None = None
+        self._rest: _Rest | None = None  # what the task runs
 
     def step(self) -> None:
         """Begin, or go on, until it waits again or ends."""
@@ -113,11 +120,22 @@ class CallRun:
         if self._task is not None:
             self._task.cancel()
             return
+        self._throw(asyncio.CancelledError())
+
+    def end(self, error: Exception) -> None:
+        """Raise an error in the coroutine where it waits; it answers with it, and settles."""
+        if self._task is None:
+            self._throw(error)
+        elif self._rest is not None:
+            self._rest.instead = error
+            self._task.cancel()
+
+    def _throw(self, error: BaseException) -> None:
         wait, self._wait = self._wait, None
         if wait is not None:
             wait.resume = None
         try:
-            waited = self._run.throw(asyncio.CancelledError())
+            waited = self._run.throw(error)
         except (StopIteration, asyncio.CancelledError):
             self._ended(self)
         else:
@@ -131,16 +149,21 @@ class CallRun:
     def _move(self, waited: object) -> None:
         """Carry on in a task, which begins with what the coroutine waits for."""
         self._wait = None
-        self._task = asyncio.get_running_loop().create_task(_Rest(self._run, waited))
+        self._rest = _Rest(self._run, waited)
+        self._task = asyncio.get_running_loop().create_task(self._rest)
         self._task.add_done_callback(lambda _: self._ended(self))
 
 
 class _Rest(Coroutine[Any, Any, None]):
-    """The rest of a coroutine, from what it waits for on: what a task takes over."""
+    """The rest of a coroutine, from what it waits for on: what a task takes over.
 
-    __slots__ = ("_run", "_waited")
+    `instead` is an error to raise in place of the cancellation that comes next.
+    """
+
+    __slots__ = ("_run", "_waited", "instead")
 
     def __init__(self, run: Coroutine[Any, Any, None], waited: object) -> None:
+        self.instead: Exception | None = None
         self._run = run
         self._waited: list[object] = [waited]
 
@@ -150,7 +173,13 @@ class _Rest(Coroutine[Any, Any, None]):
 
     def throw(self, *said: Any) -> object:
         """Raise in the coroutine where it waits."""
-        return self._run.throw(*said)
+        instead, self.instead = self.instead, None
+        if instead is None:
+            return self._run.throw(*said)
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()  # it goes on
+        return self._run.throw(instead)
 
     def close(self) -> None:
         """End the coroutine."""

@@ -1,6 +1,7 @@
 import pytest
 
-from headgate.config import ConfigError, ServeOptions, load
+from headgate.config import ServeOptions, load
+from headgate.upstreams import ConfigError
 
 SIMULATED = '[[models]]\nname = "m"\ntargets = [{provider = "simulator", model = "gpt-4o"}]'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -13,7 +14,8 @@ from headgate.http.edge import EdgeLimits
 from headgate.http.incoming import Incoming, RequestHead
 from headgate.http.intake import Intake
 from headgate.identity.keys import Keyring, mint_key
-from headgate.values import Principal
+from headgate.records import KeyRow
+from headgate.values import Ceiling, Principal
 from headgate.wire.known import KnownHeads
 
 PEPPER = b"p" * 32
@@ -152,27 +154,25 @@ def test_a_listener_keeps_a_bounded_number_of_heads() -> None:
 
 def test_who_calls_is_found_again_when_the_keys_change() -> None:
     key = mint_key(PEPPER)
-    row = SimpleNamespace(digest=key.digest, principal=Principal(1, 2, 3), kind="live", revoked=False)
-    service = SimpleNamespace(keyring=Keyring(PEPPER, [row]), clock=SimpleNamespace(wall=lambda: 5))
+    row = KeyRow(key=1, project=2, account=3)
+    clock = SimpleNamespace(wall=lambda: 5)
+    service = SimpleNamespace(keyring=Keyring(PEPPER, {key.digest: row}), clock=clock)
     rows = [(b"authorization", b"Bearer " + key.text.encode()), (b"x-headgate-sim", b"fault=none")]
     incoming = Incoming(RequestHead(b"POST", b"/a", "1.1", rows), 0, 0, lambda: b"")
     caller = identify(service, incoming)  # type: ignore[arg-type]
-    assert caller.principal is row.principal
+    assert caller.principal == Principal(1, 2, 3)
     assert caller.sim == "fault=none"
     assert identify(service, incoming) is caller  # type: ignore[arg-type]
-    row.revoked = True
-    service.keyring = Keyring(PEPPER, [row])
+    service.keyring = Keyring(PEPPER, {key.digest: msgspec.structs.replace(row, revoked=True)})
     with pytest.raises(AuthenticationFailed, match="revoked"):
         identify(service, incoming)  # type: ignore[arg-type]
 
 
 def test_a_key_that_expires_is_looked_at_each_time() -> None:
     key = mint_key(PEPPER)
-    row = SimpleNamespace(
-        digest=key.digest, principal=Principal(1, 2, 3, expires_at=10), kind="live", revoked=False
-    )
+    row = KeyRow(key=1, project=2, account=3, ceiling=Ceiling(expires_at=10))
     clock = SimpleNamespace(wall=lambda: 9)
-    service = SimpleNamespace(keyring=Keyring(PEPPER, [row]), clock=clock)
+    service = SimpleNamespace(keyring=Keyring(PEPPER, {key.digest: row}), clock=clock)
     rows = [(b"authorization", b"Bearer " + key.text.encode())]
     incoming = Incoming(RequestHead(b"POST", b"/a", "1.1", rows), 0, 0, lambda: b"")
     assert identify(service, incoming).principal.key == 1  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 import pytest
 
-from headgate.config import ConfigError, ServeOptions, load
+from headgate.config import ServeOptions, load
 from headgate.money.tiers import find_tier, load_tiers
+from headgate.upstreams import ConfigError
 from headgate.values import NANO_PER_USD, Limits
 
 GUIDE = [  # name, paid, cap, rpm, rpd, tpm

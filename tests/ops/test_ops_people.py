@@ -4,6 +4,14 @@ import pytest
 from tests.ops.fakes import HandClock, actor, join
 
 from headgate.errors import CallerError, Conflict, NotFound, PermissionRefused
+from headgate.identity.roles import (
+    ACCOUNT_PERMISSIONS,
+    PERMISSIONS,
+    PROJECT_ROLES,
+    READS,
+    ROLES,
+    read_permission,
+)
 from headgate.ops.accounts import (
     AccountChange,
     AccountOrder,
@@ -35,7 +43,6 @@ from headgate.ops.projects import (
     remove_project_member,
     show_project,
 )
-from headgate.ops.roles import ACCOUNT_PERMISSIONS, PERMISSIONS, PROJECT_ROLES, READS, ROLES, read_permission
 
 ALL = PageOrder(limit=100)
 

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from headgate.errors import CallerError, NotFound, PermissionRefused
+from headgate.identity.roles import PROJECT_ROLES, ROLES
 from headgate.ops.actors import LOCAL, Actor
-from headgate.ops.roles import PROJECT_ROLES, ROLES
 from headgate.ops.usage import calls, usage
 from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.values import Book

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from headgate.background import Calls
+from headgate.errors import PermissionRefused
+from headgate.values import Call
 from headgate.waits import Wait, own_task
 
 pytestmark = pytest.mark.anyio
@@ -175,3 +177,30 @@ async def test_a_wait_serves_an_ordinary_task_like_a_future() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert seen == ["woken", "woken"]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_a_call_is_ended_with_an_error_where_it_waits_and_may_go_on_to_answer(moved: bool) -> None:
+    calls = Calls()
+    said: list[object] = []
+
+    async def run() -> None:
+        if moved:
+            await asyncio.sleep(0)
+        try:
+            await _wait()
+        except PermissionRefused as error:
+            said.append(error)
+            async with asyncio.timeout(5):  # it is not cancelled: its answer takes its time
+                await asyncio.sleep(0.01)
+            said.append("answered")
+
+    calls.start(run(), Call(bytes(16), "chat", 0))
+    calls.start(run())  # nobody's
+    await asyncio.sleep(0.02)
+    error = PermissionRefused("revoked")
+    calls.end_where(lambda call: error)
+    await asyncio.sleep(0.1)
+    assert said == [error, "answered"]
+    assert len(calls.runs) == 1
+    await calls.drain(0)

@@ -11,7 +11,8 @@ from headgate.identity.keys import Keyring, mint_key
 from headgate.records import AccountRecord, BudgetRecord, KeyRecord, MemberRecord, ProjectRecord
 from headgate.stores.sql.admin import SqlAdminStore, SqlRegister
 from headgate.stores.sql.bootstrap import prepare
-from headgate.stores.sql.database import changes_since, connect, last_change, load_budgets, load_keys
+from headgate.stores.sql.database import changes_since, connect, last_change, load_budgets
+from headgate.stores.sql.directory import Directory
 from headgate.values import Book
 
 NOW = 1_790_000_000_000_000
@@ -48,7 +49,7 @@ def test_a_stored_key_is_seen_by_servers_with_its_limits(
     assert record.id.startswith("key_")
     assert record.project.startswith("proj_")
     with closing(connect(tmp_path)) as sql:
-        principal = Keyring(pepper, load_keys(sql)).authenticate(text, NOW)
+        principal = Keyring(pepper, Directory(sql)).authenticate(text, NOW)
     assert (principal.rpm, principal.tpm, principal.concurrency) == (3, 500, 2)
     assert principal.expires_at == NOW + 5
 

@@ -13,7 +13,8 @@ import pytest
 from headgate.identity.keys import Keyring, mint_key
 from headgate.stores.sql import bootstrap, pepper
 from headgate.stores.sql.bootstrap import Prepared, prepare, put_flag_budget
-from headgate.stores.sql.database import FILE, connect, load_budgets, load_keys
+from headgate.stores.sql.database import FILE, connect, load_budgets
+from headgate.stores.sql.directory import Directory
 from headgate.stores.sql.pepper import DataFolderError
 from headgate.values import Book
 
@@ -43,7 +44,7 @@ def test_a_new_folder_has_a_pepper_a_default_account_and_one_key_that_works(
 ) -> None:
     folder = tmp_path / "deep" / "data"
     made = make(folder)
-    keyring = Keyring(made.pepper, load_keys(reach(folder)))
+    keyring = Keyring(made.pepper, Directory(reach(folder)))
     principal = keyring.authenticate(made.first_key, NOW)
     assert (principal.account, principal.project, principal.name) == (1, 1, "first")
     assert principal.account_id.startswith("acct_")
@@ -65,7 +66,7 @@ def test_a_second_start_changes_nothing_and_shows_no_key(tmp_path: Path, reach: 
     first, second = make(tmp_path), make(tmp_path)
     assert first.first_key
     assert second == Prepared(first.pepper, "")
-    assert len(load_keys(reach(tmp_path))) == 1
+    assert len(Directory(reach(tmp_path))) == 1
 
 
 def test_a_command_makes_the_folder_without_a_key(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_processes_that_race_make_one_folder_and_one_key(tmp_path: Path, reach: 
         printed = list(pool.map(lambda racer: racer.communicate("\n")[0].strip(), racers))
     assert [racer.returncode for racer in racers] == [0] * len(racers)
     assert len([key for key in printed if key]) == 1
-    assert len(load_keys(reach(tmp_path / "data"))) == 1
+    assert len(Directory(reach(tmp_path / "data"))) == 1
 
 
 def test_a_missing_pepper_is_refused_and_not_replaced(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from alembic.script import ScriptDirectory
 from headgate.identity.keys import mint_key
 from headgate.stores.sql import migrate
 from headgate.stores.sql.bootstrap import SCHEMA, prepare, statements
-from headgate.stores.sql.database import connect, last_change, load_budgets, load_keys, schema
+from headgate.stores.sql.database import connect, last_change, load_budgets, schema
+from headgate.stores.sql.directory import Directory
 from headgate.stores.sql.engine import open_engine
 
 
@@ -81,10 +82,11 @@ def test_an_upgrade_keeps_what_people_made(tmp_path: Path) -> None:
         sql.execute("INSERT INTO changes VALUES (11, 'key', 'key_a', 5)")
     assert migrate.migrate(tmp_path) == ("0001", SCHEMA)
     with closing(connect(tmp_path)) as sql:
-        (key,) = load_keys(sql)
-        assert (key.digest, key.revoked, key.principal.key) == (b"\x01", True, 7)
-        assert (key.principal.rpm, key.principal.tpm, key.principal.concurrency) == (3, 40, 2)
-        assert (key.principal.account_id, key.principal.project_id) == ("acct_a", "proj_a")
+        key = Directory(sql).get(b"\x01")
+        assert key is not None
+        assert (key.revoked, key.key) == (True, 7)
+        assert (key.ceiling.rpm, key.ceiling.tpm, key.ceiling.concurrency) == (3, 40, 2)
+        assert (key.account_id, key.project_id) == ("acct_a", "proj_a")
         (budget,) = load_budgets(sql)
         assert (budget.scope, budget.ref, budget.amount, budget.unit) == ("key", 7, 9, "day")
         assert last_change(sql) == 11

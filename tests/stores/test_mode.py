@@ -10,14 +10,26 @@ from tests.stores.books import make
 from tests.stores.grants import DAY, USD
 from tests.stores.records import CLOCK, START
 
-from headgate.config import ConfigError, ServeOptions, load
+from headgate.config import ServeOptions, load
 from headgate.money.terms import ModeSettings, Terms, terms_of
 from headgate.money.tiers import load_tiers
+from headgate.records import KeyRow
 from headgate.stores.sql.check import check
-from headgate.stores.sql.database import connect, last_change, load_keys
+from headgate.stores.sql.database import connect, last_change
+from headgate.stores.sql.directory import Directory
 from headgate.stores.sql.postings import promote_due, put_mode
+from headgate.upstreams import ConfigError
 
 TIERS = load_tiers()
+
+
+def only_key(sql: sqlite3.Connection) -> KeyRow:
+    (digest,) = sql.execute("SELECT digest FROM keys").fetchone()
+    found = Directory(sql).get(digest)
+    assert found is not None
+    return found
+
+
 PREPAID = Terms(True, 5 * USD, 90, 5 * USD, "free")
 
 
@@ -42,8 +54,8 @@ def test_prepaid_gives_the_default_account_credit_in_both_books_once(
     ).fetchall()
     until = START + 90 * DAY
     assert found == [(0, "signup", until, 5 * USD), (1, "signup", until, 5 * USD)]
-    (key,) = load_keys(sql)
-    assert (key.principal.prepaid, key.principal.tier) == (True, "free")
+    key = only_key(sql)
+    assert (key.prepaid, key.tier) == (True, "free")
     caps = sql.execute("SELECT book, amount, unit, origin FROM budgets").fetchall()
     assert caps == [(0, 100 * USD, "month", "tier"), (1, 100 * USD, "month", "tier")]
     assert check(data, CLOCK.wall()).findings == []
@@ -52,7 +64,7 @@ def test_prepaid_gives_the_default_account_credit_in_both_books_once(
 def test_internal_needs_no_credit_and_keeps_what_was_granted(data: Path, sql: sqlite3.Connection) -> None:
     put_mode(sql, 1, PREPAID, TIERS, START)
     put_mode(sql, 1, Terms(), TIERS, START)
-    assert not load_keys(sql)[0].principal.prepaid
+    assert not only_key(sql).prepaid
     put_mode(sql, 1, PREPAID, TIERS, START + DAY)  # and back: nothing is given twice
     assert sql.execute("SELECT count(*) FROM postings").fetchone() == (2,)
     assert check(data, CLOCK.wall()).findings == []
@@ -67,7 +79,7 @@ def test_a_start_in_the_same_mode_changes_nothing(sql: sqlite3.Connection) -> No
 def test_a_tier_that_was_chosen_stays(sql: sqlite3.Connection) -> None:
     sql.execute("UPDATE accounts SET tier = 'tier4', tier_fixed = 1")
     put_mode(sql, 1, PREPAID, TIERS, START)
-    assert load_keys(sql)[0].principal.tier == "tier4"
+    assert only_key(sql).tier == "tier4"
     assert sql.execute("SELECT count(*) FROM budgets").fetchone() == (0,)
 
 
@@ -82,7 +94,7 @@ def test_an_account_is_promoted_when_it_has_waited_long_enough(sql: sqlite3.Conn
     assert promote_due(sql, slow, START) == 1
     assert promote_due(sql, slow, START + 6 * DAY) == 0
     assert promote_due(sql, slow, START + 7 * DAY) == 1
-    assert load_keys(sql)[0].principal.tier == "tier2"
+    assert only_key(sql).tier == "tier2"
     assert sql.execute("SELECT amount FROM budgets WHERE book = 0").fetchone() == (500 * USD,)
     said = sql.execute("SELECT kind FROM events UNION ALL SELECT action FROM audit").fetchall()
     assert said == [("tier.promoted",)] * 4

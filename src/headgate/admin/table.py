@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, get_ori
 
 import msgspec
 
-from headgate.ops.roles import PERMISSIONS
+from headgate.identity.roles import PERMISSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

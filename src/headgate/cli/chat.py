@@ -16,11 +16,12 @@ from headgate.cli.client import LOCAL_HOSTS, Client, Refused, Turn
 from headgate.cli.exits import Failed, Unreachable, Unusable
 from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import print_json
-from headgate.config import ConfigError, client_key, data_folder
+from headgate.config import client_key, data_folder
 from headgate.money.amounts import format_usd
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
 from headgate.ops.keyrules import KeyOrder
+from headgate.upstreams import ConfigError
 from headgate.values import Book, Usage
 
 if TYPE_CHECKING:

@@ -23,11 +23,12 @@ import msgspec
 from headgate import __version__
 from headgate.cli import compose
 from headgate.cli.client import Client
-from headgate.config import Config, ConfigError, ServeOptions, data_folder, load
+from headgate.config import Config, ServeOptions, data_folder, load
 from headgate.program import advise
 from headgate.stores.sql.bootstrap import SCHEMA, version
 from headgate.stores.sql.database import FILE, connect
 from headgate.stores.sql.pepper import FILE as PEPPER, DataFolderError, check_pepper
+from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,9 +11,10 @@ from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import config_option, env_option, examples, json_option
 from headgate.cli.output import print_json, print_table
-from headgate.config import Config, ConfigError
+from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
+    from headgate.config import Config
     from headgate.values import Deadlines
 
 

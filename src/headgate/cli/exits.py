@@ -72,9 +72,9 @@ def speaking() -> Iterator[None]:
     """Turn the errors that people can do something about into messages with their exit code."""
     import sqlite3
 
-    from headgate.config import ConfigError
     from headgate.errors import GatewayError
     from headgate.stores.sql.pepper import DataFolderError
+    from headgate.upstreams import ConfigError
 
     try:
         yield

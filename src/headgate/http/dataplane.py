@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
-from headgate.errors import GatewayError, MethodRefused, NotFound, Unavailable
+from headgate.errors import AuthenticationFailed, GatewayError, MethodRefused, NotFound, Unavailable
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.errors import VERSION
 from headgate.http.parse import parse
+from headgate.identity.networks import client_address, inside
+from headgate.identity.standing import allow, may_use
 from headgate.pipeline import refuse_loop
 from headgate.values import Call
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from headgate.http.edge import Incoming
+    from headgate.http.incoming import RequestHead
     from headgate.identity.keys import Keyring
     from headgate.pipeline import Pipeline
     from headgate.ports import CallIds, Clock, Failpoints, Sink
@@ -103,7 +106,12 @@ class Service(Protocol):
         """Count a refusal."""
         ...
 
-    def start_call(self, run: Coroutine[None, None, None]) -> None:
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """Return the networks of the proxies that say truly for whom they ask."""
+        ...
+
+    def start_call(self, run: Coroutine[None, None, None], call: Call) -> None:
         """Own a call's task."""
         ...
 
@@ -221,12 +229,14 @@ class CallRoute:
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
             parse(incoming.body, call)
+            if caller.bounded:
+                allow(caller.principal, self._operation, call.model)
         except GatewayError as error:
             service.refused(self._operation, error)
             service.pipeline.refuse(call, error, sink)
             return
         call.sim = caller.sim
-        service.start_call(service.pipeline.serve(call, sink, service.routes))
+        service.start_call(service.pipeline.serve(call, sink, service.routes), call)
 
 
 class Caller(NamedTuple):
@@ -236,23 +246,44 @@ class Caller(NamedTuple):
     principal: Principal
     hop: bytes | None
     sim: str  # directives for the simulator
+    bounded: bool = False  # its key may not use all models or all endpoints
 
 
 def identify(service: Service, incoming: Incoming) -> Caller:
     """Return who calls; found once for each head and ring, and again each time where a key expires.
 
     Raises:
-        AuthenticationFailed: no key, or one that is not valid here.
+        AuthenticationFailed: no key, one that is not valid here, or not from this address.
         CallerError: two different keys in one request.
     """
     head, keyring = incoming.head, service.keyring
     known = head.memo
-    if type(known) is Caller and known.keyring is keyring:
-        return known
+    if type(known) is not Caller or known.keyring is not keyring:
+        known = _identify(service, head)
+    if known.principal.networks:
+        _check_address(service, incoming, known.principal.networks)
+    return known
+
+
+def _check_address(service: Service, incoming: Incoming, networks: tuple[str, ...]) -> None:
+    peer = incoming.peer[0] if incoming.peer is not None else ""
+    address = client_address(peer, incoming.head.headers, service.trusted_proxies)
+    if not inside(address, networks):
+        whence = f"Your IP address {address}" if address else "The address that your request comes from"
+        raise AuthenticationFailed(
+            f"IP not authorized. {whence} is not on the allow-list of this API key. Call from another "
+            "address, use another key, or change this one: `headgate keys change NAME --networks ...`.",
+            code="ip_not_authorized",
+        )
+
+
+def _identify(service: Service, head: RequestHead) -> Caller:
+    keyring = service.keyring
     token = keyring.extract(head.header(b"authorization"), head.header(b"api-key"), head.header(b"x-api-key"))
     principal = keyring.authenticate(token, service.clock.wall())
     sim = head.header(b"x-headgate-sim") or b""
-    caller = Caller(keyring, principal, head.header(b"x-headgate-hop"), sim.decode("latin-1"))
+    bounded = bool(principal.models or principal.endpoints)
+    caller = Caller(keyring, principal, head.header(b"x-headgate-hop"), sim.decode("latin-1"), bounded)
     if not principal.expires_at:
         head.memo = caller
     return caller
@@ -275,7 +306,11 @@ class ModelsRoute:
         except GatewayError as error:
             refuse(incoming.request_id, error, sink)
             return
-        rows = [_model(name, owner) for name, owner in service.routes.listed(principal.book)]
+        rows = [
+            _model(name, owner)
+            for name, owner in service.routes.listed(principal.book)
+            if may_use(principal, name)
+        ]
         headers = _headers(service, incoming, principal)
         send_json(incoming.request_id, sink, _encode({"object": "list", "data": rows}), headers=headers)
 
@@ -295,6 +330,8 @@ class ModelRoute:
         name = incoming.path.removeprefix("/v1").removeprefix("/models/")
         try:
             principal = identify(service, incoming).principal
+            if not may_use(principal, name):
+                raise service.routes.not_found(name, principal.book)
             targets = service.routes.candidates(name, principal.book, service.clock.wall())
         except GatewayError as error:
             refuse(incoming.request_id, error, sink)

@@ -16,11 +16,11 @@ from zlib import crc32
 
 import msgspec
 
-from headgate.errors import AuthenticationFailed, CallerError, PermissionRefused
+from headgate.errors import AuthenticationFailed, CallerError
+from headgate.identity.standing import HOW, ceiling_now, halted, principal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from headgate.records import KeyRow
     from headgate.values import Principal, WallMicros
 
 Kind: TypeAlias = Literal["live", "test", "admin"]
@@ -32,7 +32,7 @@ _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowerca
 _RANDOM, _CHECK = 43, 6
 _SHAPE: Final = re.compile(rb"sk-hg-(?:live|test|adm)-[0-9A-Za-z]{49}").fullmatch
 _VALUES: Final = bytes(_ALPHABET.find(chr(code)) % 256 for code in range(256))
-_HOW = "Make a key with `headgate keys create`; `headgate keys list` shows the ones there are."
+_KEPT: Final = 65_536  # keys in use whose principals are kept: some 30 MB
 
 
 class MintedKey(msgspec.Struct, frozen=True):
@@ -44,27 +44,11 @@ class MintedKey(msgspec.Struct, frozen=True):
     kind: Kind
 
 
-class KeyRow(Protocol):
-    """What the ring asks of a stored key."""
+class Directory(Protocol):
+    """Where the ring looks for keys; a mapping will do."""
 
-    @property
-    def digest(self) -> bytes:
-        """Return the HMAC of the whole key."""
-        ...
-
-    @property
-    def principal(self) -> Principal:
-        """Return who it stands for."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """Return live, test or admin."""
-        ...
-
-    @property
-    def revoked(self) -> bool:
-        """Say whether it has been revoked."""
+    def get(self, digest: bytes, /) -> KeyRow | None:
+        """Return the key that has a secret with this digest."""
         ...
 
 
@@ -121,28 +105,21 @@ def _checksum(body: bytes) -> str:
 
 
 class Keyring:
-    """Every key, by digest. Never changed: a new ring replaces it as a whole.
+    """Who each key stands for, found in a directory when it is first used. A new ring for each change.
 
     Args:
         pepper: the secret that digests were made with.
-        rows: all stored keys, revoked and expired ones too, so that their refusal says so.
+        directory: all stored keys, revoked and expired ones too, so that their refusal says so.
+        playing: the simulator answers live keys too, in play money.
     """
 
-    __slots__ = ("_active", "_hmac", "_refused")
+    __slots__ = ("_active", "_directory", "_hmac", "_playing")
 
-    def __init__(self, pepper: bytes, rows: Iterable[KeyRow]) -> None:
+    def __init__(self, pepper: bytes, directory: Directory, *, playing: bool = False) -> None:
         self._hmac = hmac.new(pepper, digestmod="sha256")
+        self._directory = directory
+        self._playing = playing
         self._active: dict[bytes, Principal] = {}
-        self._refused: dict[bytes, str] = {}
-        for row in rows:
-            if row.revoked or row.kind == "admin":
-                self._refused[row.digest] = "revoked" if row.revoked else "admin"
-            else:
-                self._active[row.digest] = row.principal
-
-    def __len__(self) -> int:
-        """Return how many keys may call, expired ones included."""
-        return len(self._active)
 
     @staticmethod
     def extract(authorization: bytes | None, api_key: bytes | None, x_api_key: bytes | None) -> bytes | None:
@@ -168,7 +145,7 @@ class Keyring:
         """Return who a key stands for.
 
         Raises:
-            AuthenticationFailed: no key, not one of ours, revoked or expired.
+            AuthenticationFailed: no key, not one of ours, revoked, expired, or of what is closed.
             PermissionRefused: a key that may only administer.
         """
         if not token:
@@ -182,22 +159,27 @@ class Keyring:
         found = keyed.digest()
         principal = self._active.get(found)
         if principal is None:
-            raise self._refusal(found, token)
+            principal = self._find(found, token)
         if principal.expires_at and now >= principal.expires_at:
-            raise incorrect(token, f"This key has expired. {_HOW}")
+            raise incorrect(token, f"This key has expired, or has a new secret. {HOW}")
         return principal
 
-    def _refusal(self, found: bytes, token: bytes) -> CallerError:
-        why = self._refused.get(found)
-        if why == "admin":
-            return PermissionRefused(
-                "This is an admin key: it manages the gateway and makes no calls. Use a live or a test key. "
-                + _HOW,
-                code="admin_key_refused",
-            )
-        if why == "revoked":
-            return incorrect(token, f"This key has been revoked. {_HOW}")
-        return incorrect(token, _HOW)
+    def _find(self, found: bytes, token: bytes) -> Principal:
+        row = self._directory.get(found)
+        if row is None:
+            raise incorrect(token, HOW)
+        refusal = halted(row)
+        if refusal is not None and refusal.code == "invalid_api_key":
+            raise incorrect(token, refusal.message)
+        if refusal is not None:
+            raise refusal
+        ceiling = ceiling_now(row)
+        if ceiling is None:
+            raise incorrect(token, f"What the key may do that made it leaves it nothing. {HOW}")
+        if len(self._active) >= _KEPT:
+            self._active.clear()
+        principal = self._active[found] = principal_of(row, ceiling, playing=self._playing)
+        return principal
 
 
 def _bearer(authorization: bytes) -> bytes | None:
@@ -209,7 +191,7 @@ def _bearer(authorization: bytes) -> bytes | None:
 def _missing() -> AuthenticationFailed:
     return AuthenticationFailed(
         "You didn't provide an API key. You need to provide your API key in an Authorization header using "
-        f"Bearer auth (i.e. Authorization: Bearer YOUR_KEY). {_HOW}"
+        f"Bearer auth (i.e. Authorization: Bearer YOUR_KEY). {HOW}"
     )
 
 
@@ -222,11 +204,11 @@ def incorrect(token: bytes, advice: str) -> AuthenticationFailed:
 
 def _malformed(token: bytes) -> AuthenticationFailed:
     if token.startswith(OWN.encode()):
-        return incorrect(token, f"It is mistyped or cut off: its checksum does not fit. {_HOW}")
+        return incorrect(token, f"It is mistyped or cut off: its checksum does not fit. {HOW}")
     if token.startswith((b"sk-", b"gsk_", b"xai-", b"AIza")):
         return incorrect(
             token,
             "It looks like a provider's key. Clients of this gateway send one of its own, which begin with "
-            f"{OWN}; the provider's key belongs in the server's environment. {_HOW}",
+            f"{OWN}; the provider's key belongs in the server's environment. {HOW}",
         )
-    return incorrect(token, f"Keys of this gateway begin with {OWN}. {_HOW}")
+    return incorrect(token, f"Keys of this gateway begin with {OWN}. {HOW}")

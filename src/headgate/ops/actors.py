@@ -14,7 +14,7 @@ import msgspec
 
 from headgate.errors import NotFound, PermissionRefused
 from headgate.identity.keys import OWN, mask
-from headgate.ops.roles import PERMISSIONS, read_permission
+from headgate.identity.roles import PERMISSIONS, read_permission
 from headgate.values import Ceiling
 
 NOBODY: Final[frozenset[str]] = frozenset()

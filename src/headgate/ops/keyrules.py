@@ -10,13 +10,13 @@ from msgspec import UNSET, UnsetType
 from headgate.errors import CallerError, Conflict, PermissionRefused
 from headgate.identity.keys import KINDS, Kind
 from headgate.identity.rights import LIMITS, ceiling_of, exceeding, narrow, parse_network
-from headgate.ops.roles import ACCOUNT_PERMISSIONS, PERMISSIONS
+from headgate.identity.roles import ACCOUNT_PERMISSIONS, PERMISSIONS
 from headgate.ops.words import check_metadata, check_name, given
 from headgate.records import KeyRecord
 from headgate.values import Ceiling, NanoUSD, Operation, WallMicros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from headgate.ops.actors import Actor
     from headgate.ops.desk import Register
@@ -129,24 +129,37 @@ def keep_within(actor: Actor, wanted: Ceiling) -> None:
     """
     beyond = exceeding(wanted, actor.ceiling)
     if beyond:
-        raise _beyond(beyond, actor.id, getattr(actor.ceiling, beyond))
+        raise PermissionRefused(
+            f"{beyond} goes beyond what {actor.id} itself may ({getattr(actor.ceiling, beyond)}): a key "
+            "never has a right that its maker lacks.",
+            param=beyond,
+            code="insufficient_permissions",
+        )
 
 
-def keep_within_makers(register: Register, record: KeyRecord) -> None:
-    """Refuse to make a key more than the admin key allows that made it.
+def keep_change_within(actor: Actor, register: Register, after: KeyRecord, changed: Collection[str]) -> None:
+    """Refuse a change of a key by which it gets more than an actor has, or the admin key that made it.
 
     Raises:
-        Conflict: `param` names the member.
+        PermissionRefused: it is the actor's; `param` names the member.
+        Conflict: it is the other key's.
     """
-    limit = makers_ceiling(register, record)
-    beyond = "models" if limit is None else exceeding(ceiling_of(record), limit)
+    keep_within(actor, _touched(after, changed, actor.ceiling))
+    limit = makers_ceiling(register, after)
+    beyond = "models" if limit is None else exceeding(_touched(after, changed, limit), limit)
     if beyond:
         bound = getattr(limit, beyond) if limit is not None else "nothing"
         raise Conflict(
-            f"The key {record.id} was made by {record.created_by}, whose own {beyond} is {bound}: a key "
-            "never has a right that its maker lacks.",
+            f"The key {after.id} was made by {after.created_by}, whose {beyond} is {bound}: a key never has "
+            "a right that its maker lacks.",
             param=beyond,
         )
+
+
+def _touched(after: KeyRecord, changed: Collection[str], limit: Ceiling) -> Ceiling:
+    """Return a changed key's ceiling, and the limit in what did not change."""
+    kept = {name: value for name, value in msgspec.structs.asdict(limit).items() if name not in changed}
+    return msgspec.structs.replace(ceiling_of(after), **kept)
 
 
 def makers_ceiling(register: Register, record: KeyRecord) -> Ceiling | None:
@@ -209,14 +222,6 @@ def may_make_own(actor: Actor, member: str) -> bool:
 def manages_own(actor: Actor, record: KeyRecord) -> bool:
     """Say whether a key is an admin key of the actor's own member, that it may manage."""
     return record.kind == "admin" and may_make_own(actor, record.member)
-
-
-def _beyond(name: str, who: str, bound: object) -> PermissionRefused:
-    return PermissionRefused(
-        f"{name} goes beyond what {who} may itself ({bound}): a key never has a right that its maker lacks.",
-        param=name,
-        code="insufficient_permissions",
-    )
 
 
 # ── members of a key, one by one ────────────────────────────────────────────────────────────────

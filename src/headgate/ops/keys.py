@@ -9,6 +9,7 @@ import msgspec
 from headgate.errors import CallerError, Conflict, NotFound
 from headgate.identity.keys import mint_key
 from headgate.identity.rights import ceiling_of
+from headgate.identity.roles import PROJECT_ROLES, ROLES, SERVICE
 from headgate.ops.actors import Place, absent, authorise
 from headgate.ops.budgets import cap_new_key
 from headgate.ops.desk import every
@@ -18,14 +19,13 @@ from headgate.ops.keyrules import (
     check_rights,
     checked,
     drafted,
+    keep_change_within,
     keep_within,
-    keep_within_makers,
     manages_own,
     may_make_own,
 )
 from headgate.ops.members import add_service_account
 from headgate.ops.projects import account_of
-from headgate.ops.roles import PROJECT_ROLES, ROLES, SERVICE
 from headgate.ops.words import given
 from headgate.records import KeyRecord, MemberRecord, ProjectMemberRecord, ProjectRecord
 
@@ -126,13 +126,7 @@ def change_key(actor: Actor, desk: Desk, ref: str, change: KeyChange) -> KeyReco
         before = _open(deed, _find(actor, deed.register, ref), mighty=True)
         members = checked(given(change), deed.at)
         after = msgspec.structs.replace(before, **members)
-        untouched = {
-            name: value
-            for name, value in msgspec.structs.asdict(actor.ceiling).items()
-            if name not in members
-        }
-        keep_within(actor, msgspec.structs.replace(ceiling_of(after), **untouched))
-        keep_within_makers(deed.register, after)
+        keep_change_within(actor, deed.register, after, members)
         if after.kind == "admin":
             check_rights(actor, after.rights, after.member)
         elif after.rights:

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headgate.errors import CallerError, Conflict
+from headgate.identity.roles import PROJECT_ROLES, ROLES, SERVICE
 from headgate.ops.actors import Place, absent, authorise
 from headgate.ops.projects import account_of, open_project
-from headgate.ops.roles import PROJECT_ROLES, ROLES, SERVICE
 from headgate.ops.words import check_email, check_metadata, check_name, given
 from headgate.records import MemberRecord
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.errors import Conflict, NotFound
+from headgate.identity.roles import PERMISSIONS
 from headgate.money.credit import MOST_AT_ONCE
 from headgate.ops.actors import Actor, Place, authorise
 from headgate.ops.credit import book_refund, book_top_up, gather
-from headgate.ops.roles import PERMISSIONS
 from headgate.ops.stripe import NANO_PER_CENT, SHORTEST_SECRET, Event, Money, read_event, verify
 from headgate.records import AccountRecord, PaymentRecord, PostingRecord
 from headgate.values import Book

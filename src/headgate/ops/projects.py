@@ -8,8 +8,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headgate.errors import CallerError, Conflict
+from headgate.identity.roles import PROJECT_ROLES
 from headgate.ops.actors import Place, absent, authorise
-from headgate.ops.roles import PROJECT_ROLES
 from headgate.ops.words import check_metadata, check_name, given
 from headgate.records import AccountRecord, MemberRecord, ProjectMemberRecord, ProjectRecord
 

@@ -8,9 +8,9 @@ from headgate.errors import AuthenticationFailed, PermissionRefused
 from headgate.identity.keys import digest, incorrect, well_formed
 from headgate.identity.networks import inside
 from headgate.identity.rights import ceiling_of, narrow
+from headgate.identity.roles import PERMISSIONS, PROJECT_ROLES, ROLES, SERVICE
 from headgate.ops.actors import LOCAL, Actor
 from headgate.ops.keyrules import makers
-from headgate.ops.roles import PERMISSIONS, PROJECT_ROLES, ROLES, SERVICE
 from headgate.records import AccountRecord, KeyRecord, MemberRecord, ProjectMemberRecord
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.errors import CallerError, NotFound
+from headgate.identity.roles import ROLES
 from headgate.ops.accounts import open_credit
 from headgate.ops.actors import Actor, Place, authorise
 from headgate.ops.keyrules import KeyOrder
 from headgate.ops.keys import CreatedKey, add_key
-from headgate.ops.roles import ROLES
 from headgate.ops.words import check_email, check_name
 from headgate.ports import Mail
 from headgate.records import AccountRecord, MemberRecord, ProjectRecord, SignupRecord

@@ -166,7 +166,7 @@ class Routes:
         wanted = _Wanted(book, at, tier)
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
-            raise self._not_found(model, book)
+            raise self.not_found(model, book)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
         self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
@@ -290,7 +290,8 @@ class Routes:
                 return provider
         return "openai" if known else None
 
-    def _not_found(self, model: str, book: Book) -> GatewayError:
+    def not_found(self, model: str, book: Book) -> GatewayError:
+        """Return the refusal of a model that nobody here serves, or not for the caller."""
         if book is Book.REAL and not self.hosts and not self.routes:
             return Unavailable(
                 "No provider is configured. Set OPENAI_API_KEY, DEEPSEEK_API_KEY or another provider's "

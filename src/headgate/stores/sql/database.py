@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from headgate.money.credit import rank
 from headgate.money.pots import BudgetTerms, GrantTerms
-from headgate.values import Book, Limits, Principal
+from headgate.values import Book, Limits
 
 if TYPE_CHECKING:
     from headgate.values import NanoUSD, WallMicros
@@ -18,15 +16,6 @@ if TYPE_CHECKING:
 FILE = "headgate.sqlite"
 _HOUR_US = 3_600_000_000
 _SCOPES = {"account": "account", "project": "project", "key": "key"}
-
-
-class KeyRow(NamedTuple):
-    """A key as the keyring takes it."""
-
-    digest: bytes
-    kind: str  # live, test, admin
-    principal: Principal
-    revoked: bool
 
 
 def connect(folder: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -46,51 +35,6 @@ def connect(folder: Path, *, read_only: bool = False) -> sqlite3.Connection:
 def schema() -> str:
     """Return the statements of a new database."""
     return Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-
-
-def load_keys(sql: sqlite3.Connection) -> list[KeyRow]:
-    """Return every key with who stands behind it."""
-    cursor = sql.cursor()
-    cursor.row_factory = sqlite3.Row
-    rows = cursor.execute(
-        "SELECT k.*, p.account, p.public_id AS project_id, a.public_id AS organization, a.prepaid, a.tier,"
-        " a.multiplier_ppm FROM keys k JOIN projects p ON p.id = k.project"
-        " JOIN accounts a ON a.id = p.account"
-    )
-    return [_key(row) for row in rows]
-
-
-def _key(row: sqlite3.Row) -> KeyRow:
-    kind = row["kind"]
-    principal = Principal(
-        key=row["id"],
-        project=row["project"],
-        account=row["account"],
-        member=row["member"],
-        book=Book.SIM if kind == "test" else Book.REAL,
-        name=row["name"],
-        rpm=row["rpm"],
-        tpm=row["tpm"],
-        concurrency=row["concurrency"],
-        expires_at=row["expires_at"],
-        account_id=row["organization"],
-        project_id=row["project_id"],
-        rpd=row["rpd"],
-        tpd=row["tpd"],
-        models=_strings(row["models"]),
-        endpoints=_strings(row["endpoints"]),
-        networks=_strings(row["networks"]),
-        queue_ms=row["queue_ms"],
-        priority=row["priority"],
-        prepaid=bool(row["prepaid"]),
-        tier=row["tier"],
-        multiplier_ppm=row["multiplier_ppm"],
-    )
-    return KeyRow(row["digest"], kind, principal, bool(row["revoked_at"]))
-
-
-def _strings(text: str) -> tuple[str, ...]:
-    return msgspec.json.decode(text, type=tuple[str, ...]) if text != "[]" else ()
 
 
 def load_budgets(sql: sqlite3.Connection) -> list[BudgetTerms]:
@@ -150,9 +94,10 @@ def _id_at(at: WallMicros) -> bytes:
     return max(0, at // 1000).to_bytes(6) + bytes(10)
 
 
-def changes_since(sql: sqlite3.Connection, seq: int) -> list[tuple[int, str, str]]:
-    """Return the number, the kind and the public id of each change behind a number, in order."""
-    rows = sql.execute("SELECT seq, kind, ref FROM changes WHERE seq > ? ORDER BY seq", (seq,))
+def changes_since(sql: sqlite3.Connection, seq: int, most: int = -1) -> list[tuple[int, str, str]]:
+    """Return the number, the kind and the public id of the changes behind a number, in order."""
+    query = "SELECT seq, kind, ref FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
+    rows = sql.execute(query, (seq, most))
     return [(number, kind, ref) for number, kind, ref in rows]
 
 

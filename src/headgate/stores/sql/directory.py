@@ -1,0 +1,226 @@
+"""Every key and what stands behind it, as a server keeps it: compact, and followed change by change.
+
+A million keys are read in about a second and take 250 MB: a row is one text that SQLite has put together,
+taken apart when its key is first used. Standard library and msgspec only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headgate.records import KeyRow
+from headgate.values import Ceiling
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+_DEEPEST: Final = 16  # admin keys that made one another
+AT_ONCE: Final = 500  # changes that are followed in one go: some 15 ms
+_SHORT: Final = "id, project, member, kind, revoked_at, expires_at, name"
+_LONG: Final = (
+    _SHORT + ", created_by, rpm, tpm, rpd, tpd, concurrency, models, endpoints, networks, queue_ms, priority,"
+    " rotated_at"
+)
+# Most keys have nothing of their own but a name: their rows are short.
+_PLAIN: Final = (
+    "rpm | tpm | rpd | tpd | concurrency | queue_ms | rotated_at = 0 AND models || endpoints || networks ="
+    " '[][][]' AND priority = 'interactive' AND substr(created_by, 1, 4) <> 'key_'"
+)
+_PACKED: Final = f"CAST(CASE WHEN {_PLAIN} THEN json_array({_SHORT}) ELSE json_array({_LONG}) END AS BLOB)"
+_PACKED_OLD: Final = f"CAST(json_array({_LONG}, old_until) AS BLOB)"
+_KEYS: Final = f"SELECT digest, {_PACKED} FROM keys"
+_OLD_KEYS: Final = f"SELECT old_digest, {_PACKED_OLD} FROM keys WHERE old_digest IS NOT NULL"
+_MAKERS: Final = f"SELECT public_id, CAST(json_array({_LONG}) AS BLOB) FROM keys WHERE kind = 'admin'"
+_ACCOUNTS: Final = (
+    "SELECT id, CAST(json_array(public_id, status, prepaid, tier, multiplier_ppm) AS BLOB) FROM accounts"
+)
+_PROJECTS: Final = "SELECT id, CAST(json_array(public_id, account, archived_at) AS BLOB) FROM projects"
+_MEMBERS: Final = "SELECT id, CAST(json_array(role, project, removed_at) AS BLOB) FROM members"
+_ROLES: Final = "SELECT member, CAST(json_group_object(project, role) AS BLOB) FROM project_members"
+
+
+class _Key(msgspec.Struct, array_like=True, frozen=True):
+    id: int
+    project: int
+    member: int
+    kind: str
+    revoked_at: int
+    expires_at: int
+    name: str
+    created_by: str = ""
+    rpm: int = 0
+    tpm: int = 0
+    rpd: int = 0
+    tpd: int = 0
+    concurrency: int = 0
+    models: str = "[]"
+    endpoints: str = "[]"
+    networks: str = "[]"
+    queue_ms: int = 0
+    priority: str = "interactive"
+    rotated_at: int = 0
+    old_until: int = 0
+
+    def ceiling(self) -> Ceiling:
+        return Ceiling(
+            _strings(self.models),
+            _strings(self.endpoints),
+            _strings(self.networks),
+            self.expires_at,
+            self.rpm,
+            self.tpm,
+            self.rpd,
+            self.tpd,
+            self.concurrency,
+        )
+
+
+class _Account(msgspec.Struct, array_like=True, frozen=True):
+    public_id: str
+    status: str
+    prepaid: int
+    tier: str
+    multiplier_ppm: int
+
+
+class _Project(msgspec.Struct, array_like=True, frozen=True):
+    public_id: str
+    account: int
+    archived_at: int
+
+
+class _Member(msgspec.Struct, array_like=True, frozen=True):
+    role: str
+    project: int
+    removed_at: int
+
+
+_NOBODY: Final = _Member("", 0, 1)
+_key = msgspec.json.Decoder(_Key).decode
+_account = msgspec.json.Decoder(_Account).decode
+_project = msgspec.json.Decoder(_Project).decode
+_member = msgspec.json.Decoder(_Member).decode
+_roles = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class Directory:
+    """Every key by the digest of its secret, also of its old one. Implements `identity.keys.Directory`.
+
+    Args:
+        sql: what it is read from, and from time to time again.
+    """
+
+    __slots__ = ("_accounts", "_keys", "_makers", "_members", "_moved", "_projects", "_roles", "_sql")
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._sql = sql
+        self._keys: dict[bytes, bytes] = dict(sql.execute(_KEYS))
+        self._keys.update(sql.execute(_OLD_KEYS))
+        self._moved: dict[int, tuple[bytes, ...]] = {}  # the digests of the keys that have changed since
+        self._makers: dict[str, bytes] = dict(sql.execute(_MAKERS))
+        self._accounts: dict[int, bytes] = dict(sql.execute(_ACCOUNTS))
+        self._projects: dict[int, bytes] = dict(sql.execute(_PROJECTS))
+        self._members: dict[int, bytes] = dict(sql.execute(_MEMBERS))
+        self._roles: dict[int, bytes] = dict(sql.execute(f"{_ROLES} GROUP BY member"))
+
+    def __len__(self) -> int:
+        """Return how many secrets are known."""
+        return len(self._keys)
+
+    def get(self, digest: bytes) -> KeyRow | None:
+        """Return the key that has a secret with this digest, with all that decides what it may do."""
+        packed = self._keys.get(digest)
+        if packed is None:
+            return None
+        key = _key(packed)
+        if key.id in self._moved and digest not in self._moved[key.id]:
+            return None  # the secret was replaced
+        return self._row(key)
+
+    def now(self, key: int) -> KeyRow | None:
+        """Return a key by its internal id, as the database has it now."""
+        query = f"SELECT CAST(json_array({_LONG}, old_until) AS BLOB) FROM keys WHERE id = ?"
+        found = self._sql.execute(query, (key,)).fetchone()
+        return None if found is None else self._row(_key(found[0]))
+
+    def follow(self, changes: Iterable[tuple[str, str]]) -> None:
+        """Read anew what has changed: kinds and public ids, at most `AT_ONCE`."""
+        refs: dict[str, list[str]] = {}
+        for kind, ref in changes:
+            refs.setdefault(kind, []).append(ref)
+        if "key" in refs:
+            self._follow_keys(refs["key"])
+        for kind, table, query in (
+            ("account", self._accounts, _ACCOUNTS),
+            ("project", self._projects, _PROJECTS),
+            ("member", self._members, _MEMBERS),
+        ):
+            if kind in refs:
+                table.update(self._some(query, refs[kind]))
+        if "project_member" in refs:
+            self._follow_roles(refs["project_member"])
+
+    def _follow_keys(self, refs: Sequence[str]) -> None:
+        self._keys.update(self._some(_KEYS, refs))
+        marks = ", ".join("?" * len(refs))
+        self._keys.update(self._sql.execute(f"{_OLD_KEYS} AND public_id IN ({marks})", refs))
+        self._makers.update(self._sql.execute(f"{_MAKERS} AND public_id IN ({marks})", refs))
+        for key, *digests in self._some("SELECT id, digest, old_digest FROM keys", refs):
+            self._moved[key] = tuple(digests)
+
+    def _follow_roles(self, refs: Sequence[str]) -> None:
+        members = [key for (key,) in self._some("SELECT id FROM members", refs)]
+        for key in members:
+            self._roles.pop(key, None)
+        marks = ", ".join("?" * len(members))
+        self._roles.update(self._sql.execute(f"{_ROLES} WHERE member IN ({marks}) GROUP BY member", members))
+
+    def _some(self, query: str, refs: Sequence[str]) -> sqlite3.Cursor:
+        return self._sql.execute(f"{query} WHERE public_id IN ({', '.join('?' * len(refs))})", refs)
+
+    def _row(self, key: _Key) -> KeyRow:
+        project = _project(self._projects[key.project])
+        account = _account(self._accounts[project.account])
+        member = _member(self._members[key.member]) if key.member in self._members else _NOBODY
+        roles = _roles(self._roles[key.member]) if key.member in self._roles else {}
+        return KeyRow(
+            key=key.id,
+            project=key.project,
+            account=project.account,
+            member=key.member,
+            kind=key.kind,
+            name=key.name,
+            revoked=bool(key.revoked_at),
+            rotated_at=key.rotated_at,
+            old_until=key.old_until,
+            ceiling=key.ceiling(),
+            makers=tuple(maker.ceiling() for maker in self._made_by(key)),
+            queue_ms=key.queue_ms,
+            priority="batch" if key.priority == "batch" else "interactive",
+            account_id=account.public_id,
+            project_id=project.public_id,
+            status=account.status,
+            archived=bool(project.archived_at),
+            prepaid=bool(account.prepaid),
+            tier=account.tier,
+            multiplier_ppm=account.multiplier_ppm,
+            removed=bool(key.member and member.removed_at),
+            role=member.role,
+            role_in=member.project,
+            project_role=roles.get(str(key.project), ""),
+        )
+
+    def _made_by(self, key: _Key) -> list[_Key]:
+        """Return the admin key that made a key, the one that made that, and so on."""
+        found: list[_Key] = []
+        while key.created_by in self._makers and len(found) < _DEEPEST:
+            key = _key(self._makers[key.created_by])
+            found.append(key)
+        return found
+
+
+def _strings(text: str) -> tuple[str, ...]:
+    return msgspec.json.decode(text, type=tuple[str, ...]) if text != "[]" else ()

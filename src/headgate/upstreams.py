@@ -1,0 +1,152 @@
+"""The providers of the settings: where they are, and the keys that they are asked with.
+
+A key that begins with `sk-hg-` is our own and never a provider's. What is read here was given: only
+`config` looks at the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from headgate.providers.registry import KnownHost
+from headgate.transport.egress import parse_origin
+from headgate.transport.proxy import parse_proxy
+from headgate.values import Host
+
+OWN_KEY = "sk-hg-"
+_URL_SCHEMES = ("http://", "https://")
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used: names it and says what to do."""
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider of the TOML file. What is not given comes from the row of `hosts.toml` of that name."""
+
+    name: str  # yours, or one of the table below, whose row it then changes
+    kind: str = "openai"  # the wire that it speaks
+    base_url: str = ""  # such as `https://llm.example/v1`
+    api_key: str = ""  # `env:NAME`, `file:PATH`, or the key itself
+    models: tuple[str, ...] | None = None  # patterns of the names that it serves; else all of them
+    extras: Literal["pass", "refuse"] | None = None  # members of a request that OpenAI does not have
+    stream_usage: bool | None = None  # it understands `stream_options.include_usage`
+    hangup: Literal["cancel", "drain"] | None = None  # `drain`: it bills also when the client has gone
+    local: bool | None = None  # on this machine or network: costs nothing
+    organization: str = ""  # sent as `openai-organization`
+    project: str = ""  # sent as `openai-project`
+    headers: Mapping[str, str] = {}  # sent with every request
+    proxy: str = ""  # instead of those of the environment; `direct`: none
+    drops: tuple[str, ...] | None = None  # members that it refuses: left out, and named in a header
+    renames: Mapping[str, str] | None = None  # members that it knows by another name
+
+
+def secret(value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+    """Return a secret that is written as it is, or as `env:NAME` or `file:PATH`."""
+    if value.startswith("env:"):
+        return lookup(value[4:], env, dotenv)
+    if not value.startswith("file:"):
+        return value
+    try:
+        return Path(value[5:]).read_text(encoding="utf-8").strip()
+    except OSError as fault:
+        raise ConfigError(f"{where}: cannot read {value}: {fault.strerror}.") from fault
+
+
+def lookup(name: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+    """Return a provider's key: of the environment, else of `.env`; never one of our own."""
+    for source in (env, dotenv):
+        value = source.get(name, "").strip()
+        if value and not value.startswith(OWN_KEY):
+            return value
+    return ""
+
+
+def discover(
+    known: Mapping[str, KnownHost],
+    env: Mapping[str, str],
+    dotenv: Mapping[str, str],
+    hosts: dict[str, Host],
+    found: list[str],
+) -> None:
+    """Switch on each host whose usual name is set."""
+    for name, row in known.items():
+        if name in hosts:
+            continue
+        key_name = next((key for key in row.keys if lookup(key, env, dotenv)), "")
+        url = lookup(row.url_env, env, dotenv) if row.url_env else ""
+        if not key_name and not (row.local and url):
+            continue
+        provider = Provider(name=name, base_url=_local_url(url) if url else "")
+        key = lookup(key_name, env, dotenv) if key_name else ""
+        hosts[name] = _host(provider, row, key)
+        found.append(f"{name} (from {key_name or row.url_env})")
+
+
+def _local_url(url: str) -> str:
+    """Return a base URL of what local servers take for an address: `host:port`, with or without `/v1`."""
+    full = url if url.startswith(_URL_SCHEMES) else f"http://{url}"
+    full = full.rstrip("/").replace("//0.0.0.0", "//127.0.0.1")
+    return full if full.count("/") > 2 else f"{full}/v1"
+
+
+def configured(
+    provider: Provider, known: Mapping[str, KnownHost], env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Host:
+    """Return a provider of the file, with its key.
+
+    Raises:
+        ConfigError: naming it and what is wrong.
+    """
+    row = known.get(provider.name)
+    key = secret(provider.api_key, f"provider {provider.name!r}", env, dotenv)
+    if not provider.api_key and row is not None:
+        key = next((value for name in row.keys if (value := lookup(name, env, dotenv))), "")
+    if key.startswith(OWN_KEY):
+        raise ConfigError(f"provider {provider.name!r}: api_key is a Headgate key; give the provider's own.")
+    if row is None and not provider.base_url:
+        raise ConfigError(
+            f"provider {provider.name!r}: base_url is missing and the name is not a known host."
+        )
+    if provider.kind != "openai":
+        raise ConfigError(f"provider {provider.name!r}: kind {provider.kind!r} is unknown; use 'openai'.")
+    return _host(provider, row, key)
+
+
+_FROM_ROW = (
+    *("models", "extras", "stream_usage", "hangup", "local", "drops", "renames"),
+    *("deviates", "completion_tokens"),
+)
+
+
+def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
+    base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",))
+    url = (provider.base_url or base.base_url).rstrip("/")
+    try:
+        parse_origin(url)
+        if provider.proxy not in {"", "direct"}:
+            parse_proxy(provider.proxy)
+    except ValueError as fault:
+        raise ConfigError(f"provider {provider.name!r}: base_url {url!r} or its proxy: {fault}.") from fault
+    given = {
+        name: value
+        for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames")
+        if (value := getattr(provider, name)) is not None
+    }
+    rows = {name: getattr(base, name) for name in _FROM_ROW}
+    return Host(
+        name=provider.name,
+        kind=provider.kind,
+        base_url=url,
+        api_key=key,
+        organization=provider.organization,
+        project=provider.project,
+        headers=provider.headers,
+        proxy=provider.proxy,
+        example=base.example,
+        **{**rows, **given},
+    )
