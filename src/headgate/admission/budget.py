@@ -284,7 +284,7 @@ class Budgets:
 
     def _credit(self, found: Cover, need: Need, now: WallMicros) -> tuple[Source, ...] | None:
         """Return the parts of the credit that cover a call; None where the store is to be asked first."""
-        if not self._purse.alone and _out_of_order(found.offers, need):
+        if _out_of_order(found.offers, need):
             return None
         return cover(found.offers, need, now)
 
@@ -390,16 +390,17 @@ class Budgets:
 
 
 def _out_of_order(offers: Iterable[Slice], need: Need) -> bool:
-    """Say whether the store still has what is to be spent before what this worker has."""
+    """Say whether the store has, or may have, what is to be spent before what this worker has."""
     rest = need.amount
     for own in offers:
         if rest <= 0:
             break
         if own.model:
-            if own.free < need.tokens <= own.reach and fnmatchcase(need.model, own.model):
+            short = own.free < need.tokens and (not own.known or need.tokens <= own.reach)
+            if short and fnmatchcase(need.model, own.model):
                 return True
             continue
-        if own.free < rest and own.elsewhere > 0:
+        if own.free < rest and (own.elsewhere > 0 or not own.known):
             return True
         rest -= max(own.free, 0)
     return False
