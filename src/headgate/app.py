@@ -14,7 +14,7 @@ from headgate import __version__
 from headgate.admission.budget import Budgets
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
-from headgate.admission.rate import Rates
+from headgate.admission.rate import Rates, Reading
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
 from headgate.background import Background, Calls
@@ -52,6 +52,7 @@ from headgate.stores.sql.database import (
 from headgate.stores.sql.directory import AT_ONCE, Directory
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
+from headgate.stores.sql.meters import SqlMeters
 from headgate.stores.sql.upkeep import Upkeep
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
@@ -140,7 +141,7 @@ class App:
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
-        self._rates = Rates(count_failed=config.limits.count_failed)
+        self._rates, self._meters = self._open_meters()
         self._leases = SqlLeases(lambda: connect(self._data))
         self._budgets, self._teller = self._open_purse(slot)
         self.keyring = Keyring(pepper, self._directory, playing=simulating)
@@ -168,6 +169,15 @@ class App:
         self.server = Server(self._edge(plane.find))
         self.monitor = Server(self._edge(plane.find_health))
         self.reload()
+
+    def _open_meters(self) -> tuple[Rates, SqlMeters]:
+        rates = Rates(count_failed=self.config.limits.count_failed)
+        meters = SqlMeters(partial(connect, self._data), self.clock, self._database_trouble)
+        rates.restore([Reading(*row) for row in meters.load()], self.clock.monotonic())
+        return rates, meters
+
+    def _changed_meters(self) -> list[tuple[str, int]]:
+        return [(each.name, each.lacking) for each in self._rates.readings(self.clock.monotonic())]
 
     def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:
         purse = Purse(f"slot-{slot}", since_boot_ns)
@@ -327,6 +337,7 @@ class App:
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
         self.background.spawn("changes", self._watch_changes())
+        self.background.spawn("meters", self._meters.run(self._changed_meters))
         self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._watch_loop())
         if self._slot == 0:
@@ -354,6 +365,7 @@ class App:
         await self._write_down()
         await self._teller.close(_RETURN_S)
         await self.background.stop()
+        await self._meters.keep(self._changed_meters())
         await self._leases.close()
         await self.drain.close()
         await self.transport.close()

@@ -141,7 +141,8 @@ CREATE TABLE slices (pot INTEGER NOT NULL REFERENCES pots (id), slot TEXT NOT NU
 CREATE TABLE slots (slot TEXT PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER NOT NULL,
   seen_at INTEGER NOT NULL) WITHOUT ROWID;   -- workers that live; a higher epoch fences the one before
 CREATE TABLE meters (name TEXT PRIMARY KEY, -- scope:ref:model:kind
-  used INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID; -- what a limit's bucket lacked, and when
+  used INTEGER NOT NULL,                     -- what a limit's bucket lacked, in millionths of a unit
+  at INTEGER NOT NULL, boot TEXT NOT NULL, ns INTEGER NOT NULL) WITHOUT ROWID; -- and when, by both clocks
 
 -- ── the books: written by the drain alone ────────────────────────────────────────────────────────
 CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE); -- models, providers, operations
