@@ -1,15 +1,25 @@
 import msgspec
 import pytest
-from tests.ops.fakes import HandClock, join
+from tests.ops.fakes import HandClock, actor, join
 
 from headgate.errors import CallerError, Conflict, NotFound, PermissionRefused
+from headgate.ops.accounts import AccountOrder, create_account
 from headgate.ops.actors import LOCAL
-from headgate.ops.budgets import BudgetOrder, list_budgets, remove_budget, set_budget
+from headgate.ops.budgets import (
+    BudgetChange,
+    BudgetOrder,
+    change_budget,
+    list_budgets,
+    remove_budget,
+    set_budget,
+    show_budget,
+)
 from headgate.ops.desk import Desk, PageOrder
 from headgate.ops.keyrules import Cap, KeyOrder
 from headgate.ops.keys import create_key
+from headgate.ops.projects import put_project_member
 from headgate.ops.signin import actor_of_key
-from headgate.records import AccountRecord, BudgetRecord
+from headgate.records import AccountRecord, AuditRecord, BudgetRecord
 from headgate.values import Book
 
 
@@ -104,3 +114,90 @@ def test_a_key_keeps_below_the_cap_of_the_key_that_made_it(desk: Desk) -> None:
     (month,) = (cap for cap in caps(desk) if cap.ref == child.id and cap.unit == "month")
     with pytest.raises(Conflict, match="keeps its own"):
         remove_budget(LOCAL, desk, month.id)
+
+
+def test_a_budget_is_changed_and_the_audit_says_how(desk: Desk) -> None:
+    made = set_budget(LOCAL, desk, order(desk, amount=9))
+    changed = change_budget(LOCAL, desk, made.id, BudgetChange(amount=4, hard=False))
+    assert changed == msgspec.structs.replace(made, amount=4, hard=False)
+    assert show_budget(LOCAL, desk, made.id) == changed
+    with desk.reading() as register:
+        row = register.all(AuditRecord)[-1]
+    assert (row.action, row.ref, row.detail) == (
+        "budget.changed",
+        made.id,
+        {"amount": [9, 4], "hard": [True, False]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        (BudgetChange(amount=-1), "amount"),
+        (BudgetChange(tz="X"), "tz"),
+        (BudgetChange(thresholds=(0,)), "thresholds"),
+    ],
+)
+def test_a_change_that_makes_no_sense_names_its_member(desk: Desk, change: BudgetChange, param: str) -> None:
+    made = set_budget(LOCAL, desk, order(desk))
+    with pytest.raises(CallerError) as caught:
+        change_budget(LOCAL, desk, made.id, change)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("origin", ["flag", "config", "tier"])
+def test_what_is_owned_elsewhere_is_neither_changed_nor_removed(desk: Desk, origin: str) -> None:
+    made = set_budget(LOCAL, desk, order(desk))
+    with desk.writing(LOCAL, "budget.set") as deed:
+        deed.register.put(msgspec.structs.replace(made, origin=origin))
+    with pytest.raises(Conflict) as caught:
+        change_budget(LOCAL, desk, made.id, BudgetChange(amount=1))
+    assert caught.value.code == ("managed_by_tier" if origin == "tier" else "managed_by_config")
+    with pytest.raises(Conflict):
+        remove_budget(LOCAL, desk, made.id)
+
+
+def test_a_made_key_never_gets_more_than_its_maker_and_follows_it_down(desk: Desk) -> None:
+    boss = create_key(LOCAL, desk, KeyOrder(name="boss", kind="admin", budget=Cap(amount=9)))
+    actor = actor_of_key(desk, boss.text.encode(), "127.0.0.1")
+    made = create_key(actor, desk, KeyOrder(name="made")).record
+    [cap] = list_budgets(LOCAL, desk, PageOrder(), key=made.id).data
+    assert cap.amount == 9
+    for change in (BudgetChange(amount=10), BudgetChange(hard=False)):
+        with pytest.raises(Conflict):
+            change_budget(LOCAL, desk, cap.id, change)
+    [own] = list_budgets(LOCAL, desk, PageOrder(), key=boss.record.id).data
+    with pytest.raises(PermissionRefused):
+        change_budget(actor, desk, own.id, BudgetChange(amount=20))
+    change_budget(LOCAL, desk, own.id, BudgetChange(amount=4))
+    assert show_budget(LOCAL, desk, cap.id).amount == 4
+
+
+def test_a_budget_of_another_account_is_absent(desk: Desk) -> None:
+    made = set_budget(LOCAL, desk, order(desk))
+    other = create_account(LOCAL, desk, AccountOrder(name="other"))
+    stranger = join(LOCAL, desk, "owner", other.id)
+    key = create_key(LOCAL, desk, KeyOrder(name="k")).record
+    said = set()
+    for ref in (made.id, "budget_none"):
+        with pytest.raises(NotFound) as caught:
+            show_budget(stranger, desk, ref)
+        said.add(caught.value.message.replace(ref, "X"))
+        with pytest.raises(NotFound) as caught:
+            change_budget(stranger, desk, ref, BudgetChange(amount=1))
+        said.add(caught.value.message.replace(ref, "X"))
+    assert len(said) == 1
+    for ref in (key.id, "key_none"):
+        with pytest.raises(NotFound):
+            list_budgets(stranger, desk, PageOrder(), key=ref)
+
+
+def test_a_member_of_a_project_sees_its_caps(desk: Desk) -> None:
+    key = create_key(LOCAL, desk, KeyOrder(name="k", budget=Cap(amount=9))).record
+    developer = join(LOCAL, desk, "developer")
+    put_project_member(LOCAL, desk, key.project, developer.id, "member")
+    inside = actor(desk, developer.id)
+    assert [cap.ref for cap in list_budgets(inside, desk, PageOrder(), project=key.project).data] == [key.id]
+    assert [cap.ref for cap in list_budgets(inside, desk, PageOrder(), key=key.id).data] == [key.id]
+    with pytest.raises(PermissionRefused):
+        list_budgets(inside, desk, PageOrder())

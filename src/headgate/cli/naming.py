@@ -63,3 +63,18 @@ class Names:
                 name = ref
             self._known[thing, ref] = name
         return self._known[thing, ref]
+
+
+def place_of(desk: Desk, account: str, project: str) -> tuple[str, str]:
+    """Return the public ids of an account and of a project in it, as far as they are said.
+
+    A project that is said alone tells its account.
+
+    Raises:
+        as `id_of`.
+    """
+    where = id_of(desk, "account", account)
+    there = id_of(desk, "project", project, where)
+    if there and not where:
+        where = show_project(LOCAL, desk, there).account
+    return where, there

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from headgate.errors import CallerError, Conflict, PermissionRefused
 from headgate.money.amounts import MAX_NANO, UNITS, Unit
-from headgate.money.periods import zone
+from headgate.money.periods import FOREVER, period_end, period_key, period_start, zone
 from headgate.ops.actors import Place, absent, authorise
-from headgate.records import AccountRecord, BudgetRecord, KeyRecord, ProjectRecord
-from headgate.values import Book, NanoUSD
+from headgate.ops.words import given
+from headgate.records import AccountRecord, BudgetRecord, KeyRecord, ProjectRecord, UsageOrder
+from headgate.values import Book, NanoUSD, WallMicros
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from headgate.ops.actors import Actor
     from headgate.ops.desk import Deed, Desk, Page, PageOrder, Register
     from headgate.ops.keyrules import Cap
+    from headgate.ops.usage import Reports
+    from headgate.records import By
 
 SCOPES = ("account", "project", "key")
 _CONFIGURED = {"flag", "config"}
+_OF_TIER = "tier"
 
 
 class BudgetOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +40,27 @@ class BudgetOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     book: Book = Book.REAL
     hard: bool = True  # False: tells, and refuses nothing
     thresholds: tuple[int, ...] = (50, 80, 100)
+
+
+class BudgetChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What shall become of a cap; what is not given stays. Its period and book do: that is another cap."""
+
+    amount: NanoUSD | UnsetType = UNSET
+    tz: str | UnsetType = UNSET
+    hard: bool | UnsetType = UNSET
+    thresholds: tuple[int, ...] | UnsetType = UNSET
+
+
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """A cap, and what was spent of it in the period in force, by calls that the books have."""
+
+    budget: BudgetRecord
+    period: str  # 2026-11@UTC
+    since: WallMicros
+    until: WallMicros  # 0: it has no end
+    spent: NanoUSD
+    left: NanoUSD  # of the amount; below zero where a soft cap was passed
+    passed: tuple[int, ...]  # thresholds
 
 
 def set_budget(actor: Actor, desk: Desk, order: BudgetOrder) -> BudgetRecord:
@@ -62,13 +90,101 @@ def set_budget(actor: Actor, desk: Desk, order: BudgetOrder) -> BudgetRecord:
         return _lower_made(deed, deed.put(same[0], draft))
 
 
-def list_budgets(actor: Actor, desk: Desk, page: PageOrder, account: str = "", project: str = "") -> Page:
-    """Return a page of caps that the actor may see, as `BudgetRecord`s."""
+def list_budgets(
+    actor: Actor, desk: Desk, page: PageOrder, account: str = "", project: str = "", *, key: str = ""
+) -> Page:
+    """Return a page of caps that the actor may see, as `BudgetRecord`s.
+
+    Args:
+        actor: who.
+        desk: where.
+        page: which part.
+        account: only what is capped in it: itself, its projects, their keys.
+        project: only what is capped in it: itself and its keys.
+        key: only of this key.
+
+    Raises:
+        PermissionRefused: the actor may not.
+        NotFound: there is no such thing, or not for this actor.
+    """
     with desk.reading() as register:
-        account = account or actor.account
-        authorise(actor, "budgets.read", Place(account, project), "account", account)
-        where = {name: value for name, value in (("account", account), ("project", project)) if value}
-        return desk.page(register, BudgetRecord, page, **where)
+        place = Place(account or actor.account, project)
+        if key:
+            place = _place(register, "key", key)
+            authorise(actor, "budgets.read", place, "key", key)
+        else:
+            authorise(actor, "budgets.read", place, "account", place.account)
+        where = {"account": place.account, "project": place.project}
+        if key:
+            where |= {"scope": "key", "ref": key}
+        given = {name: value for name, value in where.items() if value}
+        return desk.page(register, BudgetRecord, page, **given)
+
+
+def show_budget(actor: Actor, desk: Desk, budget: str) -> BudgetRecord:
+    """Return a cap.
+
+    Raises:
+        NotFound: there is none, or not for this actor.
+    """
+    with desk.reading() as register:
+        found = register.get(BudgetRecord, id=budget)
+        if found is None:
+            raise absent("budget", budget)
+        authorise(actor, "budgets.read", Place(found.account, found.project), "budget", budget)
+        return found
+
+
+def change_budget(actor: Actor, desk: Desk, budget: str, change: BudgetChange) -> BudgetRecord:
+    """Change a cap; running servers follow within a second, also where it is below what was spent.
+
+    Raises:
+        PermissionRefused: the actor may not.
+        NotFound: there is none, or not for this actor.
+        CallerError: the change cannot be made; `param` names the member.
+        Conflict: a flag, the configuration or a tier owns it, or its key's maker has a lower one.
+    """
+    with desk.writing(actor, "budget.changed", budget) as deed:
+        before = _open(deed, budget)
+        after = msgspec.structs.replace(before, **given(change))
+        _check(after)
+        if after.scope == "key":
+            _keep_below_maker(deed.register, after)
+        return _lower_made(deed, deed.put(before, after))
+
+
+def standings(records: Iterable[BudgetRecord], reports: Reports, now: WallMicros) -> list[BudgetStanding]:
+    """Return how caps stand, whose records the actor was allowed to see.
+
+    Args:
+        records: the caps.
+        reports: the books.
+        now: the instant whose periods are meant.
+    """
+    known: dict[tuple[object, ...], dict[str, NanoUSD]] = {}
+    found = []
+    for record in records:
+        which = (now, record.unit, record.tz)
+        since, until = period_start(*which), period_end(*which)
+        until = 0 if until == FOREVER else until
+        group = (record.scope, record.book, since, until)
+        if group not in known:
+            by = cast("By", record.scope)
+            order = UsageOrder(by=by, since=since, until=until, book=record.book)
+            known[group] = {line.name: line.cost_nano_usd for line in reports.sums(order)}
+        spent = known[group].get(record.ref, 0)
+        found.append(
+            BudgetStanding(
+                budget=record,
+                period=period_key(*which),
+                since=since,
+                until=until,
+                spent=spent,
+                left=record.amount - spent,
+                passed=tuple(share for share in record.thresholds if spent * 100 >= record.amount * share),
+            )
+        )
+    return found
 
 
 def remove_budget(actor: Actor, desk: Desk, budget: str) -> BudgetRecord:
@@ -77,20 +193,32 @@ def remove_budget(actor: Actor, desk: Desk, budget: str) -> BudgetRecord:
     Raises:
         PermissionRefused: the actor may not.
         NotFound: there is none, or not for this actor.
-        Conflict: a flag or the configuration owns it, or the key was made with it.
+        Conflict: a flag, the configuration or a tier owns it, or the key was made with it.
     """
     with desk.writing(actor, "budget.removed", budget) as deed:
-        found = deed.find(BudgetRecord, "budget", budget)
-        deed.allow("budgets.write", Place(found.account, found.project), "budget", budget)
-        _not_its_own(actor, found.scope, found.ref)
-        if found.origin in _CONFIGURED:
-            raise Conflict(
-                f"The {found.origin} owns the budget {budget}: change it there and start again.",
-                code="managed_by_config",
-            )
+        found = _open(deed, budget)
         if found.scope == "key" and _of_maker(deed.register, found):
             raise Conflict(f"The key {found.ref} was made by one with such a cap: it keeps its own.")
         return deed.remove(found)
+
+
+def _open(deed: Deed, budget: str) -> BudgetRecord:
+    """Return a cap that is about to be changed, authorised."""
+    found = deed.find(BudgetRecord, "budget", budget)
+    deed.allow("budgets.write", Place(found.account, found.project), "budget", budget)
+    _not_its_own(deed.actor, found.scope, found.ref)
+    if found.origin in _CONFIGURED:
+        raise Conflict(
+            f"The {found.origin} owns the budget {budget}: change it there and start again.",
+            code="managed_by_config",
+        )
+    if found.origin == _OF_TIER:
+        raise Conflict(
+            f"The budget {budget} comes with the tier of {found.account}: choose another tier, or set a "
+            "lower budget beside it.",
+            code="managed_by_tier",
+        )
+    return found
 
 
 def cap_new_key(deed: Deed, key: KeyRecord, cap: Cap | None) -> None:
@@ -197,7 +325,7 @@ def _place(register: Register, scope: str, ref: str) -> Place:
     raise absent(scope, ref)
 
 
-def _check(order: BudgetOrder) -> None:
+def _check(order: BudgetOrder | BudgetRecord) -> None:
     if not 0 <= order.amount <= MAX_NANO:
         raise CallerError(f"amount must be between 0 and {MAX_NANO} nano-USD.", param="amount")
     if order.unit not in UNITS:

@@ -1,0 +1,68 @@
+"""`headgate audit`: what was done and what was refused, by whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from headgate.cli import compose
+from headgate.cli.naming import id_of
+from headgate.cli.options import data_option, examples, json_option
+from headgate.cli.output import date_text, print_json, print_list, public
+from headgate.ops.actors import LOCAL
+from headgate.ops.audit import list_audit
+from headgate.ops.desk import MOST, PageOrder
+
+_DETAIL = 70
+
+
+@click.group(name="audit")
+def command() -> None:
+    """Read what was done and what was refused, by whom. Nothing is ever taken out."""
+
+
+@examples(
+    "audit list",
+    "audit list --action key.created --last 200 --json",
+    "audit list --account acme --outcome refused",
+)
+@command.command(name="list")
+@data_option
+@click.option("--account", metavar="ID|NAME", default="", help="Only of this account's things.")
+@click.option("--actor", metavar="ID", help="Only by this one: local, a member or a key.")
+@click.option("--action", metavar="NAME", help="Only this: key.created, budget.changed, ...")
+@click.option("--ref", metavar="ID", help="Only about this thing.")
+@click.option("--outcome", type=click.Choice(["done", "refused"]), help="Only these.")
+@click.option(
+    "--last", type=click.IntRange(1), default=50, show_default=True, help="So many, the newest first."
+)
+@json_option
+def list_(data: str | None, account: str, last: int, as_json: bool, **given: Any) -> None:
+    """List the newest rows of the audit."""
+    where = {name: value for name, value in given.items() if value}
+    rows: list[Any] = []
+    after = ""
+    with compose.admin(data) as desk:
+        account = id_of(desk, "account", account)
+        while len(rows) < last:
+            page = PageOrder(limit=min(MOST, last - len(rows)), after=after, order="desc")
+            part = list_audit(LOCAL, desk, page, account, **where)
+            rows += part.data
+            if not part.has_more:
+                break
+            after = part.last_id
+    if as_json:
+        print_json([public(row) for row in rows])
+        return
+    heads = ("when (UTC)", "by", "what", "about", "outcome", "detail")
+    table = [
+        (date_text(row.at), row.actor, row.action, row.ref, row.outcome, _short(row.detail)) for row in rows
+    ]
+    print_list(heads, table, "Nothing.")
+
+
+def _short(detail: dict[str, object]) -> str:
+    text = msgspec.json.encode(detail).decode() if detail else ""
+    return text if len(text) <= _DETAIL else text[: _DETAIL - 1] + "…"
