@@ -253,7 +253,9 @@ def believable(usage: Usage | None, call: Call, target: Target) -> bool:
     if usage is None or not usage.input_tokens:
         return False
     window = target.model.context_window
-    if window and (usage.input_tokens > window * call.inputs or usage.output_tokens > window * call.n):
+    # What is rejected of a prediction is billed as output and was never in the window.
+    most = (window + call.predicted) * call.n
+    if window and (usage.input_tokens > window * call.inputs or usage.output_tokens > most):
         return False
     if usage.output_tokens > max(4 * output_bound(call, target), _PLENTY):
         return False
