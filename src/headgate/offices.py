@@ -43,6 +43,7 @@ def admin_routes(
     from headgate.admin.office import Office
     from headgate.stores.sql.admin import SqlAdminStore
     from headgate.stores.sql.replies import SqlReplies
+    from headgate.stores.sql.reports import SqlReports
 
     desk = desk_of(SqlAdminStore(data))
 
@@ -56,7 +57,7 @@ def admin_routes(
             )
         return actor_of_key(desk, token, client_address(peer, headers, trusted))
 
-    office = Office(desk=desk, replies=SqlReplies(data))
+    office = Office(desk=desk, replies=SqlReplies(data), reports=SqlReports(data))
     return AdminApi(TABLE, office, identify, _Words(), fault).routes()
 
 

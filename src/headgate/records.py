@@ -263,7 +263,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 # ── what was used ────────────────────────────────────────────────────────────────────────────────
 
-By: TypeAlias = Literal["day", "model", "key", "project", "account", "member", "provider", "book"]
+By: TypeAlias = Literal["day", "hour", "model", "key", "project", "account", "member", "provider", "book"]
 
 
 class UsageOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,6 +282,35 @@ class UsageOrder(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+
+
+Group: TypeAlias = Literal["project", "member", "key", "model"]
+
+
+class BucketOrder(UsageOrder, frozen=True, kw_only=True):
+    """The same in buckets of time, which begin at multiples of their width since 1970, in UTC."""
+
+    width_us: int
+    groups: tuple[Group, ...] = ()  # none: one line for each bucket
+    operations: tuple[str, ...] = ()
+
+
+class BucketLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The sum of the calls of one group in one bucket. What it is not grouped by is empty."""
+
+    at: WallMicros  # where the bucket begins
+    project: str = ""
+    member: str = ""
+    key: str = ""
+    model: str = ""
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_nano_usd: NanoUSD = 0
+    cache_write_tokens: int = 0  # and the following: 0 where the order has no operations
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
 
 
 class CallLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,8 +150,12 @@ def expected(lines: list[CallLine], order: UsageOrder, offset_minutes: int) -> l
     for line in lines:
         if not meant(line, order):
             continue
-        day = datetime.fromisoformat(line.opened_at).astimezone(where).date().isoformat()
-        name = day if order.by == "day" else getattr(line, order.by)
+        there = datetime.fromisoformat(line.opened_at).astimezone(where)
+        times = {
+            "day": there.date().isoformat(),
+            "hour": there.isoformat()[:13] + ":00" + there.isoformat()[-6:],
+        }
+        name = times.get(order.by) or getattr(line, order.by)
         amounts = (
             1,
             line.status >= 400,
@@ -169,7 +173,9 @@ def expected(lines: list[CallLine], order: UsageOrder, offset_minutes: int) -> l
     ]
 
 
-@pytest.mark.parametrize("by", ["day", "model", "key", "project", "account", "member", "provider", "book"])
+@pytest.mark.parametrize(
+    "by", ["day", "hour", "model", "key", "project", "account", "member", "provider", "book"]
+)
 @pytest.mark.parametrize(
     ("zone", "minutes"), [("UTC", 0), ("Asia/Kathmandu", 345), ("America/St_Johns", -210)]
 )

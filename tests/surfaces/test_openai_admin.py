@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
 
 import openai
 import pytest
 from tests.surfaces.conftest import Gateway
+
+HELLO = [{"role": "user", "content": "Say pong"}]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def test_projects(client: openai.OpenAI) -> None:
     assert names == ["default", "store", "p0", "p1", "p2"]
     archived = projects.archive(made.id)
     assert archived.status == "archived"
-    assert archived.archived_at >= made.created_at  # type: ignore[operator]
+    assert archived.archived_at >= made.created_at
     assert "store" not in [each.name for each in projects.list()]
     assert "store" in [each.name for each in projects.list(include_archived=True)]
     with pytest.raises(openai.NotFoundError):
@@ -93,21 +99,19 @@ def test_service_accounts_and_their_keys_make_calls_until_they_go(
         "organization.project.service_account", "member", "crawler",
     )  # fmt: skip
     assert made.api_key is not None
-    assert made.api_key.expires_at - made.api_key.created_at == 3600  # type: ignore[operator]
+    assert made.api_key.expires_at - made.api_key.created_at == 3600
     assert projects.service_accounts.retrieve(made.id, project_id=project).name == "crawler"
     renamed = projects.service_accounts.update(made.id, project_id=project, name="spider")
     assert [each.name for each in projects.service_accounts.list(project)] == [renamed.name] == ["spider"]
     second = projects.service_accounts.api_keys.create(made.id, project_id=project, name="second")
 
     with openai.OpenAI(base_url=gateway.base, api_key=second.value, max_retries=5) as caller:
-        answer = caller.chat.completions.create(
-            model="gpt-4o-mini", messages=[{"role": "user", "content": "Say pong"}]
-        )
+        answer = caller.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
         assert answer.usage is not None
     keys = list(projects.api_keys.list(project))
     assert [key.name for key in keys] == ["crawler", "second"]
     owner = keys[0].owner
-    assert (owner.type, owner.service_account.id) == ("service_account", made.id)  # type: ignore[union-attr]
+    assert (owner.type, owner.service_account.id) == ("service_account", made.id)
     assert second.value not in str(keys)
     assert projects.api_keys.retrieve(second.id, project_id=project).redacted_value.endswith(
         second.value[-4:]
@@ -197,4 +201,156 @@ def _member(client: openai.OpenAI, email: str, role: str) -> str:
         "/members", body={"email": email, "role": role}, cast_to=object,
         options={"security": {"admin_api_key_auth": True}},
     )  # fmt: skip
-    return str(made["id"])  # type: ignore[index]
+    return str(made["id"])
+
+
+# ── usage and costs ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, openai.OpenAI]]:
+    """A gateway with calls of two projects, streamed and not, and a client with its admin key."""
+    gateway = Gateway(tmp_path_factory.mktemp("used"))
+    said = gateway.command("keys", "create", "--name", "root", "--kind", "admin", "--json")
+    key = next(word for word in said.stdout.split('"') if word.startswith("sk-hg-adm-"))
+    with openai.OpenAI(base_url=gateway.base, api_key=gateway.key, admin_api_key=key) as client:
+        project = client.admin.organization.projects.create(name="shop").id
+        made = client.admin.organization.projects.service_accounts.create(project, name="robot")
+        with openai.OpenAI(base_url=gateway.base, api_key=made.api_key.value, max_retries=5) as robot:
+            _call(client)
+            _call(robot)
+            robot.embeddings.create(model="text-embedding-3-small", input="pong")
+            with robot.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True) as stream:
+                next(iter(stream))  # hung up
+        until = time.monotonic() + 10
+        while _reported(gateway, "model")["total"]["calls"] < 10 and time.monotonic() < until:
+            time.sleep(0.1)
+        yield gateway, client
+    code, _, err = gateway.stop()
+    assert (code, err) == (0, "")
+
+
+def _call(client: openai.OpenAI) -> None:
+    for model in ("gpt-4o", "gpt-4o-mini"):
+        client.chat.completions.create(model=model, messages=HELLO)
+    assert list(client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True))
+    client.completions.create(model="gpt-3.5-turbo-instruct", prompt="Say pong")
+
+
+def _reported(gateway: Gateway, by: str) -> Any:
+    return json.loads(gateway.command("usage", "--by", by, "--json").stdout)
+
+
+def _nano(value: float | None) -> int:
+    nano = Decimal(str(value)).scaleb(9)
+    assert nano == int(nano)
+    return int(nano)
+
+
+def _since() -> int:
+    return int(time.time()) // 86_400 * 86_400 - 86_400
+
+
+def test_costs_are_what_the_command_says(used: tuple[Gateway, openai.OpenAI]) -> None:
+    gateway, client = used
+    costs = client.admin.organization.usage.costs
+    whole = costs(start_time=_since())
+    assert [bucket.object for bucket in whole.data] == ["bucket"] * len(whole.data)
+    results = [result for bucket in whole.data for result in bucket.results]
+    total = _reported(gateway, "day")["total"]["cost_nano_usd"]
+    assert sum(_nano(result.amount.value) for result in results) == total > 0
+    assert {result.amount.currency for result in results} == {"usd"}
+    for group, by in (("project_id", "project"), ("line_item", "model"), ("api_key_id", "key")):
+        found: dict[str, int] = {}
+        for bucket in costs(start_time=_since(), group_by=[group]).data:
+            for result in bucket.results:
+                name = getattr(result, group)
+                found[name] = found.get(name, 0) + _nano(result.amount.value)
+        rows = {row["name"]: row["cost_nano_usd"] for row in _reported(gateway, by)["rows"]}
+        assert found == rows
+
+
+def test_usage_is_what_the_command_says(used: tuple[Gateway, openai.OpenAI]) -> None:
+    gateway, client = used
+    usage = client.admin.organization.usage
+    sums = dict.fromkeys(("calls", "input_tokens", "output_tokens", "cached_tokens"), 0)
+    for bucket in usage.completions(start_time=_since(), group_by=["model", "project_id"]).data:
+        for result in bucket.results:
+            assert result.object == "organization.usage.completions.result"
+            assert result.model
+            assert result.project_id
+            sums["calls"] += result.num_model_requests
+            sums["input_tokens"] += result.input_tokens
+            sums["output_tokens"] += result.output_tokens
+            sums["cached_tokens"] += result.input_cached_tokens or 0
+    for bucket in usage.embeddings(start_time=_since()).data:
+        for result in bucket.results:
+            assert result.object == "organization.usage.embeddings.result"
+            assert result.model is None
+            sums["calls"] += result.num_model_requests
+            sums["input_tokens"] += result.input_tokens
+    total = _reported(gateway, "day")["total"]
+    assert sums == {name: total[name] for name in sums}
+    assert sums["calls"] == 10
+
+
+@pytest.mark.parametrize("width", ["1m", "1h", "1d"])
+def test_usage_is_read_page_by_page(used: tuple[Gateway, openai.OpenAI], width: Any) -> None:
+    _, client = used
+    usage = client.admin.organization.usage
+    start, end = int(time.time()) - 3600, int(time.time()) + 60
+    one = usage.completions(
+        start_time=start, end_time=end, bucket_width=width, limit=100 if width == "1m" else 24
+    )
+    pages, page, calls = [], "", 0
+    while True:
+        more = {"page": page} if page else {}
+        part = usage.completions(start_time=start, end_time=end, bucket_width=width, limit=1, **more)
+        pages += [(bucket.start_time, bucket.end_time) for bucket in part.data]
+        calls += sum(result.num_model_requests for bucket in part.data for result in bucket.results)
+        if not part.has_more:
+            break
+        assert part.next_page
+        page = part.next_page
+    assert pages == [(bucket.start_time, bucket.end_time) for bucket in one.data]
+    assert (pages[0][0], pages[-1][1]) == (start, end)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(pages))
+    assert calls == 9
+
+
+def test_usage_is_narrowed_and_what_is_not_served_is_empty(used: tuple[Gateway, openai.OpenAI]) -> None:
+    _, client = used
+    usage = client.admin.organization.usage
+    mini = usage.completions(start_time=_since(), models=["gpt-4o-mini"])
+    assert [result.num_model_requests for bucket in mini.data for result in bucket.results] == [2]
+    shop = [project.id for project in client.admin.organization.projects.list() if project.name == "shop"]
+    some = usage.completions(start_time=_since(), project_ids=shop)
+    assert [result.num_model_requests for bucket in some.data for result in bucket.results] == [5]
+    assert not any(bucket.results for bucket in usage.completions(start_time=_since(), batch=True).data)
+    for kind in (
+        "moderations", "images", "audio_speeches", "audio_transcriptions", "vector_stores",
+        "code_interpreter_sessions", "file_search_calls", "web_search_calls", "decisions",
+    ):  # fmt: skip
+        page = getattr(usage, kind)(start_time=_since())
+        assert page.data
+        assert not any(bucket.results for bucket in page.data)
+    for wrong, param in (
+        ({"limit": 32}, "limit"), ({"page": "page_zz"}, "page"), ({"end_time": 5}, "end_time"),
+        ({"bucket_width": "1w"}, "bucket_width"), ({"group_by": ["colour"]}, "group_by[0]"),
+    ):  # fmt: skip
+        with pytest.raises(openai.BadRequestError) as caught:
+            usage.completions(start_time=_since(), **wrong)
+        assert caught.value.param == param
+
+
+def test_the_async_client_reads_costs(used: tuple[Gateway, openai.OpenAI]) -> None:
+    gateway, client = used
+
+    async def run() -> int:
+        async with openai.AsyncOpenAI(
+            base_url=gateway.base, api_key="x", admin_api_key=client.admin_api_key
+        ) as other:
+            page = await other.admin.organization.usage.costs(start_time=_since())
+            return sum(_nano(each.amount.value) for bucket in page.data for each in bucket.results)
+
+    assert asyncio.run(run()) == _reported(gateway, "day")["total"]["cost_nano_usd"]

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from headgate.admin.table import Asked, Route
     from headgate.ops.actors import Actor
     from headgate.ops.desk import Desk
+    from headgate.ops.usage import Reports
     from headgate.records import Reply
     from headgate.values import WallMicros
 
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Replies(Protocol):
@@ -45,6 +46,7 @@ class Office:
 
     desk: Desk
     replies: Replies
+    reports: Reports
 
 
 def organization(office: Office, actor: Actor, headers: Mapping[str, str]) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from headgate.admin import budgets, keys, people
-from headgate.admin.organization import keys as organization_keys, projects, users
+from headgate.admin import budgets, keys, people, usage
+from headgate.admin.organization import (
+    keys as organization_keys,
+    projects,
+    usage as organization_usage,
+    users,
+)
 from headgate.admin.table import Table
 
 
@@ -13,5 +18,6 @@ def table() -> Table:
     Raises:
         ValueError: one declares no permission, or stands twice; the gateway does not start.
     """
-    own = (people.ROUTES, keys.ROUTES, budgets.ROUTES)
-    return Table(*own, projects.ROUTES, users.ROUTES, organization_keys.ROUTES)
+    own = (people.ROUTES, keys.ROUTES, budgets.ROUTES, usage.ROUTES)
+    openai = (projects.ROUTES, users.ROUTES, organization_keys.ROUTES, organization_usage.ROUTES)
+    return Table(*own, *openai)

@@ -40,7 +40,7 @@ _BOOKS: Final = {"real": Book.REAL, "sim": Book.SIM}
 @data_option
 @click.option(
     "--by",
-    type=click.Choice(["day", "model", "key", "project", "account", "member", "provider"]),
+    type=click.Choice(["day", "hour", "model", "key", "project", "account", "member", "provider"]),
     default="day",
     show_default=True,
     help="Group by this.",
@@ -60,7 +60,7 @@ _BOOKS: Final = {"real": Book.REAL, "sim": Book.SIM}
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @json_option
 def command(data: str | None, each: bool, as_csv: bool, as_json: bool, **given: Any) -> None:
-    """Show calls, tokens and cost by day, model, key, project, account or member, from the books.
+    """Show calls, tokens and cost by day, hour, model, key, project, account or member, from the books.
 
     Options that narrow it may be repeated, and hold together. The server may run or be dead: what it
     has not copied to the database yet is read from its journal.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
 from headgate.errors import CallerError
 from headgate.money.periods import zone
 from headgate.ops.actors import Place, absent, authorise
-from headgate.records import UsageLine
+from headgate.records import UsageLine, UsageOrder
 from headgate.values import Book
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate.ops.actors import Actor
-    from headgate.records import CallLine, UsageOrder
+    from headgate.records import BucketLine, BucketOrder, CallLine
+
+Order = TypeVar("Order", bound=UsageOrder)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,10 @@ class Reports(Protocol):
 
     def sums(self, order: UsageOrder) -> list[UsageLine]:
         """Return the sums by group, in the order of their names."""
+        ...
+
+    def buckets(self, order: BucketOrder) -> list[BucketLine]:
+        """Return the sums by bucket and group, in the order of these."""
         ...
 
     def place(self, kind: str, ref: str) -> tuple[str, str] | None:
@@ -73,7 +79,16 @@ def calls(actor: Actor, reports: Reports, order: UsageOrder) -> Iterator[CallLin
     return reports.calls(_resolved(actor, reports, order))
 
 
-def _resolved(actor: Actor, reports: Reports, order: UsageOrder) -> UsageOrder:
+def buckets(actor: Actor, reports: Reports, order: BucketOrder) -> list[BucketLine]:
+    """Return sums by bucket and group, in the order of these.
+
+    Raises:
+        as `usage`.
+    """
+    return reports.buckets(_resolved(actor, reports, order))
+
+
+def _resolved(actor: Actor, reports: Reports, order: Order) -> Order:
     """Check an order, narrow it to what the actor sees, and choose its book."""
     order = _seen(actor, reports, order)
     try:
@@ -88,7 +103,7 @@ def _resolved(actor: Actor, reports: Reports, order: UsageOrder) -> UsageOrder:
     return msgspec.structs.replace(order, book=Book.SIM if only_play else Book.REAL)
 
 
-def _seen(actor: Actor, reports: Reports, order: UsageOrder) -> UsageOrder:
+def _seen(actor: Actor, reports: Reports, order: Order) -> Order:
     if not actor.account:
         authorise(actor, "usage.read", Place())
         return order

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from headgate.money.periods import zone
 from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
+from headgate.stores.sql.buckets import read_buckets
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED
+from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
-    from datetime import tzinfo
     from pathlib import Path
 
-    from headgate.ports import Open
+    from headgate.records import BucketLine, BucketOrder
     from headgate.stores.journal.cursor import Settled
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,12 +55,12 @@ class SqlReports:
         tails = read_tails(self._folder)
         with closing(connect(self._folder, read_only=True)) as sql:
             sql.execute("BEGIN")
-            some, names = _Some.of(sql, order), _Names(sql)
+            some, names = Some.of(sql, order), Names(sql)
             question, values = some.narrowed(_CALLS, "c.")
             for row in sql.execute(question, values):
                 if some.holds(row[1], row[2]):
                     yield _line(row)
-            for item in _undrained(sql, tails.settled, some):
+            for item in undrained(sql, tails.settled, some):
                 yield _line(_row(item, names))
 
     def sums(self, order: UsageOrder) -> list[UsageLine]:
@@ -71,13 +72,17 @@ class SqlReports:
         tails = read_tails(self._folder)
         with closing(connect(self._folder, read_only=True)) as sql:
             sql.execute("BEGIN")
-            some = _Some.of(sql, order)
-            sums = _Sums(some, _Names(sql))
+            some = Some.of(sql, order)
+            sums = _Sums(some, Names(sql))
             for (hour,) in sql.execute("SELECT DISTINCT hour FROM usage_hours").fetchall():
                 sums.add_hour(sql, hour)
-            for item in _undrained(sql, tails.settled, some):
+            for item in undrained(sql, tails.settled, some):
                 sums.add_call(item)
         return sums.lines()
+
+    def buckets(self, order: BucketOrder) -> list[BucketLine]:
+        """Return the sums by bucket and group, in the order of these."""
+        return read_buckets(self._folder, order)
 
     def place(self, kind: str, ref: str) -> tuple[str, str] | None:
         """Return where a project, a member or a key is: the public ids of its account and its project."""
@@ -96,90 +101,6 @@ _PLACES: Final = {
 }
 
 
-# ── which calls ──────────────────────────────────────────────────────────────────────────────────
-
-
-class _Some(NamedTuple):
-    """An order with the ids of the database: of each column the values that will do."""
-
-    order: UsageOrder
-    wanted: dict[str, frozenset[int]]
-
-    @classmethod
-    def of(cls, sql: sqlite3.Connection, order: UsageOrder) -> _Some:
-        wanted: dict[str, frozenset[int]] = {}
-        for member, (column, question) in _WANTED.items():
-            names = getattr(order, member)
-            if names:
-                rows = (row for name in names for row in sql.execute(question, (name,)))
-                wanted[column] = frozenset(row[0] for row in rows)
-        return cls(order, wanted)
-
-    def holds(self, at: WallMicros, book: int) -> bool:
-        """Say whether an instant and a book are in the window."""
-        order = self.order
-        return (
-            at >= order.since
-            and (not order.until or at < order.until)
-            and (order.book is None or book == order.book)
-        )
-
-    def means(self, last: Open) -> bool:
-        """Say whether a call of a journal is of the things that are meant."""
-        if self.order.models and last.model not in self.order.models:
-            return False  # by name: the books may not have it yet
-        return all(getattr(last, column) in ids for column, ids in self.wanted.items() if column != "model")
-
-    def narrowed(self, question: str, table: str = "") -> tuple[str, tuple[int, ...]]:
-        """Return a question about calls with `{some}` filled in, and the values of that."""
-        clauses: list[str] = []
-        values: list[int] = []
-        for column, ids in self.wanted.items():
-            marks = ", ".join("?" * len(ids))
-            if column == "member" and not table:  # the roll-ups know it by its keys
-                clauses.append(f"key IN (SELECT id FROM keys WHERE member IN ({marks}))")
-            else:
-                clauses.append(f"{table}{column} IN ({marks})")
-            values += ids
-        return question.format(some=" AND ".join(clauses) or "1"), tuple(values)
-
-
-_WANTED: Final = {
-    "accounts": ("account", "SELECT id FROM accounts WHERE public_id = ?"),
-    "projects": ("project", "SELECT id FROM projects WHERE public_id = ?"),
-    "members": ("member", "SELECT id FROM members WHERE public_id = ?"),
-    "keys": ("key", "SELECT id FROM keys WHERE public_id = ?"),
-    "models": ("model", "SELECT id FROM names WHERE name = ?"),
-}
-
-
-class _Names:
-    """The public ids and names behind the ids of the database, read as they are asked for."""
-
-    def __init__(self, sql: sqlite3.Connection) -> None:
-        self._sql = sql
-        self._known: dict[tuple[str, int], str] = {}
-
-    def of(self, kind: str, number: int) -> str:
-        """Return one; empty when there is none."""
-        known = self._known.get((kind, number))
-        if known is None:
-            row = self._sql.execute(_NAMED[kind], (number,)).fetchone()
-            known = self._known[kind, number] = row[0] if row else ""
-        return known
-
-
-_NAMED: Final = {
-    "account": "SELECT public_id FROM accounts WHERE id = ?",
-    "project": "SELECT public_id FROM projects WHERE id = ?",
-    "member": "SELECT public_id FROM members WHERE id = ?",
-    "key": "SELECT public_id FROM keys WHERE id = ?",
-    "key's member": "SELECT m.public_id FROM keys k JOIN members m ON m.id = k.member WHERE k.id = ?",
-    "model": "SELECT name FROM names WHERE id = ?",
-    "provider": "SELECT name FROM names WHERE id = ?",
-}
-
-
 # ── calls one by one ─────────────────────────────────────────────────────────────────────────────
 
 _CALLS: Final = (
@@ -193,7 +114,7 @@ _CALLS: Final = (
 )
 
 
-def _row(item: Settled, names: _Names) -> tuple[Any, ...]:
+def _row(item: Settled, names: Names) -> tuple[Any, ...]:
     """Return a call of a journal as SQL would have it."""
     first, last, settle = item.opens[0], item.opens[-1], item.settle
     usage = settle.usage
@@ -230,20 +151,6 @@ def _line(row: tuple[Any, ...]) -> CallLine:
     )
 
 
-def _undrained(sql: sqlite3.Connection, settled: list[Settled], some: _Some) -> Iterator[Settled]:
-    """Yield the calls of the journals that the snapshot does not have, each once."""
-    seen = set()
-    for item in settled:
-        call, last = item.settle.call, item.opens[-1]
-        if call in seen or not some.holds(item.opens[0].at, item.opens[0].book):
-            continue
-        seen.add(call)
-        if not some.means(last):
-            continue
-        if sql.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is None:
-            yield item
-
-
 # ── sums ─────────────────────────────────────────────────────────────────────────────────────────
 
 _KEYED: Final = (
@@ -260,14 +167,14 @@ _PART: Final = _KEYED.format(
     at="opened_at",
     sums="count(*), sum(status >= 400), sum(flags & 1), sum(input), sum(output), sum(cached), sum(charge)",
     table="calls",
-    where="call >= ? AND call < ? AND opened_at >= ? AND opened_at < ?",
+    where=OPENED,
 )
 
 
 class _Sums:
     """Sums of calls by one kind of group."""
 
-    def __init__(self, some: _Some, names: _Names) -> None:
+    def __init__(self, some: Some, names: Names) -> None:
         self._some = some
         self._by = some.order.by
         self._zone = zone(some.order.tz)
@@ -280,14 +187,12 @@ class _Sums:
         if end <= order.since or (order.until and start >= order.until):
             return
         inside = order.since <= start and (not order.until or end <= order.until)
-        if inside and (self._by != "day" or _day(start, self._zone) == _day(end - 1, self._zone)):
+        if inside and self._name_of(start) == self._name_of(end - 1):
             question, values = self._some.narrowed(_WHOLE)
             rows = [(start, *row[1:]) for row in sql.execute(question, (hour, *values))]
         else:
-            # An id is made before its OPEN, or after it where the wall clock was set back.
-            low, high = ((at // 1000).to_bytes(6) + bytes(10) for at in (start - HOUR_US, end + HOUR_US))
             question, values = self._some.narrowed(_PART)
-            rows = sql.execute(question, (low, high, start, end, *values)).fetchall()
+            rows = sql.execute(question, (*span(start, end), *values)).fetchall()
         for at, book, account, project, key, model, provider, *sums in rows:
             if self._some.holds(at, book):
                 numbers = {
@@ -313,13 +218,22 @@ class _Sums:
 
     def _name(self, at: WallMicros, book: int, numbers: dict[str, int]) -> str:
         """Return the group that a call is in."""
-        if self._by == "day":
-            return _day(at, self._zone)
+        if self._by in {"day", "hour"}:
+            return self._name_of(at)
         if self._by == "book":
             return Book(book).label
         if self._by == "member":  # the roll-ups know it by its keys
             return self._names.of("key's member", numbers["key"])
         return self._names.of(self._by, numbers[self._by])
+
+    def _name_of(self, at: WallMicros) -> str:
+        """Return the day or the hour of an instant, where the order asks for these."""
+        if self._by not in {"day", "hour"}:
+            return ""
+        there = _instant(at).astimezone(self._zone)
+        if self._by == "day":
+            return there.date().isoformat()
+        return there.replace(minute=0, second=0, microsecond=0).isoformat(timespec="minutes")
 
     def _add(self, name: str, sums: Iterable[int]) -> None:
         line = self._lines.setdefault(name, [0] * len(_SUMS))
@@ -336,7 +250,3 @@ class _Sums:
 
 def _instant(at: WallMicros) -> datetime:
     return _EPOCH + timedelta(microseconds=at)
-
-
-def _day(at: WallMicros, where: tzinfo) -> str:
-    return _instant(at).astimezone(where).date().isoformat()
