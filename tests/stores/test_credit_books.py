@@ -287,7 +287,8 @@ CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
     "a call paid by an expired grant": (
         "grant",
         [
-            "UPDATE grants SET expires_at = 1763942399000000 - 650000000, closed_at = 1763942399000000 WHERE id = 2"
+            # At the instant at which it expires a grant covers nothing any more.
+            "UPDATE grants SET expires_at = (SELECT max(opened_at) FROM calls) WHERE id = 2"
         ],
     ),
     "a debt paid back that was none": (

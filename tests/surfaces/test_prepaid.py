@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import random
 import signal
 import time
 import urllib.error
@@ -39,8 +40,8 @@ def gateway(folder: Path) -> Iterator[Gateway]:
     made.stop(signal.SIGKILL)
 
 
-def start(folder: Path, **environment: str) -> Gateway:
-    return Gateway(folder, "--config", "headgate.toml", command="serve", **environment)
+def start(folder: Path, workers: int = 1, **environment: str) -> Gateway:
+    return Gateway(folder, "--config", "headgate.toml", "--workers", str(workers), **environment)
 
 
 def give(data: Path, amount: int, *, seconds: float = 0.0, model: str = "") -> None:
@@ -183,6 +184,41 @@ def test_a_killed_server_loses_no_credit_and_the_house_pays_what_it_cannot_know(
     assert findings(again.data) == []
     assert figures(again.data, "SELECT spent FROM pots WHERE kind = 'grant'") == [(2 * COST,)]
     assert figures(again.data, "SELECT sum(absorbed) > 0 FROM calls") == [(1,)]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_grant_that_expires_in_mid_round_is_spent_to_the_last_call_and_no_further(
+    folder: Path, workers: int
+) -> None:
+    gateway = start(folder, workers=workers)
+    key = play_key(gateway)
+    chance = random.Random(workers)
+    served = 0
+    for _ in range(2):
+        give(gateway.data, chance.randrange(HOLD, 20 * HOLD), seconds=2.0)
+        give(gateway.data, chance.randrange(10 * COST, 3 * HOLD))
+        time.sleep(0.7)
+        with concurrent.futures.ThreadPoolExecutor(60) as pool:
+            delays = [chance.randrange(1_600) for _ in range(80)]
+            done = list(pool.map(lambda delay: call(gateway, key, delay_ms=delay)[0], delays))
+        assert set(done) <= {200, 429}
+        served += done.count(200)
+    wait_for(gateway.data, "SELECT count(*) FROM grants WHERE closed_at > 0", 2)
+    while call(gateway, key)[0] == 200:  # the rest is spendable, wherever it lies
+        served += 1
+    assert gateway.stop()[0] == 0
+    assert findings(gateway.data) == []
+    assert figures(gateway.data, "SELECT count(*), sum(charge) FROM calls WHERE status = 200") == [
+        (served, served * COST)
+    ]
+    spent = figures(gateway.data, "SELECT sum(spent), min(amount - spent) FROM pots WHERE kind = 'grant'")
+    assert spent[0][0] == served * COST
+    assert spent[0][1] >= 0
+    left = figures(
+        gateway.data,
+        "SELECT sum(p.amount - p.spent) FROM pots p JOIN grants g ON g.id = p.ref WHERE g.expires_at = 0",
+    )
+    assert left[0][0] < HOLD  # no call fits any more
 
 
 def test_the_banner_says_the_mode(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from headgate.stores.sql.check.rows import CallRow
 
 SETTLEMENT, TOKENS = 1, 4
-_LATE_US: Final = 650_000_000  # from a hold to the OPEN of its call, at the most
 _REVENUE: Final = "revenue"
 
 
@@ -98,7 +97,7 @@ class GrantsCheck:
 
     def _spend(self, call: CallRow, grant: GrantRow, amount: int) -> None:
         self._spent[grant.id] += amount
-        if grant.expires_at and call.opened_at >= grant.expires_at + _LATE_US:
+        if grant.expires_at and call.opened_at >= grant.expires_at:
             self._say("grant", f"{name_of(call.call)}: opened after {grant.name}, which paid it, had expired")
 
     def _check_order(self, call: CallRow, codes: Sequence[str]) -> None:
