@@ -97,6 +97,7 @@ class Loop:
             self.wrong.append(f"kill {len(self.kills) + 1}: {spec} was not reached")
             await server.kill()
         await callers.stop()
+        await self.check_lent(server)
         made = callers.calls[before:]
         return Kill(spec, len(made), sum(not seen.finished for seen in made))
 
@@ -130,6 +131,13 @@ class Loop:
             print(f"  after kill {len(self.kills)}: {line}", flush=True)
         self.wrong += new
         return verdict
+
+    async def check_lent(self, server: Server) -> None:
+        """What is open in the journal of the dead server is covered by its slices, and no pot gave too much."""
+        findings = (await server.ask("ledger", "check"))["findings"]
+        for finding in findings:
+            if finding["kind"] in {"pot", "slice"}:
+                self.wrong.append(f"kill {len(self.kills) + 1}: {finding['kind']}: {finding['detail']}")
 
     async def check(self, server: Server) -> None:
         result = await server.ask("ledger", "check")

@@ -51,7 +51,8 @@ class Server:
 
     async def start(self, failpoints: str = "") -> None:
         began = time.monotonic()
-        command = [HEADGATE, "serve", "--port", str(self.port), "--data", self.data, "--config", self._config]
+        where = ["--port", str(self.port), "--data", self.data, "--config", self._config]
+        command = [HEADGATE, "serve", *where, "--cap", "1000/month"]
         environment = {**_environment(), "HEADGATE_FAILPOINTS": failpoints}
         self._process = subprocess.Popen(
             command, env=environment, cwd=self.folder, stdout=self._log, stderr=self._log

@@ -10,13 +10,14 @@ from tests.stores.books import copy_all, make
 from tests.stores.grants import DAY, Credit, Offered, ended, spent_by_calls
 from tests.stores.records import CLOCK, START, opened
 
-from headgate.money.credit import Need, cover, in_tokens
+from headgate.money.credit import Need, cover, in_tokens, taken
 from headgate.ports import Open
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.sql.check import check
 from headgate.stores.sql.postings import expire, free, owed
+from headgate.stores.sql.pots import LESS
 
-WORKER = "slot-9"  # who holds what is open; the journal is another's, so that only this test moves it
+WORKER = "slot-0"  # who holds what is open
 
 
 class Histories(RuleBasedStateMachine):
@@ -116,11 +117,10 @@ class Histories(RuleBasedStateMachine):
         end = ended(record, given, made)
         self.journal.settle(end)
         copy_all(self.data)
-        for source in record.sources:
-            self.sql.execute(
-                "UPDATE slices SET amount = amount - ? WHERE pot = ? AND slot = ?",
-                (source.tokens or source.amount, source.pot, WORKER),
-            )
+        drawn = {part.source.pot: part.amount for part in taken(record.sources, end.charge, end.tokens)}
+        for source in record.sources:  # what was charged the drain has taken from the slice
+            rest = (source.tokens or source.amount) - drawn.get(source.pot, 0)
+            self.sql.execute(LESS, (rest, source.pot, WORKER))
         if in_tokens(record.sources):
             grant = record.sources[0].grant
             self.spent[grant] = self.spent.get(grant, 0) + min(given + made, record.sources[0].tokens)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.stores.sql.check.arithmetic import PriceRow, nano_usd, read_row
 from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import GrantsCheck
+from headgate.stores.sql.check.pots import PotsCheck
 from headgate.stores.sql.check.rows import COLUMNS, CallRow, LostRow, LostRows, call_row
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class BooksCheck:
         self._prices: dict[int, PriceRow] = {}
         self._accounts: dict[int, tuple[str, int]] = {}
         self.grants = GrantsCheck(sql, findings, self._accounts)
+        self.pots = PotsCheck(sql, findings)
         self._lost = LostRows(sql)
         self._names: dict[int, str] = {}
         self._numbers: dict[int, bytearray] = {}  # by book: which numbers were seen
@@ -71,6 +73,7 @@ class BooksCheck:
         for stray in self._lost.finish():
             self._say("provider cost", f"{name_of(stray)}: a failed attempt without its call")
         self.grants.finish()
+        self.pots.finish()
         self._check_balances()
         self._check_hours()
         self._check_schema()
@@ -101,6 +104,7 @@ class BooksCheck:
         self._check_entries(call, own)
         self._check_costs(call, own)
         self._add_hour(call)
+        self.pots.add(call)
 
     def _check_number(self, call: CallRow) -> None:
         seen = self._numbers.get(call.book, b"")

@@ -44,4 +44,6 @@ def check(data: Path, now: WallMicros) -> Result:
         books = BooksCheck(sql, findings)
         books.run()
         JournalsCheck(sql, findings, served=served, now=now).run(slots)
+        if not served:
+            books.pots.check_open(slots)
     return Result(books.calls, books.entries, findings.all())
