@@ -123,6 +123,7 @@ class App:
     """
 
     _board: Scoreboard | None = None  # where several workers show their counts
+    _upkeep: Upkeep | None = None  # in one worker of all
     _rows: Mapping[int, KeyRow | None] = {}  # the keys of calls that were open at the last change
 
     def __init__(self, config: Config, pepper: bytes, *, simulating: bool, slot: int = 0) -> None:
@@ -275,6 +276,8 @@ class App:
             "headgate_journal_undrained_bytes": self.journal.undrained_bytes,
             "headgate_loop_stall_max_seconds": self.stall_max_s,
             "headgate_ready": int(not self.ready),
+            "headgate_keys_old": self._upkeep.ages.old if self._upkeep is not None else 0,
+            "headgate_keys_overdue": self._upkeep.ages.overdue if self._upkeep is not None else 0,
         }
 
     # ── what changes while it runs ───────────────────────────────────────────────────────────────
@@ -342,7 +345,7 @@ class App:
         self.background.spawn("loop watch", self._watch_loop())
         if self._slot == 0:
             connection = partial(connect, self._data)
-            upkeep = Upkeep(
+            self._upkeep = upkeep = Upkeep(
                 connection, self.clock, self.config.tiers, self.failpoints, self._database_trouble
             )
             self.background.spawn("upkeep", upkeep.run())

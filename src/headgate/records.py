@@ -6,11 +6,14 @@ UTC, 0: never. Money is integer nano-USD.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from headgate.values import Book, Ceiling, NanoUSD, WallMicros
+
+DAY_US = 86_400_000_000
+OLD_DAYS, OVERDUE_DAYS = 90, 180  # a key should not have had its secret for longer
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +98,18 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: WallMicros = 0
     revoked_at: WallMicros = 0
     used_at: WallMicros = 0  # its last call
+
+
+class Below(NamedTuple):
+    """In a search: a member is less than this."""
+
+    bound: int
+
+
+class Above(NamedTuple):
+    """In a search: a member is more than this."""
+
+    bound: int
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -286,3 +286,16 @@ def test_settings_have_the_sizes_of_the_design() -> None:
         segment_bytes=8 << 20, bound_bytes=64 << 20, sync="group", group_s=0.010
     )
     assert CLOCK.wall() > 0
+
+
+def test_the_last_use_of_each_key_is_kept(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    calls = [opened(key=key, at=at) for key, at in ((7, 50), (8, 30), (7, 40))]
+    with journal(data) as book:
+        write(book, [(record, settled(record)) for record in calls])
+    copy_all(data)
+    assert figures(data, "SELECT key, used_at FROM key_uses ORDER BY key") == [(7, 50), (8, 30)]
+    late = opened(key=7, at=45)  # another worker's journal is behind
+    with closing(connect(data)) as sql:
+        Books(sql).post([Settled((late,), settled(late), False)], "slot-9", Position(1, 0))
+    assert figures(data, "SELECT used_at FROM key_uses WHERE key = 7") == [(50,)]

@@ -42,6 +42,8 @@ GAUGES: Mapping[str, str] = {
     "headgate_journal_undrained_records": "Journal records that are not in the database yet",
     "headgate_journal_undrained_bytes": "Journal bytes that are not in the database yet",
     "headgate_loop_stall_max_seconds": "The longest time that the event loop was late since start",
+    "headgate_keys_old": "Keys whose secret is 90 days old or older",
+    "headgate_keys_overdue": "Keys whose secret is 180 days old or older",
     "headgate_ready": "1 when /readyz answers 200",
 }
 

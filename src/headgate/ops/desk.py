@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from headgate.ops.actors import Actor, Place
     from headgate.ops.creditbooks import CreditBooks
     from headgate.ports import Clock
-    from headgate.records import KeyRecord
+    from headgate.records import Above, Below, KeyRecord
     from headgate.values import WallMicros
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
-Value: TypeAlias = "str | int | Sequence[str]"
+Value: TypeAlias = "str | int | Sequence[str] | Below | Above"
 MOST = 100  # rows of one page
 _REFUSED_TEXT = 300
 

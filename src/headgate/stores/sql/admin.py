@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from sqlalchemy import delete, insert, null, select, update
 
-from headgate.records import AuditRecord, BudgetRecord, MemberRecord, ProjectMemberRecord
+from headgate.records import Above, AuditRecord, Below, BudgetRecord, MemberRecord, ProjectMemberRecord
 from headgate.stores.sql.bootstrap import public_id
 from headgate.stores.sql.credit import SqlCredit
 from headgate.stores.sql.creditshapes import CREDIT
@@ -76,13 +76,15 @@ class SqlRegister:
         row = self._sql.execute(_filtered(shape, where)).mappings().one_or_none()
         return None if row is None else _record(kind, shape, row)
 
-    def all(self, kind: type[R], /, **where: str | int | Sequence[str]) -> list[R]:
+    def all(self, kind: type[R], /, **where: str | int | Sequence[str] | Below | Above) -> list[R]:
         """Return every record whose members have these values (one of a sequence), the oldest first."""
         shape = SHAPES[kind]
         rows = self._sql.execute(_filtered(shape, where).order_by(shape.order)).mappings()
         return [_record(kind, shape, row) for row in rows]
 
-    def page(self, kind: type[R], page: Any, where: Mapping[str, str | int | Sequence[str]]) -> list[R]:
+    def page(
+        self, kind: type[R], page: Any, where: Mapping[str, str | int | Sequence[str] | Below | Above]
+    ) -> list[R]:
         """Return at most `limit` + 1 of them from a cursor on, in the page's order.
 
         Raises:
@@ -182,6 +184,9 @@ def _filtered(shape: Shape, where: Mapping[str, Any]) -> Select[Any]:
     query = shape.query
     for name, value in where.items():
         column = shape.where[name]
+        if isinstance(value, (Below, Above)):
+            query = query.where(column < value.bound if isinstance(value, Below) else column > value.bound)
+            continue
         many = isinstance(value, (tuple, list, set, frozenset))
         query = query.where(column.in_(value) if many else column == value)
     return query

@@ -39,6 +39,7 @@ _HOUR = (
     + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
 )
 _LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_USE = "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT DO UPDATE SET used_at = max(used_at, excluded.used_at)"
 _CHECKPOINT = (
     "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
     "segment = excluded.segment, offset = excluded.offset"
@@ -136,6 +137,7 @@ class Books:
         )
         self._sql.executemany(_BALANCE, batch.balances())
         self._sql.executemany(_HOUR, ((*key, *sums) for key, sums in batch.hours.items()))
+        self._sql.executemany(_USE, batch.uses.items())
         self._spending.write(slot)
         return True
 
@@ -159,6 +161,8 @@ class Books:
         batch.add_hour(
             (first.at // HOUR_US, book, last.account, last.project, last.key, ids[1], ids[2]), settle, cost
         )
+        if first.at > batch.uses.get(last.key, 0):
+            batch.uses[last.key] = first.at
         return (
             last.call, batch.next_seq(book), book, last.account, last.project, last.key, last.member,
             last.parent or None, settle.attempt, *ids, first.at, settle.at, settle.status,
@@ -225,7 +229,7 @@ class Books:
 class _Batch:
     """What one transaction adds up."""
 
-    __slots__ = ("entries", "hours", "lost", "moved", "seq")
+    __slots__ = ("entries", "hours", "lost", "moved", "seq", "uses")
 
     def __init__(self, seq: dict[int, int]) -> None:
         self.seq = seq
@@ -233,6 +237,7 @@ class _Batch:
         self.lost: list[tuple[Any, ...]] = []
         self.moved: dict[tuple[int, int], int] = {}  # by debit and credit account
         self.hours: dict[tuple[int, ...], list[int]] = {}
+        self.uses: dict[int, int] = {}  # when each key made its last call
 
     def next_seq(self, book: int) -> int:
         self.seq[book] = seq = self.seq.get(book, 0) + 1

@@ -162,6 +162,8 @@ _keys = Shape(
         "name": keys.c.name,
         "shown": keys.c.shown,
         "revoked_at": keys.c.revoked_at,
+        "secret_at": case((keys.c.rotated_at > 0, keys.c.rotated_at), else_=keys.c.created_at),
+        "ends_at": case((keys.c.expires_at > 0, keys.c.expires_at), else_=2**62),
         "orphaned": func.coalesce(members.c.removed_at, 0) > 0,
     },
     keys.c.id,

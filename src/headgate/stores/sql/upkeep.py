@@ -1,4 +1,4 @@
-"""What becomes due by itself while a server runs: grants expire, tiers are earned by waiting."""
+"""What becomes due by itself while a server runs: grants expire, tiers are earned, keys grow old."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from headgate.stores.sql.ages import Ages, note_ages
 from headgate.stores.sql.postings import expirable, expire, promote_due
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from headgate.ports import Clock, Failpoints
 
 _EVERY_S: Final = 1.0
-_TIERS_EVERY: Final = 600  # rounds
+_RARELY: Final = 600  # rounds
 
 
 class Upkeep:
@@ -30,7 +31,7 @@ class Upkeep:
         trouble: told what the database said when it refused; it is tried again.
     """
 
-    __slots__ = ("_clock", "_connect", "_failpoints", "_rounds", "_tiers", "_trouble")
+    __slots__ = ("_clock", "_connect", "_failpoints", "_rounds", "_tiers", "_trouble", "ages")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Upkeep:
         self._failpoints = failpoints
         self._trouble = trouble
         self._rounds = 0
+        self.ages = Ages()  # of the keys, as they were last looked at
 
     async def run(self) -> None:
         """Look for as long as the process lives."""
@@ -66,7 +68,8 @@ class Upkeep:
         with closing(self._connect()) as sql:
             while expirable(sql, now) and (count := expire(sql, now, self._failpoints)):
                 booked += count
-            if self._rounds % _TIERS_EVERY == 0:
+            if self._rounds % _RARELY == 0:
                 promote_due(sql, self._tiers, now)
+                self.ages = note_ages(sql, now)
         self._rounds += 1
         return booked
