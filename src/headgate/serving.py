@@ -26,8 +26,9 @@ from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_bud
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.pepper import DataFolderError
-from headgate.stores.sql.postings import expire, put_mode
+from headgate.stores.sql.postings import expire
 from headgate.stores.sql.recovery import recover, recover_slot
+from headgate.stores.sql.terms import put_terms
 from headgate.supervisor import Crew, Post, Supervisor
 from headgate.upstreams import ConfigError
 from headgate.values import Book
@@ -76,7 +77,7 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
     with lock_folder(folder):
         sql = connect(folder)
         _put_caps(sql, cap, config, clock.wall())
-        put_mode(sql, DEFAULT_ACCOUNT, config.terms, config.tiers, clock.wall())
+        put_terms(sql, DEFAULT_ACCOUNT, config.terms, config.tiers, clock.wall())
         simulating = _simulating(sql, config)
         report = recover(folder, sql, clock)
         expire(sql, clock.wall())

@@ -10,6 +10,7 @@ from tests.ops.test_ops_credit import ALL, DAY, USD, race
 
 from headgate.errors import CallerError, NotFound, PermissionRefused, Unavailable
 from headgate.identity.keys import digest
+from headgate.money.terms import Terms
 from headgate.ops.accounts import list_accounts
 from headgate.ops.actors import LOCAL
 from headgate.ops.credit import credit_standing
@@ -21,6 +22,7 @@ from headgate.ports import Mail
 from headgate.records import KeyRecord
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
+from headgate.stores.sql.terms import put_terms
 
 LINK = "https://gate.example/verify?token={token}"
 
@@ -58,7 +60,7 @@ def _prepaid(desk: Desk, tmp_path: Path) -> None:
 
 def serve_prepaid(folder: Path) -> None:
     with closing(connect(folder)) as sql:
-        sql.execute("INSERT OR REPLACE INTO meta VALUES ('mode', 'prepaid')")
+        put_terms(sql, 1, Terms(prepaid=True), (), 0)
 
 
 def ask(desk: Desk, box: Letterbox, email: str = "Wang@Example.org", name: str = "") -> None:
@@ -181,7 +183,7 @@ def test_a_token_that_is_none_opens_nothing(desk: Desk, token: str) -> None:
 def test_an_internal_gateway_opens_no_accounts(desk: Desk, box: Letterbox, tmp_path: Path) -> None:
     ask(desk, box)
     with closing(connect(tmp_path)) as sql:
-        sql.execute("UPDATE meta SET value = 'internal' WHERE name = 'mode'")
+        put_terms(sql, 1, Terms(), (), 0)
     for deed in (lambda: ask(desk, box), lambda: verify_email(desk, box.token)):
         with pytest.raises(NotFound, match="opens no accounts"):
             deed()

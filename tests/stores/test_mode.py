@@ -11,13 +11,14 @@ from tests.stores.grants import DAY, USD
 from tests.stores.records import CLOCK, START
 
 from headgate.config import ServeOptions, load
-from headgate.money.terms import ModeSettings, Terms, terms_of
+from headgate.money.terms import DEFAULT_TERMS, ModeSettings, Terms, terms_of
 from headgate.money.tiers import load_tiers
 from headgate.records import KeyRow
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect, last_change
 from headgate.stores.sql.directory import Directory
-from headgate.stores.sql.postings import promote_due, put_mode
+from headgate.stores.sql.postings import promote_due
+from headgate.stores.sql.terms import kept_terms, put_terms
 from headgate.upstreams import ConfigError
 
 TIERS = load_tiers()
@@ -48,7 +49,7 @@ def test_prepaid_gives_the_default_account_credit_in_both_books_once(
     data: Path, sql: sqlite3.Connection
 ) -> None:
     for _ in range(2):
-        put_mode(sql, 1, PREPAID, TIERS, START)
+        put_terms(sql, 1, PREPAID, TIERS, START)
     found = sql.execute(
         "SELECT g.book, g.kind, expires_at, amount FROM grants g JOIN pots p ON p.ref = g.id"
     ).fetchall()
@@ -62,23 +63,31 @@ def test_prepaid_gives_the_default_account_credit_in_both_books_once(
 
 
 def test_internal_needs_no_credit_and_keeps_what_was_granted(data: Path, sql: sqlite3.Connection) -> None:
-    put_mode(sql, 1, PREPAID, TIERS, START)
-    put_mode(sql, 1, Terms(), TIERS, START)
+    put_terms(sql, 1, PREPAID, TIERS, START)
+    put_terms(sql, 1, Terms(), TIERS, START)
     assert not only_key(sql).prepaid
-    put_mode(sql, 1, PREPAID, TIERS, START + DAY)  # and back: nothing is given twice
+    put_terms(sql, 1, PREPAID, TIERS, START + DAY)  # and back: nothing is given twice
     assert sql.execute("SELECT count(*) FROM postings").fetchone() == (2,)
     assert check(data, CLOCK.wall()).findings == []
 
 
 def test_a_start_in_the_same_mode_changes_nothing(sql: sqlite3.Connection) -> None:
-    put_mode(sql, 1, Terms(), TIERS, START)
+    put_terms(sql, 1, Terms(), TIERS, START)
     assert last_change(sql) == 0
-    assert sql.execute("SELECT value FROM meta WHERE name = 'mode'").fetchone() == ("internal",)
+
+
+def test_commands_know_the_terms_of_the_last_server(sql: sqlite3.Connection) -> None:
+    assert kept_terms(sql) == (DEFAULT_TERMS, TIERS)
+    own = Terms(True, USD, 7, 2 * USD, "tier1")
+    put_terms(sql, 1, own, TIERS[1:], START)
+    assert kept_terms(sql) == (own, TIERS[1:])
+    sql.execute("UPDATE meta SET value = '[1]' WHERE name = 'tiers'")  # of another version
+    assert kept_terms(sql) == (DEFAULT_TERMS, TIERS)
 
 
 def test_a_tier_that_was_chosen_stays(sql: sqlite3.Connection) -> None:
     sql.execute("UPDATE accounts SET tier = 'tier4', tier_fixed = 1")
-    put_mode(sql, 1, PREPAID, TIERS, START)
+    put_terms(sql, 1, PREPAID, TIERS, START)
     assert only_key(sql).tier == "tier4"
     assert sql.execute("SELECT count(*) FROM budgets").fetchone() == (0,)
 
@@ -87,7 +96,7 @@ def test_an_account_is_promoted_when_it_has_waited_long_enough(sql: sqlite3.Conn
     from tests.stores.grants import Credit
 
     slow = tuple(tier if tier.name != "tier2" else _after(tier, 7) for tier in TIERS)
-    put_mode(sql, 1, PREPAID, slow, START)
+    put_terms(sql, 1, PREPAID, slow, START)
     credit = Credit(data)
     credit.top_up(60 * USD)
     credit.close()

@@ -56,11 +56,14 @@ def admin(data: str | None, *, create: bool = False) -> Iterator[Desk]:
     """
     from headgate.stores.sql.admin import SqlAdminStore
     from headgate.stores.sql.bootstrap import prepare
+    from headgate.stores.sql.terms import kept_terms
 
     folder = data_folder(data) if create else existing_folder(data)
     prepared = prepare(folder, CLOCK.wall(), None)
+    with closing(connect(folder, read_only=True)) as sql:
+        terms, tiers = kept_terms(sql)
     with closing(SqlAdminStore(folder)) as store:
-        yield Desk(store, CLOCK, prepared.pepper)
+        yield Desk(store, CLOCK, prepared.pepper, terms, tiers)
 
 
 def charge(folder: Path, request_id: str) -> Charge | None:

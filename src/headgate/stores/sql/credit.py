@@ -15,6 +15,7 @@ from headgate.money.rules import Posting
 from headgate.records import CodeRecord, GrantRecord, PaymentRecord, PostingRecord
 from headgate.stores.sql import postings
 from headgate.stores.sql.bootstrap import public_id
+from headgate.stores.sql.terms import kept_terms, open_prepaid
 from headgate.values import Book
 
 if TYPE_CHECKING:
@@ -193,12 +194,11 @@ class SqlCredit:
     @property
     def prepaid(self) -> bool:
         """Say whether new accounts are prepaid: the mode of the last server."""
-        row = self._row("SELECT value FROM meta WHERE name = 'mode'")
-        return row is not None and row[0] == "prepaid"
+        return kept_terms(self._sql)[0].prepaid
 
     def open_prepaid(self, account: str, terms: Terms, tiers: Sequence[Tier], at: WallMicros) -> None:
         """Make an account prepaid: with the sign-up grant in each book, once, and the first tier."""
-        postings.open_prepaid(self._sql, self._account(account), terms, tiers, at)
+        open_prepaid(self._sql, self._account(account), terms, tiers, at)
 
     def promote(self, account: str, tiers: Sequence[Tier], at: WallMicros) -> str:
         """Give an account the tier that it has earned; return its name, or nothing when it stays."""

@@ -20,13 +20,11 @@ from headgate.money.rules import Posting, posting_entries
 from headgate.money.tiers import find_tier
 from headgate.stores.sql.bootstrap import public_id, writing
 from headgate.stores.sql.pots import next_recall, remove, resize
-from headgate.values import Book
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from headgate.money.terms import Terms
     from headgate.money.tiers import Tier
     from headgate.ports import Failpoints
     from headgate.values import NanoUSD, WallMicros
@@ -171,51 +169,6 @@ def paid(sql: sqlite3.Connection, account: int) -> NanoUSD:
         (account, _REAL),
     ).fetchone()
     return int(amount)
-
-
-def open_prepaid(
-    sql: sqlite3.Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros
-) -> None:
-    """Make an account prepaid: with the sign-up grant in each book, once, and the tier of new accounts."""
-    (name, tier) = sql.execute("SELECT public_id, tier FROM accounts WHERE id = ?", (account,)).fetchone()
-    sql.execute("UPDATE accounts SET prepaid = 1 WHERE id = ?", (account,))
-    for book in (Book.REAL, Book.SIM):
-        reference = f"signup:{name}:{book.label}"
-        known = sql.execute("SELECT 1 FROM postings WHERE reference = ?", (reference,)).fetchone()
-        if known is None and terms.signup:
-            grant, _ = add_grant(sql, Grant(account, book, "signup", now, expires_at=terms.signup_until(now)))
-            post(
-                sql,
-                Posting(new_id(now), book, account, grant, "grant", reference, terms.signup,
-                        actor="gateway", note="sign-up", at=now),
-            )  # fmt: skip
-    first = find_tier(tiers, terms.tier)
-    if not tier and first is not None:
-        sql.execute("UPDATE accounts SET tier = ? WHERE id = ? AND tier_fixed = 0", (first.name, account))
-        put_tier_budget(sql, account, first.cap, now)
-    note_change(sql, "account", name, now)
-    note_credit(sql, account, now)
-
-
-def put_mode(
-    sql: sqlite3.Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros
-) -> None:
-    """Make an account's mode what the settings say, as a server starts. Nothing is written when it is so.
-
-    An account that leaves prepaid keeps its grants and its tier.
-    """
-    with writing(sql):
-        row = sql.execute("SELECT prepaid, public_id FROM accounts WHERE id = ?", (account,)).fetchone()
-        sql.execute(
-            "INSERT OR REPLACE INTO meta VALUES ('mode', ?)", ("prepaid" if terms.prepaid else "internal",)
-        )
-        if bool(row[0]) == terms.prepaid:
-            return
-        if terms.prepaid:
-            open_prepaid(sql, account, terms, tiers, now)
-        else:
-            sql.execute("UPDATE accounts SET prepaid = 0 WHERE id = ?", (account,))
-            note_change(sql, "account", row[1], now)
 
 
 # ── what happens by itself ───────────────────────────────────────────────────────────────────────
