@@ -36,8 +36,7 @@ from headgate.offices import admin_routes
 from headgate.ops.desk import Desk
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
-from headgate.providers.edits import headers as bearer_headers
-from headgate.providers.registry import CODECS, known_hosts
+from headgate.providers.registry import CODECS, constant_headers, known_hosts
 from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
@@ -95,8 +94,7 @@ def build_routes(config: Config, instance: str) -> Routes:
     """Return the table of models that a configuration describes."""
 
     def headers(host: Host) -> tuple[tuple[str, str], ...]:
-        extra = {**host.headers, "user-agent": f"headgate/{__version__}", "x-headgate-hop": instance}
-        return bearer_headers(host.api_key, host.organization, host.project, extra)
+        return constant_headers(host, {"user-agent": f"headgate/{__version__}", "x-headgate-hop": instance})
 
     def base_path(host: Host) -> str:
         return urlsplit(host.base_url).path.rstrip("/")

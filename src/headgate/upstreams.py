@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from headgate.providers.registry import KnownHost
+from headgate.providers.registry import CODECS, KnownHost
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
 from headgate.values import Host
@@ -29,7 +29,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A provider of the TOML file. What is not given comes from the row of `hosts.toml` of that name."""
 
     name: str  # yours, or one of the table below, whose row it then changes
-    kind: str = "openai"  # the wire that it speaks
+    kind: str = ""  # the wire that it speaks; empty: its row's, else `openai`
     base_url: str = ""  # such as `https://llm.example/v1`
     api_key: str = ""  # `env:NAME`, `file:PATH`, or the key itself
     models: tuple[str, ...] | None = None  # patterns of the names that it serves; else all of them
@@ -112,8 +112,9 @@ def configured(
         raise ConfigError(
             f"provider {provider.name!r}: base_url is missing and the name is not a known host."
         )
-    if provider.kind != "openai":
-        raise ConfigError(f"provider {provider.name!r}: kind {provider.kind!r} is unknown; use 'openai'.")
+    if provider.kind and provider.kind not in CODECS:
+        kinds = ", ".join(CODECS)
+        raise ConfigError(f"provider {provider.name!r}: kind {provider.kind!r} is none of {kinds}.")
     return _host(provider, row, key)
 
 
@@ -140,7 +141,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     rows = {name: getattr(base, name) for name in _FROM_ROW}
     return Host(
         name=provider.name,
-        kind=provider.kind,
+        kind=provider.kind or base.kind,
         base_url=url,
         api_key=key,
         organization=provider.organization,

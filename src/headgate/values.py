@@ -189,6 +189,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     deadlines: Deadlines = Deadlines()
     simulated: bool = False
     headers: tuple[tuple[str, str], ...] = ()  # the constant headers of its requests
+    parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
     base_path: str = ""  # the path part of the host's base URL
 
 

@@ -32,7 +32,7 @@ def _read(body: bytes) -> dict[str, Any]:
         raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
 
 
-def _named(answer: dict[str, Any], call: Call, kind: str) -> None:
+def named(answer: dict[str, Any], call: Call, kind: str) -> None:
     """Fill the members that every answer has."""
     answer["model"] = call.model
     answer["object"] = kind
@@ -46,7 +46,7 @@ def normal_answer(body: bytes, call: Call) -> bytes:
     answer = _read(body)
     if call.operation == "embeddings":
         return _normal_embeddings(answer, call)
-    _named(answer, call, "chat.completion" if call.operation == "chat" else "text_completion")
+    named(answer, call, "chat.completion" if call.operation == "chat" else "text_completion")
     for index, choice in enumerate(answer["choices"]):
         choice.setdefault("index", index)
         choice.setdefault("logprobs", None)
@@ -83,7 +83,7 @@ def normal_chunk(payload: bytes, call: Call) -> bytes:
     """Return a chunk in OpenAI's grammar: usage only in a chunk of its own, nulls present."""
     chunk = _read(payload)
     choices = chunk.get("choices") or []
-    _named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
+    named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
     chunk.pop("x_groq", None)
     chunk.pop("usage", None)
     if not choices:
@@ -102,7 +102,7 @@ def normal_chunk(payload: bytes, call: Call) -> bytes:
 def usage_chunk(usage: Usage, call: Call) -> bytes:
     """Return the usage chunk that OpenAI sends before `[DONE]` when asked."""
     chunk: dict[str, Any] = {}
-    _named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
+    named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
     chunk["choices"] = []
     chunk["usage"] = usage_object(usage, call.operation)
     return b"data: %b\n\n" % _encode(chunk)

@@ -68,14 +68,14 @@ def usage_object(usage: Usage, operation: Operation) -> dict[str, Any]:
     total = usage.input_tokens + usage.output_tokens
     if operation == "embeddings":
         return {"prompt_tokens": usage.input_tokens, "total_tokens": total}
+    given = {"cached_tokens": usage.cached_tokens, "audio_tokens": usage.input_audio_tokens}
+    if usage.cache_write_tokens:
+        given["cache_write_tokens"] = usage.cache_write_tokens
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": total,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cached_tokens,
-            "audio_tokens": usage.input_audio_tokens,
-        },
+        "prompt_tokens_details": given,
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning_tokens,
             "audio_tokens": usage.output_audio_tokens,
@@ -85,18 +85,15 @@ def usage_object(usage: Usage, operation: Operation) -> dict[str, Any]:
     }
 
 
-def headers(
-    key: str, organization: str, project: str, extra: Mapping[str, str]
-) -> tuple[tuple[str, str], ...]:
-    """Return the constant headers of every request to a host."""
+def checked_headers(*groups: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the constant headers of every request to a host; later groups win.
+
+    Raises:
+        CallerError: one of them holds a character that HTTP does not allow.
+    """
     rows = {"content-type": "application/json", "accept": "*/*", "accept-encoding": "identity"}
-    if key:
-        rows["authorization"] = f"Bearer {key}"
-    if organization:
-        rows["openai-organization"] = organization
-    if project:
-        rows["openai-project"] = project
-    rows.update({name.lower(): value for name, value in extra.items()})
+    for group in groups:
+        rows.update({name.lower(): value for name, value in group.items()})
     for name, value in rows.items():
         if any(ord(char) < 32 or ord(char) > 126 for char in name + value):
             raise CallerError(

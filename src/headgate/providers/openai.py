@@ -17,7 +17,7 @@ from headgate.providers import compat
 from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.refusals import refusal
 from headgate.providers.stream import StreamReader
-from headgate.values import Call, Note, Operation, Target
+from headgate.values import Call, Host, Note, Operation, Target
 from headgate.wire.requests import MEMBERS
 from headgate.wire.strict import refuse_strictly
 
@@ -39,6 +39,16 @@ PATHS: Mapping[Operation, str] = {
 _NULL = msgspec.Raw(b"null")
 _KEYS = {name: b',"%b":' % name.encode() for checks in MEMBERS.values() for name in checks}
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+def credentials(host: Host) -> dict[str, str]:
+    """Return the headers that say who asks."""
+    rows = {"authorization": f"Bearer {host.api_key}"} if host.api_key else {}
+    if host.organization:
+        rows["openai-organization"] = host.organization
+    if host.project:
+        rows["openai-project"] = host.project
+    return rows
 
 
 class OpenAICodec:

@@ -25,7 +25,11 @@ _MAX_WAIT_S = 3600.0
 
 def refusal(head: Head, body: bytes) -> UpstreamError:
     """Return the error of a refusing answer."""
-    detail = _detail(body)
+    return meaning(head, _detail(body))
+
+
+def meaning(head: Head, detail: ErrorDetail) -> UpstreamError:
+    """Return the error for a status and for what the provider says of it, in OpenAI's terms."""
     code = str(detail.code) if isinstance(detail.code, (str, int)) else None
     status = head.status
     denied = _denied(status, detail, code)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from headgate.providers import openai
+from headgate.providers.edits import checked_headers
 
 if TYPE_CHECKING:
     from headgate.providers.codec import Codec
-    from headgate.values import Operation
+    from headgate.values import Host, Operation
 
 
 class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `hosts.toml`."""
 
     title: str
+    kind: str = "openai"  # the wire that it speaks
     keys: tuple[str, ...]
     base_url: str
     url_env: str = ""
@@ -43,3 +45,14 @@ def known_hosts() -> dict[str, KnownHost]:
 
 
 CODECS: Mapping[str, Mapping[Operation, Codec]] = {"openai": openai.CODECS}
+# How a host's key is presented: the constant headers of its requests that are not the configuration's own.
+CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {"openai": openai.credentials}
+
+
+def constant_headers(host: Host, extra: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the constant headers of every request to a host: its credentials, its own, and `extra`.
+
+    Raises:
+        CallerError: one of them holds a character that HTTP does not allow.
+    """
+    return checked_headers(CREDENTIALS[host.kind](host), {**host.headers, **extra})

@@ -1,8 +1,7 @@
 """A stream of server-sent events on the OpenAI wire, cut anywhere, passed on in whole frames.
 
-Frames split at blank lines only (never at U+2028 or U+0085, which may stand inside JSON). A frame that
-needs no edit goes out as the bytes that came in. The count and `[DONE]` are held back: a call is settled
-before its last byte, and what the caller reads as its usage is what was booked.
+A frame that needs no edit goes out as the bytes that came in. The count and `[DONE]` are held back: a call
+is settled before its last byte, and what the caller reads as its usage is what was booked.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from headgate.errors import UpstreamInterrupted
 from headgate.ports import Head
 from headgate.providers import compat
 from headgate.providers.edits import read_answer, splice_model, splice_usage
+from headgate.providers.frames import Frames, data_of
 from headgate.providers.refusals import refusal
 
 if TYPE_CHECKING:
@@ -21,23 +21,21 @@ if TYPE_CHECKING:
     from headgate.wire.answers import Answer, WireUsage
 
 DONE = b"data: [DONE]\n\n"
-_MAX_FRAME_BYTES = 1024 * 1024
 _UNASKED = b',"usage":null'
 
 
-class StreamReader:
+class StreamReader(Frames):
     """Read the chunks of one streamed answer."""
 
     __slots__ = (
-        "_call", "_count_frame", "_cr", "_edits", "_events", "_fell", "_finished", "_others", "_parts",
-        "_tail", "_target", "_text_bytes", "_usage", "_wire", "done",
+        "_call", "_count_frame", "_edits", "_events", "_fell", "_finished", "_others", "_parts", "_target",
+        "_text_bytes", "_usage", "_wire", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
+        super().__init__()
         self._call = call
         self._target = target
-        self._tail = b""
-        self._cr = b""
         self._parts: list[str] = []  # of the first choice
         self._others: dict[int, list[str]] = {}
         self._events = 0
@@ -57,30 +55,15 @@ class StreamReader:
             UpstreamError: the provider reported an error in its stream.
             UpstreamInterrupted: a frame is not the API's JSON, or has no end.
         """
-        if self._cr or b"\r" in data:
-            data = self._plain_newlines(data)
-        data = self._tail + data if self._tail else data
-        cut = data.rfind(b"\n\n")
-        if cut < 0:
-            if len(data) > _MAX_FRAME_BYTES:
-                raise UpstreamInterrupted("The provider sent an event longer than 1 MB.")
-            self._tail = data
-            return b""
-        self._tail = data[cut + 2 :]
-        return self._frames(data[:cut])
-
-    def _plain_newlines(self, data: bytes) -> bytes:
-        """Turn CRLF and CR into LF; a CR at the very end waits for what follows it."""
-        data = self._cr + data
-        self._cr = b"\r" if data.endswith(b"\r") else b""
-        return data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        block = self.whole(data)
+        return self._frames(block) if block else b""
 
     def _frames(self, block: bytes) -> bytes:
         out = []
         for frame in block.split(b"\n\n"):
             if self.done:
                 break
-            payload = frame[6:] if frame.startswith(b"data: {") and b"\n" not in frame else _payload(frame)
+            payload = frame[6:] if frame.startswith(b"data: {") and b"\n" not in frame else data_of(frame)
             if payload is None:
                 continue
             if payload == b"[DONE]":
@@ -144,8 +127,7 @@ class StreamReader:
         """
         out = b""
         if self._tail.strip() and not self.done:
-            tail, self._tail = self._tail, b""
-            out = self._frames(tail.strip(b"\n"))
+            out = self._frames(self.rest())
         every_choice = self._finished > len(self._others)
         if not self.done and not (every_choice and self._target.host.deviates):
             raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
@@ -176,14 +158,3 @@ class StreamReader:
         """Return all text so far, one choice after the other."""
         others = sorted(self._others.items())
         return "".join(chain(self._parts, *(parts for _, parts in others)))
-
-
-def _payload(frame: bytes) -> bytes | None:
-    """Return the data of a frame with comments, event names, several lines or no space after the colon."""
-    lines = [
-        line[5:].removeprefix(b" ")
-        for line in frame.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        if line.startswith(b"data:")
-    ]
-    data = b"\n".join(lines).strip()
-    return data or None

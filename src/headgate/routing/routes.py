@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -36,6 +36,7 @@ class Route(msgspec.Struct, frozen=True):
     targets: tuple[RouteTarget, ...]  # tried one after the other until one answers
     fallback: tuple[str, ...] = ()  # other models, when no target answers
     deadlines: Deadlines | None = None  # of its calls, instead of the general ones
+    parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
 
 
 class PriceSource(Protocol):
@@ -209,7 +210,10 @@ class Routes:
     def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> Target:
         if target.provider == self._simulator.name:
             return self._simulated(target.model, wanted)[0]
-        return self._target(self.hosts[target.provider], target.model, wanted, route.deadlines)
+        found = self._target(self.hosts[target.provider], target.model, wanted, route.deadlines)
+        if route.parameters:
+            found = msgspec.structs.replace(found, parameters=route.parameters)
+        return found
 
     def _host_of(self, name: str) -> tuple[Host | None, str]:
         """Return the host that serves a name: by prefix, catalogue, pattern, or because it takes all."""
