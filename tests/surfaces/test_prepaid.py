@@ -15,8 +15,13 @@ import pytest
 from tests.stores.books import figures
 from tests.surfaces.conftest import Gateway
 
+from headgate.errors import Conflict
+from headgate.ops.actors import LOCAL
+from headgate.ops.credit import RefundOrder, TopUpOrder, refund, top_up
+from headgate.ops.desk import Desk
 from headgate.ports import SystemClock
 from headgate.records import GrantRecord, PostingRecord
+from headgate.stores.sql.admin import SqlAdminStore
 from headgate.stores.sql.check import check
 from headgate.stores.sql.credit import SqlCredit
 from headgate.stores.sql.database import connect
@@ -184,6 +189,29 @@ def test_a_killed_server_loses_no_credit_and_the_house_pays_what_it_cannot_know(
     assert findings(again.data) == []
     assert figures(again.data, "SELECT spent FROM pots WHERE kind = 'grant'") == [(2 * COST,)]
     assert figures(again.data, "SELECT sum(absorbed) > 0 FROM calls") == [(1,)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_refund_takes_from_running_workers_what_they_do_not_hold(folder: Path, workers: int) -> None:
+    gateway = start(folder, workers=workers)
+    key = play_key(gateway)
+    with closing(SqlAdminStore(gateway.data)) as store:
+        desk = Desk(store, SystemClock())
+        paid = 5_000_000_000
+        top_up(LOCAL, desk, TopUpOrder(amount=paid, reference="a", book=Book.SIM))
+        wait_until_served(gateway, key)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            opened = pool.submit(call, gateway, key, delay_ms=5_000)
+            time.sleep(0.7)
+            with pytest.raises(Conflict, match="held by open calls"):
+                refund(LOCAL, desk, RefundOrder(amount=paid - COST, reference="all", book=Book.SIM))
+            refund(LOCAL, desk, RefundOrder(amount=paid - HOLD, reference="most", book=Book.SIM))
+            assert opened.result()[0] == 200  # what it held was left to it
+    assert gateway.stop()[0] == 0
+    assert findings(gateway.data) == []
+    assert figures(gateway.data, "SELECT amount - spent FROM pots WHERE kind = 'grant'") == [
+        (HOLD - 2 * COST,)
+    ]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
