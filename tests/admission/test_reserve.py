@@ -153,3 +153,13 @@ async def test_an_unpriced_candidate_is_refused_under_a_cap_only():
     with pytest.raises(NotFound, match="no price"):
         await reserved(call(), target(prices=None), cap=10**9)
     assert (await reserved(call(), target(prices=None), cap=None)).amount == 0
+
+
+async def test_money_between_two_candidates_limits_shrinks_to_the_smaller_one_at_once():
+    long, short = target("o3"), target("gpt-4o")
+    assert long.model.max_output > short.model.max_output > MIN_SHRUNK
+    made = call()
+    cap = bound(made, (long, short)) - 1  # the longer one's own limit just does not fit
+    hold = await reserved(made, long, short, cap=cap)
+    assert made.shrunk_to == short.model.max_output
+    assert hold.amount <= cap

@@ -129,7 +129,8 @@ class Reservations:
         if call.max_output is not None or call.operation == "embeddings":
             return False
         fits = self._fitting(call, targets, self._budgets.standing(found).free)
-        if not MIN_SHRUNK <= fits < _ceiling(call, targets):
+        widest = max(output_limit(call, target) for target in targets)
+        if not min(MIN_SHRUNK, _ceiling(call, targets)) <= fits < widest:
             return False
         call.shrunk_to = fits
         return True
