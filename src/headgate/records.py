@@ -176,6 +176,24 @@ class BudgetRecord(msgspec.Struct, frozen=True, kw_only=True):
 # ── credit ───────────────────────────────────────────────────────────────────────────────────────
 
 
+class LimitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored limit, as people see it. 0: none."""
+
+    id: str = ""  # public, `limit_…`
+    scope: str  # account, project, key
+    ref: str  # the public id of what it bounds
+    account: str = ""  # and where that is: public ids
+    project: str = ""
+    model: str = ""  # a model, or a pattern of some, with meters of its own; empty: all models
+    rpm: int = 0  # requests per minute
+    tpm: int = 0  # tokens per minute
+    rpd: int = 0  # requests per day
+    tpd: int = 0  # tokens per day
+    concurrency: int = 0  # calls at once
+    origin: str = ""  # who made it
+    created_at: WallMicros = 0
+
+
 class GrantRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Credit of one kind: a gift, what a code gave, or the balance that top-ups fill."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,23 +12,25 @@ from tests.answers import json_answer
 from tests.faults.worker import Reply, Worker, chat, worker
 from tests.upstream import ScriptedUpstream
 
-from headgate.stores.sql.database import connect
+from headgate.ops.actors import LOCAL
+from headgate.ops.desk import Desk
+from headgate.ops.limits import LimitOrder, set_limit
+from headgate.ports import SystemClock
+from headgate.records import AccountRecord, KeyRecord, ProjectRecord
+from headgate.stores.sql.admin import SqlAdminStore
 
 pytestmark = pytest.mark.anyio
 
 
 async def limit(gateway: Worker, scope: str, model: str = "", **numbers: int) -> None:
-    """Set a limit of the only account, project or key, as another process would; wait until it is known."""
+    """Set a limit of the only account, project or key, as another process does; wait until it is known."""
     before = gateway.app._seen
-    sql = connect(gateway.app._data)
-    names = ", ".join(numbers)
-    sql.execute(
-        f"INSERT OR REPLACE INTO limits (public_id, scope, ref, model, origin, created_at, {names})"
-        f" VALUES (?, ?, 1, ?, 'test', 0, {', '.join(map(str, numbers.values()))})",
-        (f"limit_{scope}{model}", scope, model),
-    )
-    sql.execute("INSERT INTO changes (kind, ref, at) VALUES ('limit', 'x', 0)")
-    sql.close()
+    with closing(SqlAdminStore(gateway.app._data)) as store:
+        desk = Desk(store, SystemClock())
+        kind = {"account": AccountRecord, "project": ProjectRecord, "key": KeyRecord}[scope]
+        with desk.reading() as register:
+            (bound,) = register.all(kind)
+        set_limit(LOCAL, desk, LimitOrder(scope=scope, ref=bound.id, model=model, **numbers))
     async with asyncio.timeout(1):
         while gateway.app._seen == before:
             await asyncio.sleep(0.01)

@@ -11,8 +11,9 @@ from headgate.errors import CallerError, Conflict, PermissionRefused
 from headgate.money.amounts import MAX_NANO, UNITS, Unit
 from headgate.money.periods import FOREVER, period_end, period_key, period_start, zone
 from headgate.ops.actors import Place, absent, authorise
+from headgate.ops.scopes import Within, scope_place, scoped_page
 from headgate.ops.words import given
-from headgate.records import AccountRecord, BudgetRecord, KeyRecord, ProjectRecord, UsageOrder
+from headgate.records import BudgetRecord, KeyRecord, UsageOrder
 from headgate.values import Book, NanoUSD, WallMicros
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from headgate.ops.usage import Reports
     from headgate.records import By
 
-SCOPES = ("account", "project", "key")
 _CONFIGURED = {"flag", "config"}
 _OF_TIER = "tier"
 
@@ -73,7 +73,7 @@ def set_budget(actor: Actor, desk: Desk, order: BudgetOrder) -> BudgetRecord:
         Conflict: the key that made this one has a lower cap.
     """
     with desk.writing(actor, "budget.set") as deed:
-        place = _place(deed.register, order.scope, order.ref)
+        place = scope_place(deed.register, order.scope, order.ref)
         deed.allow("budgets.write", place, order.scope, order.ref)
         _not_its_own(actor, order.scope, order.ref)
         draft = _drafted(deed, order, place)
@@ -107,18 +107,8 @@ def list_budgets(
         PermissionRefused: the actor may not.
         NotFound: there is no such thing, or not for this actor.
     """
-    with desk.reading() as register:
-        place = Place(account or actor.account, project)
-        if key:
-            place = _place(register, "key", key)
-            authorise(actor, "budgets.read", place, "key", key)
-        else:
-            authorise(actor, "budgets.read", place, "account", place.account)
-        where = {"account": place.account, "project": place.project}
-        if key:
-            where |= {"scope": "key", "ref": key}
-        given = {name: value for name, value in where.items() if value}
-        return desk.page(register, BudgetRecord, page, **given)
+    within = Within(account, project, key)
+    return scoped_page(actor, desk, BudgetRecord, "budgets.read", page, within)
 
 
 def show_budget(actor: Actor, desk: Desk, budget: str) -> BudgetRecord:
@@ -305,24 +295,6 @@ def _drafted(deed: Deed, order: BudgetOrder, place: Place) -> BudgetRecord:
         created_at=deed.at,
         **msgspec.structs.asdict(order),
     )
-
-
-def _place(register: Register, scope: str, ref: str) -> Place:
-    """Return where a cap's scope is."""
-    if scope == "account":
-        if register.get(AccountRecord, id=ref) is not None:
-            return Place(ref)
-    elif scope == "project":
-        project = register.get(ProjectRecord, id=ref)
-        if project is not None:
-            return Place(project.account, ref)
-    elif scope == "key":
-        key = register.get(KeyRecord, id=ref)
-        if key is not None:
-            return Place(key.account, key.project)
-    else:
-        raise CallerError(f"{scope!r} is no scope: {', '.join(SCOPES)}.", param="scope")
-    raise absent(scope, ref)
 
 
 def _check(order: BudgetOrder | BudgetRecord) -> None:

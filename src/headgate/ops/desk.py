@@ -289,6 +289,7 @@ _KINDS = {
     "ProjectMemberRecord": "project_member",
     "KeyRecord": "key",
     "BudgetRecord": "budget",
+    "LimitRecord": "limit",
     "CodeRecord": "code",
     "SignupRecord": "signup",
     "LimitRequestRecord": "limit_request",

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from sqlalchemy import delete, insert, null, select, update
 
-from headgate.records import Above, AuditRecord, Below, BudgetRecord, MemberRecord, ProjectMemberRecord
+from headgate.records import (
+    Above,
+    AuditRecord,
+    Below,
+    BudgetRecord,
+    LimitRecord,
+    MemberRecord,
+    ProjectMemberRecord,
+)
 from headgate.stores.sql.bootstrap import public_id
 from headgate.stores.sql.credit import SqlCredit
 from headgate.stores.sql.creditshapes import CREDIT
@@ -154,7 +162,7 @@ class SqlRegister:
             row[name] = msgspec.json.encode(row[name]).decode()
         for name, table in shape.refs.items():
             row[name] = self._internal(table, row[name]) if row[name] else 0
-        if isinstance(record, BudgetRecord):
+        if isinstance(record, BudgetRecord | LimitRecord):
             row["ref"] = self._internal(SCOPES[record.scope], record.ref)
         if isinstance(record, ProjectMemberRecord):
             row["member"] = row.pop("id")

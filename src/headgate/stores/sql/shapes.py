@@ -15,6 +15,7 @@ from headgate.records import (
     AuditRecord,
     BudgetRecord,
     KeyRecord,
+    LimitRecord,
     MemberRecord,
     ProjectMemberRecord,
     ProjectRecord,
@@ -25,6 +26,7 @@ from headgate.stores.sql.tables import (
     budgets,
     key_uses,
     keys,
+    limits,
     members,
     project_members,
     projects,
@@ -172,46 +174,51 @@ _keys = Shape(
     ("models", "endpoints", "networks", "rights", "metadata"),
     ("account", "used_at"),
 )
-# What a budget caps is an account, a project or a key; the rest of where that is follows.
-_capped_key, _key_project = keys.alias("capped_key"), projects.alias("key_project")
-_capped_project = projects.alias("capped_project")
-_capped_account, _own_account = accounts.alias("capped_account"), accounts.alias("own_account")
+
+
+def _scoped(table: Table, names: str) -> tuple[Select[Any], dict[str, ColumnElement[Any]]]:
+    """Return the query of what bounds an account, a project or a key, and what it can be found by.
+
+    Its `ref` says which one; where that is follows.
+    """
+    key, key_project = keys.alias("its_key"), projects.alias("its_keys_project")
+    project, whole = projects.alias("its_project"), accounts.alias("its_account")
+    account = accounts.alias("own_account")
+    found = {
+        "id": table.c.public_id,
+        "ref": func.coalesce(key.c.public_id, project.c.public_id, whole.c.public_id),
+        "account": account.c.public_id,
+        "project": func.coalesce(key_project.c.public_id, project.c.public_id, ""),
+    }
+    scope, ref = table.c.scope, table.c.ref
+    query = (
+        select(*(column.label(name) for name, column in found.items()), *_columns(table, names))
+        .outerjoin(key, (scope == "key") & (key.c.id == ref))
+        .outerjoin(key_project, key_project.c.id == key.c.project)
+        .outerjoin(project, (scope == "project") & (project.c.id == ref))
+        .outerjoin(whole, (scope == "account") & (whole.c.id == ref))
+        .join(account, account.c.id == func.coalesce(key_project.c.account, project.c.account, whole.c.id))
+    )
+    return query, {**found, "scope": scope, "origin": table.c.origin}
+
+
+_budget_query, _budget_where = _scoped(budgets, "scope book amount unit tz hard thresholds origin created_at")
 _budgets = Shape(
     budgets,
-    select(
-        budgets.c.public_id.label("id"),
-        case(
-            (budgets.c.scope == "key", _capped_key.c.public_id),
-            (budgets.c.scope == "project", _capped_project.c.public_id),
-            else_=_capped_account.c.public_id,
-        ).label("ref"),
-        _own_account.c.public_id.label("account"),
-        func.coalesce(_key_project.c.public_id, _capped_project.c.public_id, "").label("project"),
-        *_columns(budgets, "scope book amount unit tz hard thresholds origin created_at"),
-    )
-    .outerjoin(_capped_key, (budgets.c.scope == "key") & (_capped_key.c.id == budgets.c.ref))
-    .outerjoin(_key_project, _key_project.c.id == _capped_key.c.project)
-    .outerjoin(_capped_project, (budgets.c.scope == "project") & (_capped_project.c.id == budgets.c.ref))
-    .outerjoin(_capped_account, (budgets.c.scope == "account") & (_capped_account.c.id == budgets.c.ref))
-    .join(
-        _own_account,
-        _own_account.c.id
-        == func.coalesce(_key_project.c.account, _capped_project.c.account, _capped_account.c.id),
-    ),
-    {
-        "id": budgets.c.public_id,
-        "account": _own_account.c.public_id,
-        "project": func.coalesce(_key_project.c.public_id, _capped_project.c.public_id, ""),
-        "scope": budgets.c.scope,
-        "ref": func.coalesce(
-            _capped_key.c.public_id, _capped_project.c.public_id, _capped_account.c.public_id
-        ),
-        "unit": budgets.c.unit,
-        "origin": budgets.c.origin,
-    },
+    _budget_query,
+    {**_budget_where, "unit": budgets.c.unit},
     budgets.c.id,
     "budget",
     packed=("thresholds",),
+    derived=("account", "project"),
+)
+_limit_query, _limit_where = _scoped(limits, "scope model rpm tpm rpd tpd concurrency origin created_at")
+_limits = Shape(
+    limits,
+    _limit_query,
+    {**_limit_where, "model": limits.c.model},
+    limits.c.id,
+    "limit",
     derived=("account", "project"),
 )
 _audit = Shape(
@@ -242,6 +249,7 @@ SHAPES: dict[type, Shape] = {
     ProjectMemberRecord: _project_members,
     KeyRecord: _keys,
     BudgetRecord: _budgets,
+    LimitRecord: _limits,
     AuditRecord: _audit,
 }
 SCOPES = {"account": accounts, "project": projects, "key": keys}

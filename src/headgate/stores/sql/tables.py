@@ -33,6 +33,7 @@ keys = _table(
 )
 key_uses = _table("key_uses", integers="key used_at")
 budgets = _table("budgets", "public_id scope unit tz thresholds origin", "id ref book amount hard created_at")
+limits = _table("limits", "public_id scope model origin", "id ref rpm tpm rpd tpd concurrency created_at")
 changes = _table("changes", "kind ref", "seq at")
 audit = _table("audit", "actor action kind ref outcome detail", "seq at account")
 events = _table("events", "kind ref name detail", "seq at account")
