@@ -36,6 +36,9 @@ class Wire(asyncio.Transport):
         assert not self.closed
         self.sent += data
 
+    def is_closing(self) -> bool:
+        return self.closed
+
     def close(self) -> None:
         self.closed = True
 
@@ -79,6 +82,7 @@ def run(data: bytes, cuts: list[int]) -> tuple[list[tuple[bytes, str, bytes]], l
     for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         if not wire.closed:
             connection.data_received(data[begin:end])
+    edge.outbox.flush()
     assert log.faults == []
     assert wire.sent.count(b"HTTP/1.1 400 ") <= 1
     assert wire.sent.count(b"\r\nserver: headgate\r\n") == len(echo.seen) + len(log.refusals)

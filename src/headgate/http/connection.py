@@ -88,6 +88,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the connection for what was asked before the client stopped sending."""
+        self.edge.outbox.flush()
         self._eof = True
         if self._sink is not None:
             self._probe()
@@ -193,8 +194,8 @@ class Connection(asyncio.Protocol):
     # ── what goes out ───────────────────────────────────────────────────────────────────────────
 
     def write(self, data: bytes) -> None:
-        """Send bytes."""
-        self._transport.write(data)
+        """Send bytes, at the latest when this turn of the loop ends."""
+        self.edge.outbox.send(self._transport, data)
 
     async def writable(self) -> None:
         """Wait until the client has read most of what was written, or is gone."""
@@ -247,6 +248,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _begin_closing(self) -> None:
+        self.edge.outbox.flush()
         self._state = _CLOSING
         self._since = self.edge.now
         self._intake.end()
@@ -255,6 +257,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close now, and tell the call, if one is being answered."""
+        self.edge.outbox.flush()
         self._transport.abort()
 
     def close_idle(self) -> None:

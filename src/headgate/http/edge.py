@@ -14,6 +14,7 @@ from headgate.http.asgi import AsgiRoute
 from headgate.http.connection import Connection
 from headgate.http.heads import Heads
 from headgate.http.incoming import Incoming, RequestHead, Route
+from headgate.outbox import Outbox
 from headgate.wire.known import KnownHeads
 
 if TYPE_CHECKING:
@@ -61,8 +62,21 @@ class Edge:
     """What the connections of one listener share: routes, limits, time. `connection` makes one more."""
 
     __slots__ = (
-        "_asgi", "_clock", "_connections", "_empty", "_routes", "_timer", "draining", "events", "heads",
-        "known", "limits", "monotonic", "new_id", "now",
+        "_asgi",
+        "_clock",
+        "_connections",
+        "_empty",
+        "_routes",
+        "_timer",
+        "draining",
+        "events",
+        "heads",
+        "known",
+        "limits",
+        "monotonic",
+        "new_id",
+        "now",
+        "outbox",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +93,7 @@ class Edge:
         self.events = events
         self.heads = Heads()
         self.known = KnownHeads[RequestHead]()
+        self.outbox = Outbox()
         self.draining = False
         self.monotonic = clock.monotonic
         self.new_id = ids.next

@@ -16,6 +16,7 @@ from headgate.transport.framing import Answer
 from headgate.waits import Wait
 
 if TYPE_CHECKING:
+    from headgate.outbox import Outbox
     from headgate.ports import Clock, Head, Request
     from headgate.transport.framing import Bounds, Proven
     from headgate.transport.request import Writer
@@ -35,6 +36,7 @@ class Lane(Protocol):
     writer: Writer
     bounds: Bounds
     known: KnownHeads[Proven]
+    outbox: Outbox
     clock: Clock
     watched: set[HttpExchange]  # whose deadlines are looked at
 
@@ -95,6 +97,7 @@ class Connection(asyncio.Protocol):
         """Close at once, without the courtesies of TLS."""
         if not self.closed:
             self.closed = True
+            self.lane.outbox.flush()  # what was said to be sent is sent
             self.transport.abort()
 
     def quiet(self) -> bool:
@@ -147,12 +150,13 @@ class HttpExchange:
         connection = self._connection
         if connection is None or self.sent:
             return
-        head = self._lane.writer.head(request)
+        lane = self._lane
+        head = lane.writer.head(request)
         body = request.body
-        self._sent_at = self._lane.clock.monotonic()
+        self._sent_at = lane.clock.monotonic()
         self.sent = True
         if len(body) <= _JOINED:
-            connection.transport.write(head + body)
+            lane.outbox.send(connection.transport, head + body)
         else:
             connection.transport.writelines((head, body))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
+from headgate.outbox import Outbox
 from headgate.transport.dial import Dialer, system_resolve, system_tls
 from headgate.transport.egress import parse_origin
 from headgate.transport.exchange import Connection, HttpExchange
@@ -52,6 +53,7 @@ class Pool:
         "known",
         "label",
         "origin",
+        "outbox",
         "proxy",
         "watched",
         "writer",
@@ -65,6 +67,7 @@ class Pool:
         self.writer = Writer(origin.authority, origin.label)
         self.bounds = owner.settings.bounds
         self.known = KnownHeads[Proven]()
+        self.outbox = owner.outbox
         self.clock = owner.clock
         self.watched = owner.watched
         self._idle_ns = int(owner.settings.idle_s * _NS)
@@ -133,6 +136,7 @@ class HttpTransport:
         "clock",
         "connections",
         "now",
+        "outbox",
         "settings",
         "watched",
     )
@@ -148,6 +152,7 @@ class HttpTransport:
         self.clock = clock
         self.settings = settings = settings or HttpSettings()
         self.watched: set[HttpExchange] = set()
+        self.outbox = Outbox()
         self.now: MonotonicNs = 0  # as of the last tick
         self._dialer = Dialer(resolve, tls or (lambda: system_tls(settings.ca_file)))
         self._pools: dict[tuple[Origin, Proxy | None], Pool] = {}
