@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check services crash bounds bench prices docs lock clean
+.PHONY: help env serve test check services crash bounds grants bench bench-keys prices docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,9 @@ crash: $(VENV)/.dev ## kill the server under load, restart it, reconcile the boo
 
 bounds: $(VENV)/.dev ## draw 10,000 calls: none costs more than its hold
 	@BOUND_CASES=10000 $(BIN)/python -m pytest -q tests/admission/test_actual_within_hold.py $(ARGS)
+
+grants: $(VENV)/.dev ## draw 10,000 grants: no key has a right that its maker lacks
+	@HEADGATE_GRANTS=10000 $(BIN)/python -m pytest -q -o timeout=0 tests/ops/test_lattice.py $(ARGS)
 
 bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -16,6 +16,7 @@ from headgate.providers.registry import CODECS, KnownHost
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
 from headgate.values import Host
+from headgate.vaults import VaultError, fetch, is_reference
 
 OWN_KEY = "sk-hg-"
 _URL_SCHEMES = ("http://", "https://")
@@ -46,9 +47,21 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def secret(value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
-    """Return a secret that is written as it is, or as `env:NAME` or `file:PATH`."""
+    """Return a secret that is written as it is, or where it is.
+
+    That is `env:NAME`, `file:PATH`, or a secret manager's (`vaults`). `stored:NAME` stays as it is: only who
+    has the data folder can open that.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
     if value.startswith("env:"):
         return lookup(value[4:], env, dotenv)
+    if is_reference(value):
+        try:
+            return fetch(value)
+        except VaultError as fault:
+            raise ConfigError(f"{where}: {fault}") from fault
     if not value.startswith("file:"):
         return value
     try:
