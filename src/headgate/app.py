@@ -17,7 +17,7 @@ from headgate.admission.purse import Purse
 from headgate.admission.rate import Rates, Reading
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
-from headgate.background import Background, Calls
+from headgate.background import LAST_WORD_S, Background, Calls
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
@@ -359,7 +359,8 @@ class App:
     async def stop(self) -> int:
         """Take no more calls, let the open ones end, write everything; return how many were cut."""
         self.draining = True
-        server = asyncio.create_task(self.server.drain(self.config.server.drain_s))
+        # Connections outlast the calls, so that each is told of its end.
+        server = asyncio.create_task(self.server.drain(self.config.server.drain_s + 2 * LAST_WORD_S))
         cut = await self.calls.drain(self.config.server.drain_s)
         await server
         await self.monitor.drain(_ARRIVING_S)

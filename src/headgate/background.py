@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.errors import Unavailable
 from headgate.waits import CallRun
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from headgate.errors import GatewayError
     from headgate.values import Call
+
+LAST_WORD_S = 0.5  # for the error events of the answers that are cut
 
 
 class Background:
@@ -82,16 +85,32 @@ class Calls:
             call.cancel()
 
     async def drain(self, grace_s: float) -> int:
-        """Wait for the open calls, then cancel the rest; return how many were cut."""
-        if self.runs:
-            self._idle = asyncio.Event()
-            try:
-                async with asyncio.timeout(grace_s):
-                    await self._idle.wait()
-            except TimeoutError:
-                pass  # the rest is cut below, settled for what was produced
-        cut = tuple(self.runs)
-        self.cut()
-        for call in cut:
+        """Wait for the open calls, then tell the rest that we stop; return how many those were.
+
+        Each answers with the error, and is settled for what was produced; who does not within
+        `LAST_WORD_S` is cancelled.
+        """
+        if await self._idle_within(grace_s):
+            return 0
+        told = tuple(self.runs)
+        for call in told:
+            call.end(
+                Unavailable("The gateway is shutting down, and the answer was not complete. Send it again.")
+            )
+        if not await self._idle_within(LAST_WORD_S):
+            self.cut()
+        for call in told:
             await call.done()
-        return len(cut)
+        return len(told)
+
+    async def _idle_within(self, seconds: float) -> bool:
+        """Wait until no call is open; say whether that came."""
+        if not self.runs:
+            return True
+        self._idle = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True

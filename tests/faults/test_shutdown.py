@@ -1,0 +1,64 @@
+"""A gateway that stops tells whom it cuts off, and charges for what they got."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, chat, worker
+from tests.upstream import ScriptedUpstream, chat_frames, chunk, http_head
+
+from headgate.stores.sql.database import connect
+
+pytestmark = pytest.mark.anyio
+PROMPT = COUNTED[MODELS[0]][0]
+SSE = [("content-type", "text/event-stream")]
+
+
+def last_call(folder: Path) -> tuple[int, int, int, int]:
+    sql = connect(folder / "data", read_only=True)
+    try:
+        (row,) = sql.execute("SELECT status, input, output, charge FROM calls").fetchall()
+    finally:
+        sql.close()
+    return tuple(row)
+
+
+async def test_a_stream_that_is_cut_ends_with_an_error_event(tmp_path: Path) -> None:
+    frames = chat_frames(("one", " two", " three"))
+    steps = [http_head(200, SSE), *map(chunk, frames[:3]), asyncio.Event()]
+    async with ScriptedUpstream(steps) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        await gateway.warm()
+        asked = asyncio.create_task(gateway.ask(chat(stream=True)))
+        async with asyncio.timeout(10):
+            while not any(run.call is not None for run in gateway.app.calls.runs):
+                await asyncio.sleep(0.01)
+            await upstream.received(1)
+            await asyncio.sleep(0.2)
+        assert await gateway.app.calls.drain(0.1) == 1
+        reply = await asked
+        assert reply.whole
+        error = json.loads(reply.events[-1])["error"]
+        assert "shutting down" in error["message"]
+        assert error["type"] == "service_unavailable_error"
+        await gateway.idle()
+        await gateway.app.drain.flush()
+        assert last_call(tmp_path) == (503, PROMPT, 2, PROMPT * INPUT + 2 * OUTPUT)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_a_call_without_an_answer_is_told_to_come_again(stream: bool, tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream([asyncio.Event()]) as upstream,
+        worker(tmp_path, upstream.base_url) as gateway,
+    ):
+        asked = asyncio.create_task(gateway.ask(chat(stream=stream)))
+        await upstream.received(1)
+        assert await gateway.app.calls.drain(0.05) == 1
+        reply = await asked
+        assert (reply.status, reply.whole) == (503, True)
+        assert json.loads(reply.body)["error"]["message"].startswith("The gateway is shutting down")
+        assert "retry-after" in reply.headers
+        await gateway.idle()
