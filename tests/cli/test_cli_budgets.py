@@ -30,7 +30,9 @@ def data(run: Run, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("scope", ["account", "project", "key"])
 def test_a_cap_is_set_listed_shown_changed_and_removed(data: Path, say: Say, run: Run, scope: str) -> None:
     name = "app" if scope == "key" else "default"
-    made = say("budgets", "create", "0.001/month", f"--{scope}", name, "--tz", "Asia/Shanghai")
+    made, play = say("budgets", "create", "0.001/month", f"--{scope}", name, "--tz", "Asia/Shanghai")
+    assert (play["book"], play["amount"]) == ("sim", 1_000_000)
+    say("budgets", "remove", play["id"])
     assert (made["scope"], made["amount"], made["unit"]) == (scope, 1_000_000, "month")
     assert (made["hard"], made["origin"], made["book"]) == (True, "local", "real")
     [row] = say("budgets", "list")
@@ -53,9 +55,9 @@ def test_a_cap_is_set_listed_shown_changed_and_removed(data: Path, say: Say, run
 
 
 def test_play_money_and_each_period_are_counted_apart(data: Path, say: Say) -> None:
-    say("budgets", "create", "1/day", "--play")
-    say("budgets", "create", "1/total")
-    say("budgets", "create", "1/week", "--key", "app")
+    say("budgets", "create", "1/day", "--book", "sim")
+    say("budgets", "create", "1/total", "--book", "real")
+    say("budgets", "create", "1/week", "--key", "app", "--book", "real")
     assert [(row["unit"], row["book"], row["spent"]) for row in say("budgets", "list")] == [
         ("day", "sim", 7_000),
         ("total", "real", 400_000),
@@ -67,18 +69,21 @@ def test_play_money_and_each_period_are_counted_apart(data: Path, say: Say) -> N
     assert len(say("budgets", "list", "--account", "default")) == 3
 
 
-def test_a_cap_takes_the_place_of_the_one_before(data: Path, say: Say) -> None:
+def test_a_cap_takes_the_place_of_the_one_before(data: Path, say: Say, run: Run) -> None:
     first = say("budgets", "create", "5/month")
     second = say("budgets", "create", "6/month", "--soft")
-    assert [(row["id"], row["amount"], row["hard"]) for row in say("budgets", "list")] == [
-        (first["id"], 6_000_000_000, False)
+    assert [row["id"] for row in first] == [row["id"] for row in second]
+    assert [(row["book"], row["amount"], row["hard"]) for row in say("budgets", "list")] == [
+        ("real", 6_000_000_000, False),
+        ("sim", 6_000_000_000, False),
     ]
-    assert second["id"] == first["id"]
+    assert run("budgets", "create", "7/month").stdout.count("$7.00 per month") == 2
 
 
 def test_a_key_is_made_with_a_cap(data: Path, say: Say, run: Run) -> None:
     made = say("keys", "create", "--name", "capped", "--cap", "5/day", "--tz", "Asia/Shanghai")
-    [cap] = say("keys", "show", "capped")["budgets"]
+    cap, play = say("keys", "show", "capped")["budgets"]
+    assert (cap["book"], play["book"], play["amount"]) == ("real", "sim", 5_000_000_000)
     assert (cap["ref"], cap["amount"], cap["unit"], cap["tz"]) == (
         made["id"],
         5_000_000_000,

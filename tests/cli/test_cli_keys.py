@@ -151,7 +151,7 @@ def test_keys_that_a_revoked_one_has_made_go_with_it(say: Say, run: Run, tmp_pat
     assert say("keys", "list") == []
 
 
-def test_old_keys_are_reported_and_very_old_ones_flagged(say: Say, run: Run, tmp_path: Path) -> None:
+def test_old_keys_are_reported_and_very_old_ones_are_overdue(say: Say, run: Run, tmp_path: Path) -> None:
     result = run("keys", "create", "--name", "new")
     assert (run("keys", "old").exit_code, run("keys", "old").stdout) == (0, "No key is 90 days old.\n")
     for name, days in (("old", 100), ("ancient", 200), ("rotated", 300), ("gone", 400), ("fresh", 89)):
@@ -165,13 +165,13 @@ def test_old_keys_are_reported_and_very_old_ones_flagged(say: Say, run: Run, tmp
     result = run("keys", "old", "--json")
     assert result.exit_code == 1
     rows = json.loads(result.stdout)
-    assert [(row["name"], row["days"], row["very_old"]) for row in rows] == [
-        ("ancient", 200, True),
-        ("old", 100, False),
+    assert [(row["name"], row["days"], row["age"]) for row in rows] == [
+        ("ancient", 200, "overdue"),
+        ("old", 100, "old"),
     ]
     table = run("keys", "old")
     assert table.exit_code == 1
-    assert table.stdout.count("180 days or more") == 1
+    assert table.stdout.count("overdue") == 1
     assert [row["name"] for row in json.loads(run("keys", "old", "--days", "150", "--json").stdout)] == [
         "ancient"
     ]

@@ -109,9 +109,13 @@ def test_a_key_keeps_below_the_cap_of_the_key_that_made_it(desk: Desk) -> None:
         set_budget(maker, desk, order(desk, scope="key", ref=maker.id, amount=500))
     set_budget(LOCAL, desk, order(desk, scope="key", ref=maker.id, amount=40))  # sinks: the child's too
     set_budget(LOCAL, desk, order(desk, scope="key", ref=maker.id, unit="day", amount=3))  # a new one
-    amounts = {cap.unit: cap.amount for cap in caps(desk) if cap.ref == child.id}
-    assert amounts == {"month": 40, "day": 3}
-    (month,) = (cap for cap in caps(desk) if cap.ref == child.id and cap.unit == "month")
+    own = [cap for cap in caps(desk) if cap.ref == child.id]
+    assert {(cap.unit, cap.book): cap.amount for cap in own} == {
+        ("month", Book.REAL): 40,
+        ("month", Book.SIM): 60,
+        ("day", Book.REAL): 3,
+    }
+    month = own[0]
     with pytest.raises(Conflict, match="keeps its own"):
         remove_budget(LOCAL, desk, month.id)
 
@@ -161,12 +165,12 @@ def test_a_made_key_never_gets_more_than_its_maker_and_follows_it_down(desk: Des
     boss = create_key(LOCAL, desk, KeyOrder(name="boss", kind="admin", budget=Cap(amount=9)))
     actor = actor_of_key(desk, boss.text.encode(), "127.0.0.1")
     made = create_key(actor, desk, KeyOrder(name="made")).record
-    [cap] = list_budgets(LOCAL, desk, PageOrder(), key=made.id).data
-    assert cap.amount == 9
+    cap, play = list_budgets(LOCAL, desk, PageOrder(), key=made.id).data
+    assert [(one.book, one.amount) for one in (cap, play)] == [(Book.REAL, 9), (Book.SIM, 9)]
     for change in (BudgetChange(amount=10), BudgetChange(hard=False)):
         with pytest.raises(Conflict):
             change_budget(LOCAL, desk, cap.id, change)
-    [own] = list_budgets(LOCAL, desk, PageOrder(), key=boss.record.id).data
+    own, _ = list_budgets(LOCAL, desk, PageOrder(), key=boss.record.id).data
     with pytest.raises(PermissionRefused):
         change_budget(actor, desk, own.id, BudgetChange(amount=20))
     change_budget(LOCAL, desk, own.id, BudgetChange(amount=4))
@@ -197,7 +201,10 @@ def test_a_member_of_a_project_sees_its_caps(desk: Desk) -> None:
     developer = join(LOCAL, desk, "developer")
     put_project_member(LOCAL, desk, key.project, developer.id, "member")
     inside = actor(desk, developer.id)
-    assert [cap.ref for cap in list_budgets(inside, desk, PageOrder(), project=key.project).data] == [key.id]
-    assert [cap.ref for cap in list_budgets(inside, desk, PageOrder(), key=key.id).data] == [key.id]
+    for page in (
+        list_budgets(inside, desk, PageOrder(), project=key.project),
+        list_budgets(inside, desk, PageOrder(), key=key.id),
+    ):
+        assert [(cap.ref, cap.book) for cap in page.data] == [(key.id, Book.REAL), (key.id, Book.SIM)]
     with pytest.raises(PermissionRefused):
         list_budgets(inside, desk, PageOrder())

@@ -86,11 +86,17 @@ def test_a_key_has_all_its_attributes_and_they_can_be_changed(desk: Desk) -> Non
     made = create_key(LOCAL, desk, order).record
     assert made.networks == ("10.0.0.0/8", "2001:db8::/32")
     with desk.reading() as register:
-        (cap,) = register.all(BudgetRecord, scope="key", ref=made.id)
-    assert (cap.amount, cap.unit, cap.book) == (7, "day", Book.REAL)
+        caps = register.all(BudgetRecord, scope="key", ref=made.id)
+    assert [(cap.amount, cap.unit, cap.book) for cap in caps] == [(7, "day", Book.REAL), (7, "day", Book.SIM)]
     changed = change_key(LOCAL, desk, made.id, KeyChange(models=("o3",), rpm=0, metadata={}))
     assert changed == show_key(LOCAL, desk, made.id)
     assert (changed.models, changed.rpm, changed.tpm, changed.metadata) == (("o3",), 0, 2, {})
+
+
+def test_a_test_key_has_a_cap_of_play_money_alone(desk: Desk) -> None:
+    made = create_key(LOCAL, desk, KeyOrder(name="t", kind="test", budget=Cap(amount=7))).record
+    with desk.reading() as register:
+        assert [cap.book for cap in register.all(BudgetRecord, ref=made.id)] == [Book.SIM]
 
 
 def test_a_key_is_revoked_by_id_by_name_or_by_what_is_shown_of_it(desk: Desk, clock: HandClock) -> None:
@@ -239,7 +245,7 @@ def test_a_narrow_admin_key_makes_no_wider_key_by_any_way(desk: Desk) -> None:
     child = create_key(narrow, desk, KeyOrder(name="child")).record
     assert (child.models, child.networks, child.rpm) == (("gpt-4o*",), ("10.0.0.0/8",), 10)
     with desk.reading() as register:
-        assert [cap.amount for cap in register.all(BudgetRecord, ref=child.id)] == [100]
+        assert [cap.amount for cap in register.all(BudgetRecord, ref=child.id)] == [100, 100]
     wider: list[dict[str, object]] = [
         {"models": ("*",)}, {"models": ()}, {"networks": ("0.0.0.0/0",)}, {"rpm": 11}, {"rpm": 0},
     ]  # fmt: skip

@@ -39,16 +39,18 @@ def command() -> None:
 @command.command()
 @data_option
 @click.argument("name")
-@click.option("--prepaid", is_flag=True, help="It spends credit and nothing else.")
+@click.option(
+    "--prepaid/--postpaid",
+    default=None,
+    help="Whether it spends credit and nothing else. [default: as the last server's mode says]",
+)
 @_multiplier
 @meta_option
 @json_option
-def create(
-    data: str | None, prepaid: bool, meta: tuple[tuple[str, str], ...], as_json: bool, **given: Any
-) -> None:
-    """Open an account, with a project `default`."""
+def create(data: str | None, meta: tuple[tuple[str, str], ...], as_json: bool, **given: Any) -> None:
+    """Open an account, with a project `default`. A prepaid one begins with the sign-up grant."""
     members = {name: value for name, value in given.items() if value is not None}
-    wanted = order_of({**members, "prepaid": prepaid, "metadata": noted(meta)}, ops.AccountOrder)
+    wanted = order_of({**members, "metadata": noted(meta)}, ops.AccountOrder)
     with compose.admin(data, create=True) as desk:
         made = ops.create_account(LOCAL, desk, wanted)
     if as_json:

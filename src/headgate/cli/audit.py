@@ -10,10 +10,9 @@ import msgspec
 from headgate.cli import compose
 from headgate.cli.naming import id_of
 from headgate.cli.options import data_option, examples, json_option
-from headgate.cli.output import date_text, print_json, print_list, public
+from headgate.cli.output import date_text, newest, print_json, print_list, public
 from headgate.ops.actors import LOCAL
 from headgate.ops.audit import list_audit
-from headgate.ops.desk import MOST, PageOrder
 
 _DETAIL = 70
 
@@ -42,17 +41,9 @@ def command() -> None:
 def list_(data: str | None, account: str, last: int, as_json: bool, **given: Any) -> None:
     """List the newest rows of the audit."""
     where = {name: value for name, value in given.items() if value}
-    rows: list[Any] = []
-    after = ""
     with compose.admin(data) as desk:
-        account = id_of(desk, "account", account)
-        while len(rows) < last:
-            page = PageOrder(limit=min(MOST, last - len(rows)), after=after, order="desc")
-            part = list_audit(LOCAL, desk, page, account, **where)
-            rows += part.data
-            if not part.has_more:
-                break
-            after = part.last_id
+        ref = id_of(desk, "account", account)
+        rows = newest(lambda page: list_audit(LOCAL, desk, page, ref, **where), last)
     if as_json:
         print_json([public(row) for row in rows])
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -17,7 +17,6 @@ from headgate.cli.options import (
     data_option,
     examples,
     json_option,
-    play_option,
 )
 from headgate.cli.output import date_text, print_fields, print_json, print_list, public
 from headgate.money.amounts import format_usd
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from headgate.ops.budgets import BudgetStanding
     from headgate.ops.desk import Desk
     from headgate.records import BudgetRecord
+
+
+_BOOKS: Final = {"real": Book.REAL, "sim": Book.SIM}
 
 
 class Shares(click.ParamType[tuple[int, ...]]):
@@ -87,29 +89,39 @@ def command() -> None:
 @_tz
 @click.option("--soft", is_flag=True, help="It tells, and refuses nothing.")
 @_alerts
-@play_option
+@click.option(
+    "--book",
+    "only",
+    type=click.Choice(list(_BOOKS)),
+    help="Only of real, or only of play money. [default: both]",
+)
 @json_option
-def create(data: str | None, cap: tuple[int, str], as_json: bool, **given: Any) -> None:
+def create(data: str | None, cap: tuple[int, str], only: str | None, as_json: bool, **given: Any) -> None:
     """Cap an account, a project or a key: per day, week, month or in total.
 
     The period is that of the local time in --tz. A call that may cost more than what is left is
     refused; with --soft it is served, and an event is written. Without a scope it caps the first
-    account. It takes the place of your earlier one of the same scope and period.
+    account. Real and play money have a cap of their own each. It takes the place of your earlier one
+    of the same scope and period.
     """
     members: dict[str, Any] = {
         "amount": cap[0],
         "unit": cap[1],
         "hard": not given["soft"],
-        "book": Book.SIM if given["play"] else Book.REAL,
     }
     members |= {name: given[name] for name in ("tz", "thresholds") if given[name] is not None}
     with compose.admin(data, create=True) as desk:
         scope, ref = _scope(desk, given)
-        order = msgspec.convert({**members, "scope": scope, "ref": ref}, ops.BudgetOrder)
-        record = ops.set_budget(LOCAL, desk, order)
+        members |= {"scope": scope, "ref": ref}
+        made = [
+            ops.set_budget(LOCAL, desk, msgspec.convert({**members, "book": book}, ops.BudgetOrder))
+            for name, book in _BOOKS.items()
+            if only in {None, name}
+        ]
     if as_json:
-        print_json(public(record))
-    else:
+        print_json([public(record) for record in made])
+        return
+    for record in made:
         click.echo(f"Set {record.id}: {_cap(record)} for {record.scope} {record.ref}, {_force(record)}.")
 
 
@@ -142,7 +154,7 @@ def list_(data: str | None, account: str, project: str, key: str, as_json: bool)
                 format_usd(one.spent),
                 format_usd(one.left),
                 one.period,
-                _force(one.budget) + (", play money" if one.budget.book == Book.SIM else ""),
+                _force(one.budget),
                 one.budget.origin,
             )
             for one in found
@@ -173,7 +185,6 @@ def show(data: str | None, budget: str, as_json: bool) -> None:
             ("of", f"{record.scope} {name} ({record.ref})"),
             ("cap", _cap(record)),
             ("kind", _force(record)),
-            ("money", "play" if record.book == Book.SIM else "real"),
             ("period", one.period),
             ("spent", format_usd(one.spent)),
             ("left", format_usd(one.left)),
@@ -252,4 +263,4 @@ def _cap(record: BudgetRecord) -> str:
 
 
 def _force(record: BudgetRecord) -> str:
-    return "hard" if record.hard else "soft"
+    return ("hard" if record.hard else "soft") + (", play money" if record.book == Book.SIM else "")

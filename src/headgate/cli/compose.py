@@ -5,6 +5,7 @@ The only module of the command line that names stores; a server does the same in
 
 from __future__ import annotations
 
+import secrets
 import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ def existing_folder(data: str | None) -> Path:
 
 @contextmanager
 def admin(data: str | None, *, create: bool = False) -> Iterator[Desk]:
-    """Open what people manage in a data folder.
+    """Open what people manage in a data folder, on the terms and with the tiers of its last server.
 
     Args:
         data: the folder as the user gave it.
@@ -64,6 +65,11 @@ def admin(data: str | None, *, create: bool = False) -> Iterator[Desk]:
         terms, tiers = kept_terms(sql)
     with closing(SqlAdminStore(folder)) as store:
         yield Desk(store, CLOCK, prepared.pepper, terms, tiers)
+
+
+def new_reference() -> str:
+    """Return a reference that nothing has: what is asked for happens each time."""
+    return secrets.token_hex(12)
 
 
 def charge(folder: Path, request_id: str) -> Charge | None:

@@ -15,9 +15,10 @@ from headgate.cli.output import date_text, notes_text, print_fields, print_json,
 from headgate.money.amounts import format_usd
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
+from headgate.ops.ages import age_of, list_old_keys
 from headgate.ops.budgets import list_budgets, standings
 from headgate.ops.desk import every
-from headgate.ops.keyages import OLD_DAYS, VERY_OLD_DAYS, age_days, old_keys
+from headgate.records import DAY_US, OLD_DAYS
 
 if TYPE_CHECKING:
     from headgate.ops.budgets import BudgetStanding
@@ -157,29 +158,29 @@ def revoke(data: str | None, reference: str, made_too: bool, as_json: bool) -> N
 def old(context: click.Context, data: str | None, days: int, as_json: bool) -> None:
     """Report keys in use whose secret is old: rotate them. Exits 1 when there are any.
 
-    Those of 180 days or more are flagged.
+    Those of 180 days or more are overdue.
     """
+    now = compose.CLOCK.wall()
     with compose.admin(data) as desk:
-        aged = old_keys(LOCAL, desk, days)
+        aged = list(every(lambda page: list_old_keys(LOCAL, desk, page, days)))
+        aged.sort(key=lambda record: -_days(record, now))
         if as_json:
-            now = compose.CLOCK.wall()
-            print_json(
-                [{**described(one.key, now), "days": one.days, "very_old": one.very_old} for one in aged]
-            )
+            ages = ({"days": _days(record, now), "age": age_of(record, now)} for record in aged)
+            print_json([{**described(record, now), **age} for record, age in zip(aged, ages, strict=True)])
             context.exit(FOUND if aged else 0)
         names = Names(desk)
         rows = [
             (
-                one.key.id,
-                one.key.name,
-                names.of("project", one.key.project),
-                str(one.days),
-                date_text(one.key.used_at) or "never",
-                f"{VERY_OLD_DAYS} days or more" if one.very_old else "",
+                record.id,
+                record.name,
+                names.of("project", record.project),
+                str(_days(record, now)),
+                date_text(record.used_at) or "never",
+                age_of(record, now),
             )
-            for one in aged
+            for record in aged
         ]
-    heads = ("id", "name", "project", "days", "last used", "flag")
+    heads = ("id", "name", "project", "days", "last used", "age")
     print_list(heads, rows, f"No key is {days} days old.", numbers=(3,))
     context.exit(FOUND if rows else 0)
 
@@ -218,13 +219,18 @@ def _fields(record: KeyRecord, now: WallMicros, where: list[str]) -> list[tuple[
         ("waits for a limit", f"{record.queue_ms / 1000:g} s" if record.queue_ms else ""),
         ("priority", record.priority),
         ("made", f"{date_text(record.created_at)} by {record.created_by}"),
-        ("secret is", f"{age_days(record, now)} days old"),
+        ("secret is", f"{_days(record, now)} days old"),
         ("old secret until", until),
         ("expires", date_text(record.expires_at) or "never"),
         ("revoked", date_text(record.revoked_at)),
         ("last used", date_text(record.used_at) or "never"),
         ("notes", notes_text(record.metadata)),
     ]
+
+
+def _days(record: KeyRecord, now: WallMicros) -> int:
+    """Return for how many whole days a key has had its secret."""
+    return (now - max(record.created_at, record.rotated_at)) // DAY_US
 
 
 def _spent(standing: BudgetStanding) -> dict[str, object]:

@@ -10,10 +10,11 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rich.table import Table
 
+    from headgate.ops.desk import Page, PageOrder
     from headgate.values import WallMicros
 
 _PIPE_WIDTH: Final = 160
@@ -96,6 +97,25 @@ def _width(rows: Sequence[Sequence[str]]) -> int:
     from rich.cells import cell_len
 
     return sum(3 + max(map(cell_len, column)) for column in zip(*rows, strict=True))
+
+
+def newest(fetch: Callable[[PageOrder], Page], last: int) -> list[Any]:
+    """Return the last rows of a list, the newest first.
+
+    Args:
+        fetch: returns the page of an order.
+        last: how many.
+    """
+    from headgate.ops.desk import MOST, PageOrder
+
+    rows: list[Any] = []
+    after = ""
+    while True:
+        part = fetch(PageOrder(limit=min(MOST, last - len(rows)), after=after, order="desc"))
+        rows += part.data
+        if not part.has_more or len(rows) >= last:
+            return rows
+        after = part.last_id
 
 
 def public(record: msgspec.Struct) -> dict[str, Any]:

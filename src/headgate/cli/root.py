@@ -25,6 +25,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "members": ("headgate.cli.members", "Take people and service accounts in, with roles."),
     "keys": ("headgate.cli.keys", "Create, change, rotate and revoke keys."),
     "budgets": ("headgate.cli.budgets", "Cap accounts, projects and keys; say what is spent."),
+    "tiers": ("headgate.cli.tiers", "Show tiers, choose an account's, decide wishes."),
+    "credit": ("headgate.cli.credit", "Show, give, take, refund and redeem credit."),
     "audit": ("headgate.cli.audit", "Read what was done and refused, by whom."),
     "usage": ("headgate.cli.usage", "Show what was used and what it cost."),
     "ledger": ("headgate.cli.ledger", "Prove the books."),

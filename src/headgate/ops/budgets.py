@@ -219,19 +219,20 @@ def cap_new_key(deed: Deed, key: KeyRecord, cap: Cap | None) -> None:
         CallerError: there is no such cap; `param` names the member.
     """
     wanted: dict[tuple[Unit, Book], tuple[NanoUSD, str]] = {}
-    book = Book.SIM if key.kind == "test" else Book.REAL
+    books = (Book.SIM,) if key.kind == "test" else tuple(Book)  # play money has a cap of its own
     bounds = _hard(deed.register, key.created_by) if key.created_by.startswith("key_") else []
     for bound in bounds:
         wanted[bound.unit, bound.book] = (bound.amount, bound.tz)
     if cap is not None:
-        bound_amount, _ = wanted.get((cap.unit, book), (MAX_NANO, ""))
-        if cap.amount > bound_amount:
-            raise PermissionRefused(
-                f"budget goes beyond that of {key.created_by}: a key never has a right that its maker lacks.",
-                param="budget",
-                code="insufficient_permissions",
-            )
-        wanted[cap.unit, book] = (cap.amount, cap.tz)
+        for book in books:
+            if cap.amount > wanted.get((cap.unit, book), (MAX_NANO, ""))[0]:
+                raise PermissionRefused(
+                    f"budget goes beyond that of {key.created_by}: a key never has a right that its maker "
+                    "lacks.",
+                    param="budget",
+                    code="insufficient_permissions",
+                )
+            wanted[cap.unit, book] = (cap.amount, cap.tz)
     for (unit, which), (amount, tz) in wanted.items():
         order = BudgetOrder(scope="key", ref=key.id, amount=amount, unit=unit, tz=tz, book=which)
         deed.add(_drafted(deed, order, Place(key.account, key.project)))
