@@ -43,6 +43,9 @@ bounds: $(VENV)/.dev ## draw 10,000 calls: none costs more than its hold
 grants: $(VENV)/.dev ## draw 10,000 grants: no key has a right that its maker lacks
 	@HEADGATE_GRANTS=10000 $(BIN)/python -m pytest -q -o timeout=0 tests/ops/test_lattice.py $(ARGS)
 
+caps: $(VENV)/.dev ## call on money for a few from many clients at once, with 1 and 4 workers
+	@$(BIN)/python -m tests.caps $(ARGS)
+
 bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 	@$(BIN)/python bench/run.py $(ARGS)
 

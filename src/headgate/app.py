@@ -118,16 +118,25 @@ class App:
         pepper: under which keys are kept.
         simulating: the simulator answers live keys too, in play money.
         slot: of this worker; stable over restarts.
+        clock: if not the machine's.
     """
 
     _board: Scoreboard | None = None  # where several workers show their counts
     _upkeep: Upkeep | None = None  # in one worker of all
     _rows: Mapping[int, KeyRow | None] = {}  # the keys of calls that were open at the last change
 
-    def __init__(self, config: Config, pepper: bytes, *, simulating: bool, slot: int = 0) -> None:
+    def __init__(
+        self,
+        config: Config,
+        pepper: bytes,
+        *,
+        simulating: bool,
+        slot: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
         self.config = config
         self.simulating = simulating
-        self.clock: Clock = SystemClock()
+        self.clock: Clock = clock or SystemClock()
         self.ids = CallIds(self.clock)
         self.log = Log()
         self.metrics = Metrics()

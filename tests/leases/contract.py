@@ -144,6 +144,19 @@ class LeasesContract:
         outcome = await one.say(wants=[Want(71, (), (first, second))])
         assert not any(lot.granted for lot in outcome.lots)
 
+    async def test_a_later_grant_waits_for_what_others_have_of_an_earlier_one(self, shared: Shared) -> None:
+        first, second = shared.grant(100, FOREVER - 1), shared.grant(100)
+        one, two = [await self.worker(shared, f"slot-{n}", "slot-0", "slot-1") for n in range(2)]
+        await one.say(wants=[Want(70, (), (first, second))])
+        outcome = await two.say(wants=[Want(50, (), (first, second))])
+        assert not any(lot.granted for lot in outcome.lots)
+        recalled = (await one.say()).recalled
+        assert len(recalled) == 1  # the later one is not asked for
+        await one.say(answers=recalled)
+        await two.say(wants=[Want(50, (), (first, second), in_order=False)])
+        assert shared.standing(first)[3] == {"slot-0": 70, "slot-1": 30}
+        assert shared.standing(second)[3] == {"slot-1": 20}
+
     async def test_tokens_cover_a_want_whole_or_money_does(self, shared: Shared) -> None:
         tokens, money = shared.tokens(500), shared.grant(100)
         one = await self.worker(shared, "slot-0", "slot-1")

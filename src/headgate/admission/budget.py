@@ -336,13 +336,13 @@ class Budgets:
 
     # ── when it does not fit ─────────────────────────────────────────────────────────────────────
 
-    def want(self, found: Cover, amount: NanoUSD, need: Need | None) -> Want:
-        """Return what the store is asked for."""
+    def want(self, found: Cover, amount: NanoUSD, need: Need | None, *, in_order: bool = True) -> Want:
+        """Return what the store is asked for; `in_order` until the other workers have answered."""
         names = tuple(own.name for own in found.slices)
         if not found.prepaid or need is None:
             return Want(amount, names)
         sources = [own.name for own in found.offers if not own.model or fnmatchcase(need.model, own.model)]
-        return Want(amount, names, tuple(sources), need.tokens)
+        return Want(amount, names, tuple(sources), need.tokens, in_order)
 
     def standing(self, found: Cover) -> Standing:
         """Say how much is left, by what the store said last."""

@@ -106,7 +106,8 @@ class Reservations:
             found = budgets.covering(principal)
             hold = self._try(call, targets, found)
             if hold is None and not budgets.complete(found) and self._clock.monotonic() >= ask_at:
-                hold = await self._take(call, targets, found)
+                in_order = not (asked and budgets.heard(found, asked))
+                hold = await self._take(call, targets, found, in_order=in_order)
                 ask_at = self._clock.monotonic() + ASK_EVERY_NS
             if hold is not None:
                 return hold
@@ -118,10 +119,13 @@ class Reservations:
                     raise self._too_dear(call, targets, found)
             await self._changed(found)
 
-    async def _take(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
+    async def _take(
+        self, call: Call, targets: tuple[Target, ...], found: Cover, *, in_order: bool
+    ) -> Hold | None:
         """Ask the store for what the call lacks."""
         amount = bound(call, targets)
-        want = self._budgets.want(found, amount, _need(call, targets, amount) if found.prepaid else None)
+        need = _need(call, targets, amount) if found.prepaid else None
+        want = self._budgets.want(found, amount, need, in_order=in_order)
         return await self._teller.take(want, lambda: self._try(call, targets, found))
 
     def _shrink(self, call: Call, targets: tuple[Target, ...], found: Cover) -> bool:

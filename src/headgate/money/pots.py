@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 from headgate.money.periods import FOREVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from headgate.money.amounts import Unit
     from headgate.values import Book, NanoUSD, WallMicros
@@ -67,6 +67,7 @@ class Want(NamedTuple):
     all_of: tuple[PotName, ...] = ()
     sources: tuple[PotName, ...] = ()  # in the order in which they are spent; empty: none needed
     tokens: int = 0  # that a source of kind `tokens` must cover, whole or not at all
+    in_order: bool = True  # a later source only when nobody else has any of the earlier ones
 
 
 class Batch(NamedTuple):
@@ -193,7 +194,7 @@ def allocate(batch: Batch, pots: Mapping[PotName, Pot], next_recall: int) -> Non
     have = dict(batch.free)
     lacking: set[PotName] = set()
     for want in batch.wants:
-        parts = _parts(want, pots, have, lacking)
+        parts = _parts(want, batch, pots, have, lacking)
         if parts is None:
             continue
         for name, part in parts:
@@ -209,39 +210,56 @@ def allocate(batch: Batch, pots: Mapping[PotName, Pot], next_recall: int) -> Non
 
 
 def _parts(
-    want: Want, pots: Mapping[PotName, Pot], have: Mapping[PotName, int], lacking: set[PotName]
+    want: Want, batch: Batch, pots: Mapping[PotName, Pot], have: Mapping[PotName, int], lacking: set[PotName]
 ) -> list[tuple[PotName, int]] | None:
     """Return what a want takes of each pot, or None where it does not fit; note what it lacks."""
-
-    def within_reach(name: PotName) -> int:
-        return have.get(name, 0) + pots[name].free
-
     parts = [(name, want.amount) for name in want.all_of if name in pots]
-    short = {name for name, part in parts if within_reach(name) < part}
+    short = {name for name, part in parts if have.get(name, 0) + pots[name].free < part}
     if want.sources:
-        covered = _cover(want, [name for name in want.sources if name in pots], within_reach)
-        if covered is None:
-            short.update(name for name in want.sources if name in pots)
-        else:
-            parts += covered
+        sources = [
+            Reach(name, have.get(name, 0) + pots[name].free, pots[name].others(batch.slot))
+            for name in want.sources
+            if name in pots
+        ]
+        covered, missing = _cover(want, sources)
+        parts += covered
+        short |= missing
+        if not covered and not missing and want.amount:
+            return None  # there is no source at all
     lacking |= short
-    return None if short or (want.sources and not any(name in pots for name in want.sources)) else parts
+    return None if short else parts
 
 
-def _cover(
-    want: Want, sources: Iterable[PotName], within_reach: Callable[[PotName], int]
-) -> list[tuple[PotName, int]] | None:
-    """Return how the sources cover a want, in their order: tokens whole, or money together."""
+class Reach(NamedTuple):
+    """What one worker can have of a grant."""
+
+    name: PotName
+    reach: int  # in its slice, or free
+    others: int  # in the slices of other slots
+
+
+def _cover(want: Want, sources: Iterable[Reach]) -> tuple[list[tuple[PotName, int]], set[PotName]]:
+    """Return how the sources cover a want, tokens whole or money together; else which of them lack."""
     rest = want.amount
-    parts = []
-    for name in sources:
-        reach = within_reach(name)
+    parts: list[tuple[PotName, int]] = []
+    all_of_them: set[PotName] = set()
+    earlier: set[PotName] = set()
+    for name, reach, others in sources:
+        all_of_them.add(name)
         if name.kind == "tokens":
             if want.tokens and reach >= want.tokens:
-                return [(name, want.tokens)]
+                return ([], earlier) if earlier and want.in_order else ([(name, want.tokens)], set())
+            if want.tokens and reach + others >= want.tokens:
+                earlier.add(name)
             continue
         part = min(rest, reach)
         if part > 0:
             parts.append((name, part))
             rest -= part
-    return None if rest else parts
+        if rest and others:
+            earlier.add(name)
+        if not rest:
+            break
+    if rest:
+        return [], all_of_them
+    return ([], earlier) if earlier and want.in_order else (parts, set())

@@ -1,0 +1,146 @@
+"""The gateway under test: `headgate serve --workers N`, or N workers in this process whose clock can be moved."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from headgate.app import App
+from headgate.config import ServeOptions, load
+from headgate.identity.keys import mint_key
+from headgate.ports import SystemClock
+from headgate.stores.sql.bootstrap import prepare
+from headgate.stores.sql.database import connect
+from headgate.stores.sql.recovery import recover
+
+HEADGATE = Path(sys.executable).with_name("headgate")
+READY_S = 30.0
+CONFIG = """
+[[providers]]
+name = "first"
+base_url = "http://127.0.0.1:{port}/a/v1"
+api_key = "none"
+[[providers]]
+name = "second"
+base_url = "http://127.0.0.1:{port}/b/v1"
+api_key = "none"
+[[models]]
+name = "caps-model"
+targets = [{{ provider = "first", model = "m" }}]
+fallback = ["caps-second"]
+[[models]]
+name = "caps-second"
+targets = [{{ provider = "second", model = "m" }}]
+[[prices.rows]]
+model = "m"
+input = 0
+output = 0.6
+"""
+
+
+class Gateway:
+    """What the rounds need of it."""
+
+    def __init__(self, data: Path, ports: list[int]) -> None:
+        self.data = data
+        self.ports = ports
+
+    @property
+    def port(self) -> int:
+        return random.choice(self.ports)
+
+
+def write_config(folder: Path, upstream: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "headgate.toml"
+    path.write_text(CONFIG.format(port=upstream), encoding="utf-8")
+    return path
+
+
+@contextlib.asynccontextmanager
+async def processes(folder: Path, upstream: int, workers: int) -> AsyncIterator[Gateway]:
+    """Serve by real processes; at the end they stop in order and their books are proven."""
+    config, data = write_config(folder, upstream), folder / "data"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    where = ["--port", str(port), "--data", data, "--config", config, "--workers", str(workers)]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen([HEADGATE, "serve", *where], env=kept, cwd=folder, stdout=log, stderr=log)
+        try:
+            await _ready(process, port, folder)
+            yield Gateway(data, [port])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = await asyncio.to_thread(process.wait, 60)
+    assert code == 0, (folder / "server.log").read_text()
+    out = subprocess.run(
+        [HEADGATE, "ledger", "check", "--data", data, "--json"],
+        env=kept,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(out.stdout)["findings"] == [], out.stdout
+
+
+async def _ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /readyz HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")
+            ready = b" 200 " in await reader.readline()
+            writer.close()
+            if ready:
+                return
+        assert process.poll() is None, (folder / "server.log").read_text()
+        assert time.monotonic() - began < READY_S
+        await asyncio.sleep(0.05)
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, ahead or behind by so much."""
+
+    __slots__ = ("_ahead",)
+
+    def __init__(self, ahead_us: int) -> None:
+        self._ahead = ahead_us
+
+    def wall(self) -> int:
+        return time.time_ns() // 1000 + self._ahead
+
+
+@contextlib.asynccontextmanager
+async def workers_here(folder: Path, upstream: int, workers: int, ahead_us: int) -> AsyncIterator[Gateway]:
+    """Serve by workers in this process, each with a port of its own, whose wall clock is ahead."""
+    path, data = write_config(folder, upstream), folder / "data"
+    options = ServeOptions(config=str(path), data=str(data), port=0)
+    config = load(options)
+    config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, workers=workers))
+    clock = MovedClock(ahead_us)
+    pepper = prepare(data, clock.wall(), mint_key).pepper
+    sql = connect(data)
+    recover(data, sql, clock)
+    sql.close()
+    apps = [App(config, pepper, simulating=False, slot=slot, clock=clock) for slot in range(workers)]
+    for app in apps:
+        await app.start()
+    try:
+        yield Gateway(data, [app.server.addresses[0][1] for app in apps])
+    finally:
+        for app in apps:
+            await app.stop()
