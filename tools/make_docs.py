@@ -45,6 +45,7 @@ SECTIONS = {
     "payments": PaymentSettings,
     "mail": MailSettings,
     "limits": LimitSettings,
+    "secrets": config.SecretSettings,
     "[[tiers]]": TierRow,
     "[[tiers]] models": ModelLimitRow,
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import msgspec
+
 from headgate import __version__
 from headgate.admission.budget import Budgets
 from headgate.admission.limits import LimitRow, LimitTable
@@ -52,12 +54,15 @@ from headgate.stores.sql.directory import AT_ONCE, Directory
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.meters import SqlMeters
+from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
+from headgate.transport.egress import parse_origin
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
 from headgate.transport.simulator import Simulator
 from headgate.upstreams import ConfigError
 from headgate.values import Book, Host
+from headgate.vaults.envelope import SealError, SecretGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -155,7 +160,7 @@ class App:
         self.keyring = Keyring(pepper, self._directory, playing=simulating)
         self.journal = self._open_journal(slot)
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
-        self.routes = build_routes(config, self.instance)
+        self.routes = self._open_routes()
         tokenizers = Tokenizers()
         self.transport = HttpTransport(self.clock, _outbound(config))
         counter = LocalCounter(tokenizers)
@@ -287,6 +292,25 @@ class App:
             "headgate_keys_overdue": self._upkeep.ages.overdue if self._upkeep is not None else 0,
         }
 
+    def _open_routes(self, *, running: bool = False) -> Routes:
+        """Return the table of models, with the providers' stored keys opened."""
+        hosts = tuple(self._with_key(host, running=running) for host in self.config.hosts)
+        return build_routes(msgspec.structs.replace(self.config, hosts=hosts), self.instance)
+
+    def _with_key(self, host: Host, *, running: bool) -> Host:
+        if not host.api_key.startswith(STORED):
+            return host
+        name, origin = host.api_key.removeprefix(STORED), parse_origin(host.base_url).url
+        try:
+            key = open_secret(self._sql, self.config.keks, name, origin, self.clock.wall())
+        except SealError as fault:
+            if not running:
+                raise ConfigError(f"provider {host.name!r}: {fault}") from fault
+            self.log.line("error", "a stored key cannot be opened", provider=host.name, fault=str(fault))
+            # Rewrapped before we were given the new KEK: what was opened is still right.
+            key = "" if isinstance(fault, SecretGone) else self.routes.hosts[host.name].api_key
+        return msgspec.structs.replace(host, api_key=key)
+
     # ── what changes while it runs ───────────────────────────────────────────────────────────────
 
     def reload(self) -> None:
@@ -294,6 +318,8 @@ class App:
         changes = changes_since(self._sql, self._seen, AT_ONCE)
         self._directory.follow([(kind, ref) for _, kind, ref in changes])
         self._seen = changes[-1][0] if changes else self._seen
+        if any(kind == "secret" for _, kind, _ in changes):
+            self.routes = self._open_routes(running=True)
         self.keyring = Keyring(self._pepper, self._directory, playing=self.simulating)
         self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
         limits = [LimitRow(*row) for row in load_limits(self._sql)]

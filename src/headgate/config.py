@@ -28,6 +28,7 @@ from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
 from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
 from headgate.values import Deadlines, Host
+from headgate.vaults.envelope import SealError, parse_kek
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,13 @@ class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     margins: tuple[Margin, ...] = ()  # what customers pay on top
 
 
+class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What stored keys of providers are sealed with."""
+
+    kek: str = "env:HEADGATE_KEK"  # 32 bytes in hex or base64; `file:PATH` reads them from outside `data`
+    kek_old: str = "env:HEADGATE_KEK_OLD"  # the one before, while secrets are being rewrapped
+
+
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):
     """The proxies of the environment."""
 
@@ -116,6 +124,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     payments: PaymentSettings = PaymentSettings()
     mail: MailSettings = MailSettings()
     limits: LimitSettings = LimitSettings()
+    secrets: SecretSettings = SecretSettings()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +145,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     payments: PaymentSettings
     mail: MailSettings
     limits: LimitSettings
+    keks: tuple[bytes, ...] = ()  # of stored secrets, the present one first
     failpoints: str = ""
     ca_file: str = ""
     has_file: bool = False
@@ -182,6 +192,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         payments=_payments(file.payments, env, dotenv),
         mail=_mail(file.mail, env, dotenv),
         limits=file.limits,
+        keks=_keks(file.secrets, env, dotenv),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),
         has_file=options.config is not None,
@@ -279,6 +290,17 @@ def _mail(mail: MailSettings, env: Mapping[str, str], dotenv: Mapping[str, str])
     if not 1 <= mail.port <= 65535:
         raise ConfigError(f"mail.port {mail.port} is not between 1 and 65535.")
     return msgspec.structs.replace(mail, password=secret(mail.password, "mail.password", env, dotenv))
+
+
+def _keks(settings: SecretSettings, env: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[bytes, ...]:
+    given = (
+        secret(settings.kek, "secrets.kek", env, dotenv),
+        secret(settings.kek_old, "secrets.kek_old", env, dotenv),
+    )
+    try:
+        return tuple(parse_kek(text) for text in given if text)
+    except SealError as fault:
+        raise ConfigError(f"secrets: {fault}") from fault
 
 
 def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:

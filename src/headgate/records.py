@@ -100,6 +100,19 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     used_at: WallMicros = 0  # its last call
 
 
+class SecretRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's key, sealed (`vaults.envelope`)."""
+
+    id: str  # its name
+    row: int  # where it stands: it can be opened nowhere else
+    host: str  # the origin that it is for
+    version: int
+    wrapped: bytes
+    nonce: bytes
+    sealed: bytes
+    created_at: WallMicros = 0
+
+
 class Below(NamedTuple):
     """In a search: a member is less than this."""
 

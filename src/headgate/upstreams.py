@@ -32,7 +32,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str  # yours, or one of the table below, whose row it then changes
     kind: str = ""  # the wire that it speaks; empty: its row's, else `openai`
     base_url: str = ""  # such as `https://llm.example/v1`
-    api_key: str = ""  # `env:NAME`, `file:PATH`, or the key itself
+    api_key: str = ""  # `env:NAME`, `file:PATH`, `stored:NAME`, of a secret manager, or itself
     models: tuple[str, ...] | None = None  # patterns of the names that it serves; else all of them
     extras: Literal["pass", "refuse"] | None = None  # members of a request that OpenAI does not have
     stream_usage: bool | None = None  # it understands `stream_options.include_usage`

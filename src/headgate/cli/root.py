@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "budgets": ("headgate.cli.budgets", "Cap accounts, projects and keys; say what is spent."),
     "tiers": ("headgate.cli.tiers", "Show tiers, choose an account's, decide wishes."),
     "credit": ("headgate.cli.credit", "Show, give, take, refund and redeem credit."),
+    "secrets": ("headgate.cli.secrets", "Keep providers' keys in the database, sealed."),
     "audit": ("headgate.cli.audit", "Read what was done and refused, by whom."),
     "usage": ("headgate.cli.usage", "Show what was used and what it cost."),
     "ledger": ("headgate.cli.ledger", "Prove the books."),

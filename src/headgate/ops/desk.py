@@ -175,7 +175,14 @@ class Deed:
         """Store a record in place of what it was; tell what changed."""
         self.register.put(after, **hidden)
         old, new = (msgspec.structs.asdict(record) for record in (before, after))
-        self._note(after, {name: [old[name], value] for name, value in new.items() if old[name] != value})
+        self._note(
+            after,
+            {
+                name: [old[name], value]
+                for name, value in new.items()
+                if old[name] != value and not isinstance(value, bytes)
+            },
+        )
         return after
 
     def remove(self, record: R) -> R:
@@ -290,6 +297,7 @@ _KINDS = {
     "KeyRecord": "key",
     "BudgetRecord": "budget",
     "LimitRecord": "limit",
+    "SecretRecord": "secret",
     "CodeRecord": "code",
     "SignupRecord": "signup",
     "LimitRequestRecord": "limit_request",
@@ -327,4 +335,5 @@ def order_of(members: object, kind: type[T]) -> T:
 
 def _said(record: msgspec.Struct) -> dict[str, object]:
     """Return what the audit may repeat of a record: all of it, since no record holds a secret."""
-    return {name: value for name, value in msgspec.structs.asdict(record).items() if value}
+    members = msgspec.structs.asdict(record).items()
+    return {name: value for name, value in members if value and not isinstance(value, bytes)}

@@ -74,6 +74,11 @@ class Origin:
         return self._bracketed if self.port == _PORTS[self.scheme] else self.label
 
     @property
+    def url(self) -> str:
+        """Return it as a URL without a path, always written in the same way."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
     def loopback(self) -> bool:
         """Say whether the host names this machine."""
         if self.host == "localhost" or self.host.endswith(".localhost"):

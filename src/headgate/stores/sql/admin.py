@@ -20,6 +20,7 @@ from headgate.records import (
     LimitRecord,
     MemberRecord,
     ProjectMemberRecord,
+    SecretRecord,
 )
 from headgate.stores.sql.bootstrap import public_id
 from headgate.stores.sql.credit import SqlCredit
@@ -168,6 +169,8 @@ class SqlRegister:
             row["member"] = row.pop("id")
         elif isinstance(record, AuditRecord):
             del row["id"]
+        elif isinstance(record, SecretRecord):
+            row["name"], row["id"] = row.pop("id"), row.pop("row")
         else:
             row["public_id"] = row.pop("id")
         return row
@@ -184,7 +187,7 @@ def _prefix(record: msgspec.Struct, shape: Shape) -> str:
 
 
 def _identity(shape: Shape, row: dict[str, Any]) -> list[ColumnElement[bool]]:
-    names = ("public_id",) if "public_id" in row else ("project", "member")
+    names = next(names for names in (("public_id",), ("project", "member"), ("name",)) if names[0] in row)
     return [shape.table.c[name] == row[name] for name in names]
 
 

@@ -19,6 +19,7 @@ from headgate.records import (
     MemberRecord,
     ProjectMemberRecord,
     ProjectRecord,
+    SecretRecord,
 )
 from headgate.stores.sql.tables import (
     accounts,
@@ -30,6 +31,7 @@ from headgate.stores.sql.tables import (
     members,
     project_members,
     projects,
+    secrets,
 )
 
 if TYPE_CHECKING:
@@ -242,6 +244,17 @@ _audit = Shape(
     packed=("detail",),
 )
 
+_secrets = Shape(
+    secrets,
+    select(
+        secrets.c.name.label("id"),
+        secrets.c.id.label("row"),
+        *_columns(secrets, "host version wrapped nonce sealed created_at"),
+    ),
+    {"id": secrets.c.name},
+    secrets.c.name,
+)
+
 SHAPES: dict[type, Shape] = {
     AccountRecord: _accounts,
     ProjectRecord: _projects,
@@ -251,5 +264,6 @@ SHAPES: dict[type, Shape] = {
     BudgetRecord: _budgets,
     LimitRecord: _limits,
     AuditRecord: _audit,
+    SecretRecord: _secrets,
 }
 SCOPES = {"account": accounts, "project": projects, "key": keys}
