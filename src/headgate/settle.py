@@ -257,6 +257,6 @@ def believable(usage: Usage | None, call: Call, target: Target) -> bool:
     most = (window + call.predicted) * call.n
     if window and (usage.input_tokens > window * call.inputs or usage.output_tokens > most):
         return False
-    if usage.output_tokens > max(4 * output_bound(call, target), _PLENTY):
+    if usage.output_tokens > _PLENTY and usage.output_tokens > 4 * output_bound(call, target):
         return False
-    return usage.input_tokens <= max(4 * input_bound(call, target), _PLENTY)
+    return usage.input_tokens <= _PLENTY or usage.input_tokens <= 4 * input_bound(call, target)

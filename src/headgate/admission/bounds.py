@@ -59,7 +59,10 @@ def assumed_output(call: Call, targets: tuple[Target, ...]) -> int:
     """Return the limit that must be sent for a hold to rest on; 0 where the providers keep one anyway."""
     if call.max_output is not None or call.operation == "embeddings":
         return 0
-    if all(_keeps_a_limit(call, target) for target in targets):
+    for target in targets:
+        if not _keeps_a_limit(call, target):
+            break
+    else:
         return 0
     return min(_assumed(call, target) for target in targets)
 

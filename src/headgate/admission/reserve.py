@@ -69,12 +69,9 @@ class Reservations:
         assert principal is not None
         found = self._budgets.covering(principal)
         if found.capped:
-            if any(target.prices is None for target in targets):
-                raise NotFound(
-                    f"The model `{call.model}` does not exist or has no price here, and this account has a "
-                    "spending cap. Give it a price under [prices] in the configuration.",
-                    code="model_not_found",
-                )
+            for target in targets:
+                if target.prices is None:
+                    raise _unpriced(call)
             call.shrunk_to = assumed_output(call, targets)
         hold = self._try(call, targets, found)
         if hold is not None:
@@ -195,6 +192,14 @@ def _need(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
     """Return the bounds that credit must cover."""
     tokens = max(input_bound(call, target) + output_bound(call, target) for target in targets)
     return Need(call.model, amount, tokens)
+
+
+def _unpriced(call: Call) -> NotFound:
+    return NotFound(
+        f"The model `{call.model}` does not exist or has no price here, and this account has a "
+        "spending cap. Give it a price under [prices] in the configuration.",
+        code="model_not_found",
+    )
 
 
 def _ceiling(call: Call, targets: tuple[Target, ...]) -> int:

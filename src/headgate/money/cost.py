@@ -76,6 +76,11 @@ def upper_bound(input_tokens: int, output_tokens: int, prices: Prices) -> NanoUS
     Every token is taken at the dearest part of its side, in the dearest band that the input
     bound can reach, so `cost` of any usage within the bounds is at most this.
     """
+    if prices.long is None:  # nearly all: no list of one
+        dearest_in = max(prices.input, prices.cached_input, prices.cache_write, prices.input_audio)
+        dearest_out = max(prices.output, prices.reasoning, prices.output_audio)
+        pico = input_tokens * dearest_in + output_tokens * dearest_out + prices.request
+        return (pico + _UP) // PICO_PER_NANO
     worst = 0
     for per_input, per_output, fixed in _bands(input_tokens, prices):
         worst = max(worst, fixed + per_input + output_tokens * per_output)

@@ -26,6 +26,9 @@ class _OutputDetails(msgspec.Struct, gc=False):
     audio_tokens: int | None = 0
 
 
+_NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
+
+
 class WireUsage(msgspec.Struct, gc=False):
     """`usage` as OpenAI and its compatible hosts send it."""
 
@@ -39,8 +42,8 @@ class WireUsage(msgspec.Struct, gc=False):
 
     def read(self) -> Usage | None:
         """Return the usage, or None when a count is not a count: it is then not believed."""
-        given = self.prompt_tokens_details or _InputDetails()
-        made = self.completion_tokens_details or _OutputDetails()
+        given = self.prompt_tokens_details or _NO_INPUT
+        made = self.completion_tokens_details or _NO_OUTPUT
         cached = given.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens or 0
         counts = (
             self.prompt_tokens or 0,
@@ -51,8 +54,9 @@ class WireUsage(msgspec.Struct, gc=False):
             given.audio_tokens or 0,
             made.audio_tokens or 0,
         )
-        if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in counts):
-            return None
+        for count in counts:
+            if type(count) is not int or not 0 <= count <= MOST_TOKENS:
+                return None
         usage = Usage(*counts)  # type: ignore[arg-type]  # all are int, as checked above
         extra = usage.reasoning_tokens
         if extra and self.total_tokens == usage.input_tokens + usage.output_tokens + extra:
