@@ -34,7 +34,7 @@ from headgate.money.tokens import Tokenizers
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
 from headgate.observe.scoreboard import Scoreboard
-from headgate.offices import admin_routes
+from headgate.offices import AdminSettings, admin_routes
 from headgate.ops.desk import Desk
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
@@ -215,11 +215,16 @@ class App:
     def _site(self) -> Starlette:
         from headgate.dashboard.site import build
 
-        return build(self, admin_routes(self._data, self._desk, (), self.log.fault))
+        return build(self, admin_routes(self._data, self._desk, self._admin_settings(), self.log.fault))
 
     def _desk(self, store: AdminStore) -> Desk:
         config = self.config
         return Desk(store, self.clock, self._pepper, config.terms, config.tiers)
+
+    def _admin_settings(self) -> AdminSettings:
+        config = self.config
+        address = f"http://{config.server.host}:{config.server.port}"
+        return AdminSettings(config.payments, config.mail, config.server.trusted_proxies, address)
 
     # ── what the routes ask ──────────────────────────────────────────────────────────────────────
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate.admin.routes import table
 from headgate.errors import AuthenticationFailed
@@ -10,7 +10,9 @@ from headgate.http import dataplane
 from headgate.http.errors import render
 from headgate.identity.keys import Keyring
 from headgate.identity.networks import client_address
+from headgate.money.terms import PaymentSettings
 from headgate.ops.signin import actor_of_key
+from headgate.transport.mail import MailSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +23,26 @@ if TYPE_CHECKING:
     from headgate.ops.actors import Actor
     from headgate.ops.desk import AdminStore, Desk
 
+_VERIFY: Final = (
+    "curl {address}/admin/v1/signup/verify -H 'content-type: application/json' "
+    '-d \'{{"token": "{{token}}"}}\''
+)
 TABLE = table()  # at import: a route that declares no permission stops the start
+
+
+class AdminSettings(NamedTuple):
+    """What the admin API is told of the configuration."""
+
+    payments: PaymentSettings = PaymentSettings()
+    mail: MailSettings = MailSettings()
+    trusted: tuple[str, ...] = ()  # networks of the proxies whose word on a client's address counts
+    address: str = "http://127.0.0.1:8787"  # where we are, for mails
 
 
 def admin_routes(
     data: Path,
     desk_of: Callable[[AdminStore], Desk],
-    trusted: tuple[str, ...],
+    settings: AdminSettings,
     fault: Callable[[str, BaseException], None],
 ) -> list[BaseRoute]:
     """Return the routes of the admin API on a data folder.
@@ -35,19 +50,50 @@ def admin_routes(
     Args:
         data: the folder.
         desk_of: puts a desk on its store.
-        trusted: networks of the proxies whose word on a client's address counts.
+        settings: of the configuration.
         fault: told of our own bugs.
     """
     # Only here: a served call imports neither Starlette nor SQLAlchemy.
     from headgate.admin.app import AdminApi
-    from headgate.admin.office import Office
+    from headgate.admin.office import Office, Pace, Trade
     from headgate.stores.sql.admin import SqlAdminStore
     from headgate.stores.sql.replies import SqlReplies
     from headgate.stores.sql.reports import SqlReports
+    from headgate.transport.mail import mailer_of
 
     desk = desk_of(SqlAdminStore(data))
+    office = Office(
+        desk=desk,
+        replies=SqlReplies(data),
+        reports=SqlReports(data),
+        trade=Trade(
+            payments=settings.payments,
+            mailer=mailer_of(settings.mail, data),
+            signup_link=settings.mail.link or _VERIFY.format(address=settings.address),
+        ),
+        pace=Pace(),
+    )
+    return AdminApi(TABLE, office, _Door(desk, settings.trusted), _Words(), fault).routes()
 
-    def identify(headers: list[tuple[bytes, bytes]], peer: str) -> Actor:
+
+class _Door:
+    """Who comes. Implements `admin.app.Door`."""
+
+    def __init__(self, desk: Desk, trusted: tuple[str, ...]) -> None:
+        self._desk = desk
+        self._trusted = trusted
+
+    def address(self, headers: list[tuple[bytes, bytes]], peer: str) -> str:
+        """Return where a request comes from."""
+        return client_address(peer, headers, self._trusted)
+
+    def actor(self, headers: list[tuple[bytes, bytes]], peer: str) -> Actor:
+        """Return who asks.
+
+        Raises:
+            AuthenticationFailed: no admin key, or none that is valid from there.
+            CallerError: two different keys in one request.
+        """
         named = dict(headers)
         token = Keyring.extract(named.get(b"authorization"), named.get(b"api-key"), named.get(b"x-api-key"))
         if token is None:
@@ -55,10 +101,7 @@ def admin_routes(
                 "You didn't provide an API key. The admin API takes an admin key in a header "
                 "`Authorization: Bearer sk-hg-adm-...`. Make one with `headgate keys create --kind admin`."
             )
-        return actor_of_key(desk, token, client_address(peer, headers, trusted))
-
-    office = Office(desk=desk, replies=SqlReplies(data), reports=SqlReports(data))
-    return AdminApi(TABLE, office, identify, _Words(), fault).routes()
+        return actor_of_key(self._desk, token, self.address(headers, peer))
 
 
 class _Words:

@@ -12,7 +12,8 @@ from typing import Any
 from starlette.applications import Starlette
 
 from headgate.identity.keys import mint_key
-from headgate.offices import admin_routes
+from headgate.money.terms import DEFAULT_TERMS, Terms
+from headgate.offices import AdminSettings, admin_routes
 from headgate.ops.actors import LOCAL
 from headgate.ops.desk import Desk
 from headgate.ops.keyrules import KeyOrder
@@ -44,15 +45,17 @@ class Reply:
 class Api:
     """The API, and the operations beside it. `faults` must stay empty."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, settings: AdminSettings | None = None, terms: Terms = DEFAULT_TERMS
+    ) -> None:
         self.folder = folder
         prepared = prepare(folder, SystemClock().wall(), mint_key)
         self.desk = Desk(SqlAdminStore(folder), SystemClock(), prepared.pepper)
         self.faults: list[tuple[str, BaseException]] = []
         routes = admin_routes(
             folder,
-            lambda store: Desk(store, SystemClock(), prepared.pepper),
-            (),
+            lambda store: Desk(store, SystemClock(), prepared.pepper, terms),
+            settings or AdminSettings(),
             lambda where, fault: self.faults.append((where, fault)),
         )
         self.app = Starlette(routes=routes)

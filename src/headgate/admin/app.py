@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -19,19 +18,36 @@ from headgate.errors import BodyTooLarge, CallerError, GatewayError, Internal, M
 from headgate.ops.actors import Actor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from starlette.routing import BaseRoute
     from starlette.types import Receive, Scope, Send
 
     from headgate.admin.office import Office
 
 Rows: TypeAlias = list[tuple[bytes, bytes]]
-Identify: TypeAlias = Callable[[Rows, str], Actor]  # headers and peer; raises what the caller is told
 
 _JSON: Final = "application/json"
 _MAX_BODY: Final = 256 * 1024
 _THREADS: Final = 4
 ROOTS: Final = ("/admin/v1", "/v1/organization", "/organization")  # all below is the API's, served or not
 ANYONE: Final = Actor("anyone", account="none")  # has no permission anywhere
+
+
+class Door(Protocol):
+    """Who comes, by the headers of a request and the address of its socket."""
+
+    def address(self, headers: Rows, peer: str) -> str:
+        """Return where a request comes from."""
+        ...
+
+    def actor(self, headers: Rows, peer: str) -> Actor:
+        """Return who asks; reads the store, so it is called in our threads.
+
+        Raises:
+            GatewayError: what the caller is told.
+        """
+        ...
 
 
 class Words(Protocol):
@@ -56,7 +72,7 @@ class AdminApi:
     Args:
         table: the routes.
         office: what their handlers work with.
-        identify: who asks; reads the store, so it is called in our thread.
+        door: who asks.
         words: errors as OpenAI words and shapes them.
         fault: told of our own bugs.
     """
@@ -65,13 +81,13 @@ class AdminApi:
         self,
         table: Table,
         office: Office,
-        identify: Identify,
+        door: Door,
         words: Words,
         fault: Callable[[str, BaseException], None],
     ) -> None:
         self._table = table
         self._office = office
-        self._identify = identify
+        self._door = door
         self._words = words
         self._fault = fault
         # A few: writes wait for one another anyway, but one that waits for workers keeps nobody from reading.
@@ -134,7 +150,7 @@ class AdminApi:
             GatewayError: it is refused.
         """
         asked = self._ask(route, request, raw)
-        key = asked.headers.get("idempotency-key", "") if route.method != "GET" else ""
+        key = asked.headers.get("idempotency-key", "") if route.repeatable else ""
         answer = serve(self._office, route, asked, key)
         headers = {"x-headgate-replayed": "true"} if answer.replayed else {}
         return Response(answer.body, answer.status, headers, _JSON)
@@ -152,7 +168,7 @@ class AdminApi:
         """
         rows = list(request.scope["headers"])
         peer = request.client.host if request.client is not None else ""
-        actor = ANYONE if route.permission == PUBLIC else self._identify(rows, peer)
+        actor = ANYONE if route.permission == PUBLIC else self._door.actor(rows, peer)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in rows}
         body = query = None
         if not route.raw and route.body is not Nothing:
@@ -163,7 +179,8 @@ class AdminApi:
             name = next(iter(request.query_params))
             raise CallerError(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
         account = organization(self._office, actor, headers) if route.openai else ""
-        return Asked(actor, request.path_params, body, query, raw, headers, account)
+        address = self._door.address(rows, peer)
+        return Asked(actor, request.path_params, body, query, raw, headers, address, account)
 
 
 class _Place:

@@ -109,7 +109,7 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    if route.method == "GET" or route.raw:
+    if not route.repeatable:
         return []
     about = "Makes a repeated write harmless: the first answer is given again for 24 hours."
     schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}

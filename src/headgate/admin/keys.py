@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from headgate.admin.people import AccountPage
 from headgate.admin.table import Listed, Route, listed
-from headgate.ops import keys
+from headgate.ops import keyages, keys
 from headgate.ops.keyrules import KeyChange, KeyOrder
 from headgate.records import KeyRecord, MemberRecord
 
@@ -81,6 +82,26 @@ def _revoke(office: Office, asked: Asked) -> KeyRecord:
     return keys.revoke_key(asked.actor, office.desk, asked.path["key"])
 
 
+class AgeQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How old secrets are that are told, in days, and of which account; empty: the asker's own, or all."""
+
+    days: Annotated[int, Meta(ge=1, le=36_500)] = keyages.OLD_DAYS
+    account: str = ""
+
+
+class AgedKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys whose secrets are old, the oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[keyages.AgedKey]
+
+
+def _ages(office: Office, asked: Asked) -> AgedKeys:
+    query = asked.query
+    where = {"account": query.account} if query.account else {}
+    return AgedKeys(data=keyages.old_keys(asked.actor, office.desk, query.days, **where))
+
+
 ROUTES: Final = (
     Route(
         method="GET", path="/admin/v1/keys", permission="keys.read", summary="List keys", handle=_list,
@@ -89,6 +110,10 @@ ROUTES: Final = (
     Route(
         method="POST", path="/admin/v1/keys", permission="keys.write", summary="Make a key", handle=_create,
         answer=NewKey, body=KeyOrder, status=201, shown_once="key",
+    ),
+    Route(
+        method="GET", path="/admin/v1/key_ages", permission="keys.read",
+        summary="List keys whose secrets are old", handle=_ages, answer=AgedKeys, query=AgeQuery,
     ),
     Route(
         method="GET", path="/admin/v1/keys/{key}", permission="keys.read", summary="Show a key", handle=_show,

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from headgate.errors import AuthenticationFailed, CallerError, Conflict, GatewayError
+from headgate.errors import AuthenticationFailed, CallerError, Conflict, GatewayError, RateLimited
+from headgate.identity.networks import neighbourhood
 from headgate.ops.accounts import show_account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.admin.table import Asked, Route
+    from headgate.money.terms import PaymentSettings
     from headgate.ops.actors import Actor
     from headgate.ops.desk import Desk
     from headgate.ops.usage import Reports
+    from headgate.ports import Mailer
     from headgate.records import Reply
-    from headgate.values import WallMicros
+    from headgate.values import MonotonicNs, WallMicros
 
+_HOUR_NS: Final = 3_600_000_000_000
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -41,12 +46,52 @@ class Replies(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """How strangers become customers, and their payments are reported."""
+
+    payments: PaymentSettings
+    mailer: Mailer
+    signup_link: str  # in the mail to who signs up; `{token}` stands for the token
+
+
+class Pace:
+    """How many requests without a key come from one address: so many in each hour, then no more."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._hour = 0
+        self._counts: dict[str, int] = {}
+
+    def pass_one(self, address: str, now: MonotonicNs) -> None:
+        """Count a request.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        with self._lock:
+            if now >= self._hour + _HOUR_NS:
+                self._hour, self._counts = now, {}
+            near = neighbourhood(address)
+            count = self._counts[near] = self._counts.get(near, 0) + 1
+            rest_s = (self._hour + _HOUR_NS - now) / 1e9
+        if count > self._most:
+            raise RateLimited(
+                "Too many requests of this kind came from your address. Try again later.",
+                kind="requests",
+                retry_after_s=rest_s,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
     """The parts of a process that the handlers use."""
 
     desk: Desk
     replies: Replies
     reports: Reports
+    trade: Trade
+    pace: Pace
 
 
 def organization(office: Office, actor: Actor, headers: Mapping[str, str]) -> str:

@@ -140,7 +140,7 @@ def _list_audit(office: Office, asked: Asked) -> Listed[AuditRecord]:
 
 ROUTES: Final = (
     Route(
-        method="GET", path="/admin/v1/accounts", permission="gateway.accounts", summary="List accounts",
+        method="GET", path="/admin/v1/accounts", permission="account.read", summary="List accounts",
         handle=_list_accounts, answer=Listed[AccountRecord], query=PageOrder,
     ),
     Route(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headgate.admin import budgets, keys, people, usage
+from headgate.admin import budgets, credit, keys, people, signups, tiers, usage
 from headgate.admin.organization import (
     keys as organization_keys,
     projects,
@@ -18,6 +18,7 @@ def table() -> Table:
     Raises:
         ValueError: one declares no permission, or stands twice; the gateway does not start.
     """
-    own = (people.ROUTES, keys.ROUTES, budgets.ROUTES, usage.ROUTES)
+    parts = (people, keys, budgets, usage, credit, tiers, signups)
+    own = [part.ROUTES for part in parts]
     openai = (projects.ROUTES, users.ROUTES, organization_keys.ROUTES, organization_usage.ROUTES)
     return Table(*own, *openai)

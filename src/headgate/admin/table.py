@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
-BookName = Literal["real", "sim"]
 PUBLIC: Final = "public"  # whoever comes: sign-up, and webhooks that carry a signature of their own
 OWN: Final = "own"  # any admin key, about itself
 _PARAMETER: Final = re.compile(r"{(\w+)}")
@@ -78,6 +77,7 @@ class Asked:
     query: Any = None
     raw: bytes = b""  # the body as it came, for signatures
     headers: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""  # of who asks
     organization: str = ""  # the account that an OpenAI client means; empty: the actor's own, or all
 
 
@@ -114,6 +114,11 @@ class Route:
     def parameters(self) -> list[str]:
         """Return the names in the path."""
         return _PARAMETER.findall(self.path)
+
+    @property
+    def repeatable(self) -> bool:
+        """Say whether it takes an idempotency key, which only means something between known people."""
+        return self.method != "GET" and self.permission != PUBLIC
 
     @property
     def openai(self) -> bool:

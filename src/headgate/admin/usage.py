@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from headgate.admin.table import BookName, Route
+from headgate.admin.amounts import BookName, book_of
+from headgate.admin.table import Route
 from headgate.ops import usage
 from headgate.records import By, UsageOrder
-from headgate.values import Book, WallMicros
+from headgate.values import WallMicros
 
 if TYPE_CHECKING:
     from headgate.admin.office import Office
@@ -34,7 +35,7 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def _show(office: Office, asked: Asked) -> usage.Usage:
     members = msgspec.structs.asdict(asked.query)
     book = members.pop("book")
-    order = UsageOrder(**members, book=None if book is None else Book[book.upper()])
+    order = UsageOrder(**members, book=book_of(book))
     return usage.usage(asked.actor, office.reports, order)
 
 

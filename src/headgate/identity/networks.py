@@ -8,7 +8,7 @@ what stands left of it could have been written by anybody.
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from headgate.identity.rights import parse_network
@@ -125,3 +125,11 @@ def _without_port(hop: str) -> str:
 
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < 65_536
+
+
+def neighbourhood(address: str) -> str:
+    """Return what counts as one place of a client: its address, or the /64 that an IPv6 client has whole."""
+    found = parse_address(address)
+    if found is None:
+        return address
+    return str(found) if found.version == 4 else str(ip_network((found, 64), strict=False))

@@ -18,7 +18,7 @@ from headgate.errors import CallerError, GatewayError, PermissionRefused
 from headgate.money.terms import DEFAULT_TERMS, Terms
 from headgate.money.tiers import load_tiers
 from headgate.ops.actors import absent, authorise, printable
-from headgate.records import AuditRecord
+from headgate.records import AuditRecord, PaymentRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,12 +56,16 @@ class Page(msgspec.Struct, frozen=True):
     @property
     def first_id(self) -> str:
         """Return the id of the first row, to read what is before it."""
-        return self.data[0].id if self.data else ""
+        return _cursor(self.data[0]) if self.data else ""
 
     @property
     def last_id(self) -> str:
         """Return the id of the last row, to read on after it."""
-        return self.data[-1].id if self.data else ""
+        return _cursor(self.data[-1]) if self.data else ""
+
+
+def _cursor(record: Any) -> str:
+    return str(record.event if isinstance(record, PaymentRecord) else record.id)
 
 
 class Register(Protocol):

@@ -163,7 +163,7 @@ def _written(name: str, link: str) -> tuple[str, str]:
     """Return the subject and the text of the mail."""
     text = (
         f"Somebody, hopefully you, wants an account for {name}.\n\n"
-        f"To open it, follow this link within 24 hours:\n\n{link}\n\n"
+        f"To open it, use this within 24 hours:\n\n{link}\n\n"
         "If it was not you, do nothing: no account is opened.\n"
     )
     return "Confirm your address", text

@@ -27,6 +27,7 @@ class MailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     security: str = "starttls"  # `starttls`, `tls` or `none`
     user: str = ""  # empty: no login
     password: str = ""  # `env:NAME`, `file:PATH` or itself
+    link: str = ""  # of a sign-up, with `{token}` in it; empty: the command that shows us the token
     outbox: str = ""  # folder of *.eml files; empty: `outbox` in the data folder
 
 

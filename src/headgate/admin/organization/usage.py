@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeV
 import msgspec
 from msgspec import Meta
 
-from headgate.admin.table import BookName, Route
+from headgate.admin.amounts import BookName, book_of
+from headgate.admin.table import Route
 from headgate.errors import CallerError
 from headgate.ops import usage
 from headgate.records import BucketLine, BucketOrder
-from headgate.values import Book
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -203,7 +203,7 @@ def _lines(office: Office, asked: Asked, part: Stretch, **more: Any) -> list[Buc
         since=part.start * _US,
         until=part.stop * _US,
         width_us=part.width * _US,
-        book=None if query.book is None else Book[query.book.upper()],
+        book=book_of(query.book),
         accounts=(asked.organization,) if asked.organization else (),
         projects=query.project_ids,
         members=query.user_ids,
