@@ -168,6 +168,17 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, object] = {}
 
 
+class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened by itself and that somebody may want to know: it is told once."""
+
+    id: str = ""  # `event_…`, in order
+    at: WallMicros
+    account: str = ""  # empty: the gateway's
+    kind: str  # budget.threshold, key.old, tier.promoted, grant.expired, ...
+    ref: str  # the public id of what it is about
+    detail: dict[str, object] = {}
+
+
 class BudgetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A stored cap, as people see it."""
 

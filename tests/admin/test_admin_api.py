@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from tests.admin.api import Api
 
 from headgate.admin.table import Route, Table
 from headgate.offices import TABLE
 from headgate.records import ProjectRecord
+from headgate.stores.sql.database import connect
 
 
 def test_a_team_is_set_up_and_taken_down(api: Api) -> None:
@@ -170,3 +173,52 @@ def test_the_description_has_every_route_and_says_who_may(api: Api) -> None:
         assert str(route.status) in said["responses"]
     names = [verb["operationId"] for verbs in described["paths"].values() for verb in verbs.values()]
     assert len(names) == len(set(names))
+
+
+def test_limits_are_set_shown_and_removed(api: Api) -> None:
+    project = api.call("POST", "/admin/v1/projects", {"name": "shop"}).json["id"]
+    wish = {"scope": "project", "ref": project, "model": "gpt-4*", "rpm": 5, "tpd": 100}
+    made = api.call("POST", "/admin/v1/limits", wish).json
+    assert {name: made[name] for name in wish} == wish
+    assert api.call("POST", "/admin/v1/limits", {**wish, "rpm": 6}).json["id"] == made["id"]
+    assert api.call("GET", f"/admin/v1/limits/{made['id']}").json["rpm"] == 6
+    assert [row["id"] for row in api.call("GET", f"/admin/v1/limits?project={project}").json["data"]] == [
+        made["id"]
+    ]
+    assert api.call("POST", "/admin/v1/limits", {**wish, "rpm": -1}).error["param"] == "rpm"
+    assert api.call("DELETE", f"/admin/v1/limits/{made['id']}").json["deleted"] is True
+    assert api.call("GET", f"/admin/v1/limits/{made['id']}").status == 404
+
+
+def test_a_budget_is_changed_and_says_what_was_spent(api: Api) -> None:
+    project = api.call("POST", "/admin/v1/projects", {"name": "shop"}).json["id"]
+    made = api.call("POST", "/admin/v1/budgets", {"scope": "project", "ref": project, "amount": 5}).json
+    place = f"/admin/v1/budgets/{made['id']}"
+    assert api.call("PATCH", place, {"amount": 7, "hard": False}).json == {**made, "amount": 7, "hard": False}
+    now = api.call("GET", place).json
+    assert (now["budget"]["amount"], now["spent"], now["left"], now["passed"]) == (7, 0, 7, [])
+    assert now["since"] < now["until"]
+
+
+def test_old_keys_and_events_are_listed(api: Api) -> None:
+    assert api.call("GET", "/admin/v1/key_ages").json["data"] == []
+    assert api.call("GET", "/admin/v1/events").json["data"] == []
+    key = api.call("POST", "/admin/v1/keys", {"name": "old"}).json["record"]["id"]
+    with closing(connect(api.folder)) as sql:
+        sql.execute("UPDATE keys SET created_at = created_at - 100 * 86400000000 WHERE public_id = ?", (key,))
+        for number in range(2):
+            sql.execute(
+                "INSERT INTO events (at, account, kind, ref, name, detail) VALUES (5, 1, 'budget.threshold', ?, ?, ?)",
+                (f"budget_{number}", f"name {number}", '{"share": 50}'),
+            )
+    (aged,) = api.call("GET", "/admin/v1/key_ages").json["data"]
+    assert (aged["age"], aged["key"]["id"]) == ("old", key)
+    assert api.call("GET", "/admin/v1/key_ages?days=101").json["data"] == []
+    told = api.call("GET", "/admin/v1/events?limit=1").json
+    assert (told["data"][0]["ref"], told["data"][0]["detail"], told["has_more"]) == (
+        "budget_1",
+        {"share": 50},
+        True,
+    )
+    more = api.call("GET", f"/admin/v1/events?after={told['last_id']}&kind=budget.threshold").json
+    assert [row["ref"] for row in more["data"]] == ["budget_0"]

@@ -17,7 +17,7 @@ from headgate.money.terms import PaymentSettings, Terms
 from headgate.money.tiers import load_tiers
 from headgate.offices import AdminSettings
 from headgate.stores.sql.database import connect
-from headgate.stores.sql.postings import put_mode
+from headgate.stores.sql.terms import put_terms
 
 DOLLAR = 1_000_000_000
 
@@ -28,7 +28,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     terms = Terms(prepaid=True, signup=5 * DOLLAR, signup_days=90, minimum=5 * DOLLAR, tier="free")
     api = Api(tmp_path, AdminSettings(PaymentSettings(stripe_secret=SECRET)), terms)
     with closing(connect(tmp_path)) as sql:
-        put_mode(sql, 1, terms, load_tiers(), time.time_ns() // 1000)
+        put_terms(sql, 1, terms, load_tiers(), time.time_ns() // 1000)
     yield api
     assert api.faults == []
 

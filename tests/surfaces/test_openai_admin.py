@@ -146,6 +146,58 @@ def test_admin_keys(client: openai.OpenAI, gateway: Gateway) -> None:
         keys.retrieve(made.id)
 
 
+def test_rate_limits_of_a_project(client: openai.OpenAI) -> None:
+    projects = client.admin.organization.projects
+    project, none = projects.create(name="limited").id, 2**31 - 1
+    assert list(projects.rate_limits.list_rate_limits(project)) == []
+    made = projects.rate_limits.update_rate_limit(
+        "rl-gpt-4o", project_id=project, max_requests_per_1_minute=500, max_tokens_per_1_minute=30_000
+    )
+    assert (made.id, made.object, made.model) == ("rl-gpt-4o", "project.rate_limit", "gpt-4o")
+    assert (made.max_requests_per_1_minute, made.max_requests_per_1_day) == (500, none)
+    again = projects.rate_limits.update_rate_limit("rl-gpt-4o", project_id=project, max_requests_per_1_day=9)
+    assert (again.max_tokens_per_1_minute, again.max_requests_per_1_day) == (30_000, 9)
+    for model in ("*", "gpt-4*", "o3"):
+        projects.rate_limits.update_rate_limit(f"rl-{model}", project_id=project, max_requests_per_1_minute=1)
+    found = [limit.model for limit in projects.rate_limits.list_rate_limits(project, limit=2)]
+    assert found == ["gpt-4o", "*", "gpt-4*", "o3"]
+    before = projects.rate_limits.list_rate_limits(project, before="rl-o3", limit=1)
+    assert ([limit.model for limit in before.data], before.has_more) == (["gpt-4*"], True)
+    projects.rate_limits.update_rate_limit("rl-o3", project_id=project, max_requests_per_1_minute=none)
+    assert len(list(projects.rate_limits.list_rate_limits(project))) == 3
+    with pytest.raises(openai.NotFoundError):
+        projects.rate_limits.update_rate_limit("gpt-4o", project_id=project, max_requests_per_1_minute=1)
+
+
+def test_spend_limits_hold(client: openai.OpenAI, gateway: Gateway) -> None:
+    organization = client.admin.organization
+    project = organization.projects.create(name="capped").id
+    made = organization.projects.service_accounts.create(project, name="spender")
+    limits = organization.projects.spend_limit
+    for read in (organization.spend_limit.retrieve, lambda: limits.retrieve(project)):
+        with pytest.raises(openai.NotFoundError):
+            read()
+    whole = organization.spend_limit.update(currency="USD", interval="month", threshold_amount=100_000)
+    assert (whole.object, whole.threshold_amount) == ("organization.spend_limit", 100_000)
+    assert organization.spend_limit.retrieve() == whole
+    for cents in (500, 1):
+        limit = limits.update(project, currency="USD", interval="month", threshold_amount=cents)
+        assert (limit.object, limit.threshold_amount) == ("project.spend_limit", cents)
+        assert (limit.currency, limit.interval, limit.enforcement.status) == ("USD", "month", "inactive")
+    assert limits.retrieve(project) == limit
+    time.sleep(1)  # a running server follows
+    with (
+        openai.OpenAI(base_url=gateway.base, api_key=made.api_key.value, max_retries=0) as caller,
+        pytest.raises(openai.RateLimitError) as caught,
+    ):
+        _spend(caller)
+    assert caught.value.code == "project_spend_limit_exceeded"
+    assert limits.delete(project).object == "project.spend_limit.deleted"
+    assert organization.spend_limit.delete().deleted
+    with pytest.raises(openai.NotFoundError):
+        limits.delete(project)
+
+
 def test_the_organization_of_a_client_must_be_that_of_its_key(gateway: Gateway, admin_key: str) -> None:
     with (
         openai.OpenAI(
@@ -187,6 +239,11 @@ def test_what_is_not_served_is_refused_as_openai_would(client: openai.OpenAI, ga
     for path in ("/admin/v1/projects", "/v1/organization/projects"):
         status, allow, error = _refused("PUT", base + path)
         assert (status, allow, error["code"]) == (405, "GET, POST", "method_not_supported")
+
+
+def _spend(client: openai.OpenAI) -> None:
+    for _ in range(100):
+        client.chat.completions.create(model="gpt-4", messages=HELLO, max_tokens=200)
 
 
 def _refused(method: str, url: str) -> tuple[int, str | None, dict[str, str]]:

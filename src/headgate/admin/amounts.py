@@ -10,7 +10,7 @@ from msgspec import Meta
 from headgate.money.amounts import MAX_NANO
 from headgate.money.credit import MOST_AT_ONCE
 from headgate.ops.credit import MOST_DAYS, MOST_TOKENS
-from headgate.values import Book
+from headgate.values import MAX_LIMIT, Book
 
 R = TypeVar("R")
 BookName = Literal["real", "sim"]
@@ -18,6 +18,7 @@ Cap = Annotated[int, Meta(ge=0, le=MAX_NANO)]  # nano-USD
 Amount = Annotated[int, Meta(ge=0, le=MOST_AT_ONCE)]  # nano-USD, of one posting
 Paid = Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)]
 Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
+Count = Annotated[int, Meta(ge=0, le=MAX_LIMIT)]  # of a limit; 0: none
 Days = Annotated[int, Meta(ge=0, le=MOST_DAYS)]
 Reference = Annotated[str, Meta(min_length=1, max_length=200)]
 Note = Annotated[str, Meta(max_length=500)]

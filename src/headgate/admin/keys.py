@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from headgate.admin.people import AccountPage
 from headgate.admin.table import Listed, Route, listed
-from headgate.ops import keyages, keys
+from headgate.ops import ages, keys
 from headgate.ops.keyrules import KeyChange, KeyOrder
-from headgate.records import KeyRecord, MemberRecord
+from headgate.records import OLD_DAYS, KeyRecord, MemberRecord
 
 if TYPE_CHECKING:
     from headgate.admin.office import Office
@@ -82,24 +82,24 @@ def _revoke(office: Office, asked: Asked) -> KeyRecord:
     return keys.revoke_key(asked.actor, office.desk, asked.path["key"])
 
 
-class AgeQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How old secrets are that are told, in days, and of which account; empty: the asker's own, or all."""
+class AgePage(AccountPage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which keys: those that have had their secret for so many days."""
 
-    days: Annotated[int, Meta(ge=1, le=36_500)] = keyages.OLD_DAYS
-    account: str = ""
-
-
-class AgedKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """Keys whose secrets are old, the oldest first."""
-
-    object: Literal["list"] = "list"
-    data: list[keyages.AgedKey]
+    days: Annotated[int, Meta(ge=1, le=36_500)] = OLD_DAYS
 
 
-def _ages(office: Office, asked: Asked) -> AgedKeys:
-    query = asked.query
+class AgedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that can be used, and whether its secret is old (90 days) or overdue (180)."""
+
+    age: Literal["", "old", "overdue"]
+    key: KeyRecord
+
+
+def _ages(office: Office, asked: Asked) -> Listed[AgedKey]:
+    query, now = asked.query, office.desk.clock.wall()
     where = {"account": query.account} if query.account else {}
-    return AgedKeys(data=keyages.old_keys(asked.actor, office.desk, query.days, **where))
+    page = ages.list_old_keys(asked.actor, office.desk, query, query.days, **where)
+    return listed(page, lambda record: AgedKey(age=ages.age_of(record, now), key=record))
 
 
 ROUTES: Final = (
@@ -113,7 +113,7 @@ ROUTES: Final = (
     ),
     Route(
         method="GET", path="/admin/v1/key_ages", permission="keys.read",
-        summary="List keys whose secrets are old", handle=_ages, answer=AgedKeys, query=AgeQuery,
+        summary="List keys whose secrets are old", handle=_ages, answer=Listed[AgedKey], query=AgePage,
     ),
     Route(
         method="GET", path="/admin/v1/keys/{key}", permission="keys.read", summary="Show a key", handle=_show,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from headgate.admin import budgets, credit, keys, people, signups, tiers, usage
+from headgate.admin import budgets, credit, events, keys, limits, people, signups, tiers, usage
 from headgate.admin.organization import (
     keys as organization_keys,
+    limits as organization_limits,
     projects,
     usage as organization_usage,
     users,
@@ -18,7 +19,8 @@ def table() -> Table:
     Raises:
         ValueError: one declares no permission, or stands twice; the gateway does not start.
     """
-    parts = (people, keys, budgets, usage, credit, tiers, signups)
+    parts = (people, keys, budgets, limits, events, usage, credit, tiers, signups)
     own = [part.ROUTES for part in parts]
-    openai = (projects.ROUTES, users.ROUTES, organization_keys.ROUTES, organization_usage.ROUTES)
+    theirs = (projects, users, organization_keys, organization_limits, organization_usage)
+    openai = [part.ROUTES for part in theirs]
     return Table(*own, *openai)

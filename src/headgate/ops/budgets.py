@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _CONFIGURED = {"flag", "config"}
 _OF_TIER = "tier"
+OWNED = frozenset({*_CONFIGURED, _OF_TIER})  # origins of caps that nobody changes here
 
 
 class BudgetOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

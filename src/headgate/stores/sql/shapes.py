@@ -14,6 +14,7 @@ from headgate.records import (
     AccountRecord,
     AuditRecord,
     BudgetRecord,
+    EventRecord,
     KeyRecord,
     LimitRecord,
     MemberRecord,
@@ -25,6 +26,7 @@ from headgate.stores.sql.tables import (
     accounts,
     audit,
     budgets,
+    events,
     key_uses,
     keys,
     limits,
@@ -243,6 +245,22 @@ _audit = Shape(
     refs={"account": accounts},
     packed=("detail",),
 )
+_events = Shape(
+    events,
+    select(
+        (literal("event_") + cast(events.c.seq, String)).label("id"),
+        _or_empty(accounts.c.public_id).label("account"),
+        *_columns(events, "at kind ref detail"),
+    ).outerjoin(accounts, accounts.c.id == events.c.account),
+    {
+        "id": literal("event_") + cast(events.c.seq, String),
+        "account": _or_empty(accounts.c.public_id),
+        "kind": events.c.kind,
+        "ref": events.c.ref,
+    },
+    events.c.seq,
+    packed=("detail",),
+)
 
 _secrets = Shape(
     secrets,
@@ -265,5 +283,6 @@ SHAPES: dict[type, Shape] = {
     LimitRecord: _limits,
     AuditRecord: _audit,
     SecretRecord: _secrets,
+    EventRecord: _events,
 }
 SCOPES = {"account": accounts, "project": projects, "key": keys}
