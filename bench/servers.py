@@ -33,6 +33,17 @@ name = "openai"
 kind = "openai"
 base_url = "http://127.0.0.1:{port}/v1"
 api_key = "sk-bench"
+[mode]
+name = "prepaid"
+tier = "bench"
+[[tiers]]
+name = "bench"
+cap = 1_000_000
+rpm = 100_000_000
+tpm = 2_000_000_000
+rpd = 1_000_000_000
+tpd = 2_000_000_000
+concurrency = 100_000
 """
 
 
@@ -212,9 +223,16 @@ class Headgate:
         return server, time.monotonic() - began
 
     def create_key(self) -> str:
-        """Create a key whose limits are checked and never reached."""
-        limits = ("--rpm", "100000000", "--tpm", "2000000000")
+        """Create a key with everything that is checked for each call, and never reached.
+
+        Four limits of its own and its tier's, budgets on it, its project and its account (beside the tier's
+        cap and `--cap`), and paid credit that the calls spend.
+        """
+        limits = ("--rpm", "100000000", "--tpm", "2000000000", "--rpd", "1000000000", "--tpd", "2000000000")
         said = self.command("keys", "create", "--name", "bench", *limits, "--json")
+        for scope in (("--key", "bench"), ("--project", "default"), ("--account", "default")):
+            self.command("budgets", "create", "900000/month", *scope)
+        self.command("credit", "top-up", "1000000", "--reference", "bench")
         try:
             return str(json.loads(said)["key"])
         except (ValueError, KeyError, TypeError):
