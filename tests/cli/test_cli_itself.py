@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from rich.cells import cell_len
 from tests.cli.conftest import Run
 
 from headgate import __version__, program
@@ -191,6 +192,45 @@ def test_what_steers_a_terminal_does_not_reach_a_table(run: Run, capsys: pytest.
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "?[31mred[bold]" in said
+
+
+ROWS = [("key_" + "x" * 24, "客服机器人", "", "3"), ("key_" + "y" * 24, "app", "", "12")]
+
+
+def printed(capsys: pytest.CaptureFixture[str], rows: list[tuple[str, ...]]) -> str:
+    output.print_list(("id", "name", "notes", "calls"), rows, "None.", numbers=(3,))
+    return capsys.readouterr().out
+
+
+def test_a_list_leaves_out_what_nobody_has(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    said = printed(capsys, ROWS)
+    assert "notes" not in said
+    heads, _, first, second = [line for line in said.splitlines() if line.strip()]
+    assert heads.rstrip().endswith("calls")
+    # a Chinese character is two columns wide
+    assert cell_len(first.rstrip()) == cell_len(second.rstrip()) == cell_len(heads.rstrip())
+    assert printed(capsys, []) == "None.\n"
+
+
+def test_a_list_in_a_pipe_is_as_wide_as_it_needs_to_be(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    said = printed(capsys, [("k" * 150, "n" * 150, "", "1")])
+    assert "k" * 150 in said
+    assert "n" * 150 in said
+
+
+def test_a_list_at_a_narrow_terminal_has_lines_for_each_thing(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    for columns, tall in (("40", True), ("200", False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        said = printed(capsys, ROWS)
+        assert ROWS[0][0] in said
+        assert ROWS[1][0] in said
+        assert said.count("客服机器人") == 1
+        assert (said.count("name ") == 2) is tall
 
 
 def test_python_dash_m_is_the_same_program() -> None:

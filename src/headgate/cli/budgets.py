@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from headgate.cli import compose
-from headgate.cli.naming import Names, id_of, place_of
+from headgate.cli.naming import Names
 from headgate.cli.options import (
     Cap,
     Money,
@@ -19,6 +19,7 @@ from headgate.cli.options import (
     json_option,
 )
 from headgate.cli.output import date_text, print_fields, print_json, print_list, public
+from headgate.cli.scopes import scope_of, scope_options, within
 from headgate.money.amounts import format_usd
 from headgate.ops import budgets as ops
 from headgate.ops.actors import LOCAL
@@ -27,7 +28,6 @@ from headgate.values import Book
 
 if TYPE_CHECKING:
     from headgate.ops.budgets import BudgetStanding
-    from headgate.ops.desk import Desk
     from headgate.records import BudgetRecord
 
 
@@ -51,11 +51,6 @@ class Shares(click.ParamType[tuple[int, ...]]):
         return tuple(int(part) for part in parts)
 
 
-_scopes = (
-    click.option("--account", metavar="ID|NAME", default="", help="Of this account."),
-    click.option("--project", metavar="ID|NAME", default="", help="Of this project."),
-    click.option("--key", metavar="ID|NAME", default="", help="Of this key."),
-)
 _alerts = click.option(
     "--alerts",
     "thresholds",
@@ -64,12 +59,6 @@ _alerts = click.option(
     help="Write events there. [default: 50,80,100]",
 )
 _tz = click.option("--tz", metavar="ZONE", help="Time zone in which its periods begin. [default: UTC]")
-
-
-def _scoped(what: Any) -> Any:
-    for option in reversed(_scopes):
-        what = option(what)
-    return what
 
 
 @click.group(name="budgets")
@@ -85,7 +74,7 @@ def command() -> None:
 @command.command()
 @data_option
 @click.argument("cap", type=Cap(), metavar="USD[/PERIOD]")
-@_scoped
+@scope_options
 @_tz
 @click.option("--soft", is_flag=True, help="It tells, and refuses nothing.")
 @_alerts
@@ -111,7 +100,7 @@ def create(data: str | None, cap: tuple[int, str], only: str | None, as_json: bo
     }
     members |= {name: given[name] for name in ("tz", "thresholds") if given[name] is not None}
     with compose.admin(data, create=True) as desk:
-        scope, ref = _scope(desk, given)
+        scope, ref = scope_of(desk, given["account"], given["project"], given["key"])
         members |= {"scope": scope, "ref": ref}
         made = [
             ops.set_budget(LOCAL, desk, msgspec.convert({**members, "book": book}, ops.BudgetOrder))
@@ -128,7 +117,7 @@ def create(data: str | None, cap: tuple[int, str], only: str | None, as_json: bo
 @examples("budgets list", "budgets list --project staging --json")
 @command.command(name="list")
 @data_option
-@_scoped
+@scope_options
 @json_option
 def list_(data: str | None, account: str, project: str, key: str, as_json: bool) -> None:
     """List the caps, with what is spent of each in the period in force.
@@ -136,9 +125,8 @@ def list_(data: str | None, account: str, project: str, key: str, as_json: bool)
     Of an account: also those of its projects and keys.
     """
     with compose.admin(data) as desk:
-        account, project = place_of(desk, account, project)
-        where = {"account": account, "project": project, "key": id_of(desk, "key", key)}
-        records = list(every(lambda page: ops.list_budgets(LOCAL, desk, page, **where)))
+        account, project, key = within(desk, account, project, key)
+        records = list(every(lambda page: ops.list_budgets(LOCAL, desk, page, account, project, key=key)))
         found = ops.standings(records, compose.reports(data), compose.CLOCK.wall())
         if as_json:
             print_json([described(one) for one in found])
@@ -237,24 +225,6 @@ def described(standing: BudgetStanding) -> dict[str, object]:
     """Return a cap and how it stands, as scripts read it."""
     rest = msgspec.structs.asdict(standing)
     return {**public(rest.pop("budget")), **rest}
-
-
-def _scope(desk: Desk, given: dict[str, Any]) -> tuple[str, str]:
-    """Return what a cap is for: the narrowest of the scopes that were given."""
-    account, project = place_of(desk, given["account"], given["project"])
-    if given["key"]:
-        return "key", id_of(desk, "key", given["key"])
-    if project:
-        return "project", project
-    return "account", account or first_account(desk)
-
-
-def first_account(desk: Desk) -> str:
-    """Return the account that is meant where none is said."""
-    from headgate.ops.projects import account_of
-
-    with desk.reading() as register:
-        return account_of(LOCAL, register, "")
 
 
 def _cap(record: BudgetRecord) -> str:

@@ -51,6 +51,22 @@ def _count(name: str, says: str) -> Callable[..., Any]:
     )
 
 
+_LIMITS: Final = (
+    _count("rpm", "Requests per minute"),
+    _count("tpm", "Tokens per minute"),
+    _count("rpd", "Requests per day"),
+    _count("tpd", "Tokens per day"),
+    _count("concurrency", "Calls at once"),
+)
+
+
+def limit_options(what: Any) -> Any:
+    """Give a command the options of limits."""
+    for option in reversed(_LIMITS):
+        what = option(what)
+    return what
+
+
 _OPTIONS: Final = (
     click.option(
         "--model",
@@ -80,11 +96,7 @@ _OPTIONS: Final = (
         multiple=True,
         help="Of an admin key: only this, such as usage.read. `all`: those of its member.",
     ),
-    _count("rpm", "Requests per minute"),
-    _count("tpm", "Tokens per minute"),
-    _count("rpd", "Requests per day"),
-    _count("tpd", "Tokens per day"),
-    _count("concurrency", "Calls at once"),
+    *_LIMITS,
     click.option(
         "--queue",
         type=Duration(zero=True),

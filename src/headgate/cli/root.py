@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "projects": ("headgate.cli.projects", "Make projects, and say who is in them."),
     "members": ("headgate.cli.members", "Take people and service accounts in, with roles."),
     "keys": ("headgate.cli.keys", "Create, change, rotate and revoke keys."),
+    "limits": ("headgate.cli.limits", "Limit requests, tokens and calls at once."),
     "budgets": ("headgate.cli.budgets", "Cap accounts, projects and keys; say what is spent."),
     "tiers": ("headgate.cli.tiers", "Show tiers, choose an account's, decide wishes."),
     "credit": ("headgate.cli.credit", "Show, give, take, refund and redeem credit."),
