@@ -14,6 +14,7 @@ def test_a_key_is_stored_listed_rewrapped_and_removed_and_never_shown(
 ) -> None:
     first, second = (run("secrets", "new-kek").stdout.strip() for _ in range(2))
     assert first != second
+    assert parse_kek(say("secrets", "new-kek")["kek"])
     kek = {"HEADGATE_KEK": first}
     host = ("--host", "https://api.openai.com/v1")
     told = run("secrets", "store", "openai", *host, input=f"{CANARY}\n", env=kek)

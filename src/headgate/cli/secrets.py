@@ -32,9 +32,13 @@ def command() -> None:
 
 @examples("secrets new-kek", "secrets new-kek > /etc/headgate/kek")
 @command.command(name="new-kek")
-def new_kek_() -> None:
+@json_option
+def new_kek_(as_json: bool) -> None:
     """Print a new key encryption key. Keep it apart from the data folder and its backups."""
-    click.echo(new_kek())
+    if as_json:
+        print_json({"kek": new_kek()})
+    else:
+        click.echo(new_kek())
 
 
 @examples("secrets store openai --host https://api.openai.com")
