@@ -50,7 +50,7 @@ from headgate.stores.sql.database import (
     load_grants,
     load_limits,
 )
-from headgate.stores.sql.directory import AT_ONCE, Directory
+from headgate.stores.sql.directory import AT_ONCE, FOLLOWED, Directory
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.meters import SqlMeters
@@ -321,14 +321,17 @@ class App:
     def reload(self) -> None:
         """Follow what has changed; budgets and limits that stay keep what is held and used in them."""
         changes = changes_since(self._sql, self._seen, AT_ONCE)
+        kinds = {kind for _, kind, _ in changes}
         self._directory.follow([(kind, ref) for _, kind, ref in changes])
-        self._seen = changes[-1][0] if changes else self._seen
-        if any(kind == "secret" for _, kind, _ in changes):
+        if "secret" in kinds:
             self.routes = self._open_routes(running=True)
         self.keyring = Keyring(self._pepper, self._directory, playing=self.simulating)
         self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
         limits = [LimitRow(*row) for row in load_limits(self._sql)]
         self._rates.replace(LimitTable(limits, self.config.tiers))
+        if kinds & FOLLOWED:
+            self._end_halted(changed=True)
+        self._seen = changes[-1][0] if changes else self._seen  # what failed is followed again
 
     def _end_halted(self, *, changed: bool) -> None:
         """End the open calls whose key may call no more: it expired, or it or what is behind it changed."""
@@ -358,7 +361,6 @@ class App:
                 while last_change(self._sql) > self._seen:
                     await self._write_down()  # so that a new budget begins with what was spent
                     self.reload()
-                    self._end_halted(changed=True)
             except sqlite3.Error as fault:  # what we know stays valid until it can be read again
                 self._database_trouble(str(fault))
 

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -181,3 +183,52 @@ def test_a_second_supervisor_is_refused_and_names_the_first(tmp_path: Path) -> N
         assert f"127.0.0.1:{port} is taken by another program" in elsewhere.stderr
     finally:
         assert gateway.stop(signal.SIGINT)[0] == 0
+
+
+def streamed(gateway: Gateway, text: list[str]) -> None:
+    """Ask for a stream that would take a minute; keep what comes of it."""
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    request = urllib.request.Request(
+        gateway.base + "/chat/completions",
+        json.dumps(body).encode(),
+        {
+            "authorization": f"Bearer {gateway.key}",
+            "content-type": "application/json",
+            "x-headgate-sim": "chunk_ms=300; tokens=200",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        text.append(answer.readline().decode())
+        text.append(answer.read().decode())
+
+
+def known(gateway: Gateway) -> bool:
+    """Say whether the worker that is asked knows the gateway's key."""
+    headers = {"authorization": f"Bearer {gateway.key}", "connection": "close"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(gateway.base + "/models", headers=headers)):
+            return True
+    except urllib.error.HTTPError as refused:
+        return refused.code != 401
+
+
+def test_a_revoked_key_is_refused_by_every_worker_and_its_streams_end(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "--workers", "3")
+    try:
+        texts: list[list[str]] = [[] for _ in range(6)]
+        streams = [threading.Thread(target=streamed, args=(gateway, text)) for text in texts]
+        for stream in streams:
+            stream.start()
+        until(lambda: all(texts))
+        assert gateway.command("keys", "revoke", "first").returncode == 0
+        until(lambda: not any(known(gateway) for _ in range(9)), 5.0)
+        for stream in streams:
+            stream.join(10.0)
+        for first, rest in texts:
+            assert first.startswith("data: {")
+            assert "This key has been revoked" in rest
+            assert "[DONE]" not in rest
+    finally:
+        gateway.stop()
+    assert gateway.command("ledger", "check").returncode == 0
+    assert len(booked(gateway)) == 6

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DEEPEST: Final = 16  # admin keys that made one another
 AT_ONCE: Final = 500  # changes that are followed in one go: some 15 ms
+FOLLOWED: Final = frozenset({"key", "account", "project", "member", "project_member"})  # kinds of changes
 _SHORT: Final = "id, project, member, kind, revoked_at, expires_at, name"
 _LONG: Final = (
     _SHORT + ", created_by, rpm, tpm, rpd, tpd, concurrency, models, endpoints, networks, queue_ms, priority,"

@@ -54,6 +54,7 @@ CREATE TABLE keys (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE,
   metadata TEXT NOT NULL DEFAULT '{}', created_by TEXT NOT NULL DEFAULT '',
   created_at INTEGER NOT NULL, rotated_at INTEGER NOT NULL DEFAULT 0, expires_at INTEGER NOT NULL DEFAULT 0,
   revoked_at INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX keys_project ON keys (project, id);
 CREATE TABLE key_uses (key INTEGER PRIMARY KEY, used_at INTEGER NOT NULL); -- the last call of each key
 CREATE TABLE limits (id INTEGER PRIMARY KEY, public_id TEXT NOT NULL UNIQUE,
   scope TEXT NOT NULL, ref INTEGER NOT NULL, -- account, project or key, and its id
