@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check services crash bounds grants bench bench-keys prices docs lock clean
+.PHONY: help env serve test check services crash bounds caps grants bench bench-keys prices docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
