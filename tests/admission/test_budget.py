@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from tests.leases.funded import WHO, Funded
 
+from headgate.money.credit import Need
+from headgate.money.pots import GrantTerms, Lot
 from headgate.values import Book, Principal
 
 NOW = 1_790_000_000_000_000
@@ -96,3 +98,42 @@ async def test_a_waiter_wakes_when_a_hold_is_released():
     assert not waiter.done()
     budgets.close(hold, 1)
     await asyncio.wait_for(waiter, 1)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "claude"])
+def test_a_grant_in_tokens_covers_the_calls_of_its_model_whole_and_money_the_rest(model):
+    funds = Funded(NOW, ("account", 10_000))
+    who = Principal(key=1, project=2, account=3, prepaid=True)
+    grants = [GrantTerms(8, 3, Book.REAL, model="gpt-*"), GrantTerms(9, 3, Book.REAL)]
+    funds.budgets.replace(funds.rows, grants)
+    found = funds.budgets.in_force(who, NOW)
+    for pot, own in zip((8, 9), found.offers, strict=True):
+        funds.purse._take(Lot(own.name, pot, 1_000, 0, 0, 0, 0, 0))
+    tokens, money = found.offers
+    hold = funds.budgets.reserve(found, 700, NOW, Need(model, 700, 600))
+    by_tokens = model == "gpt-4o"
+    assert [source.pot for source in hold.sources] == ([8] if by_tokens else [9])
+    assert (tokens.held, money.held) == ((600, 0) if by_tokens else (0, 700))
+    assert funds.budgets.reserve(found, 700, NOW, Need("claude", 700, 1)) is None or by_tokens
+    funds.budgets.close(hold, *((0, 150) if by_tokens else (250, 0)))
+    assert (tokens.drawn, money.drawn) == ((150, 0) if by_tokens else (0, 250))
+    assert (tokens.free, tokens.held) == ((850, 0) if by_tokens else (1_000, 0))
+
+
+def test_a_grant_that_has_expired_pays_nothing_and_its_hold_stays_good():
+    funds = Funded(NOW)
+    who = Principal(key=1, project=2, account=3, prepaid=True)
+    funds.budgets.replace([], [GrantTerms(8, 3, Book.REAL, expires_at=NOW + 10), GrantTerms(9, 3, Book.REAL)])
+    found = funds.budgets.in_force(who, NOW)
+    for pot, own in zip((8, 9), found.offers, strict=True):
+        funds.purse._take(Lot(own.name, pot, 100, 0, 0, 0, 0, 0))
+    first, balance = found.offers
+    hold = funds.budgets.reserve(found, 120, NOW + 9, Need("m", 120, 1))
+    assert [(source.pot, source.amount) for source in hold.sources] == [(8, 100), (9, 20)]
+    later = funds.budgets.reserve(found, 80, NOW + 10, Need("m", 80, 1))
+    assert [source.pot for source in later.sources] == [9]
+    assert funds.budgets.reserve(found, 1, NOW + 10, Need("m", 1, 1)) is None
+    funds.budgets.close(hold, 30)
+    assert (first.drawn, balance.drawn, first.retired) == (30, 0, True)
+    assert funds.budgets.reserve(found, 20, NOW, Need("m", 20, 1)) is not None  # of the balance
+    assert funds.purse.collect([], NOW, 0).returns == {8: 70}

@@ -177,7 +177,7 @@ class Rounds:
 
     async def reset(self, tally: Tally, at_once: int, midnight: float) -> None:
         """A daily budget for k calls resets between two bursts, and in the middle of one: k per day, never more."""
-        tokens, k = self.chance.randrange(20, 200), self.chance.randrange(1, 51)
+        tokens, k = self.chance.randrange(20, 200), self.chance.randrange(1, at_once // 4 + 1)
         payer = self.money.payer(keys=3)
         self.money.budget("account", payer.account, k * tokens * PRICE, "day")
         await asyncio.sleep(KNOWN_S)

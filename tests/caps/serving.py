@@ -53,9 +53,17 @@ output = 0.6
 class Gateway:
     """What the rounds need of it."""
 
-    def __init__(self, data: Path, ports: list[int]) -> None:
+    def __init__(self, data: Path, ports: list[int], pid: int = 0) -> None:
         self.data = data
         self.ports = ports
+        self._pid = pid
+
+    @property
+    def workers(self) -> list[int]:
+        """Return the worker processes."""
+        return [
+            int(word) for word in Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        ]
 
     @property
     def port(self) -> int:
@@ -82,7 +90,7 @@ async def processes(folder: Path, upstream: int, workers: int) -> AsyncIterator[
         process = subprocess.Popen([HEADGATE, "serve", *where], env=kept, cwd=folder, stdout=log, stderr=log)
         try:
             await _ready(process, port, folder)
-            yield Gateway(data, [port])
+            yield Gateway(data, [port], process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             code = await asyncio.to_thread(process.wait, 60)

@@ -205,6 +205,23 @@ def test_the_slice_of_a_lost_journal_stays_away(lent: tuple[Path, SlotJournal, O
     assert {row[0] for row in figures(data, "SELECT amount FROM slices")} == {15_000_000 - 10 * CHARGE}
 
 
+def test_pots_of_ended_periods_go_once_nobody_has_any_of_them(data: Path) -> None:
+    budget(data, 1, "account")
+    ended, used, today = (lend(data, name(1, START - n * DAY), n) for n in (4, 3, 0))
+    with closing(connect(data)) as sql:
+        sql.execute("UPDATE slices SET amount = 0 WHERE pot = ?", (ended,))
+        sql.execute("UPDATE pots SET recall = id")
+        with writing(sql):
+            assert pots.prune(sql, START - DAY) == 1
+            assert [row[0] for row in sql.execute("SELECT id FROM pots ORDER BY id")] == [used, today]
+            sql.execute("DELETE FROM slices")
+            assert pots.prune(sql, START + 2 * DAY) == 1  # not the one with the last recall
+            assert pots.next_recall(sql) == today + 1
+            made = pots.find(sql, name(1, START - 4 * DAY))  # a late call needs it again: a new one
+    assert made is not None
+    assert made.number > today
+
+
 PLANTED = {
     "more spent": ("UPDATE pots SET spent = spent + 1, over = 0 WHERE ref = 1", "pot"),
     "less spent": ("UPDATE pots SET spent = spent - 1 WHERE ref = 2", "pot"),

@@ -15,7 +15,7 @@ from headgate.values import Book
 if TYPE_CHECKING:
     import sqlite3
 
-    from headgate.values import NanoUSD
+    from headgate.values import NanoUSD, WallMicros
 
 LOST: Final = "lost"  # the slot of slices that may have been spent in a journal that cannot be read
 GONE: Final = "gone"  # the kind of a pot whose budget was removed
@@ -136,3 +136,19 @@ def sweep(sql: sqlite3.Connection) -> None:
         " AND NOT EXISTS (SELECT 1 FROM slices WHERE pot = pots.id)",
         (GONE,),
     )
+
+
+def prune(sql: sqlite3.Connection, before: WallMicros) -> int:
+    """Remove the pots of periods that ended before an instant and are in nobody's hands; return how many.
+
+    The one with the last recall stays, since recalls are numbered from it.
+    """
+    sql.execute(
+        "DELETE FROM slices WHERE amount = 0 AND pot IN (SELECT id FROM pots WHERE until <= ?)", (before,)
+    )
+    return sql.execute(
+        "DELETE FROM pots WHERE until <= ? AND kind IN ('budget', ?)"
+        " AND NOT EXISTS (SELECT 1 FROM slices WHERE pot = pots.id)"
+        " AND (recall = 0 OR recall < (SELECT max(recall) FROM pots))",
+        (before, GONE),
+    ).rowcount

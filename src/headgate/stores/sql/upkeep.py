@@ -1,4 +1,4 @@
-"""What becomes due by itself while a server runs: grants expire, tiers are earned, keys grow old."""
+"""What becomes due by itself while a server runs: grants expire, tiers are earned, keys and pots grow old."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from headgate.stores.sql.ages import Ages, note_ages
+from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.postings import expirable, expire, promote_due
+from headgate.stores.sql.pots import prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _EVERY_S: Final = 1.0
 _RARELY: Final = 600  # rounds
+_KEPT_US: Final = 86_400_000_000  # how long the pot of a period is kept after its end
 
 
 class Upkeep:
@@ -71,5 +74,7 @@ class Upkeep:
             if self._rounds % _RARELY == 0:
                 promote_due(sql, self._tiers, now)
                 self.ages = note_ages(sql, now)
+                with writing(sql):
+                    prune(sql, now - _KEPT_US)
         self._rounds += 1
         return booked
