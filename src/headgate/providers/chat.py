@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from headgate.providers.parts import unsupported
 from headgate.providers.stance import reconcile
 from headgate.providers.turns import Turn, read_turns
 from headgate.values import Note
+from headgate.wire.checks import decode_any
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -124,6 +125,43 @@ def read_chat(call: Call, target: Target, honoured: Collection[str]) -> ChatRequ
         extras=given,
         **fields,
     )
+
+
+class Shape(NamedTuple):
+    """The schema that is asked for, and the tools beside it."""
+
+    schema: Schema | None
+    tools: tuple[Tool, ...] = ()
+    choice: Choice | None = None
+
+    def tool(self) -> str:
+        """Return the name of a tool that stands for the schema: forced, its arguments are the answer exactly.
+
+        Empty where there is none, or where a tool of the caller's is called for sure, so that no text comes.
+
+        Raises:
+            CallerError: the schema is not of an object.
+        """
+        schema = self.schema
+        if schema is None or (self.choice is not None and self.choice.mode in {"required", "named"}):
+            return ""
+        if schema.schema.get("type") != "object":
+            raise unsupported("response_format.json_schema.schema")
+        name = schema.name
+        while any(tool.name == name for tool in self.tools):
+            name += "_"
+        return name
+
+
+def shape_of(call: Call) -> Shape:
+    """Return the shape that a call asks for: what a reader must know of the request that was sent."""
+    raw = call.members.get("response_format")
+    wanted = decode_any(raw) if raw is not None else None
+    schema = _schema(wanted or {})
+    if schema is None:
+        return Shape(None)
+    tools, choice = (decode_any(call.members.get(name, b"null")) for name in ("tools", "tool_choice"))
+    return Shape(schema, *_choose(tools or [], choice))
 
 
 def output_limit(call: Call, target: Target) -> int:

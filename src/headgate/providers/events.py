@@ -5,7 +5,8 @@ construction; `writing` turns events into OpenAI's answers. `choice` is the choi
 
 - Text, thought, refusal: pieces, in order. Empty pieces are allowed and say nothing.
 - `ToolStart` opens a call under a `key` of the source's own (numbers are given by the writer: 0, 1, 2);
-  `ToolPiece` adds to its arguments. A call that gets no piece has the arguments `{}`.
+  `ToolPiece` adds to its arguments, and says nothing where no call began under its key. A call that gets no
+  piece has the arguments `{}`.
 - `Sealed` is a block that the provider wants back unchanged with a later turn.
 - `Counted` is the usage so far: each takes the place of the one before it.
 - `Stopped` ends a choice. Where it says `stop` and a tool was called, OpenAI says `tool_calls`.

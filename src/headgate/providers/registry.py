@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from headgate.providers import openai
+from headgate.providers import anthropic, openai
 from headgate.providers.edits import checked_headers
 
 if TYPE_CHECKING:
@@ -44,9 +44,12 @@ def known_hosts() -> dict[str, KnownHost]:
     return msgspec.convert(rows, dict[str, KnownHost])
 
 
-CODECS: Mapping[str, Mapping[Operation, Codec]] = {"openai": openai.CODECS}
+CODECS: Mapping[str, Mapping[Operation, Codec]] = {"openai": openai.CODECS, "anthropic": anthropic.CODECS}
 # How a host's key is presented: the constant headers of its requests that are not the configuration's own.
-CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {"openai": openai.credentials}
+CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
+    "openai": openai.credentials,
+    "anthropic": anthropic.credentials,
+}
 
 
 def constant_headers(host: Host, extra: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -38,7 +38,7 @@ class TranslatedReader:
 
     __slots__ = (
         "_call", "_fell", "_parts", "_pieces", "_schema_tool", "_source", "_stopped", "_text_bytes", "_usage",
-        "_wrapped", "_writer",
+        "_wrapped", "_writer", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, source: Source, schema_tool: str = "") -> None:
@@ -53,11 +53,7 @@ class TranslatedReader:
         self._usage: Usage | None = None
         self._fell = False
         self._stopped = 0
-
-    @property
-    def done(self) -> bool:
-        """Say whether the provider has said that its answer is complete."""
-        return self._source.done
+        self.done = False
 
     @property
     def awaits_count(self) -> bool:
@@ -82,7 +78,9 @@ class TranslatedReader:
     def _write(self, events: Iterable[Event]) -> bytes:
         if self._schema_tool:
             events = unwrapped(events, self._schema_tool, self._wrapped)
-        return self._writer.write(self._noted(events))
+        out = self._writer.write(self._noted(events))
+        self.done = self._source.done
+        return out
 
     def end(self, booked: Usage) -> bytes:
         """Return the last bytes; where they show a usage, it is the booked one."""

@@ -100,7 +100,7 @@ class _Choice:
                 return {_MEMBERS[type(event)]: text} if text else None
             case ToolStart():
                 return self._start(event)
-            case ToolPiece(key, arguments) if arguments:
+            case ToolPiece(key, arguments) if arguments and key in self.numbers:
                 self.waiting.pop(key, None)
                 return _arguments(self.numbers[key], arguments)
             case Sealed(block):

@@ -271,6 +271,7 @@ SHAPED_MEMBERS = frozenset({"tools", "functions", "response_format"})
 SELF_CONTAINED = frozenset(
     {
         "add_generation_prompt",
+        "cache_control",
         "chat_template_kwargs",
         "cutoff",
         "do_sample",

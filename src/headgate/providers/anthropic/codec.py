@@ -1,0 +1,70 @@
+"""The codec: operations of Anthropic's wire."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.ports import Request
+from headgate.providers.anthropic.answer import MessageSource, StreamSource
+from headgate.providers.anthropic.errors import mistake
+from headgate.providers.anthropic.request import build, is_native
+from headgate.providers.chat import shape_of
+from headgate.providers.translated import TranslatedReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headgate.errors import UpstreamError
+    from headgate.ports import Head, Reader
+    from headgate.providers.codec import Codec
+    from headgate.values import Call, Host, Operation, Target
+
+VERSION = "2026-10-21"
+SAMPLING_VERSION = "2023-06-01"  # the last one that knows temperature, top_p and top_k
+_encode = msgspec.json.encode
+
+
+def credentials(host: Host) -> dict[str, str]:
+    """Return the headers that say who asks."""
+    return {"x-api-key": host.api_key} if host.api_key else {}
+
+
+@lru_cache(maxsize=1024)
+def versioned(headers: tuple[tuple[str, str], ...], version: str) -> tuple[tuple[str, str], ...]:
+    """Return headers with a version, the same object each time; a version of the configuration's stays."""
+    if any(name == "anthropic-version" for name, _ in headers):
+        return headers
+    return (*headers, ("anthropic-version", version))
+
+
+class MessagesCodec:
+    """Speak `POST /v1/messages` for chat."""
+
+    __slots__ = ()
+
+    def encode(self, call: Call, target: Target) -> Request:
+        """Return the request.
+
+        Raises:
+            CallerError: what this model cannot do.
+        """
+        body, samples = build(call, target)
+        headers = versioned(target.headers, SAMPLING_VERSION if samples else VERSION)
+        return Request("POST", target.base_path + "/messages", headers, _encode(body), call.request_id)
+
+    def reader(self, call: Call, target: Target) -> Reader:
+        """Return a reader for a stream or for a whole message."""
+        shape = shape_of(call)
+        wrapped = shape.schema is not None and not is_native(shape.schema, target)
+        source = StreamSource() if call.stream else MessageSource()
+        return TranslatedReader(call, source, shape.tool() if wrapped else "")
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return mistake(head, body)
+
+
+CODECS: Mapping[Operation, Codec] = {"chat": MessagesCodec()}
