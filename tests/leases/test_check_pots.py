@@ -205,6 +205,21 @@ def test_the_slice_of_a_lost_journal_stays_away(lent: tuple[Path, SlotJournal, O
     assert {row[0] for row in figures(data, "SELECT amount FROM slices")} == {15_000_000 - 10 * CHARGE}
 
 
+def test_what_a_dead_slot_had_of_a_lowered_pot_is_no_longer_over(data: Path) -> None:
+    budget(data, 1, "account", amount=100)
+    lend(data, name(1), 60)
+    lend(data, name(1), 30, "slot-1")
+    with closing(connect(data)) as sql:
+        with writing(sql):
+            sql.execute("UPDATE budgets SET amount = 50")
+            pots.resize(sql, "budget", 1, 50)
+        assert standing(data) == [(1, name(1).period, 0, 40)]
+        with writing(sql):
+            pots.clear(sql, SLOT)
+    assert standing(data) == [(1, name(1).period, 0, 0)]
+    assert check(data, START).findings == []
+
+
 def test_pots_of_ended_periods_go_once_nobody_has_any_of_them(data: Path) -> None:
     budget(data, 1, "account")
     ended, used, today = (lend(data, name(1, START - n * DAY), n) for n in (4, 3, 0))

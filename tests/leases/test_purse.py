@@ -4,13 +4,16 @@ import asyncio
 
 import pytest
 from tests.leases.funded import WHO
+from tests.leases.memory import MemoryLeases
 from tests.leases.simloop import SimLoop
 from tests.leases.world import Plan, World
 
-from headgate.admission.budget import Budgets
+from headgate.admission.budget import Budgets, Hold
 from headgate.admission.purse import LEASE_NS, Purse
+from headgate.admission.teller import Teller
 from headgate.errors import Unavailable
-from headgate.money.pots import BudgetTerms, Lot, Outcome, PotName, Want, grant_size
+from headgate.money.pots import BudgetTerms, Lot, Outcome, Pot, PotName, Want, grant_size
+from headgate.ports import SystemClock
 from headgate.values import Book
 
 NOW = 1_790_000_000_000_000
@@ -156,6 +159,26 @@ def test_a_fenced_worker_refuses_and_says_why() -> None:
             task.cancel()
 
     world.loop.run(play())
+
+
+@pytest.mark.anyio
+async def test_a_hold_that_comes_when_its_caller_has_just_gone_is_free_again() -> None:
+    store, side = MemoryLeases(), Side(guarded=False)
+    store.pots[side.own.name] = Pot(side.own.name, 7, (100, 0, 0, 0), {})
+    teller = Teller(side.purse, store, SystemClock(), side.budgets)
+    running = asyncio.create_task(teller.run())
+
+    def reserve() -> Hold | None:
+        asyncio.get_running_loop().call_soon(call.cancel)  # before the caller goes on
+        return side.budgets.reserve(side.found, 60, NOW)
+
+    call = asyncio.create_task(teller.take(side.budgets.want(side.found, 60, None), reserve))
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (side.own.granted, side.own.held) == (100, 0)
+    await teller.close(5)
+    await running
+    assert store.standing(side.own.name)[3] == {"slot-0": 0}
 
 
 def test_a_seed_plays_the_same_world_again() -> None:
