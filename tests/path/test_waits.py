@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from headgate.background import Calls
-from headgate.errors import PermissionRefused
+from headgate.errors import PermissionRefused, Unavailable
 from headgate.values import Call
 from headgate.waits import Wait, own_task
 
@@ -120,10 +120,36 @@ async def test_a_cut_call_is_cancelled_where_it_waits(in_a_task: bool) -> None:
 
     calls.start(run())
     await asyncio.sleep(0.01)
-    assert await calls.drain(0.01) == 1
+    calls.cut()
+    await asyncio.sleep(0.01)
     assert seen == ["cancelled"]
     assert not calls.runs
     wait.wake()  # too late, and without harm
+
+
+@pytest.mark.parametrize("in_a_task", [False, True])
+async def test_a_drain_tells_a_call_first_and_cancels_it_when_it_does_not_end(in_a_task: bool) -> None:
+    calls, wait = Calls(), _wait()
+    seen: list[str] = []
+
+    async def run() -> None:
+        if in_a_task:
+            await own_task()
+        try:
+            await wait
+        except Unavailable:
+            seen.append("told")
+        try:
+            await asyncio.sleep(60)  # its answer takes too long
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    calls.start(run())
+    await asyncio.sleep(0.01)
+    assert await calls.drain(0.01) == 1
+    assert seen == ["told", "cancelled"]
+    assert not calls.runs
 
 
 @pytest.mark.parametrize("in_a_task", [False, True])
@@ -142,7 +168,8 @@ async def test_a_cancelled_call_may_still_wait_for_its_clean_up(in_a_task: bool)
 
     calls.start(run())
     await asyncio.sleep(0.01)
-    await calls.drain(0.01)
+    calls.cut()
+    await asyncio.sleep(0.05)
     assert seen == ["clean"]
     assert not calls.runs
 
@@ -203,4 +230,4 @@ async def test_a_call_is_ended_with_an_error_where_it_waits_and_may_go_on_to_ans
     await asyncio.sleep(0.1)
     assert said == [error, "answered"]
     assert len(calls.runs) == 1
-    await calls.drain(0)
+    calls.cut()
