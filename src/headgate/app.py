@@ -14,6 +14,7 @@ import msgspec
 
 from headgate import __version__
 from headgate.admission.budget import Budgets
+from headgate.admission.entrance import Entrance
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.rate import Rates, Reading
@@ -154,7 +155,7 @@ class App:
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
-        self._rates, self._meters = self._open_meters()
+        self._rates, self._entrance, self._meters = self._open_meters()
         self._leases = SqlLeases(lambda: connect(self._data))
         self._budgets, self._teller = self._open_purse(slot)
         self.keyring = Keyring(pepper, self._directory, playing=simulating)
@@ -167,6 +168,7 @@ class App:
         self.pipeline = Pipeline(
             Stages(
                 ledger=Ledger(self.journal, self._budgets, self._rates, self.metrics, self.clock),
+                entrance=self._entrance,
                 reservations=Reservations(self._budgets, self._teller, self.clock, counter),
                 transport=self.transport,
                 simulator=Simulator(self.clock, tokenizers),
@@ -183,11 +185,11 @@ class App:
         self.monitor = Server(self._edge(plane.find_health))
         self.reload()
 
-    def _open_meters(self) -> tuple[Rates, SqlMeters]:
+    def _open_meters(self) -> tuple[Rates, Entrance, SqlMeters]:
         rates = Rates(count_failed=self.config.limits.count_failed)
         meters = SqlMeters(partial(connect, self._data), self.clock, self._database_trouble)
         rates.restore([Reading(*row) for row in meters.load()], self.clock.monotonic())
-        return rates, meters
+        return rates, Entrance(rates, self.clock, self.config.limits), meters
 
     def _changed_meters(self) -> list[tuple[str, int]]:
         return [(each.name, each.lacking) for each in self._rates.readings(self.clock.monotonic())]
@@ -288,6 +290,7 @@ class App:
     def _gauges(self) -> dict[str, float]:
         return {
             "headgate_open_calls": len(self.calls.runs),
+            "headgate_queued_calls": self._entrance.waiting,
             "headgate_connections": self.server.edge.open_connections,
             "headgate_journal_undrained_records": self.journal.undrained_records,
             "headgate_journal_undrained_bytes": self.journal.undrained_bytes,

@@ -36,6 +36,7 @@ from headgate.values import Usage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from headgate.admission.entrance import Entrance
     from headgate.admission.reserve import Reservations
     from headgate.ports import Exchange, Failpoints, Headers, Reader, Request, Sink, Transport
     from headgate.providers.codec import Codec
@@ -85,6 +86,7 @@ class Stages:
     """The parts that a pipeline calls, chosen by `app`."""
 
     ledger: Ledger
+    entrance: Entrance
     reservations: Reservations
     transport: Transport
     simulator: Transport
@@ -99,11 +101,12 @@ class Stages:
 class Pipeline:
     """Serve calls. One per process."""
 
-    __slots__ = ("_fail", "_ledger", "_stages")
+    __slots__ = ("_entrance", "_fail", "_ledger", "_stages")
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._ledger = stages.ledger
+        self._entrance = stages.entrance
         self._fail = stages.failpoints.hit
 
     async def serve(self, call: Call, sink: Sink, routes: Routes) -> None:
@@ -111,7 +114,7 @@ class Pipeline:
         tab: Tab | None = None
         try:
             targets = await self._candidates(call, routes)
-            tab = await self._admit(call, targets)
+            tab = await self._admit(call, targets, sink)
             self._fail("after-hold")
             await self._dispatch(call, sink, tab, targets)
         except GatewayError as error:
@@ -147,8 +150,8 @@ class Pipeline:
             window.check_window(call, model, await self._stages.counter.longest_input(call, targets[0]))
         return targets
 
-    async def _admit(self, call: Call, targets: tuple[Target, ...]) -> Tab:
-        """Take the limits, then the money."""
+    async def _admit(self, call: Call, targets: tuple[Target, ...], sink: Sink) -> Tab:
+        """Take the limits, perhaps after a wait for them, then the money."""
         principal = call.principal
         assert principal is not None
         if not self._ledger.journal.accepting:
@@ -156,7 +159,9 @@ class Pipeline:
         rates, now = self._ledger.rates, self._ledger.clock.monotonic()
         gate = rates.gate(principal, call.model, now)
         tokens = max((call.max_output or 0) * call.n, rough_input(call)) if gate.tokens else 0
-        ticket = rates.admit(gate, tokens, call.model, now)
+        ticket = self._entrance.enter(gate, tokens, now)
+        if ticket is None:
+            ticket = await self._entrance.stand(gate, tokens, call.model, sink)
         try:
             hold = await self._stages.reservations.reserve(call, targets)
         except BaseException:

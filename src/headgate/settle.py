@@ -105,8 +105,11 @@ class Tab:
         return self._opened is not None
 
     def rate_lines(self, now: MonotonicNs) -> bytes:
-        """Return the `x-ratelimit-*` header lines of the caller."""
-        return self._ticket.gate.lines(now)
+        """Return the `x-ratelimit-*` header lines of the caller, and how long it waited for them."""
+        lines = self._ticket.gate.lines(now)
+        if self._ticket.queued_ns:
+            lines += b"x-headgate-queued-ms: %d\r\n" % (self._ticket.queued_ns // 1_000_000)
+        return lines
 
     def open(self, target: Target) -> None:
         """Record that an attempt is about to be sent.

@@ -18,7 +18,11 @@ def who(key=1, **more):
 
 
 def admit(rates, principal, tokens=0, now=0, model="gpt-4o-mini"):
-    return rates.admit(rates.gate(principal, model, now), tokens, model, now)
+    gate = rates.gate(principal, model, now)
+    ticket = rates.admit(gate, tokens, now)
+    if ticket is None:
+        raise gate.refusal(model, tokens, now)
+    return ticket
 
 
 def admitted(rates, principal, now, tokens=0, model="gpt-4o-mini"):

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.answers import json_answer
-from tests.faults.worker import Reply, Worker, chat, worker
+from tests.faults.worker import chat, worker
+from tests.limits.served import limit, told
 from tests.upstream import ScriptedUpstream
 
-from headgate.ops.actors import LOCAL
-from headgate.ops.desk import Desk
-from headgate.ops.limits import LimitOrder, set_limit
-from headgate.ports import SystemClock
-from headgate.records import AccountRecord, KeyRecord, ProjectRecord
-from headgate.stores.sql.admin import SqlAdminStore
-
 pytestmark = pytest.mark.anyio
-
-
-async def limit(gateway: Worker, scope: str, model: str = "", **numbers: int) -> None:
-    """Set a limit of the only account, project or key, as another process does; wait until it is known."""
-    before = gateway.app._seen
-    with closing(SqlAdminStore(gateway.app._data)) as store:
-        desk = Desk(store, SystemClock())
-        kind = {"account": AccountRecord, "project": ProjectRecord, "key": KeyRecord}[scope]
-        with desk.reading() as register:
-            (bound,) = register.all(kind)
-        set_limit(LOCAL, desk, LimitOrder(scope=scope, ref=bound.id, model=model, **numbers))
-    async with asyncio.timeout(1):
-        while gateway.app._seen == before:
-            await asyncio.sleep(0.01)
-
-
-def told(reply: Reply) -> dict[str, str]:
-    start = "x-ratelimit-"
-    return {name.removeprefix(start): text for name, text in reply.headers.items() if name.startswith(start)}
 
 
 async def test_every_answer_tells_what_is_left_true_within_one(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from tests.leases.funded import Funded, NothingMore
 
+from headgate.admission.entrance import Entrance
+from headgate.admission.limits import LimitSettings
 from headgate.admission.rate import Rates
 from headgate.admission.reserve import Reservations
 from headgate.errors import CallerGone, GatewayError
@@ -223,10 +225,12 @@ class Bench:
         self.transport = Scripts(*scripts)
         self.faults: list[BaseException] = []
         counter = WordCounter()
-        ledger = Ledger(self.journal, self.budgets, Rates(), self.metrics, self.clock)
+        rates = Rates()
+        ledger = Ledger(self.journal, self.budgets, rates, self.metrics, self.clock)
         self.pipeline = Pipeline(
             Stages(
                 ledger=ledger,
+                entrance=Entrance(rates, self.clock, LimitSettings()),
                 reservations=Reservations(self.budgets, NothingMore(), self.clock, counter),
                 transport=self.transport,
                 simulator=self.transport,

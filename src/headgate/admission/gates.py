@@ -9,7 +9,7 @@ from headgate.admission.durations import go_duration
 from headgate.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
     from headgate.values import MonotonicNs, Principal
@@ -34,13 +34,14 @@ _REQUESTS, _TOKENS, _PROJECT = map(_template, (b"requests", b"tokens", b"project
 class Ticket:
     """One admitted call: what it took, until it is settled."""
 
-    __slots__ = ("gate", "marks", "open", "tokens")
+    __slots__ = ("gate", "marks", "open", "queued_ns", "tokens")
 
     def __init__(self, gate: Gate, tokens: int, *, is_open: bool = True) -> None:
         self.gate = gate
         self.tokens = tokens
         self.marks: list[int] = []
         self.open = is_open
+        self.queued_ns = 0  # how long it has waited before
 
 
 class Gate:
@@ -54,7 +55,17 @@ class Gate:
         queue_ms: how long a call may wait here.
     """
 
-    __slots__ = ("_projects", "counts", "principal", "queue_ms", "requests", "tokens", "touched", "unbound")
+    __slots__ = (
+        "_meters",
+        "_projects",
+        "counts",
+        "principal",
+        "queue_ms",
+        "requests",
+        "tokens",
+        "touched",
+        "unbound",
+    )
 
     def __init__(
         self,
@@ -70,6 +81,7 @@ class Gate:
         self.counts = counts
         self.queue_ms = queue_ms
         self._projects = tuple(bucket for bucket in tokens if bucket.place.scope == "project")
+        self._meters: frozenset[Bucket | Count] | None = None
         self.touched = False  # since its buckets were last read
         # Where there is no limit, every call has the same ticket, with nothing to settle.
         self.unbound = None if requests or tokens or counts else Ticket(self, 0, is_open=False)
@@ -89,6 +101,21 @@ class Gate:
             if count.open >= count.limit and not longest:
                 longest = _COUNT_RETRY_NS
         return longest
+
+    def waits(self, tokens: int, now: MonotonicNs) -> Iterator[tuple[Bucket | Count, int]]:
+        """Yield each meter and how long until a call of so many tokens passes it."""
+        for bucket in self.requests:
+            yield bucket, bucket.wait_ns(1, now)
+        for bucket in self.tokens:
+            yield bucket, bucket.wait_ns(tokens, now)
+        for count in self.counts:
+            yield count, _COUNT_RETRY_NS if count.open >= count.limit else 0
+
+    def meters(self) -> frozenset[Bucket | Count]:
+        """Return all its meters."""
+        if self._meters is None:
+            self._meters = frozenset((*self.requests, *self.tokens, *self.counts))
+        return self._meters
 
     def take(self, tokens: int, now: MonotonicNs) -> Ticket:
         """Count a call that passes."""
@@ -134,16 +161,21 @@ class Gate:
         return lines
 
     def refusal(self, model: str, tokens: int, now: MonotonicNs) -> RateLimited:
-        """Return the refusal of a call that does not pass, in OpenAI's words; then whose limit it is."""
+        """Return the refusal of a call that does not pass, in OpenAI's words; then whose limit it is.
+
+        Where it would pass by now, but others wait before it, the tightest limit is told.
+        """
         for bucket in self.tokens:
             if tokens > bucket.limit:
                 return self._too_large(bucket, model, tokens)
-        meters: list[tuple[Bucket, int]] = [(bucket, 1) for bucket in self.requests]
-        meters += [(bucket, tokens) for bucket in self.tokens]
-        waits = [(bucket.wait_ns(amount, now), bucket, amount) for bucket, amount in meters]
-        longest, worst, amount = max(waits, key=itemgetter(0), default=(0, None, 0))
-        if worst is None or not longest:
-            return self._too_many(model)
+        full = next((count for count in self.counts if count.open >= count.limit), None)
+        amounts: list[tuple[Bucket, int]] = [(bucket, 1) for bucket in self.requests]
+        amounts += [(bucket, tokens) for bucket in self.tokens]
+        waits = [(each.wait_ns(amount, now), -each.remaining(now), each, amount) for each, amount in amounts]
+        longest, _, worst, amount = max(waits, key=itemgetter(0, 1), default=(0, 0, None, 0))
+        if worst is None or (full is not None and not longest):
+            return self._too_many(full or self.counts[0], model)
+        longest = longest or _COUNT_RETRY_NS
         used = min(worst.used(now), worst.limit)
         return RateLimited(
             f"Rate limit reached for {model} in organization {self.principal.account_id} on "
@@ -162,8 +194,7 @@ class Gate:
             retry_after_s=None,
         )
 
-    def _too_many(self, model: str) -> RateLimited:
-        full = next(count for count in self.counts if count.open >= count.limit)
+    def _too_many(self, full: Count, model: str) -> RateLimited:
         return RateLimited(
             f"Rate limit reached for {model} in organization {self.principal.account_id} on concurrent "
             f"requests: Limit {full.limit}, Used {full.open}, Requested 1. Please try again in "

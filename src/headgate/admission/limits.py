@@ -23,6 +23,8 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How limits are counted; what they are is said of keys, projects, accounts and tiers."""
 
     count_failed: bool = True  # calls that fail at their provider count as requests
+    queue_per_key: int = 100  # calls of one key that may wait for a limit, where it or its tier says how long
+    queue_total: int = 10_000  # and of all keys
 
 
 class LimitRow(NamedTuple):

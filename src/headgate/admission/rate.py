@@ -9,7 +9,7 @@ from headgate.admission.limits import LimitTable
 from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from headgate.admission.gates import Ticket
     from headgate.admission.limits import Bound
@@ -38,6 +38,7 @@ class Rates:
 
     __slots__ = (
         "_buckets", "_by_model", "_count_failed", "_counts", "_gates", "_restored", "_table", "_touched",
+        "freed",
     )  # fmt: skip
 
     def __init__(self, table: LimitTable | None = None, *, count_failed: bool = True) -> None:
@@ -48,6 +49,7 @@ class Rates:
         self._buckets: dict[str, Bucket] = {}
         self._counts: dict[str, Count] = {}
         self._touched: list[Gate] = []  # since the last readings
+        self.freed: Callable[[int], None] | None = None  # told of an account whose call has ended
         self._restored: dict[str, tuple[int, MonotonicNs]] = {}  # of the last run, not asked for yet
 
     def replace(self, table: LimitTable) -> None:
@@ -74,20 +76,20 @@ class Rates:
             self._gates[principal.key] = gate
         return gate
 
-    def admit(self, gate: Gate, tokens: int, model: str, now: MonotonicNs) -> Ticket:
-        """Count a call of at most `tokens` tokens.
-
-        Raises:
-            RateLimited: with the time to wait; nothing was counted.
-        """
+    def admit(self, gate: Gate, tokens: int, now: MonotonicNs) -> Ticket | None:
+        """Count a call of at most `tokens` tokens; None when it does not pass, and nothing is counted."""
         if gate.unbound is not None:
             return gate.unbound
         if gate.wait_ns(tokens, now):
-            raise gate.refusal(model, tokens, now)
+            return None
+        self.touch(gate)
+        return gate.take(tokens, now)
+
+    def touch(self, gate: Gate) -> None:
+        """Note that the meters of a gate have changed."""
         if not gate.touched:
             gate.touched = True
             self._touched.append(gate)
-        return gate.take(tokens, now)
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs, *, failed: bool = False) -> None:
         """End a call that used so many tokens; the second time does nothing."""
@@ -105,10 +107,10 @@ class Rates:
     def _close(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         ticket.open = False
         gate = ticket.gate
-        if not gate.touched:
-            gate.touched = True
-            self._touched.append(gate)
+        self.touch(gate)
         gate.settle(ticket, used, now)
+        if self.freed is not None:
+            self.freed(gate.principal.account)
 
     def lines(self, principal: Principal, model: str, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines of a principal's calls for a model."""
