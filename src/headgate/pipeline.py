@@ -76,7 +76,7 @@ class Answers(Protocol):
         """Send an error as the whole answer."""
         ...
 
-    def break_off(self, error: GatewayError, sink: Sink) -> None:
+    def break_off(self, call: Call, error: GatewayError, sink: Sink) -> None:
         """Send an error event into a stream that has begun, and end it."""
         ...
 
@@ -219,7 +219,11 @@ class Pipeline:
             delivery.refused = True
             raise codec.error(head, await _error_body(exchange))
         delivery.tab.first_byte()
-        reader = delivery.reader = codec.reader(delivery.call, delivery.target)
+        reader = codec.reader(delivery.call, delivery.target)
+        face = delivery.call.face
+        if face is not None:
+            reader = face.reader(reader, delivery.call)
+        delivery.reader = reader
         await relay(exchange, reader, delivery)
 
     async def _account(self, delivery: Delivery, fault: BaseException) -> None:
@@ -282,6 +286,17 @@ class Pipeline:
         """Pass a named place."""
         self._fail(name)
 
+    async def count_input(self, call: Call, routes: Routes) -> int:
+        """Return the tokens of a call's input at its first target; nothing is asked of it.
+
+        Raises:
+            NotFound: nobody serves the model.
+        """
+        principal = call.principal
+        assert principal is not None
+        targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
+        return await self._stages.counter.input_tokens(call, targets[0])
+
     def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
         """Answer a call that never began."""
         self._stages.answers.refuse(call, error, sink)
@@ -295,7 +310,7 @@ class Pipeline:
             self._tell(call, error)
         if tab is not None and tab.shown:
             if call.stream:
-                self._stages.answers.break_off(error, sink)
+                self._stages.answers.break_off(call, error, sink)
             else:
                 sink.abort()
         else:

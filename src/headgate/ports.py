@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from headgate.errors import GatewayError
     from headgate.money.pots import Batch, Outcome
-    from headgate.values import Target
+    from headgate.values import Call, Target
 
 # ── time, ids, failpoints ───────────────────────────────────────────────────────────────────────
 
@@ -245,6 +245,42 @@ class Reader(Protocol):
 
     def text(self) -> str:
         """Return the text produced so far, for a local count when the provider gave none."""
+        ...
+
+
+class Face(Protocol):
+    """Another API's form in which one call of chat was asked and is answered; OpenAI's own needs none."""
+
+    def read(self, body: bytes, target_of: Callable[[str], Target | None]) -> bytes:
+        """Return the body of the same call as OpenAI's chat.
+
+        Args:
+            body: valid UTF-8 of bounded depth.
+            target_of: returns the first target of a model, for what may be asked of it.
+
+        Raises:
+            CallerError: what is wrong with it.
+        """
+        ...
+
+    def weigh(self, call: Call) -> None:
+        """Note on a parsed call what its chat form does not show of its input and its price."""
+        ...
+
+    def reader(self, inner: Reader, call: Call) -> Reader:
+        """Return a reader that shows the answer in the caller's form."""
+        ...
+
+    def limits(self, call: Call, lines: bytes) -> bytes:
+        """Return header lines on what is left of limits, from OpenAI's."""
+        ...
+
+    def error(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the body of an error."""
+        ...
+
+    def event(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the event that ends a stream which has begun."""
         ...
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from headgate.ports import Face
 
 NanoUSD: TypeAlias = int
 PicoUSD: TypeAlias = int
@@ -216,7 +219,7 @@ class Call:
     """
 
     __slots__ = (
-        "counted", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
+        "counted", "face", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
         "model", "n", "notes", "operation", "predicted", "principal", "received_ns", "request_id",
         "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "unknown",
     )  # fmt: skip
@@ -244,4 +247,5 @@ class Call:
         self.tier = ""  # service tier, where it has a price of its own
         self.sim = ""  # directives for the simulator
         self.principal: Principal | None = None
+        self.face: Face | None = None  # how it was asked, where that is not OpenAI's own form
         self.notes: list[Note] = []

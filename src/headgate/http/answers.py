@@ -49,6 +49,8 @@ class HttpAnswers:
             lines += b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
         if call.operation == "embeddings":
             lines += lines_of([(b"openai-model", target.model.name.encode("ascii", "replace"))])
+        if call.face is not None:
+            lines += call.face.limits(call, lines)
         if call.notes:
             rows = [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
             lines += lines_of(rows)
@@ -78,6 +80,10 @@ class HttpAnswers:
         limits = b"" if principal is None else self._rates.lines(principal, call.model, now)
         status, headers, body = render(error, call.request_id)
         headers.append(processing(now - call.received_ns))
+        if call.face is not None:
+            body = call.face.error(error, call.request_id)
+            headers.append((b"request-id", call.request_id.encode()))
+            limits += call.face.limits(call, limits)
         if principal is not None:
             headers += whose(principal)
             if principal.book is Book.SIM:
@@ -87,9 +93,10 @@ class HttpAnswers:
         sink.finish()
 
     @staticmethod
-    def break_off(error: GatewayError, sink: Sink) -> None:
+    def break_off(call: Call, error: GatewayError, sink: Sink) -> None:
         """Send an error event into a stream that has begun; no `[DONE]` follows it."""
-        sink.write(stream_event(error))
+        face = call.face
+        sink.write(stream_event(error) if face is None else face.event(error, call.request_id))
         sink.finish()
 
 

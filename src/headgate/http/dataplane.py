@@ -10,9 +10,11 @@ from headgate.errors import AuthenticationFailed, GatewayError, MethodRefused, N
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.errors import VERSION
 from headgate.http.parse import parse
+from headgate.http.scan import scan
 from headgate.identity.networks import client_address, inside
 from headgate.identity.standing import allow, may_use
 from headgate.pipeline import refuse_loop
+from headgate.providers.registry import FACES
 from headgate.values import Call
 
 if TYPE_CHECKING:
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from headgate.http.incoming import RequestHead
     from headgate.identity.keys import Keyring
     from headgate.pipeline import Pipeline
-    from headgate.ports import CallIds, Clock, Failpoints, Sink
+    from headgate.ports import CallIds, Clock, Face, Failpoints, Sink
+    from headgate.providers.registry import FaceMaker
     from headgate.routing.routes import Routes
-    from headgate.values import Operation, Principal
+    from headgate.values import Operation, Principal, Target
 
 _JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.encode
@@ -40,7 +43,6 @@ NOT_SERVED: Mapping[str, str] = {
     "conversations": f"Keep the messages in your program. {_CHAT}",
     "assistants": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
-    "messages": _CHAT,
     "chat": "Answers are not stored: keep them, or the messages, in your program.",
     "moderations": "Ask a chat model to classify the text. POST /v1/chat/completions",
     "images": "Call the provider directly.",
@@ -68,6 +70,7 @@ NOT_SERVED: Mapping[str, str] = {
     "edits": f"OpenAI closed /v1/edits. {_CHAT}",
     "engines": f"OpenAI closed /v1/engines. {_CHAT}",
 }
+_COUNTS: Final = "/count_tokens"  # the end of a path that asks how long an input is
 SITE: Final = frozenset({"organization"})  # the site serves these, and refuses what it does not serve of them
 
 
@@ -125,6 +128,9 @@ class DataPlane:
             # Chat requests carry images inside their messages.
             limit = max_image_body_bytes if operation == "chat" else max_body_bytes
             self._put(path, b"POST", CallRoute(service, operation, limit))
+        for path, face in FACES.items():
+            kind = CountRoute if path.endswith(_COUNTS) else CallRoute
+            self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
         self._models = ModelRoute(service)
         self._put("/models", b"GET", ModelsRoute(service))
         self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}
@@ -207,19 +213,24 @@ class Refusal:
 
 
 class CallRoute:
-    """A route that makes calls of one operation."""
+    """A route that makes calls of one operation, in OpenAI's form or in that of a face."""
 
-    __slots__ = ("_operation", "_service", "max_body_bytes")
+    __slots__ = ("_face", "_operation", "_service", "max_body_bytes")
 
-    def __init__(self, service: Service, operation: Operation, max_body_bytes: int) -> None:
+    def __init__(
+        self, service: Service, operation: Operation, max_body_bytes: int, face: FaceMaker | None = None
+    ) -> None:
         self._service = service
         self._operation: Operation = operation
+        self._face = face
         self.max_body_bytes = max_body_bytes
 
     def handle(self, incoming: Incoming, sink: Sink) -> None:
         """Authenticate, parse, and give the call to the pipeline."""
         service = self._service
         call = Call(service.ids.next(), self._operation, incoming.received_ns)
+        if self._face is not None:
+            call.face = self._face(incoming.head.header)
         try:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
@@ -228,7 +239,10 @@ class CallRoute:
             service.failpoints.hit("after-auth")
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
-            parse(incoming.body, call)
+            if call.face is None:
+                parse(incoming.body, call)
+            else:
+                self._read(call.face, call, incoming.body)
             if caller.bounded:
                 allow(caller.principal, self._operation, call.model)
         except GatewayError as error:
@@ -236,7 +250,41 @@ class CallRoute:
             service.pipeline.refuse(call, error, sink)
             return
         call.sim = caller.sim
-        service.start_call(service.pipeline.serve(call, sink, service.routes), call)
+        service.start_call(self._serve(call, sink), call)
+
+    def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:
+        return self._service.pipeline.serve(call, sink, self._service.routes)
+
+    def _read(self, face: Face, call: Call, body: bytes) -> None:
+        """Read the call in its own form."""
+        scan(body)
+        parse(face.read(body, lambda model: self._target(call, model)), call)
+        face.weigh(call)
+
+    def _target(self, call: Call, model: str) -> Target | None:
+        """Return the first target; None where there is none, which the pipeline will say."""
+        service, principal = self._service, call.principal
+        assert principal is not None
+        try:
+            return service.routes.candidates(model, principal.book, service.clock.wall())[0]
+        except GatewayError:
+            return None
+
+
+class CountRoute(CallRoute):
+    """A route that counts the input of a call and makes none."""
+
+    __slots__ = ()
+
+    async def _serve(self, call: Call, sink: Sink) -> None:
+        service = self._service
+        try:
+            tokens = await service.pipeline.count_input(call, service.routes)
+        except GatewayError as error:
+            service.refused(call.operation, error)
+            service.pipeline.refuse(call, error, sink)
+            return
+        send_json(call.request_id, sink, _encode({"input_tokens": tokens}))
 
 
 class Caller(NamedTuple):

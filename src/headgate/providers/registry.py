@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
@@ -13,8 +13,13 @@ from headgate.providers import anthropic, openai
 from headgate.providers.edits import checked_headers
 
 if TYPE_CHECKING:
+    from headgate.ports import Face
     from headgate.providers.codec import Codec
     from headgate.values import Host, Operation
+
+
+# Makes a face of what returns a request header by its lower-case name.
+FaceMaker: TypeAlias = "Callable[[Callable[[bytes], bytes | None]], Face]"
 
 
 class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +54,12 @@ CODECS: Mapping[str, Mapping[Operation, Codec]] = {"openai": openai.CODECS, "ant
 CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "openai": openai.credentials,
     "anthropic": anthropic.credentials,
+}
+
+# Other APIs in whose form callers may ask for chat: by the path, what reads and shows it.
+FACES: Mapping[str, FaceMaker] = {
+    "/messages": anthropic.MessagesFace,
+    "/messages/count_tokens": anthropic.CountFace,
 }
 
 

@@ -10,6 +10,8 @@ import msgspec
 from headgate.ports import Request
 from headgate.providers.anthropic.answer import MessageSource, StreamSource
 from headgate.providers.anthropic.errors import mistake
+from headgate.providers.anthropic.face import MessagesFace
+from headgate.providers.anthropic.faithful import FaithfulReader, faithful_body
 from headgate.providers.anthropic.request import build, is_native
 from headgate.providers.chat import shape_of
 from headgate.providers.translated import TranslatedReader
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = "2026-10-21"
 SAMPLING_VERSION = "2023-06-01"  # the last one that knows temperature, top_p and top_k
+_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 _encode = msgspec.json.encode
 
 
@@ -33,11 +36,13 @@ def credentials(host: Host) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1024)
-def versioned(headers: tuple[tuple[str, str], ...], version: str) -> tuple[tuple[str, str], ...]:
-    """Return headers with a version, the same object each time; a version of the configuration's stays."""
-    if any(name == "anthropic-version" for name, _ in headers):
-        return headers
-    return (*headers, ("anthropic-version", version))
+def versioned(
+    headers: tuple[tuple[str, str], ...], version: str, betas: str = ""
+) -> tuple[tuple[str, str], ...]:
+    """Return headers with a version and betas, the same object each time; the configuration's own stay."""
+    own = {name for name, _ in headers}
+    more = {"anthropic-version": version, "anthropic-beta": betas}
+    return (*headers, *((name, value) for name, value in more.items() if value and name not in own))
 
 
 class MessagesCodec:
@@ -51,12 +56,24 @@ class MessagesCodec:
         Raises:
             CallerError: what this model cannot do.
         """
+        if isinstance(call.face, MessagesFace):
+            return self._faithful(call.face, call, target)
         body, samples = build(call, target)
         headers = versioned(target.headers, SAMPLING_VERSION if samples else VERSION)
         return Request("POST", target.base_path + "/messages", headers, _encode(body), call.request_id)
 
+    @staticmethod
+    def _faithful(face: MessagesFace, call: Call, target: Target) -> Request:
+        body = faithful_body(face.given, call, target)
+        samples = not _SAMPLING.isdisjoint(face.given)
+        version = face.version or (SAMPLING_VERSION if samples else VERSION)
+        headers = versioned(target.headers, version, face.betas)
+        return Request("POST", target.base_path + "/messages", headers, body, call.request_id)
+
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream or for a whole message."""
+        if isinstance(call.face, MessagesFace):
+            return FaithfulReader(call, target)
         shape = shape_of(call)
         wrapped = shape.schema is not None and not is_native(shape.schema, target)
         source = StreamSource() if call.stream else MessageSource()
