@@ -38,6 +38,7 @@ name = "prepaid"
 tier = "bench"
 [[tiers]]
 name = "bench"
+paid = 500_000
 cap = 1_000_000
 rpm = 100_000_000
 tpm = 2_000_000_000
