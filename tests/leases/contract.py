@@ -221,6 +221,17 @@ class LeasesContract:
         await one.say(answers=(await one.say()).recalled)
         assert (await three.take(30, name)).heard >= later.required
 
+    async def test_what_was_answered_stays_heard_while_others_ask_anew(self, shared: Shared) -> None:
+        name = shared.budget(100)
+        one, two, three = [
+            await self.worker(shared, f"slot-{n}", "slot-0", "slot-1", "slot-2") for n in range(3)
+        ]
+        await one.take(100, name)
+        required = (await two.take(30, name)).required
+        await one.say(answers=(await one.say()).recalled)
+        assert (await three.take(30, name)).required > required  # and is under way
+        assert (await two.take(30, name)).heard >= required
+
     async def test_who_does_not_live_is_not_waited_for(self, shared: Shared) -> None:
         name = shared.budget(100)
         one, two = await self.worker(shared, "slot-0"), await self.worker(shared, "slot-1")

@@ -71,7 +71,7 @@ class MemoryLeases:
 
     @staticmethod
     def _look(pot: Pot, batch: Batch) -> None:
-        pot.granted, pot.heard = 0, -1
+        pot.granted = 0
         pot.listen(batch.slot, batch.live)
 
     def _last_recall(self) -> int:

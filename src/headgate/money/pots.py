@@ -96,7 +96,7 @@ class Lot(NamedTuple):
     free: int  # in nobody's slice
     others: int  # in the slices of other slots, spent and not drained included
     over: int  # above zero: the pot was lowered and so much must come back
-    heard: int  # the last recall, where every live slot had answered it before this batch; else -1
+    heard: int  # the recall that every live slot had answered before this batch, at least
     required: int  # a want of this batch may be refused once this recall was heard; 0: there is nobody to ask
 
 
@@ -120,7 +120,18 @@ class Pot:
         slices: slot: amount and the last recall answered.
     """
 
-    __slots__ = ("amount", "granted", "heard", "name", "number", "over", "recall", "slices", "spent")
+    __slots__ = (
+        "amount",
+        "granted",
+        "heard",
+        "name",
+        "number",
+        "over",
+        "pending",
+        "recall",
+        "slices",
+        "spent",
+    )
 
     def __init__(
         self,
@@ -135,6 +146,7 @@ class Pot:
         self.slices = slices
         self.granted = 0
         self.heard = -1
+        self.pending = False  # a recall was under way before this batch
 
     @property
     def free(self) -> int:
@@ -152,19 +164,21 @@ class Pot:
         return sum(amount for name, (amount, _) in self.slices.items() if name != slot)
 
     def listen(self, slot: str, live: frozenset[str]) -> None:
-        """Note whether every other live slot has answered the last recall, or has nothing."""
-        if all(
-            answered >= self.recall or not amount or name == slot or name not in live
+        """Note which recall every other live slot has answered that has anything."""
+        answers = (
+            answered
             for name, (amount, answered) in self.slices.items()
-        ):
-            self.heard = self.recall
+            if amount and name != slot and name in live
+        )
+        self.heard = min(self.recall, min(answers, default=self.recall))
+        self.pending = self.heard < self.recall
 
     def lot(self, slot: str) -> Lot:
         """Return how it stands for a slot."""
         others = self.others(slot)
         required = 0
         if others:  # a recall that was under way before may have been answered before it was wanted
-            required = self.recall if self.heard >= 0 else self.recall + 1
+            required = self.recall + 1 if self.pending else self.recall
         return Lot(self.name, self.number, self.granted, self.free, others, self.over, self.heard, required)
 
 
@@ -205,7 +219,7 @@ def allocate(batch: Batch, pots: Mapping[PotName, Pot], next_recall: int) -> Non
                 have[name] = have.get(name, 0) + size
             have[name] = have.get(name, 0) - part
     for name in lacking:
-        if pots[name].others(batch.slot) and pots[name].heard >= 0:
+        if pots[name].others(batch.slot) and not pots[name].pending:
             pots[name].recall = next_recall
 
 
