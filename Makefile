@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check services crash bounds caps grants bench bench-keys prices docs lock clean
+.PHONY: help env serve test check describe services crash bounds caps grants bench bench-keys prices docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,6 +30,9 @@ check: $(VENV)/.dev ## lint, format, types, import directions, size limits
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_limits.py
+
+describe: $(VENV)/.dev ## try the admin API's description against it, long; CASES=100 for each operation
+	@ADMIN_CASES=$(or $(CASES),100) $(BIN)/python -m pytest -q -o timeout=0 tests/admin/test_description.py $(ARGS)
 
 services: ## start PostgreSQL, Redis and RabbitMQ on their usual ports (Debian, as root)
 	@bash tools/services.sh

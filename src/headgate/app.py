@@ -226,7 +226,9 @@ class App:
     def _admin_settings(self) -> AdminSettings:
         config = self.config
         address = f"http://{config.server.host}:{config.server.port}"
-        return AdminSettings(config.payments, config.mail, config.server.trusted_proxies, address)
+        return AdminSettings(
+            config.payments, config.mail, config.server.trusted_proxies, config.keks, address
+        )
 
     # ── what the routes ask ──────────────────────────────────────────────────────────────────────
 

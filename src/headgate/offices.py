@@ -36,6 +36,7 @@ class AdminSettings(NamedTuple):
     payments: PaymentSettings = PaymentSettings()
     mail: MailSettings = MailSettings()
     trusted: tuple[str, ...] = ()  # networks of the proxies whose word on a client's address counts
+    keks: tuple[bytes, ...] = ()  # of stored secrets, the present one first
     address: str = "http://127.0.0.1:8787"  # where we are, for mails
 
 
@@ -72,6 +73,7 @@ def admin_routes(
             signup_link=settings.mail.link or _VERIFY.format(address=settings.address),
         ),
         pace=Pace(),
+        keks=settings.keks,
     )
     return AdminApi(TABLE, office, _Door(desk, settings.trusted), _Words(), fault).routes()
 

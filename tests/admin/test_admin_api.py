@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from tests.admin.api import Api
 
 from headgate.admin.table import Route, Table
-from headgate.offices import TABLE
+from headgate.offices import TABLE, AdminSettings
 from headgate.records import ProjectRecord
 from headgate.stores.sql.database import connect
 
@@ -42,6 +43,17 @@ def test_a_team_is_set_up_and_taken_down(api: Api) -> None:
     assert {"key.rotated", "key.revoked", "budget.removed", "member.added"} <= set(actions)
 
 
+def test_the_audit_is_searched(api: Api) -> None:
+    key = api.key(name="other")
+    made = api.call("POST", "/admin/v1/projects", {"name": "a"}, key=key).json["id"]
+    api.call("POST", "/admin/v1/projects", {"name": ""}, key=key)
+    actor = api.call("GET", f"/admin/v1/audit?ref={made}").json["data"][0]["actor"]
+    outcomes = [row["outcome"] for row in api.call("GET", f"/admin/v1/audit?actor={actor}").json["data"]]
+    assert outcomes == ["refused", "done"]
+    (row,) = api.call("GET", f"/admin/v1/audit?actor={actor}&outcome=done&kind=project").json["data"]
+    assert (row["action"], row["ref"]) == ("project.created", made)
+
+
 def test_a_list_is_read_page_by_page(api: Api) -> None:
     made = [api.call("POST", "/admin/v1/projects", {"name": f"p{i}"}).json["id"] for i in range(7)]
     seen: list[str] = []
@@ -63,7 +75,7 @@ def test_a_list_is_read_page_by_page(api: Api) -> None:
 @pytest.mark.parametrize(
     ("path", "param", "code"),
     [
-        ("/admin/v1/projects?limit=0", "limit", None),
+        ("/admin/v1/projects?limit=0", "limit", "invalid_value"),
         ("/admin/v1/projects?limit=x", "limit", "invalid_type"),
         ("/admin/v1/projects?after=proj_none", "after", None),
         ("/admin/v1/projects?color=red", "color", "unknown_parameter"),
@@ -149,7 +161,7 @@ def test_a_secret_is_never_stored_for_a_replay(api: Api) -> None:
 @pytest.mark.parametrize("key", ["", "x" * 256, "söme"])
 def test_an_idempotency_key_that_is_none(api: Api, key: str) -> None:
     reply = api.call("POST", "/admin/v1/projects", {"name": "a"}, headers={"idempotency-key": key})
-    assert reply.status == (201 if not key else 400)
+    assert (reply.status, reply.error["param"]) == (400, "Idempotency-Key")
 
 
 def test_a_route_without_a_permission_stops_the_start() -> None:
@@ -198,6 +210,26 @@ def test_a_budget_is_changed_and_says_what_was_spent(api: Api) -> None:
     now = api.call("GET", place).json
     assert (now["budget"]["amount"], now["spent"], now["left"], now["passed"]) == (7, 0, 7, [])
     assert now["since"] < now["until"]
+
+
+def test_a_providers_key_is_stored_and_never_given_out(tmp_path: Path) -> None:
+    api = Api(tmp_path, AdminSettings(keks=(b"k" * 32,)))
+    wish = {"name": "mistral", "value": "sk-very-secret-value", "host": "https://api.mistral.ai"}
+    stored = api.call("POST", "/admin/v1/secrets", wish, headers={"idempotency-key": "s"})
+    assert (stored.status, stored.json["id"], stored.json["version"]) == (201, "mistral", 1)
+    assert api.call("GET", "/admin/v1/secrets").json["data"] == [stored.json]
+    assert api.call("POST", "/admin/v1/secrets", {**wish, "host": "ftp://x"}).error["param"] == "host"
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"sk-very-secret-value" not in path.read_bytes()
+    assert api.call("DELETE", "/admin/v1/secrets/mistral").json["deleted"] is True
+    assert api.call("DELETE", "/admin/v1/secrets/mistral").status == 404
+    assert api.faults == []
+
+
+def test_without_a_key_encryption_key_no_secret_is_stored(api: Api) -> None:
+    wish = {"name": "mistral", "value": "sk-very-secret-value", "host": "https://api.mistral.ai"}
+    assert api.call("POST", "/admin/v1/secrets", wish).status == 409
 
 
 def test_old_keys_and_events_are_listed(api: Api) -> None:

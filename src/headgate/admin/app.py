@@ -150,7 +150,7 @@ class AdminApi:
             GatewayError: it is refused.
         """
         asked = self._ask(route, request, raw)
-        key = asked.headers.get("idempotency-key", "") if route.repeatable else ""
+        key = asked.headers.get("idempotency-key") if route.repeatable else None
         answer = serve(self._office, route, asked, key)
         headers = {"x-headgate-replayed": "true"} if answer.replayed else {}
         return Response(answer.body, answer.status, headers, _JSON)
@@ -243,7 +243,8 @@ def shape_error(fault: msgspec.ValidationError) -> CallerError:
         return CallerError(
             f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
         )
-    code = "invalid_type" if text.startswith("Expected") else "invalid_value"
+    # "Expected `int`, got `str`" is about the type; "Expected `int` >= 1" is not
+    code = "invalid_type" if ", got `" in text else "invalid_value"
     if not path:
         return CallerError(f"Invalid request: {text}.", code=code)
     return CallerError(f"Invalid value for '{path}': {text}.", param=path, code=code)

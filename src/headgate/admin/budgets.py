@@ -99,7 +99,7 @@ def _set(office: Office, asked: Asked) -> Budget:
 
 
 def _show(office: Office, asked: Asked) -> BudgetNow:
-    record = budgets.show_budget(asked.actor, office.desk, asked.path["budget"])
+    record = budgets.show_budget(asked.actor, office.desk, asked.path["budget_id"])
     (now,) = budgets.standings([record], office.reports, office.desk.clock.wall())
     members = {name: getattr(now, name) for name in BudgetNow.__struct_fields__ if name != "budget"}
     return BudgetNow(budget=_budget(record), **members)
@@ -107,11 +107,11 @@ def _show(office: Office, asked: Asked) -> BudgetNow:
 
 def _change(office: Office, asked: Asked) -> Budget:
     change = ordered(asked.body, budgets.BudgetChange)
-    return _budget(budgets.change_budget(asked.actor, office.desk, asked.path["budget"], change))
+    return _budget(budgets.change_budget(asked.actor, office.desk, asked.path["budget_id"], change))
 
 
 def _remove(office: Office, asked: Asked) -> Deleted:
-    return Deleted(id=budgets.remove_budget(asked.actor, office.desk, asked.path["budget"]).id)
+    return Deleted(id=budgets.remove_budget(asked.actor, office.desk, asked.path["budget_id"]).id)
 
 
 ROUTES: Final = (
@@ -125,15 +125,15 @@ ROUTES: Final = (
         handle=_set, answer=Budget, body=CapOrder,
     ),
     Route(
-        method="GET", path="/admin/v1/budgets/{budget}", permission="budgets.read",
+        method="GET", path="/admin/v1/budgets/{budget_id}", permission="budgets.read",
         summary="Show a budget and what was spent of it", handle=_show, answer=BudgetNow,
     ),
     Route(
-        method="PATCH", path="/admin/v1/budgets/{budget}", permission="budgets.write",
+        method="PATCH", path="/admin/v1/budgets/{budget_id}", permission="budgets.write",
         summary="Change a budget", handle=_change, answer=Budget, body=CapChange,
     ),
     Route(
-        method="DELETE", path="/admin/v1/budgets/{budget}", permission="budgets.write",
+        method="DELETE", path="/admin/v1/budgets/{budget_id}", permission="budgets.write",
         summary="Remove a budget", handle=_remove, answer=Deleted,
     ),
 )  # fmt: skip

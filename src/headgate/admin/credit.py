@@ -230,11 +230,11 @@ def _create_codes(office: Office, asked: Asked) -> NewCodes:
 
 
 def _show_code(office: Office, asked: Asked) -> Code:
-    return _code(codes.show_code(asked.actor, office.desk, asked.path["code"]))
+    return _code(codes.show_code(asked.actor, office.desk, asked.path["code_id"]))
 
 
 def _revoke_code(office: Office, asked: Asked) -> Code:
-    return _code(codes.revoke_code(asked.actor, office.desk, asked.path["code"]))
+    return _code(codes.revoke_code(asked.actor, office.desk, asked.path["code_id"]))
 
 
 def _redeem(office: Office, asked: Asked) -> Grant:
@@ -283,11 +283,11 @@ ROUTES: Final = (
         handle=_create_codes, answer=NewCodes, body=CodeWish, status=201, shown_once="data",
     ),
     Route(
-        method="GET", path=CODES + "/{code}", permission="gateway.credit", summary="Show a redeem code",
+        method="GET", path=CODES + "/{code_id}", permission="gateway.credit", summary="Show a redeem code",
         handle=_show_code, answer=Code,
     ),
     Route(
-        method="DELETE", path=CODES + "/{code}", permission="gateway.credit",
+        method="DELETE", path=CODES + "/{code_id}", permission="gateway.credit",
         summary="Make a redeem code worthless", handle=_revoke_code, answer=Code,
     ),
     Route(

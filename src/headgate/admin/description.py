@@ -112,7 +112,7 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
     if not route.repeatable:
         return []
     about = "Makes a repeated write harmless: the first answer is given again for 24 hours."
-    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
     return [
         {"name": "Idempotency-Key", "in": "header", "required": False, "description": about, "schema": schema}
     ]

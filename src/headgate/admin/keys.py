@@ -61,25 +61,25 @@ def _create(office: Office, asked: Asked) -> NewKey:
 
 
 def _create_service_account(office: Office, asked: Asked) -> NewServiceAccount:
-    made = keys.create_service_account(asked.actor, office.desk, asked.path["project"], asked.body)
+    made = keys.create_service_account(asked.actor, office.desk, asked.path["project_id"], asked.body)
     return NewServiceAccount(key=made.key.text, record=made.key.record, member=made.member)
 
 
 def _show(office: Office, asked: Asked) -> KeyRecord:
-    return keys.show_key(asked.actor, office.desk, asked.path["key"])
+    return keys.show_key(asked.actor, office.desk, asked.path["key_id"])
 
 
 def _change(office: Office, asked: Asked) -> KeyRecord:
-    return keys.change_key(asked.actor, office.desk, asked.path["key"], asked.body)
+    return keys.change_key(asked.actor, office.desk, asked.path["key_id"], asked.body)
 
 
 def _rotate(office: Office, asked: Asked) -> NewKey:
-    made = keys.rotate_key(asked.actor, office.desk, asked.path["key"], asked.body.grace_s)
+    made = keys.rotate_key(asked.actor, office.desk, asked.path["key_id"], asked.body.grace_s)
     return NewKey(key=made.text, record=made.record)
 
 
 def _revoke(office: Office, asked: Asked) -> KeyRecord:
-    return keys.revoke_key(asked.actor, office.desk, asked.path["key"])
+    return keys.revoke_key(asked.actor, office.desk, asked.path["key_id"])
 
 
 class AgePage(AccountPage, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,23 +116,24 @@ ROUTES: Final = (
         summary="List keys whose secrets are old", handle=_ages, answer=Listed[AgedKey], query=AgePage,
     ),
     Route(
-        method="GET", path="/admin/v1/keys/{key}", permission="keys.read", summary="Show a key", handle=_show,
+        method="GET", path="/admin/v1/keys/{key_id}", permission="keys.read", summary="Show a key",
+        handle=_show,
         answer=KeyRecord,
     ),
     Route(
-        method="PATCH", path="/admin/v1/keys/{key}", permission="keys.write", summary="Change a key",
+        method="PATCH", path="/admin/v1/keys/{key_id}", permission="keys.write", summary="Change a key",
         handle=_change, answer=KeyRecord, body=KeyChange,
     ),
     Route(
-        method="POST", path="/admin/v1/keys/{key}/rotate", permission="keys.write",
+        method="POST", path="/admin/v1/keys/{key_id}/rotate", permission="keys.write",
         summary="Give a key a new secret", handle=_rotate, answer=NewKey, body=Rotation, shown_once="key",
     ),
     Route(
-        method="DELETE", path="/admin/v1/keys/{key}", permission="keys.write", summary="Revoke a key",
+        method="DELETE", path="/admin/v1/keys/{key_id}", permission="keys.write", summary="Revoke a key",
         handle=_revoke, answer=KeyRecord,
     ),
     Route(
-        method="POST", path="/admin/v1/projects/{project}/service_accounts", permission="members.write",
+        method="POST", path="/admin/v1/projects/{project_id}/service_accounts", permission="members.write",
         summary="Make a service account with a first key", handle=_create_service_account,
         answer=NewServiceAccount, body=KeyOrder, status=201, shown_once="key",
     ),

@@ -53,11 +53,11 @@ def _set(office: Office, asked: Asked) -> LimitRecord:
 
 
 def _show(office: Office, asked: Asked) -> LimitRecord:
-    return limits.show_limit(asked.actor, office.desk, asked.path["limit"])
+    return limits.show_limit(asked.actor, office.desk, asked.path["limit_id"])
 
 
 def _remove(office: Office, asked: Asked) -> Deleted:
-    return Deleted(id=limits.remove_limit(asked.actor, office.desk, asked.path["limit"]).id)
+    return Deleted(id=limits.remove_limit(asked.actor, office.desk, asked.path["limit_id"]).id)
 
 
 ROUTES: Final = (
@@ -71,11 +71,11 @@ ROUTES: Final = (
         answer=LimitRecord, body=LimitWish,
     ),
     Route(
-        method="GET", path=ROOT + "/{limit}", permission="limits.read", summary="Show a limit",
+        method="GET", path=ROOT + "/{limit_id}", permission="limits.read", summary="Show a limit",
         handle=_show, answer=LimitRecord,
     ),
     Route(
-        method="DELETE", path=ROOT + "/{limit}", permission="limits.write", summary="Remove a limit",
+        method="DELETE", path=ROOT + "/{limit_id}", permission="limits.write", summary="Remove a limit",
         handle=_remove, answer=Deleted,
     ),
 )  # fmt: skip

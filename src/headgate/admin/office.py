@@ -14,7 +14,7 @@ from headgate.identity.networks import neighbourhood
 from headgate.ops.accounts import show_account
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from headgate.admin.table import Asked, Route
     from headgate.money.terms import PaymentSettings
@@ -92,6 +92,7 @@ class Office:
     reports: Reports
     trade: Trade
     pace: Pace
+    keks: Sequence[bytes] = ()  # key encryption keys of stored secrets, the present one first
 
 
 def organization(office: Office, actor: Actor, headers: Mapping[str, str]) -> str:
@@ -119,17 +120,21 @@ class Answer(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
-def serve(office: Office, route: Route, asked: Asked, idempotency_key: str) -> Answer:
+def serve(office: Office, route: Route, asked: Asked, idempotency_key: str | None) -> Answer:
     """Run a route's handler; with an idempotency key, once.
 
     Raises:
         GatewayError: the request is refused; nothing was done.
     """
-    if not idempotency_key:
+    if idempotency_key is None:
         return Answer(route.status, _encode(route.handle(office, asked)))
-    if len(idempotency_key) > 255 or not idempotency_key.isascii() or not idempotency_key.isprintable():
+    if (
+        not 1 <= len(idempotency_key) <= 255
+        or not idempotency_key.isascii()
+        or not idempotency_key.isprintable()
+    ):
         raise CallerError(
-            "Idempotency-Key has at most 255 printable ASCII characters.",
+            "Idempotency-Key has 1 to 255 printable ASCII characters.",
             param="Idempotency-Key",
             code="invalid_value",
         )

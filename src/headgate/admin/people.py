@@ -66,11 +66,11 @@ def _create_account(office: Office, asked: Asked) -> AccountRecord:
 
 
 def _show_account(office: Office, asked: Asked) -> AccountRecord:
-    return accounts.show_account(asked.actor, office.desk, asked.path["account"])
+    return accounts.show_account(asked.actor, office.desk, asked.path["account_id"])
 
 
 def _change_account(office: Office, asked: Asked) -> AccountRecord:
-    return accounts.change_account(asked.actor, office.desk, asked.path["account"], asked.body)
+    return accounts.change_account(asked.actor, office.desk, asked.path["account_id"], asked.body)
 
 
 def _list_projects(office: Office, asked: Asked) -> Listed[ProjectRecord]:
@@ -84,29 +84,29 @@ def _create_project(office: Office, asked: Asked) -> ProjectRecord:
 
 
 def _show_project(office: Office, asked: Asked) -> ProjectRecord:
-    return projects.show_project(asked.actor, office.desk, asked.path["project"])
+    return projects.show_project(asked.actor, office.desk, asked.path["project_id"])
 
 
 def _change_project(office: Office, asked: Asked) -> ProjectRecord:
-    return projects.change_project(asked.actor, office.desk, asked.path["project"], asked.body)
+    return projects.change_project(asked.actor, office.desk, asked.path["project_id"], asked.body)
 
 
 def _archive_project(office: Office, asked: Asked) -> ProjectRecord:
-    return projects.archive_project(asked.actor, office.desk, asked.path["project"])
+    return projects.archive_project(asked.actor, office.desk, asked.path["project_id"])
 
 
 def _list_project_members(office: Office, asked: Asked) -> Listed[ProjectMemberRecord]:
-    page = projects.list_project_members(asked.actor, office.desk, asked.path["project"], asked.query)
+    page = projects.list_project_members(asked.actor, office.desk, asked.path["project_id"], asked.query)
     return listed(page)
 
 
 def _put_project_member(office: Office, asked: Asked) -> ProjectMemberRecord:
-    project, member = asked.path["project"], asked.path["member"]
+    project, member = asked.path["project_id"], asked.path["member_id"]
     return projects.put_project_member(asked.actor, office.desk, project, member, asked.body.role)
 
 
 def _remove_project_member(office: Office, asked: Asked) -> Deleted:
-    project, member = asked.path["project"], asked.path["member"]
+    project, member = asked.path["project_id"], asked.path["member_id"]
     return Deleted(id=projects.remove_project_member(asked.actor, office.desk, project, member).id)
 
 
@@ -120,15 +120,15 @@ def _add_member(office: Office, asked: Asked) -> MemberRecord:
 
 
 def _show_member(office: Office, asked: Asked) -> MemberRecord:
-    return members.show_member(asked.actor, office.desk, asked.path["member"])
+    return members.show_member(asked.actor, office.desk, asked.path["member_id"])
 
 
 def _change_member(office: Office, asked: Asked) -> MemberRecord:
-    return members.change_member(asked.actor, office.desk, asked.path["member"], asked.body)
+    return members.change_member(asked.actor, office.desk, asked.path["member_id"], asked.body)
 
 
 def _remove_member(office: Office, asked: Asked) -> Deleted:
-    return Deleted(id=members.remove_member(asked.actor, office.desk, asked.path["member"]).id)
+    return Deleted(id=members.remove_member(asked.actor, office.desk, asked.path["member_id"]).id)
 
 
 def _list_audit(office: Office, asked: Asked) -> Listed[AuditRecord]:
@@ -148,11 +148,11 @@ ROUTES: Final = (
         handle=_create_account, answer=AccountRecord, body=accounts.AccountOrder, status=201,
     ),
     Route(
-        method="GET", path="/admin/v1/accounts/{account}", permission="account.read",
+        method="GET", path="/admin/v1/accounts/{account_id}", permission="account.read",
         summary="Show an account", handle=_show_account, answer=AccountRecord,
     ),
     Route(
-        method="PATCH", path="/admin/v1/accounts/{account}", permission="account.write",
+        method="PATCH", path="/admin/v1/accounts/{account_id}", permission="account.write",
         summary="Change, suspend or close an account", handle=_change_account, answer=AccountRecord,
         body=accounts.AccountChange,
     ),
@@ -165,30 +165,31 @@ ROUTES: Final = (
         handle=_create_project, answer=ProjectRecord, body=projects.ProjectOrder, status=201,
     ),
     Route(
-        method="GET", path="/admin/v1/projects/{project}", permission="projects.read",
+        method="GET", path="/admin/v1/projects/{project_id}", permission="projects.read",
         summary="Show a project", handle=_show_project, answer=ProjectRecord,
     ),
     Route(
-        method="PATCH", path="/admin/v1/projects/{project}", permission="projects.write",
+        method="PATCH", path="/admin/v1/projects/{project_id}", permission="projects.write",
         summary="Change a project", handle=_change_project, answer=ProjectRecord,
         body=projects.ProjectChange,
     ),
     Route(
-        method="POST", path="/admin/v1/projects/{project}/archive", permission="projects.write",
+        method="POST", path="/admin/v1/projects/{project_id}/archive", permission="projects.write",
         summary="Archive a project: its keys call no more", handle=_archive_project, answer=ProjectRecord,
     ),
     Route(
-        method="GET", path="/admin/v1/projects/{project}/members", permission="members.read",
+        method="GET", path="/admin/v1/projects/{project_id}/members", permission="members.read",
         summary="List a project's members", handle=_list_project_members,
         answer=Listed[ProjectMemberRecord], query=PageOrder,
     ),
     Route(
-        method="PUT", path="/admin/v1/projects/{project}/members/{member}", permission="members.write",
+        method="PUT", path="/admin/v1/projects/{project_id}/members/{member_id}", permission="members.write",
         summary="Give a member a role in a project", handle=_put_project_member,
         answer=ProjectMemberRecord, body=ProjectRole,
     ),
     Route(
-        method="DELETE", path="/admin/v1/projects/{project}/members/{member}", permission="members.write",
+        method="DELETE", path="/admin/v1/projects/{project_id}/members/{member_id}",
+        permission="members.write",
         summary="Take a member out of a project", handle=_remove_project_member, answer=Deleted,
     ),
     Route(
@@ -200,16 +201,17 @@ ROUTES: Final = (
         handle=_add_member, answer=MemberRecord, body=members.MemberOrder, status=201,
     ),
     Route(
-        method="GET", path="/admin/v1/members/{member}", permission="members.read", summary="Show a member",
+        method="GET", path="/admin/v1/members/{member_id}", permission="members.read",
+        summary="Show a member",
         handle=_show_member, answer=MemberRecord,
     ),
     Route(
-        method="PATCH", path="/admin/v1/members/{member}", permission="members.write",
+        method="PATCH", path="/admin/v1/members/{member_id}", permission="members.write",
         summary="Change a member's role or name", handle=_change_member, answer=MemberRecord,
         body=members.MemberChange,
     ),
     Route(
-        method="DELETE", path="/admin/v1/members/{member}", permission="members.write",
+        method="DELETE", path="/admin/v1/members/{member_id}", permission="members.write",
         summary="Remove a member", handle=_remove_member, answer=Deleted,
     ),
     Route(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headgate.admin import budgets, credit, events, keys, limits, people, signups, tiers, usage
+from headgate.admin import budgets, credit, events, keys, limits, people, secrets, signups, tiers, usage
 from headgate.admin.organization import (
     keys as organization_keys,
     limits as organization_limits,
@@ -19,7 +19,7 @@ def table() -> Table:
     Raises:
         ValueError: one declares no permission, or stands twice; the gateway does not start.
     """
-    parts = (people, keys, budgets, limits, events, usage, credit, tiers, signups)
+    parts = (people, keys, budgets, limits, events, usage, credit, tiers, signups, secrets)
     own = [part.ROUTES for part in parts]
     theirs = (projects, users, organization_keys, organization_limits, organization_usage)
     openai = [part.ROUTES for part in theirs]

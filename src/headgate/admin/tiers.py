@@ -93,7 +93,7 @@ def _list(office: Office, _asked: Asked) -> TierList:
 
 def _choose(office: Office, asked: Asked) -> AccountRecord:
     body = asked.body
-    return tiers.set_tier(asked.actor, office.desk, asked.path["account"], body.tier, fixed=body.fixed)
+    return tiers.set_tier(asked.actor, office.desk, asked.path["account_id"], body.tier, fixed=body.fixed)
 
 
 def _list_requests(office: Office, asked: Asked) -> Listed[LimitRequestRecord]:
@@ -106,11 +106,11 @@ def _request(office: Office, asked: Asked) -> LimitRequestRecord:
 
 
 def _show_request(office: Office, asked: Asked) -> LimitRequestRecord:
-    return tiers.show_request(asked.actor, office.desk, asked.path["request"])
+    return tiers.show_request(asked.actor, office.desk, asked.path["request_id"])
 
 
 def _decide(office: Office, asked: Asked) -> LimitRequestRecord:
-    ref, approve = asked.path["request"], asked.body.approve
+    ref, approve = asked.path["request_id"], asked.body.approve
     return tiers.decide_request(asked.actor, office.desk, ref, approve=approve)
 
 
@@ -120,7 +120,7 @@ ROUTES: Final = (
         answer=TierList,
     ),
     Route(
-        method="PUT", path="/admin/v1/accounts/{account}/tier", permission="gateway.tiers",
+        method="PUT", path="/admin/v1/accounts/{account_id}/tier", permission="gateway.tiers",
         summary="Choose an account's tier", handle=_choose, answer=AccountRecord, body=TierChoice,
     ),
     Route(
@@ -132,11 +132,11 @@ ROUTES: Final = (
         handle=_request, answer=LimitRequestRecord, body=tiers.LimitRequestOrder, status=201,
     ),
     Route(
-        method="GET", path=REQUESTS + "/{request}", permission="limits.read",
+        method="GET", path=REQUESTS + "/{request_id}", permission="limits.read",
         summary="Show a request for higher limits", handle=_show_request, answer=LimitRequestRecord,
     ),
     Route(
-        method="POST", path=REQUESTS + "/{request}/decision", permission="gateway.tiers",
+        method="POST", path=REQUESTS + "/{request_id}/decision", permission="gateway.tiers",
         summary="Approve or refuse a request for higher limits", handle=_decide, answer=LimitRequestRecord,
         body=Decision,
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from headgate.cli import compose
 from headgate.cli.naming import id_of
@@ -144,7 +143,7 @@ def change(data: str | None, account: str, as_json: bool, **given: Any) -> None:
         if "metadata" in members:
             before = ops.show_account(LOCAL, desk, ref)
             members["metadata"] = noted(members["metadata"], before.metadata)
-        record = ops.change_account(LOCAL, desk, ref, msgspec.convert(members, ops.AccountChange))
+        record = ops.change_account(LOCAL, desk, ref, order_of(members, ops.AccountChange))
     if as_json:
         print_json(public(record))
     else:

@@ -24,7 +24,7 @@ from headgate.cli.options import (
 from headgate.cli.output import print_json
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
-from headgate.ops.desk import PageOrder
+from headgate.ops.desk import PageOrder, order_of
 from headgate.ops.keyrules import ENDPOINTS, Cap as KeyCap, KeyChange, KeyOrder
 from headgate.ops.projects import list_projects
 
@@ -158,7 +158,7 @@ def create(data: str | None, account: str, as_json: bool, **given: Any) -> None:
         if account and not project:
             project = list_projects(LOCAL, desk, PageOrder(limit=1), account).first_id
         whose = id_of(desk, "member", member, account)
-        order = msgspec.convert({**members, "project": project, "member": whose}, KeyOrder)
+        order = order_of({**members, "project": project, "member": whose}, KeyOrder)
         made = ops.create_key(LOCAL, desk, order)
     print_created(made, as_json)
 
@@ -188,7 +188,7 @@ def change(data: str | None, reference: str, as_json: bool, **given: Any) -> Non
         before = ops.show_key(LOCAL, desk, reference)
         if pairs:
             members["metadata"] = noted(pairs, before.metadata)
-        record = ops.change_key(LOCAL, desk, before.id, msgspec.convert(members, KeyChange))
+        record = ops.change_key(LOCAL, desk, before.id, order_of(members, KeyChange))
     if as_json:
         print_json(described(record, compose.CLOCK.wall()))
     else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from headgate.errors import CallerError, Conflict
 from headgate.ops.actors import Place, absent, authorise
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Status = Literal["active", "suspended", "closed"]
 MOST_MULTIPLIER_PPM: Final = 1_000_000_000  # a thousand times the price
+Multiplier = Annotated[int, Meta(ge=1, le=MOST_MULTIPLIER_PPM)]
 _GATEWAYS: Final = ("status", "prepaid", "multiplier_ppm")  # what an account does not decide about itself
 
 
@@ -26,7 +27,7 @@ class AccountOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     name: str
     prepaid: bool | None = None  # spends credit and nothing else; None: as the gateway's mode says
-    multiplier_ppm: int = 1_000_000
+    multiplier_ppm: Multiplier = 1_000_000
     metadata: dict[str, str] = {}
 
 
@@ -36,7 +37,7 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: str | UnsetType = UNSET
     status: Status | UnsetType = UNSET
     prepaid: bool | UnsetType = UNSET
-    multiplier_ppm: int | UnsetType = UNSET
+    multiplier_ppm: Multiplier | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
 
 

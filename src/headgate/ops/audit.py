@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from headgate.ops.desk import Desk, Page, PageOrder
 
 
-def list_audit(actor: Actor, desk: Desk, page: PageOrder, account: str = "", **where: str) -> Page:
+def list_audit(actor: Actor, desk: Desk, page: PageOrder, account: str = "", /, **where: str) -> Page:
     """Return a page of the audit of an account, as `AuditRecord`s; of LOCAL without one: all of it.
 
     Args:

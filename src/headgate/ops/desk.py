@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from headgate.errors import CallerError, GatewayError, PermissionRefused
 from headgate.money.terms import DEFAULT_TERMS, Terms
@@ -41,7 +42,7 @@ _REFUSED_TEXT = 300
 class PageOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which rows of a list: as OpenAI's lists, `after` and `before` are ids of rows."""
 
-    limit: int = 20
+    limit: Annotated[int, Meta(ge=1, le=MOST)] = 20
     after: str = ""
     before: str = ""
     order: Literal["asc", "desc"] = "asc"  # oldest first, or newest
@@ -334,7 +335,8 @@ def order_of(members: object, kind: type[T]) -> T:
     except msgspec.ValidationError as fault:
         text, _, path = str(fault).partition(" - at `$")
         names = path.strip("`.") if path else text.rpartition("`")[0].rpartition("`")[2]
-        raise CallerError(f"{text}.", param=names or None) from fault
+        said = f"{names}: {text}." if path else f"{text}."
+        raise CallerError(said, param=names or None) from fault
 
 
 def _said(record: msgspec.Struct) -> dict[str, object]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from headgate.errors import CallerError, Conflict, PermissionRefused
 from headgate.identity.keys import KINDS, Kind
@@ -13,7 +13,7 @@ from headgate.identity.rights import LIMITS, ceiling_of, exceeding, narrow, pars
 from headgate.identity.roles import ACCOUNT_PERMISSIONS, PERMISSIONS
 from headgate.ops.words import check_metadata, check_name, given
 from headgate.records import KeyRecord
-from headgate.values import Ceiling, NanoUSD, Operation, WallMicros
+from headgate.values import MAX_LIMIT, Ceiling, NanoUSD, Operation, WallMicros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from headgate.ops.actors import Actor
     from headgate.ops.desk import Register
 
-_MAX_LIMIT: Final = 2**31 - 1
 _MAX_QUEUE_MS: Final = 600_000
 _MAX_ENTRIES, _MAX_PATTERN = 100, 200
 _PRIORITIES: Final = ("interactive", "batch")
+Count = Annotated[int, Meta(ge=0, le=MAX_LIMIT)]
+Wait = Annotated[int, Meta(ge=0, le=_MAX_QUEUE_MS)]
 ENDPOINTS: Final[tuple[str, ...]] = get_args(Operation)
 
 
@@ -47,15 +48,15 @@ class KeyOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     endpoints: tuple[str, ...] | UnsetType = UNSET
     networks: tuple[str, ...] | UnsetType = UNSET
     rights: tuple[str, ...] | UnsetType = UNSET  # of an admin key
-    rpm: int | UnsetType = UNSET  # requests per minute; 0: no limit
-    tpm: int | UnsetType = UNSET  # tokens per minute
-    rpd: int | UnsetType = UNSET  # the same per day
-    tpd: int | UnsetType = UNSET
-    concurrency: int | UnsetType = UNSET  # calls at once
-    queue_ms: int = 0  # how long a call may wait for a limit; 0: 429 at once
+    rpm: Count | UnsetType = UNSET  # requests per minute; 0: no limit
+    tpm: Count | UnsetType = UNSET  # tokens per minute
+    rpd: Count | UnsetType = UNSET  # the same per day
+    tpd: Count | UnsetType = UNSET
+    concurrency: Count | UnsetType = UNSET  # calls at once
+    queue_ms: Wait = 0  # how long a call may wait for a limit; 0: 429 at once
     priority: str = "interactive"
     metadata: dict[str, str] = {}
-    expires_in_s: int = 0  # 0: as `expires_at` says
+    expires_in_s: Count = 0  # 0: as `expires_at` says
     expires_at: WallMicros | UnsetType = UNSET  # 0: never
     budget: Cap | None = None
 
@@ -68,12 +69,12 @@ class KeyChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     endpoints: tuple[str, ...] | UnsetType = UNSET
     networks: tuple[str, ...] | UnsetType = UNSET
     rights: tuple[str, ...] | UnsetType = UNSET
-    rpm: int | UnsetType = UNSET
-    tpm: int | UnsetType = UNSET
-    rpd: int | UnsetType = UNSET
-    tpd: int | UnsetType = UNSET
-    concurrency: int | UnsetType = UNSET
-    queue_ms: int | UnsetType = UNSET
+    rpm: Count | UnsetType = UNSET
+    tpm: Count | UnsetType = UNSET
+    rpd: Count | UnsetType = UNSET
+    tpd: Count | UnsetType = UNSET
+    concurrency: Count | UnsetType = UNSET
+    queue_ms: Wait | UnsetType = UNSET
     priority: str | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
     expires_at: WallMicros | UnsetType = UNSET
@@ -88,8 +89,8 @@ def drafted(actor: Actor, order: KeyOrder, now: WallMicros) -> dict[str, Any]:
     """
     members = {**msgspec.structs.asdict(actor.ceiling), **given(order)}
     in_s = members.pop("expires_in_s")
-    if not 0 <= in_s <= _MAX_LIMIT:
-        raise CallerError(f"expires_in_s must be between 0 (never) and {_MAX_LIMIT}.", param="expires_in_s")
+    if not 0 <= in_s <= MAX_LIMIT:
+        raise CallerError(f"expires_in_s must be between 0 (never) and {MAX_LIMIT}.", param="expires_in_s")
     if in_s:
         members["expires_at"] = now + in_s * 1_000_000
     for name in ("project", "member", "budget"):
@@ -228,8 +229,8 @@ def manages_own(actor: Actor, record: KeyRecord) -> bool:
 
 
 def _limit(name: str, value: int) -> int:
-    if not 0 <= value <= _MAX_LIMIT:
-        raise CallerError(f"{name} must be between 0 (none) and {_MAX_LIMIT}.", param=name)
+    if not 0 <= value <= MAX_LIMIT:
+        raise CallerError(f"{name} must be between 0 (none) and {MAX_LIMIT}.", param=name)
     return value
 
 

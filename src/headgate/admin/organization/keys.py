@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headgate.admin.table import Asked
     from headgate.records import KeyRecord, MemberRecord
 
-KEYS: Final = ROOT + "/{project}/api_keys"
+KEYS: Final = ROOT + "/{project_id}/api_keys"
 ADMIN: Final = "/v1/organization/admin_api_keys"
 _CALLING: Final = ("live", "test")
 
@@ -182,7 +182,7 @@ def _owner(record: KeyRecord, found: MemberRecord | None) -> KeyOwner:
 
 
 def _list(office: Office, asked: Asked) -> Listed[ProjectKey]:
-    project = projects.show_project(asked.actor, office.desk, asked.path["project"])
+    project = projects.show_project(asked.actor, office.desk, asked.path["project_id"])
     access = asked.query.owner_project_access
     page = keys.list_keys(
         asked.actor, office.desk, asked.query, account=project.account, project=project.id, kind=_CALLING,
@@ -193,7 +193,7 @@ def _list(office: Office, asked: Asked) -> Listed[ProjectKey]:
 
 def _find(office: Office, asked: Asked) -> KeyRecord:
     """Return the key of the path, which must be in its project."""
-    project, ref = asked.path["project"], asked.path["key"]
+    project, ref = asked.path["project_id"], asked.path["key_id"]
     projects.show_project(asked.actor, office.desk, project)
     found = keys.show_key(asked.actor, office.desk, ref)
     if found.project != project or found.kind not in _CALLING or found.revoked_at:
@@ -232,9 +232,9 @@ def _create_admin(office: Office, asked: Asked) -> NewAdminKey:
 
 
 def _find_admin(office: Office, asked: Asked) -> KeyRecord:
-    found = keys.show_key(asked.actor, office.desk, asked.path["key"])
+    found = keys.show_key(asked.actor, office.desk, asked.path["key_id"])
     if found.kind != "admin" or found.revoked_at:
-        raise absent("key", asked.path["key"])
+        raise absent("key", asked.path["key_id"])
     return found
 
 
@@ -253,15 +253,16 @@ ROUTES: Final = (
         answer=Listed[ProjectKey], query=ProjectKeyPage,
     ),
     Route(
-        method="GET", path=KEYS + "/{key}", permission="keys.read", summary="Show a key of a project",
+        method="GET", path=KEYS + "/{key_id}", permission="keys.read", summary="Show a key of a project",
         handle=_show, answer=ProjectKey,
     ),
     Route(
-        method="POST", path=KEYS + "/{key}", permission="keys.write", summary="Change when a key expires",
+        method="POST", path=KEYS + "/{key_id}", permission="keys.write", summary="Change when a key expires",
         handle=_change, answer=ProjectKey, body=ProjectKeyChange,
     ),
     Route(
-        method="DELETE", path=KEYS + "/{key}", permission="keys.write", summary="Revoke a key of a project",
+        method="DELETE", path=KEYS + "/{key_id}", permission="keys.write",
+        summary="Revoke a key of a project",
         handle=_remove, answer=Gone,
     ),
     Route(
@@ -273,11 +274,12 @@ ROUTES: Final = (
         handle=_create_admin, answer=NewAdminKey, body=AdminKeyOrder, shown_once="value",
     ),
     Route(
-        method="GET", path=ADMIN + "/{key}", permission="admin_keys.read", summary="Show an admin key",
+        method="GET", path=ADMIN + "/{key_id}", permission="admin_keys.read", summary="Show an admin key",
         handle=_show_admin, answer=AdminKey,
     ),
     Route(
-        method="DELETE", path=ADMIN + "/{key}", permission="admin_keys.write", summary="Revoke an admin key",
+        method="DELETE", path=ADMIN + "/{key_id}", permission="admin_keys.write",
+        summary="Revoke an admin key",
         handle=_remove_admin, answer=Gone,
     ),
 )  # fmt: skip

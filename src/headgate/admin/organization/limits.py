@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headgate.admin.table import Asked
     from headgate.records import LimitRecord, ProjectRecord
 
-RATES: Final = ROOT + "/{project}/rate_limits"
+RATES: Final = ROOT + "/{project_id}/rate_limits"
 _NONE: Final = MAX_LIMIT
 _ALL: Final = "*"
 _NANO_PER_CENT: Final = 10_000_000
@@ -103,7 +103,7 @@ def _stored(office: Office, asked: Asked, project: ProjectRecord) -> list[LimitR
 
 
 def _list_rates(office: Office, asked: Asked) -> Listed[RateLimit]:
-    project = projects.show_project(asked.actor, office.desk, asked.path["project"])
+    project = projects.show_project(asked.actor, office.desk, asked.path["project_id"])
     rows = [_rate(record) for record in _stored(office, asked, project)]
     return listed(_cut(rows, asked.query))
 
@@ -128,8 +128,8 @@ def _cut(rows: list[RateLimit], page: PageOrder) -> Page:
 
 
 def _change_rate(office: Office, asked: Asked) -> RateLimit:
-    project = projects.show_project(asked.actor, office.desk, asked.path["project"])
-    ref, body = asked.path["rate_limit"], asked.body
+    project = projects.show_project(asked.actor, office.desk, asked.path["project_id"])
+    ref, body = asked.path["rate_limit_id"], asked.body
     if not ref.startswith("rl-") or len(ref) == 3:
         raise absent("rate limit", ref)
     model = "" if ref == f"rl-{_ALL}" else ref[3:]
@@ -154,7 +154,7 @@ def _change_rate(office: Office, asked: Asked) -> RateLimit:
 
 
 def _scope(office: Office, asked: Asked) -> tuple[str, str]:
-    project = asked.path.get("project")
+    project = asked.path.get("project_id")
     if project is not None:
         return "project", project
     return "account", asked.organization or spendlimits.first_account(asked.actor, office.desk)
@@ -210,10 +210,10 @@ ROUTES: Final = (
         handle=_list_rates, answer=Listed[RateLimit], query=PageOrder,
     ),
     Route(
-        method="POST", path=RATES + "/{rate_limit}", permission="limits.write",
+        method="POST", path=RATES + "/{rate_limit_id}", permission="limits.write",
         summary="Change a project's rate limit of a model", handle=_change_rate, answer=RateLimit,
         body=RateLimitChange,
     ),
     *_spend_routes("/v1/organization/spend_limit", "the organization"),
-    *_spend_routes(ROOT + "/{project}/spend_limit", "a project"),
+    *_spend_routes(ROOT + "/{project_id}/spend_limit", "a project"),
 )  # fmt: skip

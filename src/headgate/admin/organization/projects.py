@@ -109,26 +109,26 @@ def _create(office: Office, asked: Asked) -> OrganizationProject:
 
 
 def _show(office: Office, asked: Asked) -> OrganizationProject:
-    return _project(projects.show_project(asked.actor, office.desk, asked.path["project"]))
+    return _project(projects.show_project(asked.actor, office.desk, asked.path["project_id"]))
 
 
 def _change(office: Office, asked: Asked) -> OrganizationProject:
     name = asked.body.name
     change = projects.ProjectChange() if name is None else projects.ProjectChange(name=name)
-    return _project(projects.change_project(asked.actor, office.desk, asked.path["project"], change))
+    return _project(projects.change_project(asked.actor, office.desk, asked.path["project_id"], change))
 
 
 def _archive(office: Office, asked: Asked) -> OrganizationProject:
-    return _project(projects.archive_project(asked.actor, office.desk, asked.path["project"]))
+    return _project(projects.archive_project(asked.actor, office.desk, asked.path["project_id"]))
 
 
 def _list_users(office: Office, asked: Asked) -> Listed[ProjectUser]:
-    page = projects.list_project_members(asked.actor, office.desk, asked.path["project"], asked.query)
+    page = projects.list_project_members(asked.actor, office.desk, asked.path["project_id"], asked.query)
     return listed(page, _user)
 
 
 def _add_user(office: Office, asked: Asked) -> ProjectUser:
-    order, project = asked.body, asked.path["project"]
+    order, project = asked.body, asked.path["project_id"]
     member = order.user_id or _by_address(office, asked, project, order.email)
     return _user(projects.put_project_member(asked.actor, office.desk, project, member, order.role))
 
@@ -146,19 +146,19 @@ def _by_address(office: Office, asked: Asked, project: str, email: str | None) -
 
 
 def _show_user(office: Office, asked: Asked) -> ProjectUser:
-    project, member = asked.path["project"], asked.path["user"]
+    project, member = asked.path["project_id"], asked.path["user_id"]
     return _user(projects.show_project_member(asked.actor, office.desk, project, member))
 
 
 def _change_user(office: Office, asked: Asked) -> ProjectUser:
-    project, member = asked.path["project"], asked.path["user"]
+    project, member = asked.path["project_id"], asked.path["user_id"]
     before = projects.show_project_member(asked.actor, office.desk, project, member)
     role = asked.body.role or before.role
     return _user(projects.put_project_member(asked.actor, office.desk, project, member, role))
 
 
 def _remove_user(office: Office, asked: Asked) -> Gone:
-    project, member = asked.path["project"], asked.path["user"]
+    project, member = asked.path["project_id"], asked.path["user_id"]
     gone = projects.remove_project_member(asked.actor, office.desk, project, member)
     return Gone(id=gone.id, object="organization.project.user.deleted")
 
@@ -173,36 +173,36 @@ ROUTES: Final = (
         answer=OrganizationProject, body=ProjectName,
     ),
     Route(
-        method="GET", path=ROOT + "/{project}", permission="projects.read", summary="Show a project",
+        method="GET", path=ROOT + "/{project_id}", permission="projects.read", summary="Show a project",
         handle=_show, answer=OrganizationProject,
     ),
     Route(
-        method="POST", path=ROOT + "/{project}", permission="projects.write", summary="Rename a project",
+        method="POST", path=ROOT + "/{project_id}", permission="projects.write", summary="Rename a project",
         handle=_change, answer=OrganizationProject, body=ProjectNaming,
     ),
     Route(
-        method="POST", path=ROOT + "/{project}/archive", permission="projects.write",
+        method="POST", path=ROOT + "/{project_id}/archive", permission="projects.write",
         summary="Archive a project: its keys call no more", handle=_archive, answer=OrganizationProject,
     ),
     Route(
-        method="GET", path=ROOT + "/{project}/users", permission="members.read",
+        method="GET", path=ROOT + "/{project_id}/users", permission="members.read",
         summary="List a project's members", handle=_list_users, answer=Listed[ProjectUser], query=PageOrder,
     ),
     Route(
-        method="POST", path=ROOT + "/{project}/users", permission="members.write",
+        method="POST", path=ROOT + "/{project_id}/users", permission="members.write",
         summary="Take a member into a project", handle=_add_user, answer=ProjectUser, body=ProjectUserOrder,
     ),
     Route(
-        method="GET", path=ROOT + "/{project}/users/{user}", permission="members.read",
+        method="GET", path=ROOT + "/{project_id}/users/{user_id}", permission="members.read",
         summary="Show a member in a project", handle=_show_user, answer=ProjectUser,
     ),
     Route(
-        method="POST", path=ROOT + "/{project}/users/{user}", permission="members.write",
+        method="POST", path=ROOT + "/{project_id}/users/{user_id}", permission="members.write",
         summary="Change a member's role in a project", handle=_change_user, answer=ProjectUser,
         body=ProjectUserChange,
     ),
     Route(
-        method="DELETE", path=ROOT + "/{project}/users/{user}", permission="members.write",
+        method="DELETE", path=ROOT + "/{project_id}/users/{user_id}", permission="members.write",
         summary="Take a member out of a project", handle=_remove_user, answer=Gone,
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headgate.records import MemberRecord
 
 USERS: Final = "/v1/organization/users"
-SERVICES: Final = ROOT + "/{project}/service_accounts"
+SERVICES: Final = ROOT + "/{project_id}/service_accounts"
 # OpenAI's second role may read and make calls, and administer nothing.
 _READER: Final = "developer"
 
@@ -133,7 +133,7 @@ def _list_users(office: Office, asked: Asked) -> Listed[OrganizationUser]:
 
 
 def _show_user(office: Office, asked: Asked) -> OrganizationUser:
-    return _user(_present(office, asked, asked.path["user"]))
+    return _user(_present(office, asked, asked.path["user_id"]))
 
 
 def _change_user(office: Office, asked: Asked) -> OrganizationUser:
@@ -141,11 +141,11 @@ def _change_user(office: Office, asked: Asked) -> OrganizationUser:
     if role is None:
         return _show_user(office, asked)
     change = members.MemberChange(role=_READER if role == "reader" else role)
-    return _user(members.change_member(asked.actor, office.desk, asked.path["user"], change))
+    return _user(members.change_member(asked.actor, office.desk, asked.path["user_id"], change))
 
 
 def _remove_user(office: Office, asked: Asked) -> Gone:
-    gone = members.remove_member(asked.actor, office.desk, asked.path["user"])
+    gone = members.remove_member(asked.actor, office.desk, asked.path["user_id"])
     return Gone(id=gone.id, object="organization.user.deleted")
 
 
@@ -158,7 +158,7 @@ def _present(office: Office, asked: Asked, ref: str) -> MemberRecord:
 
 def _find_service(office: Office, asked: Asked) -> MemberRecord:
     """Return the service account of the path, which must be in its project."""
-    project, ref = asked.path["project"], asked.path["service_account"]
+    project, ref = asked.path["project_id"], asked.path["service_account_id"]
     projects.show_project(asked.actor, office.desk, project)
     found = _present(office, asked, ref)
     if found.project != project:
@@ -167,14 +167,14 @@ def _find_service(office: Office, asked: Asked) -> MemberRecord:
 
 
 def _list_services(office: Office, asked: Asked) -> Listed[ServiceAccount]:
-    project = projects.show_project(asked.actor, office.desk, asked.path["project"])
+    project = projects.show_project(asked.actor, office.desk, asked.path["project_id"])
     page = members.list_members(asked.actor, office.desk, asked.query, project.account, project.id)
     return listed(page, _service)
 
 
 def _create_service(office: Office, asked: Asked) -> NewServiceAccount:
     order = KeyOrder(name=asked.body.name, expires_in_s=asked.body.expires_in_seconds or 0)
-    made = keys.create_service_account(asked.actor, office.desk, asked.path["project"], order)
+    made = keys.create_service_account(asked.actor, office.desk, asked.path["project_id"], order)
     shown = msgspec.structs.asdict(_service(made.member))
     return NewServiceAccount(**shown, api_key=_service_key(made.key))
 
@@ -211,15 +211,16 @@ ROUTES: Final = (
         answer=Listed[OrganizationUser], query=UserPage,
     ),
     Route(
-        method="GET", path=USERS + "/{user}", permission="members.read", summary="Show a member",
+        method="GET", path=USERS + "/{user_id}", permission="members.read", summary="Show a member",
         handle=_show_user, answer=OrganizationUser,
     ),
     Route(
-        method="POST", path=USERS + "/{user}", permission="members.write", summary="Change a member's role",
+        method="POST", path=USERS + "/{user_id}", permission="members.write",
+        summary="Change a member's role",
         handle=_change_user, answer=OrganizationUser, body=UserChange,
     ),
     Route(
-        method="DELETE", path=USERS + "/{user}", permission="members.write", summary="Remove a member",
+        method="DELETE", path=USERS + "/{user_id}", permission="members.write", summary="Remove a member",
         handle=_remove_user, answer=Gone,
     ),
     Route(
@@ -232,20 +233,20 @@ ROUTES: Final = (
         answer=NewServiceAccount, body=ServiceAccountOrder, shown_once="api_key",
     ),
     Route(
-        method="GET", path=SERVICES + "/{service_account}", permission="members.read",
+        method="GET", path=SERVICES + "/{service_account_id}", permission="members.read",
         summary="Show a service account", handle=_show_service, answer=ServiceAccount,
     ),
     Route(
-        method="POST", path=SERVICES + "/{service_account}", permission="members.write",
+        method="POST", path=SERVICES + "/{service_account_id}", permission="members.write",
         summary="Rename a service account", handle=_change_service, answer=ServiceAccount,
         body=ServiceAccountChange,
     ),
     Route(
-        method="DELETE", path=SERVICES + "/{service_account}", permission="members.write",
+        method="DELETE", path=SERVICES + "/{service_account_id}", permission="members.write",
         summary="Remove a service account", handle=_remove_service, answer=Gone,
     ),
     Route(
-        method="POST", path=SERVICES + "/{service_account}/api_keys", permission="keys.write",
+        method="POST", path=SERVICES + "/{service_account_id}/api_keys", permission="keys.write",
         summary="Make a further key of a service account", handle=_create_service_key, answer=ServiceKey,
         body=ServiceKeyOrder, shown_once="value",
     ),
