@@ -57,6 +57,7 @@ from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.meters import SqlMeters
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
+from headgate.tokens import TokenKeeper
 from headgate.transport.egress import parse_origin
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
@@ -388,6 +389,10 @@ class App:
         self.background.spawn("meters", self._meters.run(self._changed_meters))
         self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._watch_loop())
+        for host in self.config.hosts:
+            if host.tokens is not None:
+                keeper = TokenKeeper(host, self.transport, self.clock, self._token_trouble)
+                self.background.spawn(f"tokens of {host.name}", keeper.run())
         if self._slot == 0:
             connection = partial(connect, self._data)
             self._upkeep = upkeep = Upkeep(
@@ -438,6 +443,9 @@ class App:
 
     def _database_trouble(self, said: str) -> None:
         self.log.line("error", "the database refuses the books; the journal keeps them", said=said)
+
+    def _token_trouble(self, said: str) -> None:
+        self.log.line("error", "a token cannot be had", said=said)
 
     def _call_fault(self, call: Call, fault: BaseException) -> None:
         self.log.fault(call.request_id, fault)

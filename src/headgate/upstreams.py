@@ -12,10 +12,11 @@ from typing import Literal
 
 import msgspec
 
-from headgate.providers.registry import CODECS, KnownHost
+from headgate.providers.grants import signing_key
+from headgate.providers.registry import ADDRESSES, CODECS, KnownHost
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
-from headgate.values import Host
+from headgate.values import Bearer, Host, TokenSource
 from headgate.vaults import VaultError, fetch, is_reference
 
 OWN_KEY = "sk-hg-"
@@ -39,11 +40,25 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hangup: Literal["cancel", "drain"] | None = None  # `drain`: it bills also when the client has gone
     local: bool | None = None  # on this machine or network: costs nothing
     organization: str = ""  # sent as `openai-organization`
-    project: str = ""  # sent as `openai-project`
+    project: str = ""  # sent as `openai-project`; at Vertex AI the project that pays
+    location: str = ""  # Vertex AI's: such as `europe-west4`; empty: `global`
+    service_account: str = ""  # a file with a service account's key: tokens are fetched for it
+    token_command: tuple[str, ...] = ()  # or a program that prints a token, and its arguments
+    token_url: str = ""  # where tokens are asked for, instead of the file's own
+    token_scope: str = ""  # what they are good for, instead of the host's usual
     headers: Mapping[str, str] = {}  # sent with every request
     proxy: str = ""  # instead of those of the environment; `direct`: none
     drops: tuple[str, ...] | None = None  # members that it refuses: left out, and named in a header
     renames: Mapping[str, str] | None = None  # members that it knows by another name
+
+
+class ServiceAccount(msgspec.Struct, frozen=True):
+    """What we read of a service account's file."""
+
+    client_email: str
+    private_key: str
+    private_key_id: str = ""
+    token_uri: str = ""
 
 
 def secret(value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
@@ -139,8 +154,10 @@ _FROM_ROW = (
 
 def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",))
-    url = (provider.base_url or base.base_url).rstrip("/")
+    kind, url = provider.kind or base.kind, (provider.base_url or base.base_url).rstrip("/")
     try:
+        if kind in ADDRESSES:
+            url = ADDRESSES[kind](url, provider.project, provider.location)
         parse_origin(url)
         if provider.proxy not in {"", "direct"}:
             parse_proxy(provider.proxy)
@@ -152,9 +169,10 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         if (value := getattr(provider, name)) is not None
     }
     rows = {name: getattr(base, name) for name in _FROM_ROW}
+    tokens = _tokens(provider, base)
     return Host(
         name=provider.name,
-        kind=provider.kind or base.kind,
+        kind=kind,
         base_url=url,
         api_key=key,
         organization=provider.organization,
@@ -162,5 +180,40 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         headers=provider.headers,
         proxy=provider.proxy,
         example=base.example,
+        tokens=tokens,
+        bearer=Bearer() if tokens is not None else None,
         **{**rows, **given},
+    )
+
+
+def _tokens(provider: Provider, row: KnownHost) -> TokenSource | None:
+    """Return where a provider's tokens come from, or None where it is asked with a key, or without any.
+
+    Raises:
+        ConfigError: naming the provider and what is wrong.
+    """
+    where = f"provider {provider.name!r}"
+    path, command = provider.service_account, provider.token_command
+    if not path and not command:
+        return None
+    if bool(path) + bool(command) + bool(provider.api_key) > 1:
+        raise ConfigError(f"{where}: give one of api_key, service_account and token_command.")
+    if command:
+        return TokenSource(command=command)
+    try:
+        account = msgspec.json.decode(Path(path).read_bytes(), type=ServiceAccount)
+        signing_key(account.private_key)
+        url = provider.token_url or account.token_uri
+        parse_origin(url)
+    except OSError as fault:
+        raise ConfigError(f"{where}: cannot read {path}: {fault.strerror}.") from fault
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as fault:
+        raise ConfigError(f"{where}: {path} is no service account's key: {fault}.") from fault
+    return TokenSource(
+        account=account.client_email,
+        private_key=account.private_key,
+        key_id=account.private_key_id,
+        url=url,
+        audience=account.token_uri or url,
+        scope=provider.token_scope or row.token_scope,
     )

@@ -20,6 +20,9 @@ PicoUSD: TypeAlias = int
 WallMicros: TypeAlias = int
 MonotonicNs: TypeAlias = int
 
+Pairs: TypeAlias = tuple[tuple[str, str], ...]  # headers of a request
+
+_BEARER_KEPT = 256
 PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
@@ -135,6 +138,44 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     multiplier_ppm: int = 1_000_000  # of every price, for its account
 
 
+class TokenSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the tokens of a host come from: a command, or a service account that signs for them."""
+
+    command: tuple[str, ...] = ()  # prints a token, or JSON with `access_token` and `expires_in`
+    account: str = ""  # the service account's name
+    private_key: str = ""  # of it, in PEM
+    key_id: str = ""
+    url: str = ""  # is asked for a token
+    audience: str = ""  # whom the account's assertion is for; empty: the URL
+    scope: str = ""
+
+
+class Bearer:
+    """The token that a host is asked with. Whoever renews it writes it here, off the path of calls."""
+
+    __slots__ = ("_made", "token", "trouble")
+
+    def __init__(self) -> None:
+        self.token = ""  # empty: there is none yet, or none any more
+        self.trouble = ""  # why there is none
+        self._made: dict[int, tuple[Pairs, Pairs]] = {}
+
+    def renew(self, token: str, trouble: str = "") -> None:
+        """Take another token; an empty one when the last has expired."""
+        self.token, self.trouble = token, trouble
+        self._made.clear()
+
+    def headers(self, constant: Pairs) -> Pairs:
+        """Return the constant headers of a target with the token: the same object until it is renewed."""
+        made = self._made.get(id(constant))
+        if made is None or made[0] is not constant:
+            if len(self._made) >= _BEARER_KEPT:
+                self._made.clear()
+            made = (constant, (*constant, ("authorization", f"Bearer {self.token}")))
+            self._made[id(constant)] = made
+        return made[1]
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """One provider as configured: where it is, how it is spoken to, what it deviates in."""
 
@@ -156,6 +197,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # name patterns of the models that it serves
     completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
     example: str = ""  # one of them, to show to people
+    tokens: TokenSource | None = None  # where there is no key but a token that expires,
+    bearer: Bearer | None = None  # and where it is kept
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):

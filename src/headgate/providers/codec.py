@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from headgate.errors import NotFound
 
 if TYPE_CHECKING:
     from headgate.errors import UpstreamError
@@ -28,3 +30,25 @@ class Codec(Protocol):
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer (status 400 and above) means for the caller."""
         ...
+
+
+class Absent:
+    """The codec of an operation that a wire does not have. Implements `Codec`."""
+
+    __slots__ = ()
+
+    def encode(self, call: Call, _target: Target) -> NoReturn:
+        """Refuse the call.
+
+        Raises:
+            NotFound: always.
+        """
+        raise NotFound(f"This model does not support {call.operation}.", param="model")
+
+    def reader(self, call: Call, _target: Target) -> NoReturn:
+        """Refuse: nothing was sent."""
+        raise NotImplementedError(call.operation)
+
+    def error(self, head: Head, _body: bytes) -> NoReturn:
+        """Refuse: nothing was sent."""
+        raise NotImplementedError(head.status)

@@ -45,7 +45,7 @@ def normal_answer(body: bytes, call: Call) -> bytes:
     """Return a JSON answer with the members that OpenAI always sends."""
     answer = _read(body)
     if call.operation == "embeddings":
-        return _normal_embeddings(answer, call)
+        return embeddings_answer(answer, call)
     named(answer, call, "chat.completion" if call.operation == "chat" else "text_completion")
     for index, choice in enumerate(answer["choices"]):
         choice.setdefault("index", index)
@@ -58,7 +58,8 @@ def normal_answer(body: bytes, call: Call) -> bytes:
     return _encode(answer)
 
 
-def _normal_embeddings(answer: dict[str, Any], call: Call) -> bytes:
+def embeddings_answer(answer: dict[str, Any], call: Call) -> bytes:
+    """Return an answer whose `data` are rows with an `embedding` as OpenAI writes it, packed where asked."""
     answer["object"] = "list"
     answer["model"] = call.model
     asked = call.members.get("encoding_format")

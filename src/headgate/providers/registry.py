@@ -5,17 +5,19 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import msgspec
 
-from headgate.providers import anthropic, openai
+from headgate.providers import anthropic, gemini, openai
+from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
+from headgate.values import Operation
 
 if TYPE_CHECKING:
     from headgate.ports import Face
     from headgate.providers.codec import Codec
-    from headgate.values import Host, Operation
+    from headgate.values import Host
 
 
 # Makes a face of what returns a request header by its lower-case name.
@@ -41,6 +43,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     hangup: Literal["cancel", "drain"] = "cancel"
     completion_tokens: int = 0
     prices: str = ""
+    token_scope: str = ""
 
 
 def known_hosts() -> dict[str, KnownHost]:
@@ -49,12 +52,25 @@ def known_hosts() -> dict[str, KnownHost]:
     return msgspec.convert(rows, dict[str, KnownHost])
 
 
-CODECS: Mapping[str, Mapping[Operation, Codec]] = {"openai": openai.CODECS, "anthropic": anthropic.CODECS}
+_WIRES: Mapping[str, Mapping[Operation, Codec]] = {
+    "openai": openai.CODECS,
+    "anthropic": anthropic.CODECS,
+    "gemini": gemini.STUDIO,
+    "vertex": gemini.VERTEX,
+}
+CODECS: Mapping[str, Mapping[Operation, Codec]] = {
+    kind: {operation: codecs.get(operation) or Absent() for operation in get_args(Operation)}
+    for kind, codecs in _WIRES.items()
+}
 # How a host's key is presented: the constant headers of its requests that are not the configuration's own.
 CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "openai": openai.credentials,
     "anthropic": anthropic.credentials,
+    "gemini": gemini.credentials,
+    "vertex": gemini.credentials,
 }
+# Where a host is, as its base URL, the project and the location say; raises ValueError.
+ADDRESSES: Mapping[str, Callable[[str, str, str], str]] = {"vertex": gemini.located}
 
 # Other APIs in whose form callers may ask for chat: by the path, what reads and shows it.
 FACES: Mapping[str, FaceMaker] = {

@@ -88,7 +88,7 @@ def reconcile(call: Call, target: Target, honoured: Collection[str]) -> dict[str
 
 
 def leave_out(call: Call, target: Target, name: str, *, tuning: bool) -> None:
-    """Note that a member, or a value of one, is left out.
+    """Note that a member, or a value of one, is left out; once, however often it stands.
 
     Raises:
         CallerError: it must not be, by what the target's model is set to.
@@ -98,4 +98,6 @@ def leave_out(call: Call, target: Target, name: str, *, tuning: bool) -> None:
         raise unknown(name)
     if stance == "strict" or not (tuning or stance == "lenient"):
         raise unsupported(name)
-    call.notes.append(Note("x-headgate-dropped", name))
+    note = Note("x-headgate-dropped", name)
+    if note not in call.notes:
+        call.notes.append(note)

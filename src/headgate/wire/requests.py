@@ -313,6 +313,7 @@ SELF_CONTAINED = frozenset(
         "tfs_z",
         "thinking",
         "thinking_budget",
+        "thinking_config",
         "top_a",
         "top_k",
         "top_n_sigma",

@@ -1,0 +1,12 @@
+"""Google's Gemini API: AI Studio's `/v1beta` and Vertex AI's `/v1`. No I/O.
+
+Facts: Google's API reference, the types of its Python SDK google-genai 3.4, and its pages on thinking,
+thought signatures and structured output. The two hosts differ in their paths, in how they are asked
+for embeddings, and in the credential: a key, or a token that expires.
+"""
+
+from __future__ import annotations
+
+from headgate.providers.gemini.codec import STUDIO, VERTEX, credentials, located
+
+__all__ = ["STUDIO", "VERTEX", "credentials", "located"]

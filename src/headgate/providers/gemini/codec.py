@@ -1,0 +1,147 @@
+"""The codecs: operations of Gemini's wire, at AI Studio and at Vertex AI."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.errors import NotFound, UpstreamDenied, UpstreamOverloaded
+from headgate.ports import Request
+from headgate.providers.gemini.answer import StreamSource, WholeSource
+from headgate.providers.gemini.embeddings import Batch, EmbeddingsReader, Predict
+from headgate.providers.gemini.errors import mistake
+from headgate.providers.gemini.request import build
+from headgate.providers.translated import TranslatedReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headgate.errors import UpstreamError
+    from headgate.ports import Head, Reader
+    from headgate.providers.codec import Codec
+    from headgate.providers.gemini.embeddings import Wire
+    from headgate.values import Call, Host, Operation, Target
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*", re.ASCII)  # names come from callers, and into a path
+_GLOBAL = "https://aiplatform.googleapis.com"
+_encode = msgspec.json.encode
+
+
+def credentials(host: Host) -> dict[str, str]:
+    """Return the headers that say who asks, where that is a key."""
+    return {"x-goog-api-key": host.api_key} if host.api_key else {}
+
+
+def located(base_url: str, project: str, location: str) -> str:
+    """Return where the models of a project at Vertex AI are: a base URL with the project and location in it.
+
+    Raises:
+        ValueError: there is no project.
+    """
+    if "/projects/" in base_url:
+        return base_url
+    if not project:
+        raise ValueError("project is missing: the Google Cloud project that pays")
+    place = location or "global"
+    if base_url.startswith(f"{_GLOBAL}/") and place != "global":
+        host = f"https://{place}-aiplatform.googleapis.com"
+        if place in {"us", "eu"}:
+            host = f"https://aiplatform.{place}.rep.googleapis.com"
+        base_url = base_url.replace(_GLOBAL, host, 1)
+    return f"{base_url}/projects/{project}/locations/{place}"
+
+
+def _request(call: Call, target: Target, place: str, verb: str, body: bytes) -> Request:
+    name = target.model.name
+    if _MODEL.fullmatch(name) is None:
+        raise NotFound(
+            f"The model `{name[:100]}` does not exist or you do not have access to it.",
+            code="model_not_found",
+        )
+    path = f"{target.base_path}{place}/models/{name}:{verb}"
+    return Request("POST", path, _headers(target), body, call.request_id)
+
+
+def _headers(target: Target) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a request, with the host's token where it is asked with one.
+
+    Raises:
+        UpstreamOverloaded: there is no token yet.
+        UpstreamDenied: there is none to be had.
+    """
+    bearer = target.host.bearer
+    if bearer is None:
+        return target.headers
+    if bearer.token:
+        return bearer.headers(target.headers)
+    if bearer.trouble:
+        raise UpstreamDenied(
+            "The gateway has no valid token for the provider: its log says why. Whoever runs this gateway "
+            "must see to it; your key is fine."
+        )
+    raise UpstreamOverloaded("The gateway is fetching its token for the provider.", retry_after_s=1.0)
+
+
+class ContentCodec:
+    """Speak `:generateContent` for chat. `place` is what stands before `/models` in a path."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def encode(self, call: Call, target: Target) -> Request:
+        """Return the request.
+
+        Raises:
+            CallerError: what this model cannot do.
+            UpstreamError: there is no token to ask with.
+        """
+        verb = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        return _request(call, target, self._place, verb, _encode(build(call, target)))
+
+    def reader(self, call: Call, _target: Target) -> Reader:
+        """Return a reader for a stream or for a whole answer."""
+        return TranslatedReader(call, StreamSource(call) if call.stream else WholeSource(call))
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return mistake(head, body)
+
+
+class EmbeddingsCodec:
+    """Speak one of the forms of embeddings."""
+
+    __slots__ = ("_place", "_wire")
+
+    def __init__(self, place: str, wire: Wire) -> None:
+        self._place = place
+        self._wire = wire
+
+    def encode(self, call: Call, target: Target) -> Request:
+        """Return the request.
+
+        Raises:
+            CallerError: what this model cannot do.
+            UpstreamError: there is no token to ask with.
+        """
+        body = self._wire.body(call, target)
+        return _request(call, target, self._place, self._wire.verb, _encode(body))
+
+    def reader(self, call: Call, _target: Target) -> Reader:
+        """Return a reader for the vectors."""
+        return EmbeddingsReader(call, self._wire)
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return mistake(head, body)
+
+
+_PUBLISHER = "/publishers/google"
+STUDIO: Mapping[Operation, Codec] = {"chat": ContentCodec(""), "embeddings": EmbeddingsCodec("", Batch())}
+VERTEX: Mapping[Operation, Codec] = {
+    "chat": ContentCodec(_PUBLISHER),
+    "embeddings": EmbeddingsCodec(_PUBLISHER, Predict()),
+}

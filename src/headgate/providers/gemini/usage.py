@@ -1,0 +1,58 @@
+"""Google's `usageMetadata` as our count.
+
+`promptTokenCount` has the cached part in it, `toolUsePromptTokenCount` is beside it. Thoughts are beside
+`candidatesTokenCount`, but for some answers, whose total says that they are within. A part by modality is
+taken out of what is cached of it, for the prices of both are for different tokens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headgate.providers.events import Counted
+from headgate.values import Usage
+from headgate.wire.answers import MOST_TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COUNTS = (
+    *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
+    *("cachedContentTokenCount", "totalTokenCount"),
+)
+
+
+def read_usage(given: Any) -> Iterator[Counted]:
+    """Yield the count, or that there is one which cannot be true; nothing where nothing is counted yet."""
+    if not isinstance(given, dict):
+        yield Counted(None)
+    elif given.keys() & set(_COUNTS):
+        yield Counted(_usage(given))
+
+
+def _usage(given: dict[str, Any]) -> Usage | None:
+    counts = [given.get(name) or 0 for name in _COUNTS]
+    spoken = [_of_modality(given.get(name)) for name in ("promptTokensDetails", "candidatesTokensDetails")]
+    cached_audio = _of_modality(given.get("cacheTokensDetails"))
+    if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in (*counts, *spoken)):
+        return None
+    prompt, brought, made, thought, cached, total = counts
+    if not (thought and total == prompt + brought + made):
+        made += thought
+    tokens = prompt + brought
+    if cached > tokens or thought > made or not tokens + made:
+        return None
+    heard = max(0, min(spoken[0] - cached_audio, tokens - cached))
+    return Usage(tokens, made, cached, 0, thought, heard, min(spoken[1], made - thought))
+
+
+def _of_modality(details: Any) -> int:
+    """Return the tokens of sound; -1, which is no count, where that cannot be read."""
+    total = 0
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and detail.get("modality") == "AUDIO":
+            count = detail.get("tokenCount", 0)
+            if type(count) is not int or count < 0:
+                return -1
+            total += count
+    return total
