@@ -14,10 +14,8 @@ import msgspec
 
 from headgate import __version__
 from headgate.admission.budget import Budgets
-from headgate.admission.entrance import Entrance
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
-from headgate.admission.rate import Rates, Reading
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
 from headgate.background import LAST_WORD_S, Background, Calls
@@ -29,6 +27,7 @@ from headgate.http.edge import Edge, EdgeLimits
 from headgate.http.server import Server, connection_limit
 from headgate.identity.keys import Keyring
 from headgate.identity.standing import ended
+from headgate.metering import Metering
 from headgate.money.catalogue import Catalogue
 from headgate.money.prices import PriceBook
 from headgate.money.tokens import Tokenizers
@@ -54,7 +53,6 @@ from headgate.stores.sql.database import (
 from headgate.stores.sql.directory import AT_ONCE, FOLLOWED, Directory
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
-from headgate.stores.sql.meters import SqlMeters
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
 from headgate.tokens import TokenKeeper
@@ -156,7 +154,7 @@ class App:
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
-        self._rates, self._entrance, self._meters = self._open_meters()
+        self._metering = self._open_meters()
         self._leases = SqlLeases(lambda: connect(self._data))
         self._budgets, self._teller = self._open_purse(slot)
         self.keyring = Keyring(pepper, self._directory, playing=simulating)
@@ -168,14 +166,14 @@ class App:
         counter = LocalCounter(tokenizers)
         self.pipeline = Pipeline(
             Stages(
-                ledger=Ledger(self.journal, self._budgets, self._rates, self.metrics, self.clock),
-                entrance=self._entrance,
+                ledger=Ledger(self.journal, self._budgets, self._metering.rates, self.metrics, self.clock),
+                entrance=self._metering.entrance,
                 reservations=Reservations(self._budgets, self._teller, self.clock, counter),
                 transport=self.transport,
                 simulator=Simulator(self.clock, tokenizers),
                 codecs=CODECS,
                 counter=counter,
-                answers=HttpAnswers(self.clock, self._rates),
+                answers=HttpAnswers(self.clock, self._metering.rates),
                 failpoints=self.failpoints,
                 fault=self._call_fault,
                 key_deadlines=config.key_deadlines,
@@ -186,14 +184,10 @@ class App:
         self.monitor = Server(self._edge(plane.find_health))
         self.reload()
 
-    def _open_meters(self) -> tuple[Rates, Entrance, SqlMeters]:
-        rates = Rates(count_failed=self.config.limits.count_failed)
-        meters = SqlMeters(partial(connect, self._data), self.clock, self._database_trouble)
-        rates.restore([Reading(*row) for row in meters.load()], self.clock.monotonic())
-        return rates, Entrance(rates, self.clock, self.config.limits), meters
-
-    def _changed_meters(self) -> list[tuple[str, int]]:
-        return [(each.name, each.lacking) for each in self._rates.readings(self.clock.monotonic())]
+    def _open_meters(self) -> Metering:
+        config = self.config
+        team = (self._slot, config.server.workers)
+        return Metering(self._data, team, self.clock, config.limits, self._database_trouble)
 
     def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:
         purse = Purse(f"slot-{slot}", since_boot_ns)
@@ -293,7 +287,7 @@ class App:
     def _gauges(self) -> dict[str, float]:
         return {
             "headgate_open_calls": len(self.calls.runs),
-            "headgate_queued_calls": self._entrance.waiting,
+            "headgate_queued_calls": self._metering.entrance.waiting,
             "headgate_connections": self.server.edge.open_connections,
             "headgate_journal_undrained_records": self.journal.undrained_records,
             "headgate_journal_undrained_bytes": self.journal.undrained_bytes,
@@ -334,7 +328,7 @@ class App:
         self.keyring = Keyring(self._pepper, self._directory, playing=self.simulating)
         self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
         limits = [LimitRow(*row) for row in load_limits(self._sql)]
-        self._rates.replace(LimitTable(limits, self.config.tiers))
+        self._metering.rates.replace(LimitTable(limits, self.config.tiers))
         if kinds & FOLLOWED:
             self._end_halted(changed=True)
         self._seen = changes[-1][0] if changes else self._seen  # what failed is followed again
@@ -386,7 +380,7 @@ class App:
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
         self.background.spawn("changes", self._watch_changes())
-        self.background.spawn("meters", self._meters.run(self._changed_meters))
+        await self._metering.start(self.background)
         self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._watch_loop())
         for host in self.config.hosts:
@@ -419,7 +413,7 @@ class App:
         await self._write_down()
         await self._teller.close(_RETURN_S)
         await self.background.stop()
-        await self._meters.keep(self._changed_meters())
+        await self._metering.close()
         await self._leases.close()
         await self.drain.close()
         await self.transport.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from headgate.errors import GatewayError
     from headgate.money.pots import Batch, Outcome
+    from headgate.money.shares import Answer, Ask
     from headgate.values import Call, Target
 
 # ── time, ids, failpoints ───────────────────────────────────────────────────────────────────────
@@ -382,6 +383,26 @@ class Journal(Protocol):
     @property
     def accepting(self) -> bool:
         """Say whether a priced call may open: not after an I/O error, nor with the bound reached."""
+        ...
+
+
+class SharedMeters(Protocol):
+    """What the workers of a gateway count together; see `money/shares.py`. A power cut may lose it."""
+
+    async def exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
+        """Take what a worker says and give what it wants, meter by meter, in one atomic step.
+
+        Raises:
+            Unavailable: the store does not answer; nothing was taken or given.
+        """
+        ...
+
+    async def forget(self, slot: int, now: MonotonicNs) -> None:
+        """Bury a dead worker: what was in its hand counts as spent, its open calls are over."""
+        ...
+
+    async def lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
+        """Return what the meters lack that somebody asked for since, in millionths of a unit, hands too."""
         ...
 
 

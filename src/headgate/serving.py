@@ -7,7 +7,8 @@ import gc
 import signal
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,9 +23,11 @@ from headgate.identity.keys import mint_key
 from headgate.money.amounts import parse_cap
 from headgate.observe.scoreboard import clear_boards
 from headgate.ports import SystemClock
+from headgate.stores.live import bury, last_lacks, start_anew
 from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_budget
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
+from headgate.stores.sql.meters import SqlMeters
 from headgate.stores.sql.pepper import DataFolderError
 from headgate.stores.sql.postings import expire
 from headgate.stores.sql.recovery import recover, recover_slot
@@ -151,16 +154,21 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
             try:
                 with closing(connect(folder)) as sql:
                     recover_slot(folder, f"slot-{slot}", sql, clock)
+                bury(folder, slot, clock.monotonic())
             except sqlite3.Error as fault:
                 click.echo(f"The journal of worker {slot} cannot be booked yet: {fault}.", err=True)
                 return False
             return True
 
         clear_boards(folder / BOARDS)
+        meters = SqlMeters(partial(connect, folder), clock, click.echo)
+        start_anew(folder, meters.load(), clock.monotonic())
         gc.collect()
         gc.freeze()  # what every worker shares stays shared
         crew = Crew(count=server.workers, run=run, replay=replay, say=click.echo, drain_s=server.drain_s)
         code = Supervisor(crew, clock).serve()
+        with suppress(sqlite3.Error):  # then what was kept in the last second stays
+            meters.keep_last(last_lacks(folder, clock.monotonic()))
     click.echo("Stopped.")
     return code
 

@@ -84,7 +84,7 @@ async def test_who_hangs_up_leaves_the_line(tmp_path: Path) -> None:
         held = gateway.held
         _, writer = await asyncio.open_connection(*patient.address)
         writer.write(patient.request(chat()))
-        entrance = gateway.app._entrance
+        entrance = gateway.app._metering.entrance
         await until(lambda: entrance.waiting == 1)
         assert gateway.held == held  # who waits holds no money
         writer.close()
@@ -98,7 +98,7 @@ async def test_no_more_wait_than_may_and_the_longest_lane_gives_way(tmp_path: Pa
     async with ScriptedUpstream(slow(0.6)) as upstream, worker(tmp_path, upstream.base_url) as gateway:
         many = await another_key(gateway, "many", queue_ms=20_000)
         few = await another_key(gateway, "few", queue_ms=20_000)
-        entrance = gateway.app._entrance
+        entrance = gateway.app._metering.entrance
         entrance._settings = type(entrance._settings)(queue_per_key=3, queue_total=4)
         await limit(gateway, "account", concurrency=2)
         asked = [asyncio.create_task(many.ask(chat())) for _ in range(2)]
@@ -129,7 +129,7 @@ async def test_a_small_key_loses_nothing_beside_a_flood(tmp_path: Path) -> None:
         many: dict[int, int] = {}
         few: dict[int, int] = {}
         floods = [asyncio.create_task(flood(large, 25, many)) for _ in range(100)]
-        await until(lambda: gateway.app._entrance.waiting > 90)
+        await until(lambda: gateway.app._metering.entrance.waiting > 90)
         for _ in range(20):
             await flood(small, 1, few)
             await asyncio.sleep(0.05)

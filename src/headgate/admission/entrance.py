@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headgate.values import MonotonicNs
 
 _NS = 1_000_000_000
+_AGAIN_NS = 50_000_000  # how often a shared limit is asked for that others have used up
 
 
 class _Place:
@@ -53,6 +54,8 @@ class Entrance:
         self._settings = settings
         self._places: dict[int, _Place] = {}  # by account
         self._waits: dict[Waiter, asyncio.Future[None]] = {}
+        if rates.shares is not None:
+            rates.shares.answered = self._answered
 
     @property
     def waiting(self) -> int:
@@ -74,6 +77,9 @@ class Entrance:
             RateLimited: it does not wait, or did in vain; says when to come back. Nothing was counted.
             CallerGone: the caller hung up.
         """
+        ticket = await self._fetched(gate, tokens)
+        if ticket is not None:
+            return ticket
         now = self._clock.monotonic()
         if not self._may_wait(gate, tokens, now) or not self._room(gate):
             raise gate.refusal(model, tokens, now)
@@ -99,6 +105,14 @@ class Entrance:
             limit.cancel()
             sink.on_gone(_nothing)
         return self._came_through(waiter, model, sink)
+
+    async def _fetched(self, gate: Gate, tokens: int) -> Ticket | None:
+        """Let a call in by what other workers leave of its limits."""
+        place = self._places.get(gate.principal.account)
+        if self._rates.shares is None or (place is not None and place.line.is_before(gate)):
+            return None
+        await self._rates.shares.fetch(gate, tokens)
+        return self.enter(gate, tokens, self._clock.monotonic())
 
     def _came_through(self, waiter: Waiter, model: str, sink: Sink) -> Ticket:
         now, ticket = self._clock.monotonic(), waiter.ticket
@@ -144,6 +158,11 @@ class Entrance:
             place.hurried = True
             place.timer = asyncio.get_running_loop().call_soon(self._turn, account)
 
+    def _answered(self) -> None:
+        """Look at every line: the store has given something."""
+        for account in self._places:
+            self._freed(account)
+
     def _turn(self, account: int) -> None:
         """Let in who passes now; look again when somebody may."""
         place = self._places.get(account)
@@ -160,7 +179,12 @@ class Entrance:
             del self._places[account]
             if not self._places:
                 self._rates.freed = None
-        elif next_ns:
+            return
+        if self._rates.shares is not None:
+            for waiter in place.line.blocked:
+                self._rates.shares.wish(waiter.gate, waiter.tokens, now)
+            next_ns = max(next_ns, now + _AGAIN_NS) if next_ns else 0
+        if next_ns:
             delay_s = (next_ns - now) / _NS
             place.timer = asyncio.get_running_loop().call_later(delay_s, self._turn, account)
 

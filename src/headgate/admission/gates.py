@@ -98,7 +98,7 @@ class Gate:
             if wait:
                 longest = max(longest, wait)
         for count in self.counts:
-            if count.open >= count.limit and not longest:
+            if not longest and count.full():
                 longest = _COUNT_RETRY_NS
         return longest
 
@@ -109,7 +109,7 @@ class Gate:
         for bucket in self.tokens:
             yield bucket, bucket.wait_ns(tokens, now)
         for count in self.counts:
-            yield count, _COUNT_RETRY_NS if count.open >= count.limit else 0
+            yield count, _COUNT_RETRY_NS if count.full() else 0
 
     def meters(self) -> frozenset[Bucket | Count]:
         """Return all its meters."""
@@ -125,13 +125,13 @@ class Gate:
         if self.tokens:
             ticket.marks = [bucket.reserve(tokens, now) for bucket in self.tokens]
         for count in self.counts:
-            count.open += 1
+            count.begin()
         return ticket
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
         for count in self.counts:
-            count.open -= 1
+            count.end()
         over = used - ticket.tokens
         if over < 0:
             marks = ticket.marks
@@ -168,7 +168,7 @@ class Gate:
         for bucket in self.tokens:
             if tokens > bucket.limit:
                 return self._too_large(bucket, model, tokens)
-        full = next((count for count in self.counts if count.open >= count.limit), None)
+        full = next((count for count in self.counts if count.full()), None)
         amounts: list[tuple[Bucket, int]] = [(bucket, 1) for bucket in self.requests]
         amounts += [(bucket, tokens) for bucket in self.tokens]
         waits = [(each.wait_ns(amount, now), -each.remaining(now), each, amount) for each, amount in amounts]

@@ -109,6 +109,10 @@ class Bucket:
         lack = self._due - now * self.limit
         return -(-lack // self.limit) if lack > 0 else 0
 
+    def idle(self, now: MonotonicNs) -> bool:
+        """Say whether it says nothing: it is full."""
+        return self._due <= now * self.limit
+
     # ── across restarts ──────────────────────────────────────────────────────────────────────────
 
     def lacking(self, now: MonotonicNs) -> int:
@@ -204,3 +208,19 @@ class Count:
         self.place = place
         self.limit = limit
         self.open = 0
+
+    def full(self) -> bool:
+        """Say whether no further call may begin."""
+        return self.open >= self.limit
+
+    def begin(self) -> None:
+        """Count a call."""
+        self.open += 1
+
+    def end(self) -> None:
+        """Count it no more."""
+        self.open -= 1
+
+    def idle(self) -> bool:
+        """Say whether it says nothing: no call is open."""
+        return not self.open

@@ -70,12 +70,13 @@ class _Lane:
 class _Turn:
     """One look at a line at one moment."""
 
-    __slots__ = ("admitted", "aside", "claimed", "next_ns", "now")
+    __slots__ = ("admitted", "aside", "blocked", "claimed", "next_ns", "now")
 
     def __init__(self, now: MonotonicNs) -> None:
         self.now = now
         self.claimed: set[Bucket | Count] = set()  # that somebody who stands further ahead waits for
         self.aside: list[_Lane] = []
+        self.blocked: list[Waiter] = []  # those whose meters do not allow them yet
         self.admitted: list[Waiter] = []
         self.next_ns = 0  # when somebody may pass; 0: nobody waits for a time
 
@@ -88,6 +89,7 @@ class _Turn:
         if not waits:
             return True
         claimed.update(meter for meter, _ in waits)
+        self.blocked.append(waiter)
         at = now + max(wait for _, wait in waits)
         self.next_ns = min(self.next_ns or at, at)
         return False
@@ -96,7 +98,7 @@ class _Turn:
 class Line:
     """The waiting calls of one account."""
 
-    __slots__ = ("_batch", "_claimed", "_interactive", "_lanes", "_owed", "_virtual", "count")
+    __slots__ = ("_batch", "_claimed", "_interactive", "_lanes", "_owed", "_virtual", "blocked", "count")
 
     def __init__(self) -> None:
         self._lanes: dict[int, _Lane] = {}
@@ -105,6 +107,7 @@ class Line:
         self._virtual = 0
         self._owed = 0  # interactive calls since the last batch call, while one waited
         self._claimed: set[Bucket | Count] = set()
+        self.blocked: list[Waiter] = []  # the first of those who wait for each meter
         self.count = 0  # calls that wait
 
     def waiting(self, key: int) -> int:
@@ -151,7 +154,7 @@ class Line:
             self._look(lane, turn)
         for lane in turn.aside:
             self._stand(lane)
-        self._claimed = turn.claimed
+        self._claimed, self.blocked = turn.claimed, turn.blocked
         if not self.count:
             self._lanes, self._virtual = {}, 0
         elif len(self._lanes) > 2 * (len(self._interactive) + len(self._batch)) + _MOST_LOOKED_AT:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from headgate.admission.gates import Ticket
+    from headgate.admission.leased import Shares
     from headgate.admission.limits import Bound
     from headgate.admission.meters import Place
     from headgate.values import MonotonicNs, Principal
@@ -34,14 +35,18 @@ class Rates:
     Args:
         table: the limits in force.
         count_failed: calls that fail at their provider count.
+        shares: makes meters that are shared with other workers; None: there are none.
     """
 
     __slots__ = (
         "_buckets", "_by_model", "_count_failed", "_counts", "_gates", "_restored", "_table", "_touched",
-        "freed",
+        "freed", "shares",
     )  # fmt: skip
 
-    def __init__(self, table: LimitTable | None = None, *, count_failed: bool = True) -> None:
+    def __init__(
+        self, table: LimitTable | None = None, *, count_failed: bool = True, shares: Shares | None = None
+    ) -> None:
+        self.shares = shares
         self._table = table or LimitTable()
         self._count_failed = count_failed
         self._gates: dict[int, Gate] = {}  # by key, where the model makes no difference
@@ -126,15 +131,19 @@ class Rates:
             for kind in _KINDS
             if (limit := getattr(bound.limits, kind))
         ]
-        tokens = tuple(bucket for bucket in buckets if isinstance(bucket, TokenBucket))
-        requests = tuple(bucket for bucket in buckets if not isinstance(bucket, TokenBucket))
+        tokens = tuple(
+            each for each in buckets if isinstance(each, TokenBucket) and each.kind in {"tpm", "tpd"}
+        )
+        requests = tuple(each for each in buckets if each.kind in {"rpm", "rpd"})
         counts = tuple(self._count(bound) for bound in bounds if bound.limits.concurrency)
         return Gate(principal, requests, tokens, counts, self._table.queue_ms(principal))
 
     def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> Bucket:
         name = place.named(kind)
         bucket = self._buckets.get(name)
-        if bucket is None:
+        if bucket is None and self.shares is not None:
+            bucket = self._buckets[name] = self.shares.bucket(place, kind, limit)
+        elif bucket is None:
             make = TokenBucket if kind in {"tpm", "tpd"} else Bucket
             bucket = self._buckets[name] = make(place, kind, limit, now)
             lacking, at = self._restored.pop(name, (0, now))
@@ -147,7 +156,8 @@ class Rates:
         name = bound.place.named("concurrency")
         count = self._counts.get(name)
         if count is None:
-            count = self._counts[name] = Count(bound.place, bound.limits.concurrency)
+            make = Count if self.shares is None else self.shares.count
+            count = self._counts[name] = make(bound.place, bound.limits.concurrency)
         count.limit = bound.limits.concurrency
         return count
 
@@ -155,8 +165,8 @@ class Rates:
         """Forget every gate, and the meters that say nothing: of full buckets and no open calls."""
         self._gates.clear()
         self._by_model.clear()
-        self._buckets = {name: each for name, each in self._buckets.items() if each.lacking(now)}
-        self._counts = {name: each for name, each in self._counts.items() if each.open}
+        self._buckets = {name: each for name, each in self._buckets.items() if not each.idle(now)}
+        self._counts = {name: each for name, each in self._counts.items() if not each.idle()}
 
     # ── across restarts ──────────────────────────────────────────────────────────────────────────
 

@@ -18,7 +18,7 @@ from headgate.ports import since_boot_ns
 from headgate.stores.sql.bootstrap import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from headgate.ports import Clock
     from headgate.values import MonotonicNs, WallMicros
@@ -72,11 +72,20 @@ class SqlMeters:
         self._pending: dict[str, tuple[int, Moment]] = {}
         self._turn = threading.Lock()  # an older state never overtakes a newer one
 
-    async def run(self, changed: Callable[[], Lacks]) -> None:
+    async def run(self, changed: Callable[[], Awaitable[Lacks]]) -> None:
         """Save, each second, what has changed."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            await self.keep(changed())
+            await self.keep(await changed())
+
+    def keep_last(self, lacks: Lacks) -> None:
+        """Save what some meters lack now, where no loop runs.
+
+        Raises:
+            sqlite3.Error: the database cannot be written.
+        """
+        moment = Moment.now(self._clock)
+        self._save([(lacking, moment, name) for name, lacking in lacks])
 
     async def keep(self, lacks: Lacks) -> None:
         """Save what some meters lack now; what the database refuses is saved the next time."""

@@ -1,0 +1,337 @@
+"""Meters of which this worker has a part in hand; the rest is shared with others (`money/shares.py`).
+
+They look like the meters of a single worker. What is in hand is spent at once; more is fetched from the
+store, many wishes in one step, off the loop. What is not used comes back within two rounds of `EVERY_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from headgate.admission.meters import MINUTE_NS, WINDOWS, Count, Kind, Place, TokenBucket
+from headgate.errors import Unavailable
+from headgate.money.shares import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.admission.gates import Gate
+    from headgate.money.shares import Answer
+    from headgate.ports import Clock, SharedMeters
+    from headgate.values import MonotonicNs
+
+EVERY_S: Final = 0.1
+_ROUNDS: Final = 8  # of asking for one call
+_REFUSED_NS: Final = 50_000_000  # what the store has refused is not asked for again sooner
+
+
+class Hand:
+    """What this worker has of one shared meter, and what it has to tell."""
+
+    __slots__ = (
+        "free", "idle", "known_ns", "moved_ns", "name", "others", "refused_until", "spare", "spent", "taken",
+        "want",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.spare = 0  # in hand
+        self.spent = 0  # since the store was told
+        self.taken = 0  # since the last round
+        self.want = 0  # wished for, until the store has answered
+        self.free = 0  # in nobody's hand, when the store last answered
+        self.others = 0
+        self.known_ns: MonotonicNs = 0
+        self.refused_until: MonotonicNs = 0
+        self.moved_ns: MonotonicNs = 0
+        self.idle = True  # nothing to tell
+
+    def take(self, amount: int, now: MonotonicNs) -> None:
+        """Spend from the hand; what it lacks is spent all the same."""
+        self.moved_ns = now
+        self.spare = max(0, self.spare - amount)
+        self.spent += amount
+        self.taken += amount
+
+    def give(self, amount: int, now: MonotonicNs) -> None:
+        """Have spent less: what the store was not told of stays in hand."""
+        self.moved_ns = now
+        self.spare += min(amount, max(self.spent, 0))
+        self.spent -= amount
+
+    def asked(self) -> None:
+        """Take note that the store is being told."""
+        self.spent = self.want = 0
+        self.idle = True
+
+    def told(self, answer: Answer, now: MonotonicNs) -> None:
+        """Take what the store gives and says."""
+        self.spare += answer.granted
+        self.free, self.others, self.known_ns = answer.free, answer.others, now
+        if answer.wait_ns:
+            self.refused_until = now + min(answer.wait_ns, _REFUSED_NS)
+
+
+class LeasedBucket(TokenBucket):
+    """A shared limit on requests or tokens per window."""
+
+    __slots__ = ("_touch", "hand")
+
+    def __init__(self, place: Place, kind: Kind, limit: int, touch: Callable[[LeasedBucket], None]) -> None:
+        super().__init__(place, kind, limit, 0)
+        self.hand = Hand(place.named(kind))
+        self._touch = touch
+
+    def change(self, limit: int, now: MonotonicNs) -> None:
+        """Change the limit; the store hears of it with the next wish."""
+        if limit != self.limit:
+            self.hand.moved_ns = now
+            self._resize(limit)
+            self._touch(self)
+
+    def _unheld(self, now: MonotonicNs) -> int:
+        """Return what is in nobody's hand, as far as that is known here."""
+        back = (now - self.hand.known_ns) * self.limit // self._unit
+        return min(self.hand.free + max(back, 0), self.limit - self.hand.others - self.hand.spare)
+
+    def wait_ns(self, amount: int, now: MonotonicNs) -> int:
+        """Return 0 when `amount` is in hand, else how long until it can be, at least 1."""
+        hand = self.hand
+        if amount <= hand.spare:
+            return 0
+        lack = amount - hand.spare - max(self._unheld(now), 0)
+        return max(lack * self._unit // self.limit, hand.refused_until - now, 1)
+
+    def take(self, amount: int, now: MonotonicNs) -> None:
+        """Spend `amount`, in hand or not."""
+        self.hand.take(amount, now)
+        if self.hand.idle:
+            self._touch(self)
+
+    def give(self, amount: int, now: MonotonicNs) -> None:
+        """Give back what was spent a moment ago."""
+        self.hand.give(amount, now)
+        if self.hand.idle:
+            self._touch(self)
+
+    def reserve(self, amount: int, now: MonotonicNs) -> int:
+        """Spend `amount`; return the time as the mark for `release`."""
+        self.take(amount, now)
+        return now
+
+    def release(self, amount: int, mark: int, now: MonotonicNs) -> None:
+        """Give back a part of it, as far as it cannot have been refilled since."""
+        left = self._size - (now - mark) * self.limit
+        if left > 0:
+            self.give(min(amount, left // self._unit), now)
+
+    def remaining(self, now: MonotonicNs) -> int:
+        """Return the whole units that nobody has used, as far as that is known here.
+
+        What is in others' hands is most likely not used; they say so within a round.
+        """
+        return max(0, min(self.hand.spare + self._unheld(now) + self.hand.others, self.limit))
+
+    def used(self, now: MonotonicNs) -> int:
+        """Return the units used."""
+        return self.limit - self.remaining(now)
+
+    def reset_ns(self, now: MonotonicNs) -> int:
+        """Return how long until it is full."""
+        return self.used(now) * self._unit // self.limit
+
+    def idle(self, now: MonotonicNs) -> bool:
+        """Say whether it may be forgotten: nothing is in hand, and no open call is likely."""
+        hand = self.hand
+        return hand.idle and not hand.spare and now - hand.moved_ns > MINUTE_NS
+
+    def ask(self) -> Ask:
+        """Return what the store is told."""
+        hand = self.hand
+        return Ask(hand.name, self.limit, WINDOWS[self.kind], hand.spent, hand.spare, hand.want)
+
+
+class LeasedCount(Count):
+    """A shared limit on calls at once."""
+
+    __slots__ = ("_touch", "hand")
+
+    def __init__(self, place: Place, limit: int, touch: Callable[[LeasedCount], None]) -> None:
+        super().__init__(place, limit)
+        self.hand = Hand(place.named("concurrency"))
+        self._touch = touch
+
+    def full(self) -> bool:
+        """Say whether no further call may begin before the store is asked."""
+        return self.hand.spare <= 0
+
+    def begin(self) -> None:
+        """Count a call."""
+        self.open += 1
+        self.hand.spare -= 1
+        self.hand.taken += 1
+        if self.hand.idle:
+            self._touch(self)
+
+    def end(self) -> None:
+        """Count it no more; its room stays in hand for a round."""
+        self.open -= 1
+        self.hand.spare += 1
+        if self.hand.idle:
+            self._touch(self)
+
+    def idle(self) -> bool:
+        """Say whether it may be forgotten."""
+        return self.hand.idle and not self.hand.spare and not self.open
+
+    def ask(self) -> Ask:
+        """Return what the store is told: open calls stay in hand."""
+        return Ask(self.hand.name, self.limit, 0, 0, self.open + self.hand.spare, self.hand.want)
+
+
+Meter = LeasedBucket | LeasedCount
+
+
+def _hand(meter: object) -> Hand:
+    assert isinstance(meter, Meter)
+    return meter.hand
+
+
+class Shares:
+    """One worker's way to the shared meters.
+
+    Args:
+        slot: of this worker.
+        store: where they are.
+        clock: monotonic time, which all workers share.
+        report: told what the store said when it began to refuse.
+    """
+
+    __slots__ = (
+        "_bell",
+        "_clock",
+        "_report",
+        "_round_ns",
+        "_slot",
+        "_store",
+        "_touched",
+        "_waiting",
+        "answered",
+        "trouble",
+    )
+
+    def __init__(
+        self, slot: int, store: SharedMeters, clock: Clock, report: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._slot = slot
+        self._report = report
+        self._store = store
+        self._clock = clock
+        self._touched: dict[Meter, None] = {}  # with something to tell
+        self._waiting: list[asyncio.Future[None]] = []
+        self._bell = asyncio.Event()
+        self._round_ns: MonotonicNs = 0
+        self.answered: Callable[[], None] = lambda: None  # told when the store has answered wishes
+        self.trouble = ""  # what the store said when it refused
+
+    def touch(self, meter: Meter) -> None:
+        """Note that a meter has something to tell."""
+        meter.hand.idle = False
+        self._touched[meter] = None
+
+    def bucket(self, place: Place, kind: Kind, limit: int) -> LeasedBucket:
+        """Return a shared bucket."""
+        return LeasedBucket(place, kind, limit, self.touch)
+
+    def count(self, place: Place, limit: int) -> LeasedCount:
+        """Return a shared count."""
+        return LeasedCount(place, limit, self.touch)
+
+    def wish(self, gate: Gate, tokens: int, now: MonotonicNs) -> bool:
+        """Ask for what a call lacks; False where the store has just refused some of it."""
+        lacking: list[tuple[Meter, int]] = []
+        for meter in gate.meters():
+            assert isinstance(meter, Meter)
+            requests = isinstance(meter, LeasedCount) or meter.kind in {"rpm", "rpd"}
+            lack = (1 if requests else tokens) - meter.hand.spare
+            if lack > 0:
+                lacking.append((meter, lack))
+        if any(meter.hand.refused_until > now for meter, _ in lacking):
+            return False
+        for meter, lack in lacking:
+            meter.hand.want += lack
+            self.touch(meter)
+        self._bell.set()
+        return True
+
+    async def fetch(self, gate: Gate, tokens: int) -> None:
+        """Ask for what a call lacks and wait for the answers; once more where others have it in hand."""
+        patient = True
+        for _ in range(_ROUNDS):
+            now = self._clock.monotonic()
+            if not gate.wait_ns(tokens, now):
+                return
+            if self.wish(gate, tokens, now):
+                waited = asyncio.get_running_loop().create_future()
+                self._waiting.append(waited)
+                await waited
+            elif patient and any(_hand(meter).others for meter in gate.meters()):
+                patient = False
+                await asyncio.sleep(1.5 * EVERY_S)  # by then they have given back what they do not use
+            else:
+                return
+
+    async def run(self) -> None:
+        """Tell and ask for as long as the process lives."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await self._bell.wait()
+            self._bell.clear()
+            await self.tell()
+
+    async def tell(self, *, leaving: bool = False) -> None:
+        """Tell the store everything once; take what it gives."""
+        now = self._clock.monotonic()
+        waiting, self._waiting = self._waiting, []
+        if leaving or now - self._round_ns >= EVERY_S * 1_000_000_000:
+            self._round_ns = now
+            for meter in self._touched:
+                self._let_go(meter, all_of_it=leaving)
+        meters, self._touched = list(self._touched), {}
+        asks = [meter.ask() for meter in meters]
+        for meter in meters:
+            meter.hand.asked()
+        if asks:
+            await self._exchange(meters, asks, now)
+        for waited in waiting:
+            if not waited.done():
+                waited.set_result(None)
+        if any(ask.want for ask in asks):
+            self.answered()
+
+    async def _exchange(self, meters: list[Meter], asks: list[Ask], now: MonotonicNs) -> None:
+        try:
+            answers = await self._store.exchange(self._slot, asks, now)
+        except Unavailable as fault:
+            if not self.trouble:
+                self._report(fault.message)
+            self.trouble = fault.message
+            for meter, ask in zip(meters, asks, strict=True):
+                meter.hand.spent += ask.spent
+                self.touch(meter)
+            return
+        self.trouble = ""
+        for meter, answer in zip(meters, answers, strict=True):
+            meter.hand.told(answer, now)
+            if meter.hand.spare > 0:  # what is not used goes back in a later round
+                self.touch(meter)
+
+    @staticmethod
+    def _let_go(meter: Meter, *, all_of_it: bool) -> None:
+        """Keep as much in hand as the last round took, and what is wished for."""
+        hand = meter.hand
+        hand.spare = 0 if all_of_it else min(hand.spare, hand.taken)
+        hand.taken = 0

@@ -1,0 +1,210 @@
+"""Meters that several workers share: in SQLite beside the books, or in this process.
+
+The file is made anew at each start, from what the books' file has kept (`sql.meters`), and never synced:
+after a power cut no worker lives. The store in memory is for one process, and for the contract's tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from headgate.errors import Unavailable
+from headgate.money.shares import MICRO, Answer, Ask, Pool, buried, exchange, refilled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from headgate.values import MonotonicNs
+
+Result = TypeVar("Result")
+FILE: Final = "live.sqlite"
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS pools (name TEXT PRIMARY KEY, used INTEGER NOT NULL, at INTEGER NOT NULL,
+  lim INTEGER NOT NULL, span INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hands (name TEXT NOT NULL, slot INTEGER NOT NULL, held INTEGER NOT NULL,
+  PRIMARY KEY (name, slot)) WITHOUT ROWID;
+"""
+_BUSY_S: Final = 0.25
+
+
+class MemoryMeters:
+    """Shared meters of one process. Implements `ports.SharedMeters`."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pools: dict[str, Pool] = {}
+        self._hands: dict[str, dict[int, int]] = {}
+
+    async def exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
+        """Take and give. See the port."""
+        answers = []
+        for ask in asks:
+            hands = self._hands.setdefault(ask.name, {})
+            others = sum(held for other, held in hands.items() if other != slot)
+            pool = self._pools.get(ask.name, Pool(0, now, ask.limit, ask.window_ns))
+            pool, hands[slot], answer = exchange(pool, ask, others, now, self._workers)
+            self._pools[ask.name] = pool
+            answers.append(answer)
+        return answers
+
+    async def forget(self, slot: int, now: MonotonicNs) -> None:
+        """Bury a dead worker."""
+        for name, hands in self._hands.items():
+            self._pools[name] = buried(self._pools[name], hands.pop(slot, 0), now)
+
+    async def lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
+        """Return what meters lack. See the port."""
+        return [
+            (name, refilled(pool, now).used + sum(self._hands[name].values()) * MICRO)
+            for name, pool in self._pools.items()
+            if pool.window_ns and pool.at >= since
+        ]
+
+
+class SqliteMeters:
+    """Shared meters of one data folder, in a thread of its own. Implements `ports.SharedMeters`.
+
+    Args:
+        folder: the data folder.
+        workers: how many share them.
+    """
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self._path = folder / FILE
+        self._workers = workers
+        self._thread = ThreadPoolExecutor(1, "meters")
+        self._sql: sqlite3.Connection | None = None
+
+    async def exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
+        """Take and give. See the port."""
+        return await self._run(self._exchange, slot, asks, now)
+
+    async def forget(self, slot: int, now: MonotonicNs) -> None:
+        """Bury a dead worker."""
+        await self._run(self._forget, slot, now)
+
+    async def lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
+        """Return what meters lack. See the port."""
+        return await self._run(self._lacks, since, now)
+
+    async def close(self) -> None:
+        """Close the file and end the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[..., Result], *args: object) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        except sqlite3.Error as fault:
+            raise Unavailable(f"The store of shared limits does not answer: {fault}.") from fault
+
+    # ── in the thread ────────────────────────────────────────────────────────────────────────────
+
+    def _database(self) -> sqlite3.Connection:
+        if self._sql is None:
+            self._sql = _open(self._path)
+        return self._sql
+
+    def _close(self) -> None:
+        if self._sql is not None:
+            self._sql.close()
+
+    def _exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
+        sql, answers = self._database(), []
+        with sql:
+            sql.execute("BEGIN IMMEDIATE")
+            for ask in asks:
+                row = sql.execute(
+                    "SELECT used, at, lim, span FROM pools WHERE name = ?", (ask.name,)
+                ).fetchone()
+                (others,) = sql.execute(
+                    "SELECT coalesce(sum(held), 0) FROM hands WHERE name = ? AND slot <> ?", (ask.name, slot)
+                ).fetchone()
+                pool = Pool(*row) if row else Pool(0, now, ask.limit, ask.window_ns)
+                pool, held, answer = exchange(pool, ask, others, now, self._workers)
+                sql.execute("INSERT OR REPLACE INTO pools VALUES (?, ?, ?, ?, ?)", (ask.name, *pool))
+                sql.execute("INSERT OR REPLACE INTO hands VALUES (?, ?, ?)", (ask.name, slot, held))
+                answers.append(answer)
+        return answers
+
+    def _forget(self, slot: int, now: MonotonicNs) -> None:
+        with self._database() as sql:
+            sql.execute("BEGIN IMMEDIATE")
+            _bury(sql, slot, now)
+
+    def _lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
+        return _lacking(self._database(), since, now)
+
+
+def start_anew(folder: Path, lacks: Iterable[tuple[str, int, MonotonicNs]], now: MonotonicNs) -> None:
+    """Make the file for a new run, before any worker is there.
+
+    Args:
+        folder: the data folder.
+        lacks: what meters lacked, in millionths, and how long ago.
+        now: monotonic time, which all workers share.
+    """
+    for suffix in ("", "-wal", "-shm"):
+        (folder / (FILE + suffix)).unlink(missing_ok=True)
+    with closing(_open(folder / FILE)) as sql, sql:
+        sql.execute("BEGIN")
+        # The limit is not known here. The first worker that asks brings it, and the time since counts then.
+        sql.executemany(
+            "INSERT INTO pools VALUES (?, ?, ?, 0, 0)",
+            [(name, used, now - ago) for name, used, ago in lacks],
+        )
+
+
+def last_lacks(folder: Path, now: MonotonicNs) -> list[tuple[str, int]]:
+    """Return what every meter lacks after all workers have gone.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    with closing(_open(folder / FILE)) as sql:
+        return _lacking(sql, 0, now)
+
+
+def bury(folder: Path, slot: int, now: MonotonicNs) -> None:
+    """Bury a dead worker, from outside of the event loop.
+
+    Raises:
+        sqlite3.Error: the file cannot be written.
+    """
+    with closing(_open(folder / FILE)) as sql, sql:
+        sql.execute("BEGIN IMMEDIATE")
+        _bury(sql, slot, now)
+
+
+def _lacking(sql: sqlite3.Connection, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
+    rows = sql.execute(
+        "SELECT name, used, at, lim, span, (SELECT coalesce(sum(held), 0) FROM hands h"
+        " WHERE h.name = p.name) FROM pools p WHERE span > 0 AND at >= ?",
+        (since,),
+    )
+    return [(name, refilled(Pool(*pool), now).used + held * MICRO) for name, *pool, held in rows]
+
+
+def _bury(sql: sqlite3.Connection, slot: int, now: MonotonicNs) -> None:
+    rows = sql.execute(
+        "SELECT p.name, used, at, lim, span, held FROM pools p JOIN hands h ON h.name = p.name"
+        " WHERE slot = ?",
+        (slot,),
+    ).fetchall()
+    for name, *pool, held in rows:
+        after = buried(Pool(*pool), held, now)
+        sql.execute("UPDATE pools SET used = ?, at = ? WHERE name = ?", (after.used, after.at, name))
+    sql.execute("DELETE FROM hands WHERE slot = ?", (slot,))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
+    sql.execute("PRAGMA journal_mode = WAL")
+    sql.execute("PRAGMA synchronous = OFF")
+    sql.executescript(_SCHEMA)
+    return sql

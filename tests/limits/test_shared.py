@@ -1,0 +1,272 @@
+"""Stores of shared meters, and workers on them: overshoot is none, whatever happens in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from tests.limits.contract import MINUTE, SECOND, SharedMetersContract
+
+from headgate.admission.entrance import Entrance
+from headgate.admission.leased import Shares
+from headgate.admission.limits import LimitRow, LimitSettings, LimitTable
+from headgate.admission.rate import Rates
+from headgate.errors import Unavailable
+from headgate.ports import SharedMeters
+from headgate.stores.live import MemoryMeters, SqliteMeters, bury, start_anew
+from headgate.values import Limits, Principal
+
+pytestmark = pytest.mark.anyio
+WORKERS = 3
+WHO = Principal(key=1, project=1, account=1)
+
+
+class TestMemory(SharedMetersContract):
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def store(self) -> SharedMeters:
+        return MemoryMeters(WORKERS)
+
+
+class TestSqlite(SharedMetersContract):
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SharedMeters]:
+        start_anew(tmp_path, [], 0)
+        opened = SqliteMeters(tmp_path, WORKERS)
+        yield opened
+        await opened.close()
+
+
+async def test_the_file_is_made_anew_from_what_was_kept(tmp_path: Path) -> None:
+    start_anew(tmp_path, [("old", 1, 0)], 0)
+    start_anew(tmp_path, [("key:1::rpm", 90_000_000, 20 * SECOND)], 100 * SECOND)
+    opened = SqliteMeters(tmp_path, WORKERS)
+    shares = Shares(0, opened, Hand())
+    Hand.now = 100 * SECOND
+    bucket = (
+        Rates(LimitTable([LimitRow("key", 1, "", Limits(rpm=60))]), shares=shares)
+        .gate(WHO, "m", 0)
+        .requests[0]
+    )
+    shares.touch(bucket)
+    await shares.tell()
+    assert bucket.remaining(Hand.now) == 20  # 60 at most were used, and 20 s have passed since
+    bury(tmp_path, 0, 0)
+    await opened.close()
+
+
+class Hand:
+    """A clock that a test moves, the same for all workers."""
+
+    now = 0
+
+    def monotonic(self) -> int:
+        return Hand.now
+
+    def wall(self) -> int:
+        return Hand.now // 1000
+
+
+class Team:
+    """Some workers on one store; each takes what it has in hand, and asks when told to."""
+
+    def __init__(self, limits: Limits, store: SharedMeters, workers: int = WORKERS) -> None:
+        Hand.now = 0
+        self.table = LimitTable([LimitRow("account", 1, "", limits)])
+        self.shares = [Shares(slot, store, Hand()) for slot in range(workers)]
+        self.rates = [Rates(self.table, shares=each) for each in self.shares]
+
+    def gate(self, slot: int):
+        return self.rates[slot].gate(WHO, "m", Hand.now)
+
+    def admit(self, slot: int, tokens: int = 0):
+        return self.rates[slot].admit(self.gate(slot), tokens, Hand.now)
+
+
+Events = st.lists(
+    st.tuples(
+        st.sampled_from(["call", "call", "wish", "tell", "end", "die"]),
+        st.integers(0, WORKERS - 1),
+        st.integers(0, 20 * SECOND),
+        st.integers(0, 12),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(Events, st.integers(1, 40), st.integers(1, 4))
+def test_workers_together_let_through_what_one_would(events, rpm: int, concurrency: int) -> None:
+    asyncio.run(_play(events, rpm, concurrency))
+
+
+async def _play(events, rpm: int, concurrency: int) -> None:
+    store = MemoryMeters(WORKERS)
+    team = Team(Limits(rpm=rpm, concurrency=concurrency), store)
+    passed: list[int] = []
+    calls: list[list] = [[] for _ in range(WORKERS)]
+    for what, slot, gap, number in events:
+        Hand.now += gap
+        if what == "call":
+            ticket = team.admit(slot)
+            if ticket is not None:
+                passed.append(Hand.now)
+                calls[slot].append(ticket)
+        elif what == "wish":
+            team.shares[slot].wish(team.gate(slot), 0, Hand.now)
+        elif what == "tell":
+            await team.shares[slot].tell()
+        elif what == "end" and calls[slot]:
+            team.rates[slot].settle(calls[slot].pop(number % len(calls[slot])), 0, Hand.now)
+        elif what == "die":
+            await store.forget(slot, Hand.now)
+            team.shares[slot] = Shares(slot, store, Hand())
+            team.rates[slot] = Rates(team.table, shares=team.shares[slot])
+            calls[slot] = []
+        assert sum(map(len, calls)) <= concurrency
+    for first in range(len(passed)):
+        for last in range(first, len(passed)):
+            assert (last - first + 1) * MINUTE <= rpm * MINUTE + rpm * (passed[last] - passed[first])
+
+
+async def test_tokens_are_corrected_through_the_store() -> None:
+    team = Team(Limits(tpm=1000), MemoryMeters(WORKERS))
+    await asyncio.gather(team.shares[0].fetch(team.gate(0), 800), team.shares[0].tell())
+    ticket = team.admit(0, 800)
+    assert ticket is not None
+    await asyncio.gather(team.shares[1].fetch(team.gate(1), 300), _tell_often(team.shares[1]))
+    assert team.admit(1, 300) is None
+    team.rates[0].settle(ticket, 100, Hand.now)
+    await team.shares[0].tell(leaving=True)
+    Hand.now += SECOND // 10
+    await asyncio.gather(team.shares[1].fetch(team.gate(1), 300), _tell_often(team.shares[1]))
+    assert team.admit(1, 300) is not None
+    assert team.gate(1).tokens[0].remaining(Hand.now) in range(550, 610)
+
+
+async def _tell_often(shares: Shares) -> None:
+    for _ in range(4):
+        await asyncio.sleep(0.01)
+        await shares.tell()
+
+
+async def test_a_store_that_does_not_answer_lets_nothing_through_and_forgets_nothing() -> None:
+    class Broken(MemoryMeters):
+        broken = False
+
+        async def exchange(self, slot, asks, now):
+            if self.broken:
+                raise Unavailable("gone")
+            return await super().exchange(slot, asks, now)
+
+    store = Broken(WORKERS)
+    team = Team(Limits(rpm=5), store)
+    await asyncio.gather(team.shares[0].fetch(team.gate(0), 0), team.shares[0].tell())
+    assert team.admit(0) is not None
+    store.broken = True
+    await team.shares[0].tell()
+    assert team.shares[0].trouble == "gone"
+    store.broken = False
+    await team.shares[0].tell()
+    assert await store.lacks(0, Hand.now) == [("account:1::rpm", 1_000_000)]
+
+
+async def test_calls_wait_in_line_for_what_other_workers_leave() -> None:
+    from headgate.ports import SystemClock
+
+    store, clock = MemoryMeters(2), SystemClock()
+    table = LimitTable([LimitRow("account", 1, "", Limits(concurrency=1))])
+    who = Principal(key=1, project=1, account=1, queue_ms=3_000)
+    teams = []
+    for slot in range(2):
+        shares = Shares(slot, store, clock)
+        rates = Rates(table, shares=shares)
+        teams.append((rates, Entrance(rates, clock, LimitSettings()), asyncio.create_task(shares.run())))
+
+    class Nobody:
+        gone = False
+
+        def on_gone(self, callback) -> None:
+            """Stay."""
+
+    async def call(slot: int):
+        rates, entrance, _ = teams[slot]
+        gate = rates.gate(who, "m", clock.monotonic())
+        return entrance.enter(gate, 0, clock.monotonic()) or await entrance.stand(gate, 0, "m", Nobody())
+
+    first = await call(0)
+    second = asyncio.create_task(call(1))
+    await asyncio.sleep(0.3)
+    assert not second.done()
+    teams[0][0].settle(first, 0, clock.monotonic())
+    assert (await second).queued_ns > 0
+    for *_, task in teams:
+        task.cancel()
+
+
+HAMMER = """
+import asyncio, json, sys, time
+from pathlib import Path
+from headgate.admission.leased import Shares
+from headgate.admission.limits import LimitRow, LimitTable
+from headgate.admission.rate import Rates
+from headgate.ports import SystemClock
+from headgate.stores.live import SqliteMeters
+from headgate.values import Limits, Principal
+
+async def main(folder, slot, rpm, until):
+    clock, store = SystemClock(), SqliteMeters(Path(folder), 4)
+    shares = Shares(slot, store, clock)
+    rates = Rates(LimitTable([LimitRow("account", 1, "", Limits(rpm=rpm, concurrency=400))]), shares=shares)
+    who, passed, asked = Principal(key=1, project=1, account=1), [], 0
+    run = asyncio.create_task(shares.run())
+    while (now := clock.monotonic()) < until:
+        gate = rates.gate(who, "m", now)
+        ticket = rates.admit(gate, 0, now)
+        if ticket is None:
+            await shares.fetch(gate, 0)
+            ticket = rates.admit(gate, 0, clock.monotonic())
+        asked += 1
+        if ticket is not None:
+            passed.append(now)
+            rates.settle(ticket, 0, clock.monotonic())
+        await asyncio.sleep(0.001)
+    run.cancel()
+    await shares.tell(leaving=True)
+    await store.close()
+    print(json.dumps([passed, asked]))
+
+asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))
+"""
+
+
+def test_four_processes_on_one_folder_keep_the_limit_and_use_it(tmp_path: Path) -> None:
+    start_anew(tmp_path, [], time.monotonic_ns())
+    rpm = 1_200  # 20 a second, after 1,200 at once
+    until = time.monotonic_ns() + 6 * SECOND
+    command = [sys.executable, "-c", HAMMER, str(tmp_path)]
+    runs = [
+        subprocess.Popen([*command, str(slot), str(rpm), str(until)], stdout=subprocess.PIPE)
+        for slot in range(4)
+    ]
+    passed: list[int] = []
+    asked = 0
+    for run in runs:
+        out, _ = run.communicate(timeout=60)
+        times, count = json.loads(out)
+        passed += times
+        asked += count
+    passed.sort()
+    allowed = rpm + rpm * (passed[-1] - passed[0]) / MINUTE
+    assert len(passed) <= allowed * 1.01, (len(passed), allowed)
+    assert len(passed) >= min(allowed, asked) * 0.9, (len(passed), allowed, asked)
