@@ -94,9 +94,11 @@ class Reservations:
         return self._budgets.reserve(found, amount, self._clock.wall(), need)
 
     async def _wait_for_money(self, call: Call, targets: tuple[Target, ...], principal: Principal) -> Hold:
-        """Hold what fits: an exact count first, then a smaller output, then what others give back."""
-        await self._count(call, targets)
-        budgets = self._budgets
+        """Hold what fits: what the store has, by an exact count, with a smaller output, or given back.
+
+        Counting comes second, since a cold tokenizer costs far more than asking the store.
+        """
+        budgets, counted = self._budgets, False
         asked: dict[Slice, int] = {}  # which recalls must have been answered before it is refused
         ask_at = 0  # monotonic
         while True:
@@ -108,6 +110,10 @@ class Reservations:
                 ask_at = self._clock.monotonic() + ASK_EVERY_NS
             if hold is not None:
                 return hold
+            if not counted:
+                counted, ask_at = True, 0
+                await self._count(call, targets)
+                continue
             if budgets.heard(found, asked):
                 if self._shrink(call, targets, found):
                     ask_at = 0
