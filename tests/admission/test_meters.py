@@ -23,7 +23,7 @@ def lack(takes, limit, now, kind="tpm"):
 @given(
     st.sampled_from(["rpm", "rpd"]),
     st.integers(min_value=1, max_value=20),
-    st.lists(steps, min_size=1, max_size=60),
+    st.lists(steps, min_size=12, max_size=60),
 )
 def test_no_interval_lets_through_more_than_its_limit_and_what_was_refilled(kind, limit, gaps):
     bucket, now, passed = Bucket(PLACE, kind, limit, 0), 0, []
@@ -39,7 +39,8 @@ def test_no_interval_lets_through_more_than_its_limit_and_what_was_refilled(kind
 
 
 @given(
-    st.integers(min_value=1, max_value=5000), st.lists(st.tuples(steps, st.integers(0, 3000)), max_size=40)
+    st.integers(min_value=1, max_value=5000),
+    st.lists(st.tuples(steps, st.integers(0, 3000)), min_size=8, max_size=40),
 )
 def test_the_wait_is_exact(limit, asked):
     bucket, now, takes = TokenBucket(PLACE, "tpm", limit, 0), 0, []
@@ -81,14 +82,14 @@ def play(events, limit, most=1000):
 
 
 @settings(max_examples=400)
-@given(st.lists(Event, max_size=60), st.integers(min_value=1, max_value=120))
+@given(st.lists(Event, min_size=25, max_size=60), st.integers(min_value=1, max_value=120))
 def test_what_is_given_back_was_never_taken(events, limit):
     bucket, now, takes = play(events, limit)
     assert bucket._lack(now) == lack(takes, limit, now) * MINUTE_NS
 
 
 @settings(max_examples=100)
-@given(st.lists(Event, max_size=60), st.integers(min_value=1, max_value=120))
+@given(st.lists(Event, min_size=25, max_size=60), st.integers(min_value=1, max_value=120))
 def test_usage_keeps_the_limit_in_every_interval_whatever_was_reserved(events, limit):
     _, _, takes = play(events, limit)
     for first in range(len(takes)):

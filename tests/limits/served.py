@@ -13,6 +13,7 @@ from headgate.ops.desk import Desk
 from headgate.ops.keyrules import KeyOrder
 from headgate.ops.keys import create_key
 from headgate.ops.limits import LimitOrder, set_limit
+from headgate.ops.tiers import set_tier
 from headgate.ports import SystemClock
 from headgate.records import AccountRecord, KeyRecord, ProjectRecord
 from headgate.stores.sql.admin import SqlAdminStore
@@ -40,6 +41,16 @@ async def limit(gateway: Worker, scope: str, model: str = "", **numbers: int) ->
         with desk.reading() as register:
             bound = register.all(kind)[0]
         set_limit(LOCAL, desk, LimitOrder(scope=scope, ref=bound.id, model=model, **numbers))
+    await known(gateway, before)
+
+
+async def tier(gateway: Worker, name: str) -> None:
+    """Choose the tier of the first account."""
+    before = gateway.app._seen
+    with desk_of(gateway) as desk:
+        with desk.reading() as register:
+            account = register.all(AccountRecord)[0]
+        set_tier(LOCAL, desk, account.id, name)
     await known(gateway, before)
 
 

@@ -99,7 +99,7 @@ def test_a_worker_that_dies_frees_its_calls_at_once(tmp_path: Path) -> None:
     try:
         limit_key(gateway, concurrency=2)
         with ThreadPoolExecutor(4) as pool:
-            held = [pool.submit(ask, gateway, gateway.key, "sim-hang") for _ in range(2)]
+            held = [pool.submit(hang, gateway) for _ in range(2)]
             end = time.monotonic() + 10
             while ask(gateway, gateway.key)[0] != 429:
                 assert time.monotonic() < end
@@ -114,6 +114,14 @@ def test_a_worker_that_dies_frees_its_calls_at_once(tmp_path: Path) -> None:
             time.sleep(0.1)
     finally:
         gateway.stop()
+
+
+def hang(gateway: Gateway) -> None:
+    """Make a call that never ends, once the probes below leave room for it."""
+    while True:
+        status = ask(gateway, gateway.key, "sim-hang")[0]
+        assert status == 429
+        time.sleep(0.02)
 
 
 def served(gateway: Gateway) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.answers import json_answer
 from tests.faults.worker import chat, worker
-from tests.limits.served import limit, told
+from tests.limits.served import limit, tier, told
 from tests.upstream import ScriptedUpstream
 
 pytestmark = pytest.mark.anyio
@@ -82,3 +82,19 @@ async def test_a_call_that_money_refuses_counts_nothing_and_one_that_fails_upstr
         assert (dear.status, told(dear)["remaining-requests"]) == (429, "50")
         failed = await gateway.ask(chat())
         assert (failed.status, told(failed)["remaining-requests"]) == (500, "49")
+
+
+async def test_a_chosen_tier_bounds_an_account_within_a_second(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        assert told(await gateway.ask(chat())) == {}  # no tier until one is chosen
+        await tier(gateway, "free")
+        assert [(await gateway.ask(chat())).status for _ in range(4)] == [200, 200, 200, 429]
+        reply = await gateway.ask(chat())
+        assert (told(reply)["limit-requests"], told(reply)["limit-tokens"]) == ("3", "40000")
+        assert "organization, tier free." in json.loads(reply.body)["error"]["message"]
+        await tier(gateway, "tier2")
+        raised = told(await gateway.ask(chat()))
+        assert (raised["limit-requests"], raised["limit-tokens"]) == ("5000", "450000")
+        assert 4_990 <= int(raised["remaining-requests"]) <= 4_996 + 1  # what was used stays used
+        await tier(gateway, "")
+        assert told(await gateway.ask(chat())) == {}

@@ -65,6 +65,17 @@ async def test_the_file_is_made_anew_from_what_was_kept(tmp_path: Path) -> None:
     await opened.close()
 
 
+class Breaking(MemoryMeters):
+    """A store that does not answer when it is told so."""
+
+    broken = False
+
+    async def exchange(self, slot, asks, now):
+        if self.broken:
+            raise Unavailable("gone")
+        return await super().exchange(slot, asks, now)
+
+
 class Hand:
     """A clock that a test moves, the same for all workers."""
 
@@ -100,6 +111,7 @@ Events = st.lists(
         st.integers(0, 20 * SECOND),
         st.integers(0, 12),
     ),
+    min_size=40,
     max_size=80,
 )
 
@@ -134,9 +146,55 @@ async def _play(events, rpm: int, concurrency: int) -> None:
             team.rates[slot] = Rates(team.table, shares=team.shares[slot])
             calls[slot] = []
         assert sum(map(len, calls)) <= concurrency
+        nobody_holds_more_than_is_known(team, store)
     for first in range(len(passed)):
         for last in range(first, len(passed)):
             assert (last - first + 1) * MINUTE <= rpm * MINUTE + rpm * (passed[last] - passed[first])
+
+
+def nobody_holds_more_than_is_known(team: Team, store: MemoryMeters) -> None:
+    for slot in range(WORKERS):
+        for meter in team.gate(slot).meters():
+            hand = meter.hand
+            assert 0 <= hand.spare <= hand.held <= store._hands.get(hand.name, {}).get(slot, 0)
+
+
+TokenEvents = st.lists(
+    st.tuples(
+        st.sampled_from(["fetch", "call", "end", "tell", "fail"]),
+        st.integers(0, 1),
+        st.sampled_from([0, SECOND // 5, 5 * SECOND]),
+        st.sampled_from([5, 20, 60]),
+    ),
+    min_size=40,
+    max_size=80,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TokenEvents, st.integers(50, 200))
+def test_what_is_used_otherwise_than_reserved_makes_no_hand_larger(events, tpm: int) -> None:
+    asyncio.run(_spend(events, tpm))
+
+
+async def _spend(events, tpm: int) -> None:
+    store = Breaking(WORKERS)
+    team = Team(Limits(tpm=tpm), store)
+    calls: list[list] = [[] for _ in range(WORKERS)]
+    for what, slot, gap, number in events:
+        Hand.now += gap
+        if what == "call" and (ticket := team.admit(slot, number)) is not None:
+            calls[slot].append(ticket)
+        elif what == "fetch":
+            store.broken = False
+            team.shares[slot].wish(team.gate(slot), number, Hand.now)
+            await team.shares[slot].tell()
+        elif what == "end" and calls[slot]:  # with less, or more
+            team.rates[slot].settle(calls[slot].pop(0), number, Hand.now)
+        else:
+            store.broken = what == "fail"
+            await team.shares[slot].tell()
+        nobody_holds_more_than_is_known(team, store)
 
 
 async def test_tokens_are_corrected_through_the_store() -> None:
@@ -161,15 +219,7 @@ async def _tell_often(shares: Shares) -> None:
 
 
 async def test_a_store_that_does_not_answer_lets_nothing_through_and_forgets_nothing() -> None:
-    class Broken(MemoryMeters):
-        broken = False
-
-        async def exchange(self, slot, asks, now):
-            if self.broken:
-                raise Unavailable("gone")
-            return await super().exchange(slot, asks, now)
-
-    store = Broken(WORKERS)
+    store = Breaking(WORKERS)
     team = Team(Limits(rpm=5), store)
     await asyncio.gather(team.shares[0].fetch(team.gate(0), 0), team.shares[0].tell())
     assert team.admit(0) is not None

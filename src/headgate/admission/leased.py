@@ -28,17 +28,21 @@ _REFUSED_NS: Final = 50_000_000  # what the store has refused is not asked for a
 
 
 class Hand:
-    """What this worker has of one shared meter, and what it has to tell."""
+    """What this worker has of one shared meter, and what it has to tell.
+
+    `spare` is what is left of `held` after `spent`. What was given back beyond that is the store's to give.
+    """
 
     __slots__ = (
-        "free", "idle", "known_ns", "moved_ns", "name", "others", "refused_until", "spare", "spent", "taken",
-        "want",
+        "free", "held", "idle", "known_ns", "moved_ns", "name", "others", "refused_until", "spare", "spent",
+        "taken", "want",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.spare = 0  # in hand
-        self.spent = 0  # since the store was told
+        self.held = 0  # in hand, as the store knows it
+        self.spent = 0  # since the store was told; of calls at once: those that are open
+        self.spare = 0
         self.taken = 0  # since the last round
         self.want = 0  # wished for, until the store has answered
         self.free = 0  # in nobody's hand, when the store last answered
@@ -48,27 +52,45 @@ class Hand:
         self.moved_ns: MonotonicNs = 0
         self.idle = True  # nothing to tell
 
-    def take(self, amount: int, now: MonotonicNs) -> None:
+    def _level(self) -> None:
+        self.spare = self.held - min(max(self.spent, 0), self.held)
+
+    def take(self, amount: int) -> None:
         """Spend from the hand; what it lacks is spent all the same."""
-        self.moved_ns = now
-        self.spare = max(0, self.spare - amount)
         self.spent += amount
         self.taken += amount
+        self._level()
 
-    def give(self, amount: int, now: MonotonicNs) -> None:
+    def give(self, amount: int) -> None:
         """Have spent less: what the store was not told of stays in hand."""
-        self.moved_ns = now
-        self.spare += min(amount, max(self.spent, 0))
         self.spent -= amount
+        self._level()
 
-    def asked(self) -> None:
-        """Take note that the store is being told."""
-        self.spent = self.want = 0
+    def let_go(self, *, all_of_it: bool) -> None:
+        """Keep as much in hand as was taken since the last time, at most."""
+        self.held -= self.spare - (0 if all_of_it else min(self.spare, self.taken))
+        self.taken = 0
+        self._level()
+
+    def report(self, limit: int, window_ns: int) -> Ask:
+        """Return what the store is told, and take note that it is."""
+        spent = self.spent if window_ns else 0
+        ask = Ask(self.name, limit, window_ns, spent, self.held if not window_ns else self.spare, self.want)
+        if window_ns:
+            self.held, self.spent = self.spare, 0
+        self.want = 0
         self.idle = True
+        return ask
+
+    def untold(self, ask: Ask) -> None:
+        """Take back a report that the store did not get."""
+        self.spent += ask.spent
+        self._level()
 
     def told(self, answer: Answer, now: MonotonicNs) -> None:
         """Take what the store gives and says."""
-        self.spare += answer.granted
+        self.held += answer.granted
+        self._level()
         self.free, self.others, self.known_ns = answer.free, answer.others, now
         if answer.wait_ns:
             self.refused_until = now + min(answer.wait_ns, _REFUSED_NS)
@@ -106,13 +128,15 @@ class LeasedBucket(TokenBucket):
 
     def take(self, amount: int, now: MonotonicNs) -> None:
         """Spend `amount`, in hand or not."""
-        self.hand.take(amount, now)
+        self.hand.moved_ns = now
+        self.hand.take(amount)
         if self.hand.idle:
             self._touch(self)
 
     def give(self, amount: int, now: MonotonicNs) -> None:
         """Give back what was spent a moment ago."""
-        self.hand.give(amount, now)
+        self.hand.moved_ns = now
+        self.hand.give(amount)
         if self.hand.idle:
             self._touch(self)
 
@@ -147,10 +171,9 @@ class LeasedBucket(TokenBucket):
         hand = self.hand
         return hand.idle and not hand.spare and now - hand.moved_ns > MINUTE_NS
 
-    def ask(self) -> Ask:
+    def report(self) -> Ask:
         """Return what the store is told."""
-        hand = self.hand
-        return Ask(hand.name, self.limit, WINDOWS[self.kind], hand.spent, hand.spare, hand.want)
+        return self.hand.report(self.limit, WINDOWS[self.kind])
 
 
 class LeasedCount(Count):
@@ -170,15 +193,14 @@ class LeasedCount(Count):
     def begin(self) -> None:
         """Count a call."""
         self.open += 1
-        self.hand.spare -= 1
-        self.hand.taken += 1
+        self.hand.take(1)
         if self.hand.idle:
             self._touch(self)
 
     def end(self) -> None:
         """Count it no more; its room stays in hand for a round."""
         self.open -= 1
-        self.hand.spare += 1
+        self.hand.give(1)
         if self.hand.idle:
             self._touch(self)
 
@@ -186,9 +208,9 @@ class LeasedCount(Count):
         """Say whether it may be forgotten."""
         return self.hand.idle and not self.hand.spare and not self.open
 
-    def ask(self) -> Ask:
+    def report(self) -> Ask:
         """Return what the store is told: open calls stay in hand."""
-        return Ask(self.hand.name, self.limit, 0, 0, self.open + self.hand.spare, self.hand.want)
+        return self.hand.report(self.limit, 0)
 
 
 Meter = LeasedBucket | LeasedCount
@@ -299,11 +321,9 @@ class Shares:
         if leaving or now - self._round_ns >= EVERY_S * 1_000_000_000:
             self._round_ns = now
             for meter in self._touched:
-                self._let_go(meter, all_of_it=leaving)
+                meter.hand.let_go(all_of_it=leaving)
         meters, self._touched = list(self._touched), {}
-        asks = [meter.ask() for meter in meters]
-        for meter in meters:
-            meter.hand.asked()
+        asks = [meter.report() for meter in meters]
         if asks:
             await self._exchange(meters, asks, now)
         for waited in waiting:
@@ -320,7 +340,7 @@ class Shares:
                 self._report(fault.message)
             self.trouble = fault.message
             for meter, ask in zip(meters, asks, strict=True):
-                meter.hand.spent += ask.spent
+                meter.hand.untold(ask)
                 self.touch(meter)
             return
         self.trouble = ""
@@ -328,10 +348,3 @@ class Shares:
             meter.hand.told(answer, now)
             if meter.hand.spare > 0:  # what is not used goes back in a later round
                 self.touch(meter)
-
-    @staticmethod
-    def _let_go(meter: Meter, *, all_of_it: bool) -> None:
-        """Keep as much in hand as the last round took, and what is wished for."""
-        hand = meter.hand
-        hand.spare = 0 if all_of_it else min(hand.spare, hand.taken)
-        hand.taken = 0
