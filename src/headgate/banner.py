@@ -115,5 +115,5 @@ def _answers_come_from(app: App) -> list[str]:
 
 
 def _without_key(config: Config) -> list[str]:
-    names = [host.name for host in config.hosts if not host.api_key and not host.local]
+    names = [host.name for host in config.hosts if host.keyless]
     return [f"  Without a key: {', '.join(names)}"] if names else []

@@ -200,6 +200,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     tokens: TokenSource | None = None  # where there is no key but a token that expires,
     bearer: Bearer | None = None  # and where it is kept
 
+    @property
+    def keyless(self) -> bool:
+        """Say whether it is asked without any credential although it is not our own machine's."""
+        return not (self.api_key or self.local or self.tokens is not None)
+
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     """How long we wait for an upstream, in seconds."""

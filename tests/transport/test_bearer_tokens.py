@@ -222,6 +222,7 @@ def test_a_service_account_is_read_from_its_file(tmp_path: Path) -> None:
     assert host.tokens.scope == "s"
     (host,) = hosts(tmp_path, 'project = "p"\ntoken_command = ["gcloud", "auth", "print-access-token"]')
     assert host.tokens == TokenSource(command=("gcloud", "auth", "print-access-token"))
+    assert not host.keyless
 
 
 @pytest.mark.parametrize(

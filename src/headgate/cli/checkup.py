@@ -101,7 +101,7 @@ def _configuration(config: Config) -> Iterator[Finding]:
             "none: in a new data folder the simulator answers, in play money.",
             "For real models set OPENAI_API_KEY, DEEPSEEK_API_KEY, ... in the environment or in .env.",
         )
-    keyless = [host.name for host in config.hosts if not host.api_key and not host.local]
+    keyless = [host.name for host in config.hosts if host.keyless]
     if keyless:
         advice = "Set their variables, or api_key in the file."
         yield Finding("provider keys", "warning", f"missing for {', '.join(keyless)}", advice)

@@ -69,7 +69,7 @@ def _nobody(config: Config) -> str:
 
 
 def _keyless(config: Config) -> str:
-    missing = [host.name for host in config.hosts if not host.api_key and not host.local]
+    missing = [host.name for host in config.hosts if host.keyless]
     return f"missing for {', '.join(missing)}" if missing else "nothing is missing"
 
 
@@ -83,7 +83,12 @@ def _deadlines(of: Deadlines) -> str:
 def _public(config: Config) -> dict[str, object]:
     """Return the settings without secrets."""
     hosts = [
-        {"name": host.name, "base_url": host.base_url, "has_key": bool(host.api_key), "local": host.local}
+        {
+            "name": host.name,
+            "base_url": host.base_url,
+            "has_key": bool(host.api_key or host.tokens),
+            "local": host.local,
+        }
         for host in config.hosts
     ]
     plain: dict[str, object] = msgspec.to_builtins(
