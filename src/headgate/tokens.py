@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _US = 1_000_000
 _RENEW_BEFORE_S = 300  # or at three quarters of a shorter life
-_ASSUMED_S = 600  # the life of a token of which it is not said: a command gives what it has in store
+_ASSUMED_S = 240  # the life of a token of which it is not said: a command may print one that is old
 _LONGEST_WAIT_S = 60.0  # between attempts
 _COMMAND_S = 30.0
 _MAX_ANSWER = 64 * 1024

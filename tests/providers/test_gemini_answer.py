@@ -210,6 +210,7 @@ REASONS = {
     ],
     "length": ["MAX_TOKENS", "CONTINUATION"],
     "stop": ["STOP"],
+    "tool_calls": ["FUNCTION_CALL"],
 }
 
 

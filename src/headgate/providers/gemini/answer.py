@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     from headgate.values import Call
 
 # Any other reason, known or not, means that the answer is not whole although no limit was reached.
-_REASONS: Mapping[str, FinishReason] = {"STOP": "stop", "MAX_TOKENS": "length", "CONTINUATION": "length"}
+# `FUNCTION_CALL` is not Google's own: servers that stand in for it say so.
+_REASONS: Mapping[str, FinishReason] = {
+    "STOP": "stop",
+    "FUNCTION_CALL": "tool_calls",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
+}
 _BROKEN: Mapping[str, str] = {
     "MALFORMED_FUNCTION_CALL": "The model wrote a function call that cannot be read. Try again.",
     "UNEXPECTED_TOOL_CALL": "The model called a function that it was not offered. Try again.",
