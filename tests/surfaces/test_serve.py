@@ -225,3 +225,16 @@ def test_a_served_call_imports_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_reading_the_metrics_brings_in_neither_the_site_nor_the_admin_api(tmp_path):
+    code = (
+        "import sys, headgate.serving, headgate.observe.prometheus\n"
+        "from headgate.http.dataplane import DataPlane\n"
+        "assert DataPlane(None, 1, 1).find(b'GET', '/metrics') is not None\n"
+        "assert DataPlane(None, 1, 1).find_health(b'GET', '/metrics') is not None\n"
+        "heavy = {'starlette', 'sqlalchemy', 'jinja2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

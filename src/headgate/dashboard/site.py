@@ -1,4 +1,4 @@
-"""The site beside the data plane: the start page and the metrics, as a Starlette app."""
+"""The site beside the data plane: the start page, as a Starlette app."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-
-from headgate.observe.prometheus import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,10 +45,6 @@ class Source(Protocol):
         """Return what runs."""
         ...
 
-    def exposition(self) -> bytes:
-        """Return the exposition of all metrics."""
-        ...
-
 
 def build(source: Source, others: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the ASGI app; `others` are routes of other surfaces that it serves too."""
@@ -65,16 +59,12 @@ def build(source: Source, others: Sequence[BaseRoute] = ()) -> Starlette:
         )
         return HTMLResponse(page, headers=_SECURITY)
 
-    async def metrics(_request: Request) -> Response:
-        return Response(source.exposition(), media_type=CONTENT_TYPE.decode())
-
     async def sheet(_request: Request) -> Response:
         return Response(style, media_type="text/css", headers={"cache-control": "max-age=3600"})
 
     routes = [
         Route("/", start, methods=["GET"]),
         Route("/style.css", sheet, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
         *others,
     ]
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _wrong_method})

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headgate.values import Operation, Principal, Target
 
 _JSON = (b"content-type", b"application/json")
+_TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")  # as Prometheus reads it
 _encode = msgspec.json.encode
 OPERATIONS: Mapping[str, Operation] = {
     "/chat/completions": "chat",
@@ -109,6 +110,10 @@ class Service(Protocol):
         """Count a refusal."""
         ...
 
+    def exposition(self) -> bytes:
+        """Return the exposition of all metrics."""
+        ...
+
     @property
     def trusted_proxies(self) -> tuple[str, ...]:
         """Return the networks of the proxies that say truly for whom they ask."""
@@ -135,6 +140,8 @@ class DataPlane:
         self._put("/models", b"GET", ModelsRoute(service))
         self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}
         self._table["/readyz"] = {b"GET": Plain(lambda: _readiness(service))}
+        # Asked for every few seconds, so it must not bring the site and its libraries into memory.
+        self._table["/metrics"] = {b"GET": Plain(lambda: (200, service.exposition()), _TEXT)}
 
     def _put(self, path: str, method: bytes, route: Route) -> None:
         self._table[path] = self._table["/v1" + path] = {method: route}
@@ -158,9 +165,9 @@ class DataPlane:
 
     def find_health(self, method: bytes, path: str) -> Route | None:
         """Return the route of a probe on the second listener, which serves no calls."""
-        if path in {"/", "/style.css", "/metrics"}:
+        if path in {"/", "/style.css"}:
             return None
-        if path in {"/healthz", "/readyz"}:
+        if path in {"/healthz", "/readyz", "/metrics"}:
             return self.find(method, path)
         return Refusal(unknown_url(method, path))
 
@@ -396,18 +403,21 @@ def _headers(service: Service, incoming: Incoming, principal: Principal) -> list
 
 
 class Plain:
-    """A route that needs no key: health."""
+    """A route that needs no key: health and metrics."""
 
-    __slots__ = ("_answer", "max_body_bytes")
+    __slots__ = ("_answer", "_kind", "max_body_bytes")
 
-    def __init__(self, answer: Callable[[], tuple[int, bytes]]) -> None:
+    def __init__(self, answer: Callable[[], tuple[int, bytes]], kind: tuple[bytes, bytes] = _JSON) -> None:
         self._answer = answer
+        self._kind = kind
         self.max_body_bytes = 4096
 
     def handle(self, incoming: Incoming, sink: Sink) -> None:
         """Answer at once."""
         status, body = self._answer()
-        send_json(incoming.request_id, sink, body, status)
+        sink.start(status, [self._kind, (b"x-request-id", incoming.request_id.encode())], len(body))
+        sink.write(body)
+        sink.finish()
 
 
 def _readiness(service: Service) -> tuple[int, bytes]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from headgate.observe.metrics import Metrics, Series
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _LABELS = ("operation", "provider", "model", "book", "status")
 # name, what it counts, how it is read from a series
 COUNTERS: tuple[tuple[str, str, Callable[[Series], int]], ...] = (
