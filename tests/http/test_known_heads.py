@@ -116,11 +116,11 @@ def test_what_follows_a_request_in_its_read_is_not_forgotten(rest: bytes) -> Non
 def test_a_known_head_needs_no_parser_and_keeps_the_length_of_its_own_request() -> None:
     edge = warm(head(5))
     intake = Intake(edge)  # type: ignore[arg-type]
-    intake._parser = None  # nothing must be parsed
     assert intake.feed(head(12) + b"y" * 12) == b""
     assert intake.feed(head(3)) == b""
     assert intake.partial is not None
     assert intake.feed(b"abc") == b""
+    assert intake._parser is None
     first, second = intake.ready
     assert isinstance(first, Incoming)
     assert isinstance(second, Incoming)

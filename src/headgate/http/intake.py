@@ -41,7 +41,7 @@ class Intake:
         self.received = 0  # bytes read since the head of `partial` was complete
         self.peer: tuple[str, int] | None = None
         self._edge = edge
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = None  # made when bytes come that need it
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray = b""
@@ -130,6 +130,8 @@ class Intake:
         self._begun = b""
 
     def _parse(self, data: bytes) -> None:
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
         while self._parser is not None:
             try:
                 self._parser.feed_data(data)
