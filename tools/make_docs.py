@@ -259,6 +259,89 @@ def simulator_page() -> str:
     return "\n".join([*out, ""])
 
 
+ADMIN = """# The admin API
+
+Whatever the commands do can be done over HTTP. Make a key for it, on the machine that has the data folder:
+
+```sh
+.venv/bin/headgate keys create --name root --kind admin
+export OPENAI_ADMIN_KEY=sk-hg-adm-...
+curl http://127.0.0.1:8787/admin/v1/projects -H "Authorization: Bearer $OPENAI_ADMIN_KEY"
+```
+
+Such a key may do everything. `POST /admin/v1/keys` makes others for members, who may do with them what their role allows,
+and with `rights` for one purpose: `{"name": "reports", "kind": "admin", "rights": ["usage.read"]}`. An admin key makes no
+calls, and a key that makes calls does not administer.
+
+- `GET /admin/v1/openapi.json` describes every route (OpenAPI 3.1); a test holds the API to it.
+- Money is integer nano-USD (1 USD is 1,000,000,000), instants are integer microseconds since 1970 in UTC, 0: never.
+- Lists take `limit` (1 to 100), `order`, `after` and `before` (ids), and answer `data`, `first_id`, `last_id`, `has_more`.
+- A write with an `Idempotency-Key` happens once: for 24 hours the same request is answered alike, with
+  `x-headgate-replayed: true`, though without secrets, which are shown once and stored nowhere.
+- Every change, and every one that was refused to a known key, is one row of the audit.
+- A thing of another account, one that you may not see and one that does not exist are all 404, in the same words.
+- Errors have OpenAI's shape, see [errors](errors.md).
+
+## With OpenAI's SDK
+
+```python
+from openai import OpenAI
+
+client = OpenAI(base_url="http://127.0.0.1:8787/v1", api_key="unused", admin_api_key="sk-hg-adm-...")
+project = client.admin.organization.projects.create(name="shop")
+robot = client.admin.organization.projects.service_accounts.create(project.id, name="robot")
+print(robot.api_key.value)  # a key that makes calls, shown once
+client.admin.organization.projects.spend_limit.update(
+    project.id,
+    currency="USD",
+    interval="month",
+    threshold_amount=2_000,  # cents
+)
+for bucket in client.admin.organization.usage.costs(start_time=1764000000, group_by=["project_id"]).data:
+    print(bucket.start_time, [(each.project_id, each.amount.value) for each in bucket.results])
+```
+
+- The organization is the account of the key; with a key of the gateway, the one that `OpenAI-Organization` names
+  (`OpenAI(organization="acct_...")`), or else all of them in lists and sums.
+- OpenAI's role `reader` is our `developer`. Other roles of ours are shown by their names, and can be given.
+- A spend limit is a hard budget of the calendar month in UTC, in real and in play money alike.
+- A rate limit's id is `rl-` and a model or a pattern of models, `rl-*` of all; 2147483647 stands for no limit.
+- Usage and costs are exact sums of the books, the same as `headgate usage`. Buckets begin at multiples of their width in UTC;
+  the first and the last are cut to what was asked for. A line item is a model. `book=sim` shows play money
+  (`extra_query={"book": "sim"}`); without it real money, unless only play money was ever spent. Kinds of usage that no call
+  here has yet are empty. `owner_project_access` tells whether the owner of a key is a member still.
+- What is not served (certificates, groups, roles, invites, ...) is 404 and says so. Members are taken in by
+  `POST /admin/v1/members`.
+
+## Sign-up and payment
+
+Open where the gateway serves prepaid (`[mode] name = "prepaid"`). `POST /admin/v1/signup` sends a mail, by SMTP or into a
+folder (`[mail]` in the [settings](settings.md)), at most 20 in an hour for each address that asks; `POST
+/admin/v1/signup/verify` with its token opens the account and shows its two keys. Stripe delivers to
+`/admin/v1/webhooks/stripe` once `[payments] stripe_secret` is set, at least 24 characters; without it the endpoint is off. A
+checkout names the account in `client_reference_id`. An event is booked once, however often it comes.
+
+## Routes
+
+"Takes" is what a role, or a key with `rights`, must allow: for projects, keys and what belongs to them also the role in that
+project. `own`: any admin key. `public`: no key.
+"""
+
+
+def admin_page() -> str:
+    """Return what the admin API is, and its table."""
+    from headgate.offices import TABLE
+
+    out = [ADMIN]
+    for title, openai in (("Our own", False), ("OpenAI's", True)):
+        out += [f"### {title}", "", "| route | does | takes |", "|---|---|---|"]
+        for route in TABLE.routes:
+            if route.openai is openai:
+                out.append(f"| `{route.method} {route.path}` | {route.summary} | `{route.permission}` |")
+        out.append("")
+    return "\n".join(out)
+
+
 def cli_page() -> str:
     """Return the help of every command."""
     import click
@@ -286,6 +369,7 @@ PAGES = {
     "metrics.md": metrics_page,
     "simulator.md": simulator_page,
     "cli.md": cli_page,
+    "admin-api.md": admin_page,
 }
 
 

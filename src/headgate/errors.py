@@ -51,6 +51,7 @@ class GatewayError(Exception):
     level: ClassVar[str] = "warning"
     retry: ClassVar[bool | None] = None
     another_target: ClassVar[bool] = False  # may another attempt help?
+    audited = False  # the audit says already that this was refused
 
     def __init__(
         self,

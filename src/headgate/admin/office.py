@@ -127,7 +127,7 @@ def serve(office: Office, route: Route, asked: Asked, idempotency_key: str | Non
         GatewayError: the request is refused; nothing was done.
     """
     if idempotency_key is None:
-        return Answer(route.status, _encode(route.handle(office, asked)))
+        return Answer(route.status, _encode(_handled(office, route, asked)))
     if (
         not 1 <= len(idempotency_key) <= 255
         or not idempotency_key.isascii()
@@ -144,12 +144,22 @@ def serve(office: Office, route: Route, asked: Asked, idempotency_key: str | Non
     if known is not None:
         return _replay(known, request)
     try:
-        answer = route.handle(office, asked)
+        answer = _handled(office, route, asked)
     except BaseException:
         replies.forget(actor, idempotency_key)  # so that it can be sent again, corrected
         raise
     replies.keep(actor, idempotency_key, route.status, _without_secret(route, answer))
     return Answer(route.status, _encode(answer))
+
+
+def _handled(office: Office, route: Route, asked: Asked) -> msgspec.Struct:
+    """Run a route's handler; a write that is refused leaves a row in the audit, however early that was."""
+    try:
+        return route.handle(office, asked)
+    except GatewayError as error:
+        if route.repeatable:
+            office.desk.refused(asked.actor, f"request.{route.name}", error)
+        raise
 
 
 def _replay(known: Reply, request: bytes) -> Answer:

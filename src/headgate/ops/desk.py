@@ -272,7 +272,15 @@ class Desk:
         except GatewayError as error:
             with self._store.writing() as register:
                 register.add(deed.refusal(error))
+            error.audited = True
             raise
+
+    def refused(self, actor: Actor, action: str, error: GatewayError) -> None:
+        """Write down that something was refused before it began, if that is not written yet."""
+        if not error.audited:
+            with self._store.writing() as register:
+                register.add(Deed(actor, action, "", self.clock.wall()).refusal(error))
+            error.audited = True
 
     def page(self, register: Register, kind: type[R], page: PageOrder, /, **where: Value) -> Page:
         """Return a page of a list.

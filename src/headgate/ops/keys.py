@@ -62,7 +62,7 @@ def create_key(actor: Actor, desk: Desk, order: KeyOrder) -> CreatedKey:
         Conflict: the project is archived, or the member may not have keys there.
     """
     with desk.writing(actor, "key.created") as deed:
-        project = _project(deed, order.project)
+        project = _project(deed, order.project, order.kind)
         member = order.member or actor.member
         return add_key(deed, desk, order, _holder(deed, project, member, order.kind))
 
@@ -215,17 +215,21 @@ def add_key(deed: Deed, desk: Desk, order: KeyOrder, place: Place) -> CreatedKey
     return CreatedKey(minted.text, made)
 
 
-def _project(deed: Deed, ref: str) -> ProjectRecord:
-    """Return the project of a new key: the named one, or the first of the actor's that is open."""
+def _project(deed: Deed, ref: str, kind: str) -> ProjectRecord:
+    """Return the project of a new key: the named one, or the first that is open and where the actor may.
+
+    An admin key is only at home there, so any project will do.
+    """
     if ref:
         found = deed.find(ProjectRecord, "project", ref)
         if not deed.actor.may("projects.read", Place(found.account, ref)):
             raise absent("project", ref)
         return found
     account = account_of(deed.actor, deed.register, "")
-    for found in deed.register.all(ProjectRecord, account=account, archived_at=0):
-        if deed.actor.may("keys.write", Place(account, found.id, deed.actor.member)):
-            return found
+    there = deed.register.all(ProjectRecord, account=account, archived_at=0)
+    fit = [one for one in there if deed.actor.may("keys.write", Place(account, one.id, deed.actor.member))]
+    if fit or (there and kind == "admin"):
+        return (fit or there)[0]
     raise CallerError("Say in which project: you may make keys in none that is open.", param="project")
 
 
@@ -323,8 +327,13 @@ def _visible(actor: Actor, register: Register, where: dict[str, Any]) -> dict[st
         raise absent("account", where["account"])
     seen["account"] = actor.account
     project = where.get("project", "")
-    if project and register.get(ProjectRecord, id=project, account=actor.account) is None:
+    if project and not (
+        actor.may("projects.read", Place(actor.account, project))
+        and register.get(ProjectRecord, id=project, account=actor.account)
+    ):
         raise absent("project", project)
+    if actor.rights is not None and not actor.rights & {"keys.read", "keys.own"}:
+        authorise(actor, "keys.read", Place(actor.account, project))
     if not actor.may("keys.read", Place(actor.account, project)):
         if where.get("member", actor.member) != actor.member:
             authorise(actor, "keys.read", Place(actor.account, project))
