@@ -171,7 +171,7 @@ async def test_a_hang_up_after_the_text_costs_the_count_that_still_comes(
         await gateway.warm()
         caller = await Caller.asking(gateway, chat(stream=True, model=model, max_tokens=1000))
         await caller.until(b'"stop"')
-        asyncio.get_running_loop().call_later(0.06, left.set)
+        asyncio.get_running_loop().call_later(0.02, left.set)
         if done:
             caller.leave(how)
         else:
