@@ -86,6 +86,20 @@ def test_processes_that_race_make_one_folder_and_one_key(tmp_path: Path, reach: 
     assert len(Directory(reach(tmp_path / "data"))) == 1
 
 
+def test_a_start_waits_for_one_that_writes_before_the_log_is_chosen(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE half_made (x)")
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(connect, tmp_path)
+        with pytest.raises(TimeoutError):
+            opened.result(0.2)
+        other.execute("COMMIT")
+        assert opened.result().execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    opened.result().close()
+    other.close()
+
+
 def test_a_missing_pepper_is_refused_and_not_replaced(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / pepper.FILE).unlink()

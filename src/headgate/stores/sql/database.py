@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from headgate.values import NanoUSD, WallMicros
 
 FILE = "headgate.sqlite"
+_BUSY_S = 10.0
+_CHOICES = 500
 _HOUR_US = 3_600_000_000
 _SCOPES = {"account": "account", "project": "project", "key": "key"}
 
@@ -23,13 +26,29 @@ def connect(folder: Path, *, read_only: bool = False) -> sqlite3.Connection:
     path = folder / FILE
     address = f"file:{path}?mode=ro" if read_only else str(path)
     connection = sqlite3.connect(
-        address, uri=read_only, isolation_level=None, check_same_thread=False, timeout=10.0
+        address, uri=read_only, isolation_level=None, check_same_thread=False, timeout=_BUSY_S
     )
     if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Choose the write-ahead log, which stays chosen.
+
+    SQLite answers at once, whatever the timeout, when another process is choosing it too.
+    """
+    for last in (*[False] * _CHOICES, True):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as fault:
+            if last or fault.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(_BUSY_S / _CHOICES)
+        else:
+            return
 
 
 def schema() -> str:
