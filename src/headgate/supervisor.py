@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -45,8 +46,9 @@ class Post:
         os.write(self._voice, text.encode() + _READY)
 
     def beat(self) -> None:
-        """Say that the event loop runs. To be called each second."""
-        os.write(self._voice, b".")
+        """Say that the event loop runs. To be called each second; never waits for who sleeps."""
+        if select.select([], [self._voice], [], 0)[1]:
+            os.write(self._voice, b".")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,8 @@ class Supervisor:
             self._bell.close()
             self._ringer.close()
             code = self._crew.run(Post(slot, self._alive_read, voice))
+        except Exception:  # the end of this process: nobody above could say it
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

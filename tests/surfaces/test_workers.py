@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
+
+from headgate.supervisor import Post
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="one process there")
 
@@ -232,3 +235,37 @@ def test_a_revoked_key_is_refused_by_every_worker_and_its_streams_end(tmp_path: 
         gateway.stop()
     assert gateway.command("ledger", "check").returncode == 0
     assert len(booked(gateway)) == 6
+
+
+CREW = """
+import sys
+from headgate.ports import SystemClock
+from headgate.supervisor import Crew, Supervisor
+
+def run(post):
+    raise OSError("no such disk")
+
+crew = Crew(count=2, run=run, replay=lambda slot: True, say=print, drain_s=1.0)
+sys.exit(Supervisor(crew, SystemClock()).serve())
+"""
+
+
+def test_a_worker_that_cannot_start_says_why_and_ends_the_start() -> None:
+    ran = subprocess.run([sys.executable, "-c", CREW], capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 1
+    assert "OSError: no such disk" in ran.stderr
+    assert "started again" not in ran.stdout
+
+
+def test_a_worker_does_not_wait_for_a_supervisor_that_sleeps() -> None:
+    listening, speaking = os.pipe()
+    while select.select([], [speaking], [], 0)[1]:
+        os.write(speaking, bytes(4096))
+    Post(0, 0, speaking).beat()
+    os.read(listening, 4096)
+    Post(0, 0, speaking).beat()
+    os.close(speaking)
+    with open(listening, "rb") as pipe:
+        heard = pipe.read()
+    assert heard.endswith(b"\0.")
+    assert heard.count(b".") == 1
