@@ -148,7 +148,7 @@ def test_a_fenced_worker_refuses_and_says_why() -> None:
         assert await old.serve(world.keys[0], 10, charge=0)
         world.loop.frozen.add("slot-0")
         await asyncio.sleep(2)
-        new_epoch = world.store._join("slot-0", world.wall())
+        new_epoch = world.store._join(world.sql, "slot-0", world.wall())
         world.loop.frozen.discard("slot-0")
         assert new_epoch == old.purse.epoch + 1
         with pytest.raises(Unavailable):

@@ -139,12 +139,12 @@ class Worker:
     async def join(self, slot: str, now: int) -> int:
         await self.line()
         self.answering()
-        return self.world.store._join(slot, now)
+        return self.world.store._join(self.world.sql, slot, now)
 
     async def exchange(self, batch: Batch) -> Outcome:
         await self.line()
         self.answering()
-        outcome = self.world.store._exchange(batch)
+        outcome = self.world.store._exchange(self.world.sql, batch)
         self.world.check_pots()
         await self.line()
         return outcome

@@ -6,22 +6,20 @@ after a power cut no worker lives. The store in memory is for one process, and f
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from headgate.errors import Unavailable
 from headgate.money.shares import MICRO, Answer, Ask, Pool, buried, exchange, refilled
+from headgate.stores.sqlthread import SqlThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from headgate.values import MonotonicNs
 
-Result = TypeVar("Result")
 FILE: Final = "live.sqlite"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS pools (name TEXT PRIMARY KEY, used INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -75,70 +73,26 @@ class SqliteMeters:
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
-        self._path = folder / FILE
         self._workers = workers
-        self._thread = ThreadPoolExecutor(1, "meters")
-        self._sql: sqlite3.Connection | None = None
+        self._thread = SqlThread(
+            "meters", partial(_open, folder / FILE), "The store of shared limits does not answer"
+        )
 
     async def exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
         """Take and give. See the port."""
-        return await self._run(self._exchange, slot, asks, now)
+        return await self._thread.run(_exchange, slot, asks, now, self._workers)
 
     async def forget(self, slot: int, now: MonotonicNs) -> None:
         """Bury a dead worker."""
-        await self._run(self._forget, slot, now)
+        await self._thread.run(_forget, slot, now)
 
     async def lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
         """Return what meters lack. See the port."""
-        return await self._run(self._lacks, since, now)
+        return await self._thread.run(_lacking, since, now)
 
     async def close(self) -> None:
         """Close the file and end the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
-
-    async def _run(self, work: Callable[..., Result], *args: object) -> Result:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-        except sqlite3.Error as fault:
-            raise Unavailable(f"The store of shared limits does not answer: {fault}.") from fault
-
-    # ── in the thread ────────────────────────────────────────────────────────────────────────────
-
-    def _database(self) -> sqlite3.Connection:
-        if self._sql is None:
-            self._sql = _open(self._path)
-        return self._sql
-
-    def _close(self) -> None:
-        if self._sql is not None:
-            self._sql.close()
-
-    def _exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
-        sql, answers = self._database(), []
-        with sql:
-            sql.execute("BEGIN IMMEDIATE")
-            for ask in asks:
-                row = sql.execute(
-                    "SELECT used, at, lim, span FROM pools WHERE name = ?", (ask.name,)
-                ).fetchone()
-                (others,) = sql.execute(
-                    "SELECT coalesce(sum(held), 0) FROM hands WHERE name = ? AND slot <> ?", (ask.name, slot)
-                ).fetchone()
-                pool = Pool(*row) if row else Pool(0, now, ask.limit, ask.window_ns)
-                pool, held, answer = exchange(pool, ask, others, now, self._workers)
-                sql.execute("INSERT OR REPLACE INTO pools VALUES (?, ?, ?, ?, ?)", (ask.name, *pool))
-                sql.execute("INSERT OR REPLACE INTO hands VALUES (?, ?, ?)", (ask.name, slot, held))
-                answers.append(answer)
-        return answers
-
-    def _forget(self, slot: int, now: MonotonicNs) -> None:
-        with self._database() as sql:
-            sql.execute("BEGIN IMMEDIATE")
-            _bury(sql, slot, now)
-
-    def _lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
-        return _lacking(self._database(), since, now)
+        await self._thread.close()
 
 
 def start_anew(folder: Path, lacks: Iterable[tuple[str, int, MonotonicNs]], now: MonotonicNs) -> None:
@@ -176,9 +130,27 @@ def bury(folder: Path, slot: int, now: MonotonicNs) -> None:
     Raises:
         sqlite3.Error: the file cannot be written.
     """
-    with closing(_open(folder / FILE)) as sql, sql:
+    with closing(_open(folder / FILE)) as sql:
+        _forget(sql, slot, now)
+
+
+def _exchange(
+    sql: sqlite3.Connection, slot: int, asks: Sequence[Ask], now: MonotonicNs, workers: int
+) -> list[Answer]:
+    answers = []
+    with sql:
         sql.execute("BEGIN IMMEDIATE")
-        _bury(sql, slot, now)
+        for ask in asks:
+            row = sql.execute("SELECT used, at, lim, span FROM pools WHERE name = ?", (ask.name,)).fetchone()
+            (others,) = sql.execute(
+                "SELECT coalesce(sum(held), 0) FROM hands WHERE name = ? AND slot <> ?", (ask.name, slot)
+            ).fetchone()
+            pool = Pool(*row) if row else Pool(0, now, ask.limit, ask.window_ns)
+            pool, held, answer = exchange(pool, ask, others, now, workers)
+            sql.execute("INSERT OR REPLACE INTO pools VALUES (?, ?, ?, ?, ?)", (ask.name, *pool))
+            sql.execute("INSERT OR REPLACE INTO hands VALUES (?, ?, ?)", (ask.name, slot, held))
+            answers.append(answer)
+    return answers
 
 
 def _lacking(sql: sqlite3.Connection, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
@@ -190,16 +162,18 @@ def _lacking(sql: sqlite3.Connection, since: MonotonicNs, now: MonotonicNs) -> l
     return [(name, refilled(Pool(*pool), now).used + held * MICRO) for name, *pool, held in rows]
 
 
-def _bury(sql: sqlite3.Connection, slot: int, now: MonotonicNs) -> None:
-    rows = sql.execute(
-        "SELECT p.name, used, at, lim, span, held FROM pools p JOIN hands h ON h.name = p.name"
-        " WHERE slot = ?",
-        (slot,),
-    ).fetchall()
-    for name, *pool, held in rows:
-        after = buried(Pool(*pool), held, now)
-        sql.execute("UPDATE pools SET used = ?, at = ? WHERE name = ?", (after.used, after.at, name))
-    sql.execute("DELETE FROM hands WHERE slot = ?", (slot,))
+def _forget(sql: sqlite3.Connection, slot: int, now: MonotonicNs) -> None:
+    with sql:
+        sql.execute("BEGIN IMMEDIATE")
+        rows = sql.execute(
+            "SELECT p.name, used, at, lim, span, held FROM pools p JOIN hands h ON h.name = p.name"
+            " WHERE slot = ?",
+            (slot,),
+        ).fetchall()
+        for name, *pool, held in rows:
+            after = buried(Pool(*pool), held, now)
+            sql.execute("UPDATE pools SET used = ?, at = ? WHERE name = ?", (after.used, after.at, name))
+        sql.execute("DELETE FROM hands WHERE slot = ?", (slot,))
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -6,24 +6,22 @@ slice once the journals are replayed.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sqlite3
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from headgate.errors import Unavailable
 from headgate.money.pots import Lot, Outcome, allocate
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sqlthread import SqlThread
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
 
     from headgate.money.pots import Batch, Pot, PotName
     from headgate.values import WallMicros
 
-Result = TypeVar("Result")
 _BUSY_MS: Final = 250  # how long a batch waits for another writer before it is tried again
 _SLICE = (
     "INSERT INTO slices (pot, slot, amount, answered) VALUES (?, ?, ?, ?)"
@@ -39,45 +37,24 @@ class SqlLeases:
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._thread = ThreadPoolExecutor(1, "leases")
-        self._sql: sqlite3.Connection | None = None
+        self._thread = SqlThread("leases", partial(_open, connect), "The database does not grant money")
 
     async def join(self, slot: str, now: WallMicros) -> int:
         """Enter service in a slot and return its new epoch; whoever had the slot before is fenced."""
-        return await self._run(self._join, slot, now)
+        return await self._thread.run(self._join, slot, now)
 
     async def exchange(self, batch: Batch) -> Outcome:
         """Apply a batch in one transaction. See `ports.Leases`."""
-        return await self._run(self._exchange, batch)
+        return await self._thread.run(self._exchange, batch)
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
-
-    async def _run(self, work: Callable[..., Result], *args: object) -> Result:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-        except sqlite3.Error as fault:
-            raise Unavailable(f"The database does not grant money: {fault}.") from fault
+        await self._thread.close()
 
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
-    def _database(self) -> sqlite3.Connection:
-        if self._sql is None:
-            sql = self._connect()
-            sql.execute("PRAGMA synchronous = NORMAL")
-            sql.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            self._sql = sql
-        return self._sql
-
-    def _close(self) -> None:
-        if self._sql is not None:
-            self._sql.close()
-
-    def _join(self, slot: str, now: WallMicros) -> int:
-        sql = self._database()
+    @staticmethod
+    def _join(sql: sqlite3.Connection, slot: str, now: WallMicros) -> int:
         with writing(sql):
             row = sql.execute(
                 "INSERT INTO slots (slot, epoch, pid, seen_at) VALUES (?, 1, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -86,8 +63,7 @@ class SqlLeases:
             ).fetchone()
         return int(row[0])
 
-    def _exchange(self, batch: Batch) -> Outcome:
-        sql = self._database()
+    def _exchange(self, sql: sqlite3.Connection, batch: Batch) -> Outcome:
         writes = batch.wants or batch.returns or batch.answers or batch.beat or batch.leaving
         if not writes:
             sql.execute("BEGIN")
@@ -162,3 +138,10 @@ class SqlLeases:
         ).fetchall()
         slots = sql.execute("SELECT slot, seen_at FROM slots WHERE pid <> 0").fetchall()
         return Outcome(lots, dict(recalled), pots.next_recall(sql) - 1, dict(slots))
+
+
+def _open(connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    sql = connect()
+    sql.execute("PRAGMA synchronous = NORMAL")
+    sql.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    return sql
