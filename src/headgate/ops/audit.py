@@ -1,8 +1,8 @@
-"""Read the audit: what was done and what was refused, by whom."""
+"""Read the audit and, in the same way, whatever else is written once and never changed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.ops.actors import Place, authorise
 from headgate.records import AuditRecord
@@ -10,6 +10,15 @@ from headgate.records import AuditRecord
 if TYPE_CHECKING:
     from headgate.ops.actors import Actor
     from headgate.ops.desk import Desk, Page, PageOrder
+    from headgate.records import EventRecord
+
+
+class Log(NamedTuple):
+    """A log of one account, or of all."""
+
+    kind: type[AuditRecord | EventRecord]
+    permission: str  # to read an account's
+    account: str  # its public id; empty: the actor's own
 
 
 def list_audit(actor: Actor, desk: Desk, page: PageOrder, account: str = "", /, **where: str) -> Page:
@@ -26,10 +35,15 @@ def list_audit(actor: Actor, desk: Desk, page: PageOrder, account: str = "", /, 
         PermissionRefused: the actor may not.
         NotFound: there is no such account, or not for this actor.
     """
-    account = account or actor.account
+    return log_page(actor, desk, page, Log(AuditRecord, "audit.read", account), where)
+
+
+def log_page(actor: Actor, desk: Desk, page: PageOrder, log: Log, where: dict[str, str]) -> Page:
+    """Return a page of a log; what it raises is said at `list_audit`."""
+    account = log.account or actor.account
     with desk.reading() as register:
         if not account:
             authorise(actor, "gateway.read", Place())
-            return desk.page(register, AuditRecord, page, **where)
-        authorise(actor, "audit.read", Place(account), "account", account)
-        return desk.page(register, AuditRecord, page, account=account, **where)
+            return desk.page(register, log.kind, page, **where)
+        authorise(actor, log.permission, Place(account), "account", account)
+        return desk.page(register, log.kind, page, account=account, **where)

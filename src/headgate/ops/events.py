@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate.ops.actors import Place, authorise
+from headgate.ops.audit import Log, log_page
 from headgate.records import EventRecord
 
 if TYPE_CHECKING:
@@ -26,10 +26,4 @@ def list_events(actor: Actor, desk: Desk, page: PageOrder, account: str = "", **
         PermissionRefused: the actor may not.
         NotFound: there is no such account, or not for this actor.
     """
-    account = account or actor.account
-    with desk.reading() as register:
-        if not account:
-            authorise(actor, "gateway.read", Place())
-            return desk.page(register, EventRecord, page, **where)
-        authorise(actor, "usage.read", Place(account), "account", account)
-        return desk.page(register, EventRecord, page, account=account, **where)
+    return log_page(actor, desk, page, Log(EventRecord, "usage.read", account), where)
