@@ -228,6 +228,20 @@ def test_the_contracts_find_an_import_that_points_up(tree: Path, path: str, modu
     assert f"{path.removesuffix('.py').replace('/', '.')} -> {module}" in verdict.stdout
 
 
+def test_the_architecture_draws_the_layers_that_are_enforced() -> None:
+    settings = tomllib.loads(PYPROJECT.read_text("utf-8"))["tool"]["importlinter"]
+    [layers] = [contract["layers"] for contract in settings["contracts"] if contract["id"] == "layers"]
+    there = {path.stem for path in (ROOT / "src/headgate").iterdir()}
+    enforced = [there.intersection(re.findall(r"\w+", layer)) for layer in layers]
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    drawn = re.search(r"`(cli ▸[^`]+)`", text)
+
+    assert drawn
+    assert [set(re.findall(r"\w+", layer)) for layer in drawn[1].split("▸")] == [
+        names for names in enforced if names - {"__main__"}
+    ]
+
+
 # ── first steps ─────────────────────────────────────────────────────────────────────────────────
 
 
