@@ -28,6 +28,7 @@ from headgate.errors import (
     UpstreamInterrupted,
     UpstreamTimeout,
 )
+from headgate.money.cost import covers
 from headgate.money.prices import PAR
 from headgate.relay import relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
@@ -144,6 +145,8 @@ class Pipeline:
         own = self._stages.key_deadlines.get(principal.name)
         if own is not None:
             targets = tuple(msgspec.structs.replace(target, deadlines=own) for target in targets)
+        if call.units:
+            targets = tuple(_priced(call, target) for target in targets)
         model = targets[0].model
         window.check_output(call, model)
         if window.may_overflow(call, targets[0]):
@@ -257,7 +260,7 @@ class Pipeline:
             made = await self._counted(call, counter.output_tokens(text, target), rough.output_tokens)
         if call.operation == "completions":  # an echoed prompt is text too, but none that was made
             made = min(made, output_bound(call, target))
-        return Usage(given, made), True
+        return Usage(given, made, more=call.units), True
 
     async def _counted(self, call: Call, counting: Awaitable[int], rough: int) -> int:
         """Return a count, or a rough one when counting fails: what was shown is never free."""
@@ -360,7 +363,8 @@ class Delivery:
 
     def roughly(self) -> Usage:
         """Return what was used so far, as far as that is known without counting."""
-        return Usage(rough_input(self.call), self.reader.produced() if self.reader is not None else 0)
+        made = self.reader.produced() if self.reader is not None else 0
+        return Usage(rough_input(self.call), made, more=self.call.units)
 
     def still_wanted(self) -> None:
         """Ask before money is spent.
@@ -389,6 +393,13 @@ class Delivery:
     def failpoint(self, name: str) -> None:
         """Pass a named place."""
         self._pipeline.failpoint(name)
+
+
+def _priced(call: Call, target: Target) -> Target:
+    """Return a target, unpriced for this call where it has no price for a unit that the call may use."""
+    if target.prices is None or covers(call.units, target.prices):
+        return target
+    return msgspec.structs.replace(target, prices=None, costs=None)
 
 
 def _status(fault: BaseException) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
-from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Usage, WallMicros
+from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Units, Usage, WallMicros
 
 if TYPE_CHECKING:
     import asyncio
@@ -329,6 +329,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pots: tuple[int, ...] = ()  # whose slices the hold is in (`pots.id`)
     sources: tuple[Source, ...] = ()  # prepaid: the grants that the hold is in, the first to be charged first
     lost: tuple[Lost, ...] = ()  # of the attempts before this one
+    units: Units = ()  # the bound in other units than tokens that the hold rests on
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):

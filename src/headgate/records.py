@@ -391,6 +391,7 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool
     recovered: bool  # booked by a start after a crash
     duration_us: int
+    units: dict[str, int] = {}  # used in other units than tokens: `second`, `image:1024x1024:hd`, …
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -404,3 +405,4 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_nano_usd: NanoUSD = 0
+    units: dict[str, int] = {}  # used in other units than tokens: `second`, `image:1024x1024:hd`, …

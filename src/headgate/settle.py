@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from headgate.admission.gates import Ticket
     from headgate.admission.rate import Rates
     from headgate.ports import Clock, Journal, Observer, Reader
-    from headgate.values import Call, MonotonicNs, NanoUSD, Target
+    from headgate.values import Call, MonotonicNs, NanoUSD, Target, Units
 
 MARK_EVERY_NS = 1_000_000_000
 MARK_EVERY_TOKENS = 256
@@ -143,6 +143,7 @@ class Tab:
             self._hold.pots,
             self._hold.sources,
             lost=self._lost,
+            units=call.units,
         )
         ledger.journal.open(record)
         self._opened = record
@@ -253,7 +254,9 @@ class Tab:
 
 def believable(usage: Usage | None, call: Call, target: Target) -> bool:
     """Say whether a provider's count can be true."""
-    if usage is None or not usage.input_tokens:
+    if usage is None or not (usage.input_tokens or usage.more):
+        return False
+    if usage.more and not _within(usage.more, call.units):
         return False
     window = target.model.context_window
     # What is rejected of a prediction is billed as output and was never in the window.
@@ -263,3 +266,9 @@ def believable(usage: Usage | None, call: Call, target: Target) -> bool:
     if usage.output_tokens > _PLENTY and usage.output_tokens > 4 * output_bound(call, target):
         return False
     return usage.input_tokens <= _PLENTY or usage.input_tokens <= 4 * input_bound(call, target)
+
+
+def _within(used: Units, bound: Units) -> bool:
+    """Say whether counts in other units can be true: not far above a bound, where one was held for."""
+    most = dict(bound)
+    return all(0 <= count <= 4 * most.get(name, _PLENTY) for name, count in used)

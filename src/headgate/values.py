@@ -21,6 +21,8 @@ WallMicros: TypeAlias = int
 MonotonicNs: TypeAlias = int
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]  # headers of a request
+# Counts, or pico-USD prices, of what is not a token: `second`, `character`, `image:1024x1024:hd`, …
+Units: TypeAlias = tuple[tuple[str, int], ...]
 
 _BEARER_KEPT = 256
 PICO_PER_NANO = 1_000
@@ -42,10 +44,10 @@ class Book(IntEnum):
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Tokens of one attempt, as OpenAI counts them.
+    """Tokens of one attempt, as OpenAI counts them, and what it used in other units.
 
     `input_tokens` includes the cached, cache-write and audio parts; `output_tokens` includes the
-    reasoning and audio parts. Every field is a non-negative count of tokens.
+    reasoning and audio parts. Every field but `more` is a non-negative count of tokens.
     """
 
     input_tokens: int = 0
@@ -55,6 +57,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reasoning_tokens: int = 0
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
+    more: Units = ()  # counts in other units, by their names; they cost on top of the tokens
 
 
 class Prices(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -63,6 +66,9 @@ class Prices(msgspec.Struct, frozen=True, array_like=True, gc=False):
     A part without a price of its own carries the price that it falls back to (`cached_input` the
     input's, `reasoning` the output's), so arithmetic never asks. When the call's input is longer
     than `long_above` tokens (0: never), `long` holds the prices of the whole call.
+
+    A row of `more` is the price of one such unit. Its name stands for longer ones: where there is no row
+    `image:1024x1024:hd`, the row `image:1024x1024` holds, else the row `image`.
     """
 
     input: PicoUSD = 0
@@ -75,6 +81,7 @@ class Prices(msgspec.Struct, frozen=True, array_like=True, gc=False):
     request: PicoUSD = 0  # a fee per call, in pico-USD
     long_above: int = 0
     long: Prices | None = None
+    more: Units = ()  # pico-USD for one unit, on top of what the tokens cost
 
 
 MAX_LIMIT = 2**31 - 1
@@ -269,7 +276,7 @@ class Call:
     __slots__ = (
         "counted", "face", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
         "model", "n", "notes", "operation", "predicted", "principal", "received_ns", "request_id",
-        "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "unknown",
+        "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -288,6 +295,7 @@ class Call:
         self.shaped = 0  # how many of the bytes are tools and schemas, which hosts render in their way
         self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
         self.media: Media | None = None
+        self.units: Units = ()  # the most that it can use in units other than tokens
         self.structured = False  # messages have parts, names or tools, which strict hosts look into
         self.counted: dict[tuple[str, str], int] | None = None  # input bounds by (host, model)
         self.shrunk_to = 0  # the output limit per choice that we send; 0: none of ours

@@ -163,3 +163,16 @@ async def test_money_between_two_candidates_limits_shrinks_to_the_smaller_one_at
     hold = await reserved(made, long, short, cap=cap)
     assert made.shrunk_to == short.model.max_output
     assert hold.amount <= cap
+
+
+async def test_other_units_are_held_for_and_no_grant_in_tokens_covers_them():
+    made = call()
+    made.max_output = 10
+    made.units = (("image", 2),)
+    painter = msgspec.structs.replace(
+        target(), prices=Prices(input=1, output=1, more=(("image", 5_000_000),))
+    )
+    hold = await reserved(made, painter, cap=10**12)
+    assert hold.amount == bound(made, (painter,)) >= 10_000
+    with pytest.raises(QuotaExceeded):
+        await reserved(made, painter, cap=9_999)

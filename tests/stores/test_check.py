@@ -100,7 +100,7 @@ def plant(data: Path, *statements: str) -> None:
 ONE = "(SELECT call FROM calls WHERE charge > 0 AND absorbed = 0 AND cost > 0 LIMIT 1 OFFSET 5)"
 STRAY = (
     "INSERT INTO lost SELECT {}, attempt, provider, upstream, estimated, input, output, cached, cache_write,"
-    " reasoning, input_audio, output_audio, costs FROM lost LIMIT 1"
+    " reasoning, input_audio, output_audio, costs, more FROM lost LIMIT 1"
 )
 CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
     "a changed charge": ("amount", [f"UPDATE calls SET charge = charge + 1 WHERE call = {ONE}"]),

@@ -166,7 +166,7 @@ def expected(lines: list[CallLine], order: UsageOrder, offset_minutes: int) -> l
             line.cost_nano_usd,
         )
         sums[name] = [old + new for old, new in zip(sums[name], amounts, strict=True)]
-    names = UsageLine.__struct_fields__[1:]
+    names = UsageLine.__struct_fields__[1:-1]
     return [
         UsageLine(name=name, **dict(zip(names, amounts, strict=True)))
         for name, amounts in sorted(sums.items())

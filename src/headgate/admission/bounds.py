@@ -118,7 +118,7 @@ def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
     for target in targets:
         if target.prices is not None:
             limit = output_bound(call, target)
-            worst = max(worst, upper_bound(input_bound(call, target), limit, target.prices))
+            worst = max(worst, upper_bound(input_bound(call, target), limit, target.prices, call.units))
     return worst
 
 

@@ -166,7 +166,7 @@ class Reservations:
         fits = _ceiling(call, targets)
         for target in targets:
             assert target.prices is not None
-            tokens = affordable_output(input_bound(call, target), money, target.prices)
+            tokens = affordable_output(input_bound(call, target), money, target.prices, call.units)
             fits = min(fits, tokens // call.n - call.predicted)
         return max(fits, 0)
 
@@ -197,7 +197,7 @@ def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
 def _need(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
     """Return the bounds that credit must cover."""
     tokens = max(input_bound(call, target) + output_bound(call, target) for target in targets)
-    return Need(call.model, amount, tokens)
+    return Need(call.model, amount, tokens, only_tokens=not call.units)
 
 
 def _unpriced(call: Call) -> NotFound:
@@ -217,7 +217,7 @@ def _least(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
     limit = call.max_output if call.max_output is not None else min(MIN_SHRUNK, _ceiling(call, targets))
     limit = (limit + call.predicted) * call.n
     return max(
-        upper_bound(input_bound(call, target), limit, target.prices)
+        upper_bound(input_bound(call, target), limit, target.prices, call.units)
         for target in targets
         if target.prices is not None
     )

@@ -117,6 +117,7 @@ def public_prices(row: PriceRow | None) -> dict[str, Any] | None:
             if isinstance(value, int) and name not in {"long_above", "request"}
         },
         "per_call_pico_usd": row.prices.request,
+        "pico_usd_per_unit": dict(row.prices.more),
         "long_above_tokens": row.prices.long_above,
         "source": row.source,
         "dated": row.dated,

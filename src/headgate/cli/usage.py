@@ -180,23 +180,33 @@ def _cell(value: object) -> object:
     """Return what a spreadsheet shows and does not run: models are named by callers."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return _cell(_in_units(value))
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return "'" + value
     return value
 
 
+def _in_units(units: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in units.items())
+
+
 def _print_sums(used: ops.Usage, names: Mapping[str, str]) -> None:
-    heads = (used.by, "calls", "failed", "estimated", "input", "output", "cached", "cost")
+    heads = [used.by, "calls", "failed", "estimated", "input", "output", "cached", "cost"]
     lines = used.rows if len(used.rows) == 1 else [*used.rows, used.total]
     rows = [
-        (
+        [
             f"{names[line.name]} ({line.name})" if line.name in names else line.name or "none",
             *(f"{count:,}" for count in (line.calls, line.failed, line.estimated)),
             *(f"{count:,}" for count in (line.input_tokens, line.output_tokens, line.cached_tokens)),
             format_usd(line.cost_nano_usd),
-        )
+        ]
         for line in lines
     ]
+    if used.total.units:  # a column that most never need
+        heads.append("other units")
+        for row, line in zip(rows, lines, strict=True):
+            row.append(_in_units(line.units))
     if not used.rows:
         click.echo("No calls.")
     else:

@@ -1,6 +1,7 @@
 """What a call costs, what it can cost at most, and how much output some money buys.
 
-Prices are pico-USD per token; sums are exact; a call is rounded up once, to nano-USD.
+Prices are pico-USD per token, or per other unit on top; sums are exact; a call is rounded up once, to
+nano-USD.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 from headgate.values import PICO_PER_NANO, Usage
 
 if TYPE_CHECKING:
-    from headgate.values import NanoUSD, PicoUSD, Prices
+    from headgate.values import NanoUSD, PicoUSD, Prices, Units
 
 UNLIMITED: Final[int] = 2**31 - 1  # output tokens, when output costs nothing
 
@@ -24,11 +25,12 @@ def cost(usage: Usage, prices: Prices) -> NanoUSD:
 
     `(input - cached - cache_write - audio) * input + ...`, and the same for output. A part is
     counted as far as its total has room for it, so parts that exceed their total never make the
-    rest negative nor the sum larger than the total. A call that used nothing was refused: it has no fee.
+    rest negative nor the sum larger than the total. What was used in other units comes on top. A call that
+    used nothing was refused: it has no fee.
     """
     tokens_in = usage.input_tokens
     tokens_out = usage.output_tokens
-    if not tokens_in and not tokens_out:
+    if not tokens_in and not tokens_out and not usage.more:
         return 0
     while prices.long is not None and tokens_in > prices.long_above:
         prices = prices.long
@@ -37,7 +39,36 @@ def cost(usage: Usage, prices: Prices) -> NanoUSD:
         pico += _input(usage, prices, tokens_in)
     if tokens_out:
         pico += _output(usage, prices, tokens_out)
+    if usage.more:
+        pico += _more(usage.more, prices)
     return (pico + _UP) // PICO_PER_NANO
+
+
+def unit_price(name: str, prices: Prices) -> PicoUSD | None:
+    """Return the price of one unit: of its own row, else of the row that its name begins with."""
+    rows = dict(prices.more)
+    while name not in rows:
+        name = name.rpartition(":")[0]
+        if not name:
+            return None
+    return rows[name]
+
+
+def covers(units: Units, prices: Prices) -> bool:
+    """Say whether there is a price for all these units; a target that costs nothing has one for any."""
+    if not any((*msgspec.structs.astuple(prices)[:8], prices.long, prices.more)):
+        return True
+    band: Prices | None = prices
+    while band is not None:
+        for name, _ in units:
+            if unit_price(name, band) is None:
+                return False
+        band = band.long
+    return True
+
+
+def _more(units: Units, prices: Prices) -> PicoUSD:
+    return sum(count * (unit_price(name, prices) or 0) for name, count in units)
 
 
 def _input(usage: Usage, prices: Prices, rest: int) -> PicoUSD:
@@ -70,8 +101,8 @@ def _output(usage: Usage, prices: Prices, rest: int) -> PicoUSD:
     return pico + rest * prices.output
 
 
-def upper_bound(input_tokens: int, output_tokens: int, prices: Prices) -> NanoUSD:
-    """Return the most that a call within these token bounds can cost.
+def upper_bound(input_tokens: int, output_tokens: int, prices: Prices, units: Units = ()) -> NanoUSD:
+    """Return the most that a call within these bounds of tokens and of other units can cost.
 
     Every token is taken at the dearest part of its side, in the dearest band that the input
     bound can reach, so `cost` of any usage within the bounds is at most this.
@@ -80,14 +111,16 @@ def upper_bound(input_tokens: int, output_tokens: int, prices: Prices) -> NanoUS
         dearest_in = max(prices.input, prices.cached_input, prices.cache_write, prices.input_audio)
         dearest_out = max(prices.output, prices.reasoning, prices.output_audio)
         pico = input_tokens * dearest_in + output_tokens * dearest_out + prices.request
+        if units:
+            pico += _more(units, prices)
         return (pico + _UP) // PICO_PER_NANO
     worst = 0
-    for per_input, per_output, fixed in _bands(input_tokens, prices):
+    for per_input, per_output, fixed in _bands(input_tokens, prices, units):
         worst = max(worst, fixed + per_input + output_tokens * per_output)
     return (worst + _UP) // PICO_PER_NANO
 
 
-def worth(input_tokens: int, money: NanoUSD, prices: Prices) -> Usage:
+def worth(input_tokens: int, money: NanoUSD, prices: Prices, units: Units = ()) -> Usage:
     """Return the usage that a hold stands for: its input at the dearest, and the output that reaches it.
 
     The inverse of `upper_bound`: `cost` of the result is the hold, or above it where the input alone
@@ -95,7 +128,7 @@ def worth(input_tokens: int, money: NanoUSD, prices: Prices) -> Usage:
     """
     while prices.long is not None and input_tokens > prices.long_above:
         prices = prices.long
-    usage = Usage(input_tokens, 0)
+    usage = Usage(input_tokens, 0, more=units)
     dearest = max(prices.cached_input, prices.cache_write, prices.input_audio)
     if dearest > prices.input:
         part = ("cached_tokens", "cache_write_tokens", "input_audio_tokens")[
@@ -103,6 +136,7 @@ def worth(input_tokens: int, money: NanoUSD, prices: Prices) -> Usage:
         ]
         usage = msgspec.structs.replace(usage, **{part: input_tokens})
     lack = (money - 1) * PICO_PER_NANO + 1 - prices.request - _input(usage, prices, input_tokens)
+    lack -= _more(units, prices)
     per_output = max(prices.output, prices.reasoning, prices.output_audio)
     if lack <= 0 or not per_output:
         return usage
@@ -112,15 +146,15 @@ def worth(input_tokens: int, money: NanoUSD, prices: Prices) -> Usage:
     return msgspec.structs.replace(usage, output_tokens=made, **parts)
 
 
-def affordable_output(input_tokens: int, money: NanoUSD, prices: Prices) -> int:
-    """Return how many output tokens surely fit into some money, with this bound of the input.
+def affordable_output(input_tokens: int, money: NanoUSD, prices: Prices, units: Units = ()) -> int:
+    """Return how many output tokens surely fit into some money, with these bounds of the rest.
 
     `upper_bound` of the result is at most `money`, and of one more is above it. 0 also when the
     input alone does not fit; `UNLIMITED` when output costs nothing.
     """
     left = money * PICO_PER_NANO
     fits = UNLIMITED
-    for input_cost, per_output, fixed in _bands(input_tokens, prices):
+    for input_cost, per_output, fixed in _bands(input_tokens, prices, units):
         room = left - input_cost - fixed
         if room < 0:
             return 0
@@ -129,8 +163,8 @@ def affordable_output(input_tokens: int, money: NanoUSD, prices: Prices) -> int:
     return fits
 
 
-def _bands(input_tokens: int, prices: Prices) -> list[tuple[PicoUSD, PicoUSD, PicoUSD]]:
-    """Return each reachable band: its dearest input in all, one output token's price, its fee."""
+def _bands(input_tokens: int, prices: Prices, units: Units) -> list[tuple[PicoUSD, PicoUSD, PicoUSD]]:
+    """Return each reachable band: its dearest input in all, one output token's price, its fee and units."""
     bands = []
     band: Prices | None = prices
     while band is not None:
@@ -138,6 +172,6 @@ def _bands(input_tokens: int, prices: Prices) -> list[tuple[PicoUSD, PicoUSD, Pi
         tokens = band.long_above if reached else input_tokens
         dearest_in = max(band.input, band.cached_input, band.cache_write, band.input_audio)
         dearest_out = max(band.output, band.reasoning, band.output_audio)
-        bands.append((tokens * dearest_in, dearest_out, band.request))
+        bands.append((tokens * dearest_in, dearest_out, band.request + _more(units, band)))
         band = band.long if reached else None
     return bands

@@ -59,6 +59,7 @@ class Need(NamedTuple):
     model: str  # as the caller names it
     amount: NanoUSD
     tokens: int  # input and output together
+    only_tokens: bool = True  # and no other unit, which no grant in tokens covers
 
 
 class Taken(NamedTuple):
@@ -91,7 +92,7 @@ def cover(offers: Iterable[Offer], need: Need, now: WallMicros) -> tuple[Source,
         if free <= 0 or offer.until <= now:
             continue
         if offer.model:
-            if free >= need.tokens and fnmatchcase(need.model, offer.model):
+            if need.only_tokens and free >= need.tokens and fnmatchcase(need.model, offer.model):
                 return (Source(offer.pot, offer.grant, need.amount, need.tokens),)
             continue
         part = min(rest, free)

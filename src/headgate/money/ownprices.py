@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,7 @@ class PriceParts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reasoning: Decimal | None = None  # not given: as output
     input_audio: Decimal | None = None  # not given: as input
     output_audio: Decimal | None = None  # not given: as output
+    units: Mapping[str, Decimal] = {}  # USD for one `image`, `second`, `character`, …, on top of the tokens
 
 
 class PriceOverride(PriceParts, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +120,7 @@ def _prices(parts: PriceParts, own: PriceOverride) -> Prices:
         input_audio=unit(parts.input_audio, text_in),
         output_audio=unit(parts.output_audio, text_out),
         request=_pico(own.request, 1, own.model),
+        more=tuple((name, _pico(usd, 1, own.model)) for name, usd in (parts.units or own.units).items()),
     )
 
 

@@ -278,4 +278,5 @@ def scaled(prices: Prices, ppm: int) -> Prices:
         request=up(prices.request),
         long_above=prices.long_above,
         long=None if prices.long is None else scaled(prices.long, ppm),
+        more=tuple((name, up(pico)) for name, pico in prices.more),
     )

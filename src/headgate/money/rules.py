@@ -151,15 +151,16 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
     absorbed = promoted = tokens = 0
     if mark is not None and mark.attempt == last.attempt:
         seen = mark.usage
-        usage = Usage(seen.input_tokens or last.input_bound, seen.output_tokens + CHECKPOINT_TOKENS)
+        made = seen.output_tokens + CHECKPOINT_TOKENS
+        usage = Usage(seen.input_tokens or last.input_bound, made, more=last.units)
         charge = min(cost(usage, last.prices), last.hold) if last.prices is not None else 0
         until = mark.at
         if in_tokens(last.sources):
             charge, promoted, tokens = 0, charge, tokens_taken(last.sources, usage)
     else:
-        usage, charge = Usage(last.input_bound, 0), 0
+        usage, charge = Usage(last.input_bound, 0, more=last.units), 0
         if last.prices is not None:
-            usage = worth(last.input_bound, last.hold, last.prices)
+            usage = worth(last.input_bound, last.hold, last.prices, last.units)
             charge = min(cost(usage, last.prices), last.hold)
         until = last.at
         if absorb_unmarked or last.sources:

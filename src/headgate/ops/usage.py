@@ -136,6 +136,10 @@ def _total(rows: list[UsageLine]) -> UsageLine:
     sums = {
         name: sum(getattr(row, name) for row in rows)
         for name in UsageLine.__struct_fields__
-        if name != "name"
+        if name not in {"name", "units"}
     }
-    return UsageLine(name="total", **sums)
+    units: dict[str, int] = {}
+    for row in rows:
+        for name, count in row.units.items():
+            units[name] = units.get(name, 0) + count
+    return UsageLine(name="total", units=units, **sums)

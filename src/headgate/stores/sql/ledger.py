@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from headgate.ports import Open, Settle
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.journal.segments import Position
-    from headgate.values import NanoUSD, Prices
+    from headgate.values import NanoUSD, Prices, Usage
 
 ESTIMATED, UNPRICED, STREAMED, RECOVERED = 1, 2, 4, 8
 HOUR_US: Final = 3_600_000_000
 SLICE: Final = 32  # calls: about 300 µs of work between two pauses
 
-_CALL_COLUMNS, _ENTRY_COLUMNS = 32, 8
+_CALL_COLUMNS, _ENTRY_COLUMNS = 33, 8
 _BALANCE = (
     "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
     "debits = debits + excluded.debits, credits = credits + excluded.credits"
@@ -38,7 +38,7 @@ _HOUR = (
     "INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
     + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
 )
-_LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _USE = "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT DO UPDATE SET used_at = max(used_at, excluded.used_at)"
 _CHECKPOINT = (
     "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -170,7 +170,7 @@ class Books:
             usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
             usage.input_audio_tokens, usage.output_audio_tokens, self._price_row(last.prices),
             self._price_row(last.costs), last.hold, settle.charge, settle.absorbed, cost,
-            settle.first_byte_us, settle.duration_us,
+            settle.first_byte_us, settle.duration_us, more_text(usage),
         )  # fmt: skip
 
     def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
@@ -190,7 +190,8 @@ class Books:
             ids = self._words.get(words) or self._learn(words)
             yield (
                 settle.call, lost.attempt, *ids[2:], int(lost.estimated),
-                *msgspec.structs.astuple(lost.usage), self._price_row(opened.costs),
+                *msgspec.structs.astuple(lost.usage)[:7], self._price_row(opened.costs),
+                more_text(lost.usage),
             )  # fmt: skip
 
     # ── dictionary ids ───────────────────────────────────────────────────────────────────────────
@@ -208,7 +209,7 @@ class Books:
         known = self._prices.get(prices)
         if known is not None:
             return known
-        text = msgspec.json.encode(prices).decode()
+        text = price_text(prices)
         sql = self._sql
         sql.execute("INSERT INTO price_rows (prices) VALUES (?) ON CONFLICT DO NOTHING", (text,))
         (found,) = sql.execute("SELECT id FROM price_rows WHERE prices = ?", (text,)).fetchone()
@@ -264,6 +265,27 @@ class _Batch:
             for (debit, credit), amount in self.moved.items()
             for side in ((debit, amount, 0), (credit, 0, amount))
         ]
+
+
+def price_text(prices: Prices | None) -> str:
+    """Return a price row as the books keep it: JSON, without the prices of units where there are none."""
+    row = msgspec.to_builtins(prices)
+    band = row
+    while band is not None:
+        if not band[10]:
+            del band[10]
+        band = band[9]
+    return msgspec.json.encode(row).decode()
+
+
+def more_text(usage: Usage) -> str:
+    """Return the counts in other units as the books keep them."""
+    if not usage.more:
+        return ""
+    sums: dict[str, int] = {}
+    for name, count in usage.more:
+        sums[name] = sums.get(name, 0) + count
+    return msgspec.json.encode(sums, order="sorted").decode()
 
 
 def _flags(opened: Open, *, estimated: bool, recovered: bool) -> int:

@@ -18,7 +18,7 @@ from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.buckets import read_buckets
 from headgate.stores.sql.database import connect
-from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED
+from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED, more_text
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 from headgate.values import Book, WallMicros
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from headgate.stores.journal.cursor import Settled
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_SUMS: Final = UsageLine.__struct_fields__[1:]
+_SUMS: Final = UsageLine.__struct_fields__[1:-1]
 
 
 class SqlReports:
@@ -76,6 +76,7 @@ class SqlReports:
             sums = _Sums(some, Names(sql))
             for (hour,) in sql.execute("SELECT DISTINCT hour FROM usage_hours").fetchall():
                 sums.add_hour(sql, hour)
+            sums.add_units(sql)
             for item in undrained(sql, tails.settled, some):
                 sums.add_call(item)
         return sums.lines()
@@ -106,7 +107,8 @@ _PLACES: Final = {
 _CALLS: Final = (
     "SELECT c.call, c.opened_at, c.book, coalesce(a.public_id, ''), coalesce(j.public_id, ''),"
     " coalesce(u.public_id, ''), coalesce(k.public_id, ''), p.name, m.name, o.name, c.status,"
-    " c.input, c.output, c.cached, c.charge, c.flags, c.duration_us FROM calls c"
+    " c.input, c.output, c.cached, c.charge, c.flags, c.duration_us, c.more"
+    " FROM calls c"
     " JOIN names p ON p.id = c.provider JOIN names m ON m.id = c.model JOIN names o ON o.id = c.operation"
     " LEFT JOIN accounts a ON a.id = c.account LEFT JOIN projects j ON j.id = c.project"
     " LEFT JOIN members u ON u.id = c.member LEFT JOIN keys k ON k.id = c.key"
@@ -123,12 +125,17 @@ def _row(item: Settled, names: Names) -> tuple[Any, ...]:
         *(names.of(kind, getattr(last, kind)) for kind in ("account", "project", "member", "key")),
         last.provider, last.model, last.operation, settle.status, usage.input_tokens, usage.output_tokens,
         usage.cached_tokens, settle.charge, ESTIMATED * settle.estimated, settle.duration_us,
+        more_text(usage),
     )  # fmt: skip
+
+
+def _units(more: str) -> dict[str, int]:
+    return msgspec.json.decode(more, type=dict[str, int]) if more else {}
 
 
 def _line(row: tuple[Any, ...]) -> CallLine:
     call, at, book, account, project, member, key, provider, model, operation, status, *rest = row
-    given, made, cached, charge, flags, took = rest
+    given, made, cached, charge, flags, took, more = rest
     return CallLine(
         request_id="req_" + call.hex(),
         opened_at=_instant(at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -148,6 +155,7 @@ def _line(row: tuple[Any, ...]) -> CallLine:
         estimated=bool(flags & ESTIMATED),
         recovered=bool(flags & RECOVERED),
         duration_us=took,
+        units=_units(more),
     )
 
 
@@ -171,6 +179,12 @@ _PART: Final = _KEYED.format(
 )
 
 
+_MORE: Final = (
+    "SELECT opened_at, book, account, project, key, model, provider, more FROM calls"
+    " WHERE more <> '' AND opened_at >= ? AND opened_at < ? AND {some}"
+)
+
+
 class _Sums:
     """Sums of calls by one kind of group."""
 
@@ -180,6 +194,7 @@ class _Sums:
         self._zone = zone(some.order.tz)
         self._names = names
         self._lines: dict[str, list[int]] = {}
+        self._units: dict[str, dict[str, int]] = {}
 
     def add_hour(self, sql: sqlite3.Connection, hour: int) -> None:
         """Add an hour of the books: by its roll-up if it lies in the window and in one day."""
@@ -195,10 +210,15 @@ class _Sums:
             rows = sql.execute(question, (*span(start, end), *values)).fetchall()
         for at, book, account, project, key, model, provider, *sums in rows:
             if self._some.holds(at, book):
-                numbers = {
-                    "account": account, "project": project, "key": key, "model": model, "provider": provider,
-                }  # fmt: skip
-                self._add(self._name(at, book, numbers), sums)
+                self._add(self._name(at, book, _numbers(account, project, key, model, provider)), sums)
+
+    def add_units(self, sql: sqlite3.Connection) -> None:
+        """Add what calls of the books used in other units than tokens, of which there are no roll-ups."""
+        order = self._some.order
+        question, values = self._some.narrowed(_MORE, "calls.")
+        window = (order.since, order.until or 2**62)
+        for at, book, *places, more in sql.execute(question, (*window, *values)):
+            self._add_units(self._name(at, book, _numbers(*places)), _units(more))
 
     def add_call(self, item: Settled) -> None:
         """Add a call of a journal."""
@@ -208,6 +228,8 @@ class _Sums:
         else:
             numbers = {"account": last.account, "project": last.project, "key": last.key}
             name = self._name(item.opens[0].at, last.book, numbers)
+        if settle.usage.more:
+            self._add_units(name, _units(more_text(settle.usage)))
         self._add(
             name,
             (
@@ -240,12 +262,25 @@ class _Sums:
         for index, amount in enumerate(sums):
             line[index] += amount
 
+    def _add_units(self, name: str, units: dict[str, int]) -> None:
+        line = self._units.setdefault(name, {})
+        for unit, count in units.items():
+            line[unit] = line.get(unit, 0) + count
+
     def lines(self) -> list[UsageLine]:
         """Return the sums in the order of their names."""
         return [
-            UsageLine(name=name, **dict(zip(_SUMS, self._lines[name], strict=True)))
+            UsageLine(
+                name=name,
+                units=self._units.get(name, {}),
+                **dict(zip(_SUMS, self._lines[name], strict=True)),
+            )
             for name in sorted(self._lines)
         ]
+
+
+def _numbers(account: int, project: int, key: int, model: int, provider: int) -> dict[str, int]:
+    return {"account": account, "project": project, "key": key, "model": model, "provider": provider}
 
 
 def _instant(at: WallMicros) -> datetime:

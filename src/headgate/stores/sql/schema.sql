@@ -159,7 +159,9 @@ CREATE TABLE calls (call BLOB PRIMARY KEY,
   reasoning INTEGER NOT NULL, input_audio INTEGER NOT NULL, output_audio INTEGER NOT NULL,
   prices INTEGER NOT NULL, costs INTEGER NOT NULL, -- price_rows: the customer's, the provider's; 0: unpriced
   hold INTEGER NOT NULL, charge INTEGER NOT NULL, absorbed INTEGER NOT NULL, cost INTEGER NOT NULL,
-  first_byte_us INTEGER NOT NULL, duration_us INTEGER NOT NULL) WITHOUT ROWID;
+  first_byte_us INTEGER NOT NULL, duration_us INTEGER NOT NULL, more TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+-- more, here and in `lost`: JSON, how much was used of other units than tokens; empty: nothing.
+CREATE INDEX calls_more ON calls (opened_at) WHERE more <> '';
 CREATE TABLE books (book INTEGER PRIMARY KEY, seq INTEGER NOT NULL); -- the last `calls.seq` of each book
 CREATE TABLE ledger_accounts (id INTEGER PRIMARY KEY, code TEXT NOT NULL, -- credit:1, revenue, cost, payable:openai, house:absorbed
   book INTEGER NOT NULL, UNIQUE (code, book));
@@ -173,7 +175,7 @@ CREATE TABLE lost (call BLOB NOT NULL, attempt INTEGER NOT NULL,
   provider INTEGER NOT NULL, upstream INTEGER NOT NULL, estimated INTEGER NOT NULL,
   input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL, cache_write INTEGER NOT NULL,
   reasoning INTEGER NOT NULL, input_audio INTEGER NOT NULL, output_audio INTEGER NOT NULL,
-  costs INTEGER NOT NULL,                  -- price_rows: the provider's; 0: unpriced
+  costs INTEGER NOT NULL, more TEXT NOT NULL DEFAULT '',                  -- price_rows: the provider's; 0: unpriced
   PRIMARY KEY (call, attempt)) WITHOUT ROWID;
 CREATE TABLE balances (ledger_account INTEGER PRIMARY KEY, debits INTEGER NOT NULL, credits INTEGER NOT NULL);
 CREATE TABLE usage_hours (hour INTEGER NOT NULL, book INTEGER NOT NULL, account INTEGER NOT NULL,

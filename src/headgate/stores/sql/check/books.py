@@ -96,7 +96,7 @@ class BooksCheck:
     def _check_call(self, call: CallRow, own: list[tuple[Any, ...]]) -> None:
         self.calls += 1
         self._check_number(call)
-        if min(call.charge, call.absorbed, call.cost, call.hold, *call.tokens) < 0:
+        if min(call.charge, call.absorbed, call.cost, call.hold, call.tokens.least) < 0:
             self._say("amount", f"{name_of(call.call)}: a negative amount")
         if call.charge > call.hold:
             self._say("hold", f"{name_of(call.call)}: charged {call.charge} above its hold {call.hold}")

@@ -14,7 +14,7 @@ from headgate.stores.journal.segments import (
     segment_path,
     slot_folders,
 )
-from headgate.stores.sql.check.arithmetic import Tokens, nano_usd, read_row
+from headgate.stores.sql.check.arithmetic import Tokens, nano_usd, read_row, tokens
 from headgate.stores.sql.check.books import RECOVERED
 from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import paid_of, split_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from headgate.ports import Open
     from headgate.stores.sql.check.findings import Findings
-    from headgate.values import Prices, WallMicros
+    from headgate.values import Prices, Usage, WallMicros
 
 OVERDUE_US: Final = 650_000_000  # the longest call and a minute
 
@@ -149,7 +149,7 @@ class JournalsCheck:
         if row is not None:
             self._compare(item, row)
         opened, settle = item.opens[-1], item.settle
-        due = _price(Tokens(*_usage(item)), opened.prices)
+        due = _price(_tokens(item.settle.usage), opened.prices)
         paid = settle.charge + settle.promoted
         if (paid, settle.absorbed) != (min(due, opened.hold), max(0, due - opened.hold)):
             self._say(
@@ -169,11 +169,11 @@ class JournalsCheck:
     def _compare(self, item: Settled, row: CallRow) -> None:
         """Compare a settlement with what the books made of it."""
         settle = item.settle
-        due = (settle.charge, settle.absorbed, sum(settle.costs), settle.status, Tokens(*_usage(item)))
+        due = (settle.charge, settle.absorbed, sum(settle.costs), settle.status, _tokens(settle.usage))
         booked = (row.charge, row.absorbed, row.cost, row.status, row.tokens)
         if due != booked or row.flags & RECOVERED:
             self._say("settlement", f"{name_of(row.call)}: the journal says {due}, the books {booked}")
-        lost = [(each.attempt, Tokens(*msgspec.structs.astuple(each.usage))) for each in settle.lost]
+        lost = [(each.attempt, _tokens(each.usage)) for each in settle.lost]
         known = [(each.attempt, each.tokens) for each in find_lost(self._sql, row.call)]
         if lost != known:
             self._say(
@@ -198,8 +198,8 @@ class JournalsCheck:
             self._say("hold", f"{name_of(call)}: open when the server ended; the next start settles it")
 
 
-def _usage(item: Settled) -> tuple[int, ...]:
-    return tuple(msgspec.structs.astuple(item.settle.usage))
+def _tokens(usage: Usage) -> Tokens:
+    return tokens(msgspec.structs.astuple(usage)[:7], usage.more)
 
 
 def _costs(item: Settled) -> Iterator[int]:
@@ -209,11 +209,11 @@ def _costs(item: Settled) -> Iterator[int]:
     prices = {opened.attempt: opened.costs for opened in item.opens}
     for attempt in range(len(settle.costs)):
         usage = used.get(attempt)
-        yield 0 if usage is None else _price(Tokens(*msgspec.structs.astuple(usage)), prices.get(attempt))
+        yield 0 if usage is None else _price(_tokens(usage), prices.get(attempt))
 
 
-def _price(tokens: Tokens, prices: Prices | None) -> int:
+def _price(used: Tokens, prices: Prices | None) -> int:
     if prices is None:
         return 0
     row = read_row(msgspec.json.encode(prices).decode())
-    return 0 if row is None else nano_usd(tokens, row)
+    return 0 if row is None else nano_usd(used, row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate.stores.sql.check.arithmetic import Tokens
+from headgate.stores.sql.check.arithmetic import Tokens, read_more, tokens
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,7 +36,7 @@ class CallRow(NamedTuple):
 
 COLUMNS = (
     "call, seq, book, account, project, key, attempt, model, provider, opened_at, status, flags,"
-    " input, output, cached, cache_write, reasoning, input_audio, output_audio,"
+    " input, output, cached, cache_write, reasoning, input_audio, output_audio, more,"
     " prices, costs, hold, charge, absorbed, cost"
 )
 
@@ -51,7 +51,8 @@ class LostRow(NamedTuple):
 
 
 LOST_COLUMNS = (
-    "call, attempt, provider, costs, input, output, cached, cache_write, reasoning, input_audio, output_audio"
+    "call, attempt, provider, costs,"
+    " input, output, cached, cache_write, reasoning, input_audio, output_audio, more"
 )
 
 
@@ -81,7 +82,11 @@ class LostRows:
 
 def lost_row(row: tuple[Any, ...]) -> LostRow:
     """Return a row of `LOST_COLUMNS` with its tokens together."""
-    return LostRow(row[1], row[2], Tokens._make(row[4:]), row[3])
+    return LostRow(row[1], row[2], _tokens(row[4:]), row[3])
+
+
+def _tokens(columns: tuple[Any, ...]) -> Tokens:
+    return tokens(columns[:7], read_more(columns[7]))
 
 
 def find_lost(sql: sqlite3.Connection, call: bytes) -> list[LostRow]:
@@ -92,7 +97,7 @@ def find_lost(sql: sqlite3.Connection, call: bytes) -> list[LostRow]:
 
 def call_row(row: tuple[Any, ...]) -> CallRow:
     """Return a row of `COLUMNS` with its tokens together."""
-    return CallRow._make((*row[:12], Tokens._make(row[12:19]), *row[19:]))
+    return CallRow._make((*row[:12], _tokens(row[12:20]), *row[20:]))
 
 
 def find_call(sql: sqlite3.Connection, call: bytes) -> CallRow | None:
