@@ -18,7 +18,7 @@ from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
-from headgate.background import LAST_WORD_S, Background, Calls
+from headgate.background import LAST_WORD_S, Background, Calls, Watch
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "gpt-4o-mini"
 _CHANGES_EVERY_S = 0.2
+_CHANGED_S = 1.0  # how long the answer to a change waits until it is in force here
 _EXPIRY_EVERY_S = 1.0
 _STALL_EVERY_S = 0.05
 _BOARD_EVERY_S = 1.0
@@ -212,7 +213,9 @@ class App:
     def _site(self) -> Starlette:
         from headgate.dashboard.site import build
 
-        return build(self, admin_routes(self._data, self._desk, self._admin_settings(), self.log.fault))
+        changed = partial(self._changes.now, _CHANGED_S)
+        settings = self._admin_settings()
+        return build(self, admin_routes(self._data, self._desk, settings, self.log.fault, changed))
 
     def _desk(self, store: AdminStore) -> Desk:
         config = self.config
@@ -354,15 +357,13 @@ class App:
             await asyncio.sleep(_EXPIRY_EVERY_S)
             self._end_halted(changed=False)
 
-    async def _watch_changes(self) -> None:
-        while True:
-            await asyncio.sleep(_CHANGES_EVERY_S)
-            try:
-                while last_change(self._sql) > self._seen:
-                    await self._write_down()  # so that a new budget begins with what was spent
-                    self.reload()
-            except sqlite3.Error as fault:  # what we know stays valid until it can be read again
-                self._database_trouble(str(fault))
+    async def _follow(self) -> None:
+        try:
+            while last_change(self._sql) > self._seen:
+                await self._write_down()  # so that a new budget begins with what was spent
+                self.reload()
+        except sqlite3.Error as fault:  # what we know stays valid until it can be read again
+            self._database_trouble(str(fault))
 
     async def _watch_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -379,7 +380,8 @@ class App:
         await self.server.bind(server.host, server.port, reuse_port=server.workers > 1)
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
-        self.background.spawn("changes", self._watch_changes())
+        self._changes = Watch(self._follow, _CHANGES_EVERY_S)
+        self.background.spawn("changes", self._changes.run())
         await self._metering.start(self.background)
         self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._watch_loop())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from headgate.errors import Unavailable
 from headgate.waits import CallRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from headgate.errors import GatewayError
     from headgate.values import Call
@@ -50,6 +51,45 @@ class Background:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Watch:
+    """Look at something from time to time, and at once where somebody waits for it.
+
+    Args:
+        look: sees what there is now.
+        every_s: the longest time between two looks.
+    """
+
+    __slots__ = ("_bell", "_every_s", "_look", "_waiting")
+
+    def __init__(self, look: Callable[[], Awaitable[None]], every_s: float) -> None:
+        self._look = look
+        self._every_s = every_s
+        self._bell = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def run(self) -> None:
+        """Look for as long as the process lives."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await self._bell.wait()
+            self._bell.clear()
+            waiting, self._waiting = self._waiting, []
+            await self._look()
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def now(self, within_s: float) -> None:
+        """Wait until a look that begins after this has ended, but no longer than so."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._bell.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await waiter
 
 
 class Calls:

@@ -15,7 +15,7 @@ from headgate.ops.signin import actor_of_key
 from headgate.transport.mail import MailSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from starlette.routing import BaseRoute
@@ -45,6 +45,7 @@ def admin_routes(
     desk_of: Callable[[AdminStore], Desk],
     settings: AdminSettings,
     fault: Callable[[str, BaseException], None],
+    changed: Callable[[], Awaitable[None]],
 ) -> list[BaseRoute]:
     """Return the routes of the admin API on a data folder.
 
@@ -53,6 +54,7 @@ def admin_routes(
         desk_of: puts a desk on its store.
         settings: of the configuration.
         fault: told of our own bugs.
+        changed: told of each write that was done; returns when it is in force here.
     """
     # Only here: a served call imports neither Starlette nor SQLAlchemy.
     from headgate.admin.app import AdminApi
@@ -75,7 +77,7 @@ def admin_routes(
         pace=Pace(),
         keks=settings.keks,
     )
-    return AdminApi(TABLE, office, _Door(desk, settings.trusted), _Words(), fault).routes()
+    return AdminApi(TABLE, office, _Door(desk, settings.trusted), _Words(), fault, changed).routes()
 
 
 class _Door:

@@ -57,6 +57,7 @@ class Api:
             lambda store: Desk(store, SystemClock(), prepared.pepper, terms),
             settings or AdminSettings(),
             lambda where, fault: self.faults.append((where, fault)),
+            self._changed,
         )
         self.app = Starlette(routes=routes)
         self.root = self.key(name="root")
@@ -64,6 +65,9 @@ class Api:
     def key(self, **order: Any) -> str:
         """Make an admin key as the owner of the files; return its text."""
         return create_key(LOCAL, self.desk, KeyOrder(kind="admin", **order)).text
+
+    async def _changed(self) -> None:
+        """Nobody serves calls here who would have to follow."""
 
     def call(
         self,

@@ -1,8 +1,8 @@
 """Who may do what over HTTP, written by hand from what the roles are for; never read from the code under test.
 
-Principals of the account A: its roles, an owner and a member of its project `own` (both developers), and an
-admin key of A's owner that may only read projects. `root` was made by who owns the files; `foreign_owner`
-owns the account B.
+Principals of the account A: its roles, an owner and a member of its project `own` (both developers), a service
+account of that project, and an admin key of A's owner that may only read projects. `root` was made by who owns
+the files; `foreign_owner` owns the account B.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 ROLES = ("owner", "admin", "billing", "developer", "viewer", "auditor")
-IN_ACCOUNT = (*ROLES, "project_owner", "project_member", "narrow")
+IN_ACCOUNT = (*ROLES, "project_owner", "project_member", "narrow", "service")
 NO_ACTOR = ("none", "malformed", "unknown", "expired", "revoked", "live")
 PRINCIPALS = (*NO_ACTOR, *IN_ACCOUNT, "foreign_owner", "root")
 
@@ -20,7 +20,7 @@ _DEVELOPERS = "developer project_owner project_member"
 HOLDERS: dict[str, tuple[str, str]] = {
     "account.read": (f"{_READERS} {_DEVELOPERS}", ""),
     "account.write": ("owner admin", ""),
-    "projects.read": (f"{_READERS} narrow", "project_owner project_member"),
+    "projects.read": (f"{_READERS} narrow", "project_owner project_member service"),
     "projects.write": ("owner admin", "project_owner"),
     "members.read": (_READERS, "project_owner"),
     "members.write": ("owner admin", "project_owner"),
@@ -29,23 +29,23 @@ HOLDERS: dict[str, tuple[str, str]] = {
     "keys.write": ("owner admin", "project_owner"),
     "admin_keys.read": ("owner admin auditor", ""),
     "admin_keys.write": ("owner admin", ""),
-    "budgets.read": (_READERS, "project_owner project_member"),
+    "budgets.read": (_READERS, "project_owner project_member service"),
     "budgets.write": ("owner admin billing", "project_owner"),
-    "limits.read": (f"{_READERS} {_DEVELOPERS}", ""),
+    "limits.read": (f"{_READERS} {_DEVELOPERS}", "service"),
     "limits.write": ("owner admin", "project_owner"),
-    "usage.read": (_READERS, "project_owner project_member"),
+    "usage.read": (_READERS, "project_owner project_member service"),
     "credit.read": ("owner admin billing auditor", ""),
     "credit.write": ("owner admin billing", ""),
     "gateway": ("", ""),
     # What is not one permission:
     "own account": (" ".join(IN_ACCOUNT), ""),  # that one's own account is there is no secret
     "any key": (" ".join(IN_ACCOUNT), ""),
-    "own keys": (f"{_READERS} {_DEVELOPERS}", ""),  # lists: all keys, or those of one's own
-    "keys there": (_READERS, "project_owner project_member"),  # the same in a project that one sees
-    "make a key": ("owner admin", "project_owner project_member"),  # in a project: for oneself, too
-    "people": (f"{_READERS} {_DEVELOPERS}", ""),  # everybody but a key that has few rights
-    "some usage": (f"{_READERS} project_owner project_member", ""),  # all of it, or that of one's projects
-    "limits there": (_READERS, "project_owner project_member"),  # who sees the project and its limits
+    "own keys": (f"{_READERS} {_DEVELOPERS} service", ""),  # lists: all keys, or those of one's own
+    "keys there": (_READERS, "project_owner project_member service"),  # the same in a project that one sees
+    "make a key": ("owner admin", "project_owner project_member service"),  # in a project: for oneself, too
+    "people": (f"{_READERS} {_DEVELOPERS} service", ""),  # everybody but a key that has few rights
+    "some usage": (f"{_READERS} project_owner project_member service", ""),  # or of one's projects
+    "limits there": (_READERS, "project_owner project_member service"),  # who sees the project and its limits
 }
 
 

@@ -113,6 +113,8 @@ class World:
             member = self._member(own["account_id"], "developer", f"project-{role}")
             projects.put_project_member(LOCAL, self.api.desk, own["project_id"], member, role)
             self.keys[f"project_{role}"] = self._key(own, member)
+        robot = create_service_account(LOCAL, self.api.desk, own["project_id"], KeyOrder(name="robot"))
+        self.keys["service"] = self._key(own, robot.member.id)
         self.keys["foreign_owner"] = self._key(foreign, foreign["owner"])
         self.keys["malformed"] = "sk-hg-adm-short"
         self.keys["unknown"] = "sk-hg-adm-" + self.keys["owner"][10:-6][::-1] + self.keys["owner"][-6:]

@@ -209,7 +209,7 @@ def test_wishes_are_listed_and_decided(data: Path, say: Say, run: Run) -> None:
 
 
 def test_there_may_be_nothing_to_list(data: Path, say: Say, run: Run) -> None:
-    assert say("credit", "payments") == []
+    assert say("credit", "payments") == say("credit", "payments", "--last", "250") == []
     assert run("credit", "payments").stdout == "No payments.\n"
     assert run("credit", "codes", "list").stdout == "No codes.\n"
     assert run("accounts", "create", "b", "--postpaid").exit_code == 0

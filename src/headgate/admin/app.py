@@ -18,7 +18,7 @@ from headgate.errors import BodyTooLarge, CallerError, GatewayError, Internal, M
 from headgate.ops.actors import Actor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from starlette.routing import BaseRoute
     from starlette.types import Receive, Scope, Send
@@ -75,6 +75,7 @@ class AdminApi:
         door: who asks.
         words: errors as OpenAI words and shapes them.
         fault: told of our own bugs.
+        changed: told of each write that was done; returns when it is in force here.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class AdminApi:
         door: Door,
         words: Words,
         fault: Callable[[str, BaseException], None],
+        changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._table = table
         self._office = office
         self._door = door
         self._words = words
         self._fault = fault
+        self._changed = changed
         # A few: writes wait for one another anyway, but one that waits for workers keeps nobody from reading.
         self._threads = ThreadPoolExecutor(_THREADS, "admin")
         self._description = msgspec.json.encode(describe(table))
@@ -118,12 +121,15 @@ class AdminApi:
             route = self._chosen(methods, request)
             body = await self._body(request)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._answer, route, request, body)
+            answer = await loop.run_in_executor(self._threads, self._answer, route, request, body)
         except GatewayError as error:
             return self._refusal(error)
         except Exception as fault:
             self._fault(f"{request.method} {request.url.path}", fault)
             return self._refusal(Internal("The server had an error while processing your request."))
+        if route.method != "GET":
+            await self._changed()
+        return answer
 
     def _chosen(self, methods: Mapping[str, Route], request: Request) -> Route:
         method, path = request.method, request.scope["path"]

@@ -261,7 +261,7 @@ def history(data: str | None, account: str, last: int, as_json: bool) -> None:
 @command.command()
 @data_option
 @click.option(
-    "--last", type=click.IntRange(1, 100), default=50, show_default=True, help="So many, the newest first."
+    "--last", type=click.IntRange(1), default=50, show_default=True, help="So many, the newest first."
 )
 @json_option
 def payments(data: str | None, last: int, as_json: bool) -> None:

@@ -69,8 +69,10 @@ def list_projects(
             authorise(actor, "gateway.accounts", Place())
             del where["account"]
         elif not actor.may("projects.read", Place(account or actor.account)):
-            authorise(actor, "account.read", Place(account or actor.account), "account", account)
-            where["id"] = [ref for ref, may in actor.projects.items() if "projects.read" in may]
+            seen = [ref for ref, may in actor.projects.items() if "projects.read" in may]
+            if not seen or where["account"] != actor.account:
+                authorise(actor, "account.read", Place(where["account"]), "account", account)
+            where["id"] = seen
         if not archived:
             where["archived_at"] = 0
         return desk.page(register, ProjectRecord, page, **where)
