@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from headgate.providers.grants import signing_key
-from headgate.providers.registry import ADDRESSES, CODECS, KnownHost
+from headgate.providers.registry import ADDRESSES, CODECS, OURS, KnownHost
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
 from headgate.values import Bearer, Host, TokenSource
@@ -31,7 +31,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A provider of the TOML file. What is not given comes from the row of `hosts.toml` of that name."""
 
     name: str  # yours, or one of the table below, whose row it then changes
-    kind: str = ""  # the wire that it speaks; empty: its row's, else `openai`
+    kind: str = ""  # the wire that it speaks; empty: its row's, else `openai`; `headgate`: another gateway
     base_url: str = ""  # such as `https://llm.example/v1`
     api_key: str = ""  # `env:NAME`, `file:PATH`, `stored:NAME`, of a secret manager, or itself
     models: tuple[str, ...] | None = None  # patterns of the names that it serves; else all of them
@@ -61,17 +61,19 @@ class ServiceAccount(msgspec.Struct, frozen=True):
     token_uri: str = ""
 
 
-def secret(value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+def secret(
+    value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, str], *, ours: bool = False
+) -> str:
     """Return a secret that is written as it is, or where it is.
 
     That is `env:NAME`, `file:PATH`, or a secret manager's (`vaults`). `stored:NAME` stays as it is: only who
-    has the data folder can open that.
+    has the data folder can open that. `ours`: a variable may hold one of Headgate's own keys.
 
     Raises:
         ConfigError: it cannot be had.
     """
     if value.startswith("env:"):
-        return lookup(value[4:], env, dotenv)
+        return lookup(value[4:], env, dotenv, ours=ours)
     if is_reference(value):
         try:
             return fetch(value)
@@ -85,11 +87,11 @@ def secret(value: str, where: str, env: Mapping[str, str], dotenv: Mapping[str, 
         raise ConfigError(f"{where}: cannot read {value}: {fault.strerror}.") from fault
 
 
-def lookup(name: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
-    """Return a provider's key: of the environment, else of `.env`; never one of our own."""
+def lookup(name: str, env: Mapping[str, str], dotenv: Mapping[str, str], *, ours: bool = False) -> str:
+    """Return a provider's key: of the environment, else of `.env`; one of our own only on purpose."""
     for source in (env, dotenv):
         value = source.get(name, "").strip()
-        if value and not value.startswith(OWN_KEY):
+        if value and (ours or not value.startswith(OWN_KEY)):
             return value
     return ""
 
@@ -130,12 +132,15 @@ def configured(
     Raises:
         ConfigError: naming it and what is wrong.
     """
-    row = known.get(provider.name)
-    key = secret(provider.api_key, f"provider {provider.name!r}", env, dotenv)
+    row, ours = known.get(provider.name), provider.kind == OURS
+    key = secret(provider.api_key, f"provider {provider.name!r}", env, dotenv, ours=ours)
     if not provider.api_key and row is not None:
         key = next((value for name in row.keys if (value := lookup(name, env, dotenv))), "")
-    if key.startswith(OWN_KEY):
-        raise ConfigError(f"provider {provider.name!r}: api_key is a Headgate key; give the provider's own.")
+    if key.startswith(OWN_KEY) and not ours:
+        raise ConfigError(
+            f"provider {provider.name!r}: api_key is a Headgate key; give the provider's own, or say kind = "
+            f'"{OURS}" where another Headgate is the provider.'
+        )
     if row is None and not provider.base_url:
         raise ConfigError(
             f"provider {provider.name!r}: base_url is missing and the name is not a known host."

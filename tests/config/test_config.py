@@ -65,6 +65,12 @@ def test_a_compatible_host_takes_five_lines(tmp_path):
     assert (host.api_key, host.models, host.extras, host.deviates) == ("secret", ("c-*",), "pass", True)
 
 
+def test_another_gateway_of_ours_is_asked_with_one_of_its_keys(tmp_path):
+    toml = '[[providers]]\nname = "hq"\nkind = "headgate"\nbase_url = "https://ai.corp.example/v1"\napi_key = "env:HQ"'
+    [host] = loaded({"HQ": "sk-hg-live-x"}, toml=toml, tmp_path=tmp_path).hosts
+    assert (host.api_key, host.kind) == ("sk-hg-live-x", "headgate")
+
+
 def test_aliases_come_from_flags_and_a_bad_one_says_how():
     assert loaded(aliases=("a=b",)).aliases == {"a": "b"}
     assert loaded(aliases=("a=b", "b=c", "c=gpt-4o")).aliases == dict.fromkeys("abc", "gpt-4o")

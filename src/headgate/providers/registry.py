@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -52,8 +52,11 @@ def known_hosts() -> dict[str, KnownHost]:
     return msgspec.convert(rows, dict[str, KnownHost])
 
 
+OURS: Final = "headgate"  # the kind of another gateway of this make, which is asked with a key of its own
+
 _WIRES: Mapping[str, Mapping[Operation, Codec]] = {
     "openai": openai.CODECS,
+    OURS: openai.CODECS,
     "anthropic": anthropic.CODECS,
     "gemini": gemini.STUDIO,
     "vertex": gemini.VERTEX,
@@ -65,6 +68,7 @@ CODECS: Mapping[str, Mapping[Operation, Codec]] = {
 # How a host's key is presented: the constant headers of its requests that are not the configuration's own.
 CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "openai": openai.credentials,
+    OURS: openai.credentials,
     "anthropic": anthropic.credentials,
     "gemini": gemini.credentials,
     "vertex": gemini.credentials,
