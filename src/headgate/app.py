@@ -260,7 +260,7 @@ class App:
 
         book = Book.SIM if self.simulating else Book.REAL
         names = tuple(host.name for host in self.config.hosts)
-        listed = len(self.routes.listed(book))
+        listed = len(self.routes.named(book))
         return Status(__version__, names, self.simulating, self.ready, listed, self.example_model())
 
     def example_model(self) -> str:
@@ -268,7 +268,7 @@ class App:
         if self.simulating or not (self.config.routes or self.config.hosts):
             return _EXAMPLE
         named = [*self.config.routes, *(host.example for host in self.config.hosts)]
-        listed = [name for name, _ in self.routes.listed(Book.REAL)]
+        listed = self.routes.named(Book.REAL)
         return next((name for name in (*named, *listed) if name), _EXAMPLE)
 
     def exposition(self) -> bytes:

@@ -249,6 +249,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()  # the constant headers of its requests
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
     base_path: str = ""  # the path part of the host's base URL
+    shutdown: str = ""  # the day on which the model's maker shuts it down
+    notice: Pairs = ()  # response headers that tell of that
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):

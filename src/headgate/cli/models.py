@@ -2,108 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headgate.cli import compose
-from headgate.cli.exits import Failed
+from headgate.cli.modelfilters import Filters, filter_options, nothing_found
 from headgate.cli.options import config_option, env_option, examples, json_option, prices_option
-from headgate.cli.output import print_json, print_table
+from headgate.cli.output import print_json
 from headgate.program import advise
 
 if TYPE_CHECKING:
-    from headgate.cli.pricing import Priced, Shelf
+    from headgate.cli.pricing import Shelf
+
+_SETTINGS = ("config_file", "env_file", "prices")
+_MOST_COLUMNS = 8
 
 
-@examples("models", "models gpt-5", "models --provider deepseek", "models --all claude --json")
+@examples(
+    "models",
+    "models gpt-5 --current",
+    "models --all --capability schema --modality image --min-context 200k --max-price 1",
+    "models --provider gemini --modality out:image",
+    "models --deprecated",
+    "models --compare gpt-6-luna claude-haiku-4-5 deepseek-flash",
+    "models --all claude --json",
+)
 @click.command(name="models")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @click.option("--provider", "providers", multiple=True, metavar="NAME", help="Of this one. May be repeated.")
-@click.option("--all", "everywhere", is_flag=True, help="Of every provider whose prices are known.")
+@click.option("--all", "everywhere", is_flag=True, help="Of every provider that is known.")
+@filter_options
+@click.option("--compare", is_flag=True, help="Show the models WORD... side by side.")
 @config_option
 @env_option
 @prices_option
 @json_option
 def command(
-    words: tuple[str, ...], providers: tuple[str, ...], everywhere: bool, as_json: bool, **given: str
+    words: tuple[str, ...],
+    providers: tuple[str, ...],
+    everywhere: bool,
+    compare: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
-    """List the models whose names contain each WORD.
+    """List the models whose names contain each WORD, with windows, abilities, prices and their end.
 
     They are those of the providers that are configured here, else of OpenAI, which the simulator plays.
     """
+    from headgate.cli.modelviews import print_models, public
     from headgate.cli.pricing import Shelf
 
-    shelf = Shelf(compose.settings(**given))
+    shelf = Shelf(compose.settings(**{name: given.pop(name) for name in _SETTINGS}))
+    if compare:
+        _compare(shelf, words, providers[0] if providers else None, as_json=as_json)
+        return
     if everywhere:
-        providers = shelf.book.data.providers
+        providers = shelf.providers()
+    filters, now = Filters(**given), compose.CLOCK.wall()
     found = [
-        shelf.at(provider, name)
+        priced
         for provider in providers or shelf.default_providers()
         for name in _names(shelf, provider)
         if all(word.lower() in name.lower() for word in words)
+        if filters.take(priced := shelf.at(provider, name), now)
     ]
     if not found:
-        raise Failed(
-            f"No model matches. `{advise('models --all')}` searches every provider: "
-            f"{', '.join(shelf.book.data.providers[:12])}, ..."
-        )
+        raise nothing_found(advise("models --all"), shelf.book.data.providers)
     if as_json:
-        print_json([_public(priced) for priced in found])
+        print_json([public(priced) for priced in found])
     else:
-        _print(found)
+        print_models(found)
 
 
 def _names(shelf: Shelf, provider: str) -> list[str]:
-    names = list(shelf.names(provider))
+    names = list(shelf.all_names(provider))
     if provider in shelf.default_providers():
         names += [name for name in shelf.config.routes if name not in names]
     return names
 
 
-def _public(priced: Priced) -> dict[str, object]:
-    from headgate.cli.pricing import public_prices
+def _compare(shelf: Shelf, words: tuple[str, ...], provider: str | None, *, as_json: bool) -> None:
+    from headgate.cli.modelviews import print_side_by_side, public
 
-    model = priced.model
-    return {
-        "model": model.name,
-        "provider": priced.provider,
-        "context_window": priced.window,
-        "max_output": model.max_output,
-        "operations": model.operations,
-        "tokenizer": model.tokenizer,
-        "counted_exactly": model.exact,
-        "prices": public_prices(priced.row),
-    }
-
-
-def _print(found: list[Priced]) -> None:
-    from headgate.cli.pricing import per_million
-
-    heads = ("model", "provider", "window", "max output", "input $/1M", "cached", "output", "prices of")
-    rows = []
-    for priced in found:
-        window, output = priced.window, priced.model.max_output
-        row = priced.row
-        money = (
-            ("unpriced", "", "", "")
-            if row is None
-            else (
-                per_million(row.prices.input),
-                per_million(row.prices.cached_input),
-                per_million(row.prices.output),
-                row.since or row.dated,
-            )
-        )
-        rows.append(
-            (
-                priced.model.name,
-                priced.provider,
-                f"{window:,}" if window else "",
-                f"{output:,}" if output else "",
-                *money,
-            )
-        )
-    print_table(heads, rows, numbers=(2, 3, 4, 5, 6))
-    sources = dict.fromkeys(f"{p.row.source}, as of {p.row.dated}" for p in found if p.row is not None)
-    click.echo("Prices from " + "; ".join(list(sources)[:4]) + (" and others." if len(sources) > 4 else "."))
+    if not 2 <= len(words) <= _MOST_COLUMNS:
+        raise click.UsageError(f"Name 2 to {_MOST_COLUMNS} models: --compare gpt-6-luna deepseek-flash.")
+    found = [shelf.find(word, provider) for word in words]
+    if as_json:
+        print_json([public(priced) for priced in found])
+    else:
+        print_side_by_side(found)

@@ -9,6 +9,7 @@ import msgspec
 from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.money.amounts import format_usd
+from headgate.money.cards import Card, cards
 from headgate.money.catalogue import Catalogue
 from headgate.money.prices import PriceBook, PriceRow, read_book
 from headgate.program import advise
@@ -31,6 +32,12 @@ class Priced(msgspec.Struct, frozen=True):
     model: Model
     row: PriceRow | None
     window: int = 0  # tokens; 0: not known
+    card: Card | None = None
+
+    @property
+    def output(self) -> int:
+        """Return how many tokens it makes at most; 0: not known."""
+        return (self.card.output if self.card is not None else 0) or self.model.max_output
 
 
 class Shelf:
@@ -41,6 +48,7 @@ class Shelf:
         self.book: PriceBook = compose.price_book(config)
         self.catalogue = Catalogue.load(self.book.data)
         self._now = compose.CLOCK.wall()
+        self._urls = {host.name: host.base_url for host in config.hosts}
 
     def find(self, name: str, provider: str | None = None) -> Priced:
         """Return a model by its name, which may say its provider: `deepseek/deepseek-chat`.
@@ -69,18 +77,33 @@ class Shelf:
         """Return a model of one provider."""
         row = self.book.find(provider, name, self._now)
         model = self.catalogue.model(provider, name)
-        window = model.context_window
+        card = cards().find(provider, name, self._urls.get(provider, ""))
+        # A row of the catalogue may be right for many models of a maker, a card is of this one.
+        window = (card.window if card is not None else 0) or model.context_window
         if row is not None and row.context_window and not row.source.startswith(self.book.data.source):
             window = row.context_window  # a price book of one's own may tell of another time
-        return Priced(provider, model, row, window)
+        return Priced(provider, model, row, window, card)
 
     def names(self, provider: str) -> tuple[str, ...]:
         """Return the current models of a provider."""
         return self.catalogue.names(provider)
 
+    def all_names(self, provider: str) -> tuple[str, ...]:
+        """Return the models of a provider, those too that are not called by chat, or have ended."""
+        made = (card.name for card in cards().made_by(provider))
+        found = {name.lower(): name for name in (*made, *self.names(provider))}
+        return tuple(found.values())
+
     def book_models(self) -> tuple[str, ...]:
         """Return the models of the chosen price book; none of the default one, which has all."""
         return tuple(dict.fromkeys(row.model for row in read_book(self.config.prices.book)))
+
+    def providers(self) -> tuple[str, ...]:
+        """Return every provider that is known, of prices or of models."""
+        others = (
+            name for name, row in known_hosts().items() if not self.book.data.provider_id(row.prices or name)
+        )
+        return (*self.book.data.providers, *(name for name in others if any(cards().made_by(name))))
 
     def default_providers(self) -> tuple[str, ...]:
         """Return the providers whose models are meant when none is said."""

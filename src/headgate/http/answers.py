@@ -49,6 +49,8 @@ class HttpAnswers:
             lines += b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
         if call.operation == "embeddings":
             lines += lines_of([(b"openai-model", target.model.name.encode("ascii", "replace"))])
+        if target.notice:
+            lines += lines_of([(name.encode(), value.encode()) for name, value in target.notice])
         if call.face is not None:
             lines += call.face.limits(call, lines)
         if call.notes:

@@ -9,10 +9,11 @@ import msgspec
 from headgate.errors import AuthenticationFailed, GatewayError, MethodRefused, NotFound, Unavailable
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.errors import VERSION
+from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
 from headgate.http.scan import scan
 from headgate.identity.networks import client_address, inside
-from headgate.identity.standing import allow, may_use
+from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.providers.registry import FACES
 from headgate.values import Call
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from headgate.http.edge import Incoming
     from headgate.http.incoming import RequestHead
+    from headgate.http.offers import Offer
     from headgate.identity.keys import Keyring
     from headgate.pipeline import Pipeline
     from headgate.ports import CallIds, Clock, Face, Failpoints, Sink
@@ -361,11 +363,7 @@ class ModelsRoute:
         except GatewayError as error:
             refuse(incoming.request_id, error, sink)
             return
-        rows = [
-            _model(name, owner)
-            for name, owner in service.routes.listed(principal.book)
-            if may_use(principal, name)
-        ]
+        rows = [_model(found) for found in offers(service.routes, principal, service.clock.wall())]
         headers = _headers(service, incoming, principal)
         send_json(incoming.request_id, sink, _encode({"object": "list", "data": rows}), headers=headers)
 
@@ -385,14 +383,10 @@ class ModelRoute:
         name = incoming.path.removeprefix("/v1").removeprefix("/models/")
         try:
             principal = identify(service, incoming).principal
-            if not may_use(principal, name):
-                raise service.routes.not_found(name, principal.book)
-            targets = service.routes.candidates(name, principal.book, service.clock.wall())
+            row = _model(offer(service.routes, principal, name, service.clock.wall()))
         except GatewayError as error:
             refuse(incoming.request_id, error, sink)
             return
-        owners = dict(service.routes.listed(principal.book))
-        row = _model(name, owners.get(name, targets[0].host.name))
         send_json(incoming.request_id, sink, _encode(row), headers=_headers(service, incoming, principal))
 
 
@@ -427,9 +421,14 @@ def _readiness(service: Service) -> tuple[int, bytes]:
     return 200, b'{"status":"ready"}'
 
 
-def _model(name: str, owner: str) -> dict[str, object]:
-    # OpenAI gives each model's own date; ours is the day the API was born, the same for all
-    return {"id": name, "object": "model", "created": 1677610602, "owned_by": owner}
+def _model(found: Offer) -> dict[str, object]:
+    return {
+        "id": found.name,
+        "object": "model",
+        "created": 1677610602,  # OpenAI gives each model's own date; ours is the day the API was born
+        "owned_by": found.owner,
+        "shutdown_date": found.shutdown or None,
+    }
 
 
 def send_json(

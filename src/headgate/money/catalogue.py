@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from headgate.money.cards import cards
 from headgate.money.pricedata import DATA, PriceData
 from headgate.values import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from headgate.values import Host, Pairs
 
 # Where a model of OpenAI's name is OpenAI's model, so that its tokenizer is known for sure.
 _OPENAI: Final = frozenset({"openai", "azure"})
@@ -89,10 +92,18 @@ class Catalogue:
         provider_id = self._data.provider_id(provider)
         if provider_id == "openai":
             return tuple(self._openai_names())
-        if not provider_id:
-            return ()
-        models = self._data.provider(provider_id).models
-        return tuple(dict.fromkeys(row.id for row in models if row.current and row.rows))
+        models = self._data.provider(provider_id).models if provider_id else ()
+        found = {row.id.lower(): row.id for row in models if row.current and row.rows}
+        for card in cards().made_by(provider):
+            if "text" in card.takes.split() and card.gives in {"text", "embedding"}:
+                found.setdefault(card.name.lower(), card.name)
+        return tuple(found.values())
+
+    @staticmethod
+    def end(host: Host, name: str) -> tuple[str, Pairs]:
+        """Return the day on which a model is shut down there, and the response headers that say so."""
+        card = cards().find(host.name, name, host.base_url)
+        return (card.shutdown, card.notice()) if card is not None else ("", ())
 
     def _openai_names(self) -> Iterable[str]:
         for profile in self._families.values():

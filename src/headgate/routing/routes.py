@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
 from headgate.money.prices import scaled
-from headgate.values import Book, Deadlines, Host, Model, Prices, Target
+from headgate.values import Book, Deadlines, Host, Model, Pairs, Prices, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,6 +83,10 @@ class Facts(Protocol):
 
     def names(self, provider: str) -> tuple[str, ...]:
         """Return the current models of a provider."""
+        ...
+
+    def end(self, host: Host, name: str) -> tuple[str, Pairs]:
+        """Return the day on which a model is shut down there, and the response headers that say so."""
         ...
 
 
@@ -249,11 +253,14 @@ class Routes:
         else:
             prices = _tiered(row, wanted.tier)
             costs = _tiered(makers.prices.find_cost(book_name, name, wanted.at), wanted.tier)
+        shutdown, notice = makers.facts.end(host, name)
         return Target(
             host=host,
             model=model,
             prices=prices,
             costs=costs,
+            shutdown=shutdown,
+            notice=notice,
             deadlines=deadlines or makers.deadlines,
             headers=makers.headers(host),
             base_path=makers.base_path(host),
@@ -311,8 +318,8 @@ class Routes:
             message += f" `--alias {shown}={example}`."
         return NotFound(message, code="model_not_found")
 
-    def listed(self, book: Book) -> list[tuple[str, str]]:
-        """Return the models to list, as (name, owner), routes and aliases first."""
+    def named(self, book: Book) -> dict[str, str]:
+        """Return the names that are known here, with their owners; routes and aliases first."""
         rows: dict[str, str] = {}
         for name, route in self.routes.items():
             rows[name] = route.targets[0].provider
@@ -325,4 +332,4 @@ class Routes:
             for host in self.hosts.values():
                 for name in self._makers.facts.names(self._makers.price_names.get(host.name) or host.name):
                     rows.setdefault(name, host.name)
-        return list(rows.items())
+        return rows
