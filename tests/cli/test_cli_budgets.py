@@ -71,13 +71,15 @@ def test_play_money_and_each_period_are_counted_apart(data: Path, say: Say) -> N
 
 def test_a_cap_takes_the_place_of_the_one_before(data: Path, say: Say, run: Run) -> None:
     first = say("budgets", "create", "5/month")
-    second = say("budgets", "create", "6/month", "--soft")
+    second = say("budgets", "create", "6/month", "--tz", "Asia/Shanghai")
     assert [row["id"] for row in first] == [row["id"] for row in second]
-    assert [(row["book"], row["amount"], row["hard"]) for row in say("budgets", "list")] == [
-        ("real", 6_000_000_000, False),
-        ("sim", 6_000_000_000, False),
+    assert [(row["book"], row["amount"], row["tz"]) for row in say("budgets", "list")] == [
+        ("real", 6_000_000_000, "Asia/Shanghai"),
+        ("sim", 6_000_000_000, "Asia/Shanghai"),
     ]
     assert run("budgets", "create", "7/month").stdout.count("$7.00 per month") == 2
+    say("budgets", "create", "1/month", "--soft")
+    assert [row["hard"] for row in say("budgets", "list")] == [True, True, False, False]
 
 
 def test_a_key_is_made_with_a_cap(data: Path, say: Say, run: Run) -> None:

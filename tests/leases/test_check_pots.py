@@ -153,6 +153,26 @@ def test_a_call_from_before_the_budget_counts_and_what_is_lent_too_much_is_recal
     assert check(data, START).findings == []
 
 
+def test_a_budget_that_moves_to_another_zone_and_back_has_lost_nothing(data: Path) -> None:
+    zones = ("UTC", "Asia/Shanghai", "UTC")
+    budget(data, 1, "account")
+    for zone in zones:
+        with closing(connect(data)) as sql, writing(sql):
+            sql.execute("UPDATE budgets SET tz = ?", (zone,))
+            sql.execute("INSERT INTO changes (kind, ref, at) VALUES ('budget', '', 0)")
+        with journal(data) as book:
+            call = opened()
+            book.open(call)
+            book.settle(settled(call))
+        copy_all(data)
+    which = (START, "day", "Asia/Shanghai")
+    assert standing(data) == [
+        (1, period_key(*which), 3 * CHARGE, 0),
+        (1, name(1).period, 3 * CHARGE, 0),
+    ]
+    assert check(data, START).findings == []
+
+
 def test_grants_lose_what_their_parts_of_a_call_are_charged(data: Path) -> None:
     with closing(connect(data)) as sql, writing(sql):
         grants = [add_grant(sql, Grant(1, 0, "gift", START))[0] for _ in range(2)]

@@ -52,6 +52,15 @@ def test_a_budget_takes_the_place_of_the_actors_own(desk: Desk, scope: str) -> N
     assert made.account == key.account
 
 
+def test_a_soft_budget_never_takes_the_place_of_a_hard_one(desk: Desk) -> None:
+    account = create_key(LOCAL, desk, KeyOrder(name="a")).record.account
+    hard = set_budget(LOCAL, desk, order(desk, scope="account", ref=account))
+    soft = set_budget(LOCAL, desk, order(desk, scope="account", ref=account, amount=9, hard=False))
+    assert sorted(caps(desk), key=lambda cap: cap.hard) == [soft, hard]
+    higher = set_budget(LOCAL, desk, order(desk, scope="account", ref=account, amount=10, hard=False))
+    assert sorted(caps(desk), key=lambda cap: cap.hard) == [higher, hard]
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

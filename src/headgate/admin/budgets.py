@@ -121,7 +121,7 @@ ROUTES: Final = (
     ),
     Route(
         method="POST", path="/admin/v1/budgets", permission="budgets.write",
-        summary="Set a budget, in place of one's earlier one of the same scope, book and unit",
+        summary="Set a budget, in place of one's earlier one of the same scope, book, unit and hardness",
         handle=_set, answer=Budget, body=CapOrder,
     ),
     Route(

@@ -91,7 +91,7 @@ def create(data: str | None, cap: tuple[int, str], only: str | None, as_json: bo
     The period is that of the local time in --tz. A call that may cost more than what is left is
     refused; with --soft it is served, and an event is written. Without a scope it caps the first
     account. Real and play money have a cap of their own each. It takes the place of your earlier one
-    of the same scope and period.
+    of the same scope and period; a soft one never that of a hard one.
     """
     members: dict[str, Any] = {
         "amount": cap[0],

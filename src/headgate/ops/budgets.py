@@ -65,7 +65,9 @@ class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def set_budget(actor: Actor, desk: Desk, order: BudgetOrder) -> BudgetRecord:
-    """Put a cap in place of the actor's earlier one of the same scope, book and unit.
+    """Put a cap in place of the actor's earlier one of the same scope, book and unit, as hard as this one.
+
+    A soft cap, which only tells, so never takes a hard one away.
 
     Raises:
         PermissionRefused: the actor may not.
@@ -83,12 +85,16 @@ def set_budget(actor: Actor, desk: Desk, order: BudgetOrder) -> BudgetRecord:
         same = [
             record
             for record in deed.register.all(BudgetRecord, scope=order.scope, ref=order.ref)
-            if (record.book, record.unit, record.origin) == (draft.book, draft.unit, draft.origin)
+            if _kind(record) == _kind(draft)
         ]
         if not same:
             return _lower_made(deed, deed.add(draft))
         draft = msgspec.structs.replace(draft, id=same[0].id)
         return _lower_made(deed, deed.put(same[0], draft))
+
+
+def _kind(record: BudgetRecord) -> tuple[Book, Unit, str, bool]:
+    return record.book, record.unit, record.origin, record.hard
 
 
 def list_budgets(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _BUDGETS = (
     "SELECT id, public_id, amount, unit, tz, thresholds FROM budgets WHERE scope = ? AND ref = ? AND book = ?"
 )
+_PERIODS = "SELECT period, since, until FROM pots WHERE kind = 'budget' AND ref = ? AND period NOT LIKE ?"
 _EVENT = (
     "INSERT INTO events (at, account, kind, ref, name, detail) VALUES (?, ?, 'budget.threshold', ?, ?, ?)"
     " ON CONFLICT DO NOTHING"
@@ -47,15 +48,19 @@ class Payer(NamedTuple):
 
 
 class BudgetSpan:
-    """A budget, hard or soft, and the period of it that was looked at last."""
+    """A budget, hard or soft, and the period of it that was looked at last.
 
-    __slots__ = ("amount", "name", "number", "public_id", "thresholds", "told", "tz", "unit")
+    `elsewhere` are its pots of time zones that it had before: it may be given one of them again.
+    """
+
+    __slots__ = ("amount", "elsewhere", "name", "number", "public_id", "thresholds", "told", "tz", "unit")
 
     def __init__(self, row: tuple[int, str, NanoUSD, Unit, str, str]) -> None:
         self.number, self.public_id, self.amount, self.unit, self.tz, thresholds = row
         self.thresholds: list[int] = msgspec.json.decode(thresholds)
         self.name = PotName("budget", self.number, "", 0, 0)
         self.told: set[tuple[str, int]] = set()  # period and threshold
+        self.elsewhere: tuple[PotName, ...] = ()
 
     def at(self, opened: WallMicros) -> PotName:
         """Return the pot of the period in which a call opened."""
@@ -116,10 +121,15 @@ class Spending:
             self._slices[pot] = self._slices.get(pot, 0) + charge
         payer = Payer(int(first.book), first.account, first.project, first.key)
         for budget in self._covering(payer):
-            name = budget.at(first.at)
-            _, _, before = self._spans.get(name, (None, 0, 0))
-            self._spans[name] = (budget, first.account, before + charge)
+            self._note(budget, budget.at(first.at), first.account, charge)
+            for name in budget.elsewhere:
+                if name.since <= first.at < name.until:
+                    self._note(budget, name, first.account, charge)
         self._at = max(self._at, settle.at)
+
+    def _note(self, budget: BudgetSpan, name: PotName, account: int, charge: NanoUSD) -> None:
+        _, _, before = self._spans.get(name, (None, 0, 0))
+        self._spans[name] = (budget, account, before + charge)
 
     def write(self, slot: str) -> None:
         """Move the pots and the slot's slices; the calls themselves are in the books already."""
@@ -129,7 +139,7 @@ class Spending:
         sql.executemany(pots.LESS, ((amount, pot, slot) for pot, amount in self._slices.items()))
         for name, (budget, account, charge) in self._spans.items():
             self._spend(name, charge)
-            if budget.thresholds:
+            if budget.thresholds and name not in budget.elsewhere:
                 self._tell(budget, name, account)
 
     def _spend(self, name: PotName, charge: NanoUSD) -> None:
@@ -172,4 +182,11 @@ class Spending:
         if found is None:
             rows = self._sql.execute(_BUDGETS, place).fetchall()
             found = self._by_scope[place] = [BudgetSpan(row) for row in rows]
+            for budget in found:
+                if budget.unit != "total":
+                    budget.elsewhere = self._elsewhere(budget)
         return found
+
+    def _elsewhere(self, budget: BudgetSpan) -> tuple[PotName, ...]:
+        rows = self._sql.execute(_PERIODS, (budget.number, f"%@{budget.tz}"))
+        return tuple(PotName("budget", budget.number, *row) for row in rows)
