@@ -28,7 +28,9 @@ _BEARER_KEPT = 256
 PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
-Operation = Literal["chat", "completions", "embeddings"]
+Operation = Literal["chat", "completions", "embeddings", "moderations"]
+BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing
+LEXICAL = "headgate-lexical"  # its model: word lists
 
 
 class Book(IntEnum):
@@ -245,7 +247,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     prices: Prices | None  # None: unpriced
     costs: Prices | None = None  # what the provider takes from us
     deadlines: Deadlines = Deadlines()
-    simulated: bool = False
+    simulated: bool = False  # answered in this process
     headers: tuple[tuple[str, str], ...] = ()  # the constant headers of its requests
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
     base_path: str = ""  # the path part of the host's base URL

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headgate.http.errors import VERSION, render, stream_event
 from headgate.http.heads import lines_of
-from headgate.values import NANO_PER_USD, Book
+from headgate.values import BUILT_IN, NANO_PER_USD, Book
 
 if TYPE_CHECKING:
     from headgate.admission.rate import Rates
@@ -68,7 +68,7 @@ class HttpAnswers:
         ]
         if call.stream:
             rows.append(_NO_CACHE)
-        if target.simulated:
+        if target.simulated and target.host.kind != BUILT_IN:
             rows.append(_SIMULATED)
         if len(self._fixed) >= _KEPT:
             self._fixed.clear()

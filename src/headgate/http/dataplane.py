@@ -38,6 +38,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "/chat/completions": "chat",
     "/completions": "completions",
     "/embeddings": "embeddings",
+    "/moderations": "moderations",
 }
 # Routes that OpenAI has and this version does not serve: first segment, and what to use instead.
 _CHAT = "Use POST /v1/chat/completions, which every SDK of OpenAI has as `chat.completions.create`."
@@ -47,7 +48,6 @@ NOT_SERVED: Mapping[str, str] = {
     "assistants": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "chat": "Answers are not stored: keep them, or the messages, in your program.",
-    "moderations": "Ask a chat model to classify the text. POST /v1/chat/completions",
     "images": "Call the provider directly.",
     "audio": "Call the provider directly.",
     "videos": "Call the provider directly.",

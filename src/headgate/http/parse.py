@@ -13,6 +13,7 @@ from headgate.values import Media
 from headgate.wire.checks import decode, missing
 from headgate.wire.messages import inspect, text_bytes
 from headgate.wire.requests import (
+    DEFAULT_MODELS,
     INPUT_MEMBERS,
     MEMBERS,
     NOT_NULL,
@@ -80,7 +81,7 @@ def parse(body: bytes, call: Call) -> None:
     few = sum(map(len, members)) <= _LONGEST_NAMES
     shape = (_shape if few else _shape.__wrapped__)(call.operation, tuple(members))
     if shape.missing:
-        raise missing(shape.missing)
+        shape = _supplied(call, members, shape)
     values: dict[str, object] = {}
     for name, check, optional in shape.checked:
         try:
@@ -94,6 +95,15 @@ def parse(body: bytes, call: Call) -> None:
     call.unknown = shape.unknown
     call.members = members
     _read(call, values, shape)
+
+
+def _supplied(call: Call, members: dict[str, msgspec.Raw], shape: _Shape) -> _Shape:
+    """Fill in the model where an operation has one by default."""
+    default = DEFAULT_MODELS.get(call.operation)
+    if default is None or shape.missing != "model":
+        raise missing(shape.missing)
+    members["model"] = msgspec.Raw(b'"%b"' % default.encode())
+    return _shape.__wrapped__(call.operation, tuple(members))
 
 
 def _split(body: bytes) -> dict[str, msgspec.Raw]:

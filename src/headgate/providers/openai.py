@@ -13,12 +13,12 @@ import msgspec
 
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Head, Reader, Request
-from headgate.providers import compat
+from headgate.providers import compat, plain
 from headgate.providers.edits import read_answer, splice_model, splice_usage
+from headgate.providers.members import adapt, rename, written
 from headgate.providers.refusals import refusal
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Host, Note, Operation, Target
-from headgate.wire.requests import MEMBERS
 from headgate.wire.strict import refuse_strictly
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ PATHS: Mapping[Operation, str] = {
     "completions": "/completions",
     "embeddings": "/embeddings",
 }
-_NULL = msgspec.Raw(b"null")
-_KEYS = {name: b',"%b":' % name.encode() for checks in MEMBERS.values() for name in checks}
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -74,19 +72,14 @@ class OpenAICodec:
         if call.shrunk_to:
             _shrink(call, members)
         if target.model.wants_max_completion_tokens and "max_tokens" in members and self._operation == "chat":
-            _rename(call, members, "max_tokens", "max_completion_tokens")
-        for name, other in host.renames.items():
-            if name in members:
-                _rename(call, members, name, other)
-        for name in host.drops:
-            if members.pop(name, None) is not None:
-                call.notes.append(Note("x-headgate-dropped", name))
+            rename(call, members, "max_tokens", "max_completion_tokens")
+        adapt(call, host, members)
         if call.stream and not call.include_usage and host.stream_usage:
             members["stream_options"] = _ask_usage(members.get("stream_options"))
         headers = target.headers
         if call.sim and target.simulated:
             headers = (*headers, ("x-headgate-sim", call.sim))
-        return Request("POST", target.base_path + self._path, headers, _body(members), call.request_id)
+        return Request("POST", target.base_path + self._path, headers, written(members), call.request_id)
 
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream or for a JSON answer."""
@@ -97,28 +90,6 @@ class OpenAICodec:
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer means for the caller."""
         return refusal(head, body)
-
-
-def _body(members: dict[str, msgspec.Raw]) -> bytes:
-    """Write the members as one object; their values are copied once, into it."""
-    parts: list[bytes | msgspec.Raw] = []
-    for name, raw in members.items():
-        parts += (_KEYS.get(name) or _key(name), raw)
-    parts[0] = b"{" + bytes(parts[0])[1:]
-    parts.append(b"}")
-    return b"".join(parts)
-
-
-def _key(name: str) -> bytes:
-    """Return a member's name as it stands between two members."""
-    return b"," + _encode(name) + b":"
-
-
-def _rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:
-    value = members.pop(name)
-    if bytes(members.get(other, _NULL)) == b"null":  # null says nothing: the limit that was given holds
-        members[other] = value
-    call.notes.append(Note("x-headgate-renamed", f"{name}={other}"))
 
 
 def _shrink(call: Call, members: dict[str, msgspec.Raw]) -> None:
@@ -199,4 +170,4 @@ class JsonReader:
         return "".join((c.message.pieces() if c.message else c.text) or "" for c in choices)
 
 
-CODECS: Mapping[Operation, Codec] = {name: OpenAICodec(name) for name in PATHS}
+CODECS: Mapping[Operation, Codec] = {**{name: OpenAICodec(name) for name in PATHS}, **plain.CODECS}

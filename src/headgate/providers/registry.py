@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from headgate.providers import anthropic, gemini, openai
+from headgate.providers import anthropic, gemini, openai, plain
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
-from headgate.values import Operation
+from headgate.values import BUILT_IN, Operation
 
 if TYPE_CHECKING:
     from headgate.ports import Face
@@ -60,6 +60,7 @@ _WIRES: Mapping[str, Mapping[Operation, Codec]] = {
     "anthropic": anthropic.CODECS,
     "gemini": gemini.STUDIO,
     "vertex": gemini.VERTEX,
+    BUILT_IN: {"moderations": plain.CODECS["moderations"]},
 }
 CODECS: Mapping[str, Mapping[Operation, Codec]] = {
     kind: {operation: codecs.get(operation) or Absent() for operation in get_args(Operation)}

@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
 from headgate.money.prices import scaled
-from headgate.values import Book, Deadlines, Host, Model, Pairs, Prices, Target
+from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, Model, Pairs, Prices, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from headgate.values import WallMicros
 
 _DAY_US = 86_400_000_000
+_BUILT_IN = Target(
+    host=Host(name="headgate", kind=BUILT_IN, base_url="http://headgate.invalid/v1", local=True),
+    model=Model(name=LEXICAL, operations=("moderations",)),
+    prices=Prices(),
+    costs=Prices(),
+    simulated=True,
+    base_path="/v1",
+)
 _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
 
 
@@ -197,6 +205,8 @@ class Routes:
 
     def _resolve(self, model: str, wanted: _Wanted, seen: set[str]) -> list[Target]:
         name = self.aliases.get(model, model)
+        if name == LEXICAL:
+            return [_BUILT_IN]
         if wanted.book is Book.SIM:
             return self._simulated(name, wanted)
         route = self.routes.get(name)
@@ -332,4 +342,5 @@ class Routes:
             for host in self.hosts.values():
                 for name in self._makers.facts.names(self._makers.price_names.get(host.name) or host.name):
                     rows.setdefault(name, host.name)
+        rows.setdefault(LEXICAL, _BUILT_IN.host.name)
         return rows

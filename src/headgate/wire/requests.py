@@ -23,6 +23,7 @@ from headgate.wire.checks import (
     text,
     text_or,
 )
+from headgate.wire.media import MODERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -242,12 +243,16 @@ MEMBERS: Mapping[Operation, Mapping[str, Check]] = {
     "chat": CHAT,
     "completions": COMPLETIONS,
     "embeddings": EMBEDDINGS,
+    "moderations": MODERATIONS,
 }
 REQUIRED: Mapping[Operation, tuple[str, ...]] = {
     "chat": ("model", "messages"),
     "completions": ("model", "prompt"),
     "embeddings": ("model", "input"),
+    "moderations": ("input", "model"),
 }
+# Which model is asked where the caller names none.
+DEFAULT_MODELS: Mapping[Operation, str] = {"moderations": "omni-moderation-latest"}
 # null means "not given" for every optional member; these say something even then
 NOT_NULL = frozenset({"model", "messages", "prompt", "input"})
 

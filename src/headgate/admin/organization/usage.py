@@ -38,6 +38,7 @@ _GROUPS: Final[dict[str, Group]] = {
 _SERVED: Final[dict[str, tuple[str, ...]]] = {
     "completions": ("chat", "completions"),
     "embeddings": ("embeddings",),
+    "moderations": ("moderations",),
 }
 
 Second = Annotated[int, Meta(ge=0, le=2**33)]

@@ -244,6 +244,10 @@ def _answering(path: str) -> Answering | None:
         from headgate.transport.simulator.embeddings import embeddings_reply
 
         return embeddings_reply
+    if path.endswith("/moderations"):
+        from headgate.transport.simulator.moderations import moderations_reply
+
+        return moderations_reply
     return None
 
 
