@@ -12,6 +12,8 @@ from tests.stores.records import CLOCK, START, cost_of, marked, opened
 from tests.stores.test_check import plant
 
 from headgate.ports import Source
+from headgate.stores.sql import pots
+from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.postings import expirable, expire, owed, paid
@@ -169,6 +171,23 @@ def test_tokens_expire_too_and_an_empty_grant_is_only_closed(data: Path, credit:
     kinds = figures(data, "SELECT kind, tokens, amount FROM postings WHERE kind = 'expiry'")
     assert kinds == [("expiry", -500, 0)]
     assert figures(data, "SELECT id FROM grants WHERE closed_at > 0 ORDER BY id") == [(1,), (2,)]
+    assert findings(data) == []
+
+
+@pytest.mark.parametrize("model", ["", "gpt-4o-mini"])
+def test_a_grant_of_which_a_part_went_with_a_lost_journal_expires_whole(
+    data: Path, credit: Credit, model: str
+) -> None:
+    credit.give(1_000, model=model, expires_at=CLOCK.wall() + DAY)
+    with writing(credit.sql):
+        credit.sql.execute("INSERT INTO slices (pot, slot, amount) VALUES (1, 'slot-0', 400)")
+        pots.clear(credit.sql, "slot-0", lost=True)
+    assert figures(data, "SELECT slot, amount FROM slices") == [("lost", 400)]
+    CLOCK.move(90_000)
+    assert expire(credit.sql, CLOCK.wall()) == 1
+    assert balance_of(data, "tokens:expired" if model else "expired") == 1_000
+    assert figures(data, "SELECT closed_at > 0 FROM grants") == [(1,)]
+    assert figures(data, "SELECT * FROM slices") == []
     assert findings(data) == []
 
 

@@ -19,7 +19,7 @@ from headgate.money.promotion import earned
 from headgate.money.rules import Posting, posting_entries
 from headgate.money.tiers import find_tier
 from headgate.stores.sql.bootstrap import public_id, writing
-from headgate.stores.sql.pots import next_recall, remove, resize
+from headgate.stores.sql.pots import LOST, next_recall, remove, resize
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,7 +35,7 @@ _AT_ONCE: Final = 100  # grants in one transaction
 _EXPIRED = (
     " FROM grants g JOIN pots p ON p.ref = g.id AND p.kind IN ('grant', 'tokens')"
     " WHERE g.closed_at = 0 AND g.expires_at > 0 AND g.expires_at <= ?"
-    " AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.pot = p.id AND s.amount > 0)"
+    f" AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.pot = p.id AND s.amount > 0 AND s.slot <> '{LOST}')"
     " ORDER BY g.expires_at LIMIT ?"
 )
 _ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -235,15 +235,16 @@ def expire(sql: sqlite3.Connection, now: WallMicros, failpoints: Failpoints | No
     """Book what is left of grants that have expired, each once; return of how many. One transaction.
 
     A grant waits until no worker has any of it any more: then every call that was held in it before
-    it expired has been settled and booked.
+    it expired has been settled and booked. What went with a lost journal expires with the rest.
     """
     failpoints = failpoints or NoFailpoints()
     with writing(sql):
         rows = sql.execute(
-            "SELECT g.id, g.public_id, g.account, g.book, g.model, p.amount - p.spent" + _EXPIRED,
+            "SELECT p.id, g.id, g.public_id, g.account, g.book, g.model, p.amount - p.spent" + _EXPIRED,
             (now, _AT_ONCE),
         ).fetchall()
-        for grant, name, account, book, model, rest in rows:
+        for pot, grant, name, account, book, model, rest in rows:
+            sql.execute("DELETE FROM slices WHERE pot = ? AND slot = ?", (pot, LOST))
             taken: dict[str, Any] = {"tokens" if model else "amount": -rest}
             if rest:
                 reference = f"expiry:{name}"

@@ -141,10 +141,12 @@ def sweep(sql: sqlite3.Connection) -> None:
 def prune(sql: sqlite3.Connection, before: WallMicros) -> int:
     """Remove the pots of periods that ended before an instant and are in nobody's hands; return how many.
 
-    The one with the last recall stays, since recalls are numbered from it.
+    What was lost with a journal is in nobody's. The one with the last recall stays, since recalls are
+    numbered from it.
     """
     sql.execute(
-        "DELETE FROM slices WHERE amount = 0 AND pot IN (SELECT id FROM pots WHERE until <= ?)", (before,)
+        "DELETE FROM slices WHERE (amount = 0 OR slot = ?) AND pot IN (SELECT id FROM pots WHERE until <= ?)",
+        (LOST, before),
     )
     return sql.execute(
         "DELETE FROM pots WHERE until <= ? AND kind IN ('budget', ?)"
