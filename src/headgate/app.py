@@ -245,6 +245,11 @@ class App:
         """Own a call's task."""
         self.calls.start(run, call)
 
+    def named(self, call: Call, own_id: str) -> None:
+        """Log what a caller calls its request, beside our id."""
+        ids = {"request_id": call.request_id, "client_request_id": own_id}
+        self.log.line("info", "a call with its caller's id", **ids, model=call.model)
+
     @property
     def trusted_proxies(self) -> tuple[str, ...]:
         """Return the networks of the proxies that say truly for whom they ask."""

@@ -36,6 +36,13 @@ def test_both_guide_maps_have_the_same_rows():
     assert len(english) > 35
 
 
+def test_every_header_of_ours_is_explained():
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    ours = set(re.findall(r"x-headgate-[a-z-]+", sources))
+    assert len(ours) > 10
+    assert ours <= set(re.findall(r"`(x-headgate-[a-z-]+)`", (ROOT / "docs/headers.md").read_text("utf-8")))
+
+
 def test_every_setting_has_a_meaning_and_a_type_of_toml():
     for line in rows(ROOT / "docs" / "settings.md", at=None):
         assert "|  |\n" not in line, line

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import urllib.error
+import urllib.request
 
 import openai
 import pytest
+from tests.surfaces.conftest import Gateway
 
 
 @pytest.fixture
@@ -97,10 +100,28 @@ def test_a_caller_without_a_key_is_told_nothing_of_anybody(simulated):
     assert "openai-organization" not in caught.value.response.headers
 
 
-def test_the_callers_own_request_id_is_taken_and_never_ours(client):
-    own = {"X-Client-Request-Id": "my-id-1"}
-    raw = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=HELLO, extra_headers=own)
-    assert raw.headers["x-request-id"].startswith("req_")
+def test_the_callers_own_request_id_is_logged_and_never_ours(tmp_path):
+    gateway = Gateway(tmp_path)
+    try:
+        with openai.OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0) as client:
+            ask = client.chat.completions.with_raw_response
+            own = {"X-Client-Request-Id": "trace-4711/a b"}
+            raw = ask.create(model="gpt-4o", messages=HELLO, extra_headers=own)
+            ask.create(model="gpt-4o", messages=HELLO)
+            with pytest.raises(openai.NotFoundError) as refused:
+                ask.create(model="gpt-4oo", messages=HELLO, extra_headers=own)
+        for wrong in ("x" * 513, "größe"):  # the second one the SDK itself refuses
+            names = {"Authorization": f"Bearer {gateway.key}", "X-Client-Request-Id": wrong}
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(urllib.request.Request(f"{gateway.base}/models", headers=names))
+            assert b"at most 512 ASCII" in caught.value.read()
+    finally:
+        _, _, told = gateway.stop()
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [(line["request_id"], line["client_request_id"], line["model"]) for line in lines] == [
+        (raw.headers["x-request-id"], "trace-4711/a b", "gpt-4o"),
+        (refused.value.request_id, "trace-4711/a b", "gpt-4oo"),
+    ]
 
 
 def test_a_model_is_the_row_of_the_list(client):

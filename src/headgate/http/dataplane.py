@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
-from headgate.errors import AuthenticationFailed, GatewayError, MethodRefused, NotFound, Unavailable
+from headgate.errors import AuthenticationFailed, CallerError, GatewayError, MethodRefused, NotFound, Unavailable
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.errors import VERSION
 from headgate.http.offers import offer, offers
@@ -73,6 +73,7 @@ NOT_SERVED: Mapping[str, str] = {
     "edits": f"OpenAI closed /v1/edits. {_CHAT}",
     "engines": f"OpenAI closed /v1/engines. {_CHAT}",
 }
+_LONGEST_OWN_ID: Final = 512
 _COUNTS: Final = "/count_tokens"  # the end of a path that asks how long an input is
 SITE: Final = frozenset({"organization"})  # the site serves these, and refuses what it does not serve of them
 
@@ -123,6 +124,10 @@ class Service(Protocol):
 
     def start_call(self, run: Coroutine[None, None, None], call: Call) -> None:
         """Own a call's task."""
+        ...
+
+    def named(self, call: Call, own_id: str) -> None:
+        """Log what a caller calls its request, beside our id."""
         ...
 
 
@@ -252,6 +257,8 @@ class CallRoute:
                 parse(incoming.body, call)
             else:
                 self._read(call.face, call, incoming.body)
+            if caller.own_id:
+                service.named(call, caller.own_id)
             if caller.bounded:
                 allow(caller.principal, self._operation, call.model)
         except GatewayError as error:
@@ -304,6 +311,7 @@ class Caller(NamedTuple):
     hop: bytes | None
     sim: str  # directives for the simulator
     bounded: bool = False  # its key may not use all models or all endpoints
+    own_id: str = ""  # what it calls its request
 
 
 def identify(service: Service, incoming: Incoming) -> Caller:
@@ -311,7 +319,7 @@ def identify(service: Service, incoming: Incoming) -> Caller:
 
     Raises:
         AuthenticationFailed: no key, one that is not valid here, or not from this address.
-        CallerError: two different keys in one request.
+        CallerError: two different keys in one request, or an own id that is none.
     """
     head, keyring = incoming.head, service.keyring
     known = head.memo
@@ -340,10 +348,26 @@ def _identify(service: Service, head: RequestHead) -> Caller:
     principal = keyring.authenticate(token, service.clock.wall())
     sim = head.header(b"x-headgate-sim") or b""
     bounded = bool(principal.models or principal.endpoints)
-    caller = Caller(keyring, principal, head.header(b"x-headgate-hop"), sim.decode("latin-1"), bounded)
+    caller = Caller(
+        keyring, principal, head.header(b"x-headgate-hop"), sim.decode("latin-1"), bounded, _own_id(head)
+    )
     if not principal.expires_at:
         head.memo = caller
     return caller
+
+
+def _own_id(head: RequestHead) -> str:
+    """Return `X-Client-Request-Id`; its limits are OpenAI's ("Debugging requests").
+
+    Raises:
+        CallerError: it is too long, or not ASCII.
+    """
+    given = head.header(b"x-client-request-id") or b""
+    if len(given) > _LONGEST_OWN_ID or not given.isascii():
+        raise CallerError(
+            f"Invalid 'X-Client-Request-Id' header: expected at most {_LONGEST_OWN_ID} ASCII characters."
+        )
+    return given.decode("ascii")
 
 
 class ModelsRoute:
