@@ -74,10 +74,10 @@ def test_every_command_has_help_that_ends_with_a_sentence_and_says_json(
     assert "Usage: headgate" in text
     assert command.help
     assert command.help.strip().split("\n")[0].endswith((".", ":"))
-    if not isinstance(command, click.Group):
+    if path:  # the root begins with the first two commands
         assert "Examples:" in text
-        if path not in {"serve", "sim", "completion"}:
-            assert "--json" in text
+    if not isinstance(command, click.Group) and path not in {"serve", "sim", "completion"}:
+        assert "--json" in text
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.help, f"{path} {option.opts} has no help"

@@ -26,6 +26,7 @@ _multiplier = click.option(
 )
 
 
+@examples("accounts create acme", "accounts list")
 @click.group(name="accounts")
 def command() -> None:
     """Open, show, change, suspend and close accounts: who pays. A data folder begins with one."""

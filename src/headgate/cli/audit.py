@@ -17,6 +17,7 @@ from headgate.ops.audit import list_audit
 _DETAIL = 70
 
 
+@examples("audit list --last 20")
 @click.group(name="audit")
 def command() -> None:
     """Read what was done and what was refused, by whom. Nothing is ever taken out."""

@@ -61,6 +61,7 @@ _alerts = click.option(
 _tz = click.option("--tz", metavar="ZONE", help="Time zone in which its periods begin. [default: UTC]")
 
 
+@examples("budgets create 20/month", "budgets list")
 @click.group(name="budgets")
 def command() -> None:
     """Set, list, show, change and remove caps, and say what is spent of them."""

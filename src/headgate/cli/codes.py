@@ -90,6 +90,7 @@ def days_text(gift: Gift) -> str:
     return f" for {gift.valid_days} days" if gift.valid_days else ""
 
 
+@examples("credit codes create 10 --count 5 --days 90", "credit codes list")
 @click.group(name="codes")
 def codes() -> None:
     """Make, list and revoke codes that accounts redeem for credit, each once."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headgate.values import Deadlines
 
 
+@examples("config check")
 @click.group(name="config")
 def command() -> None:
     """Check the configuration."""

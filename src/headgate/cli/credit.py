@@ -41,6 +41,7 @@ _reference = click.option(
 )
 
 
+@examples("credit top-up 20 --reference invoice-117", "credit balance")
 @click.group(name="credit")
 def command() -> None:
     """Show, give, take, refund and redeem credit. All works while a server runs."""

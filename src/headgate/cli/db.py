@@ -15,6 +15,7 @@ from headgate.stores.sql.bootstrap import SCHEMA, version
 from headgate.stores.sql.database import connect
 
 
+@examples("db status")
 @click.group(name="db")
 def command() -> None:
     """Migrate the database of a data folder."""

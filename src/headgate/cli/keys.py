@@ -34,6 +34,7 @@ _LIMITS = (
 )
 
 
+@examples("keys create --name me", "keys list")
 @click.group(name="keys")
 def command() -> None:
     """Create, list, show, change, rotate and revoke keys. Running servers follow within a second."""

@@ -10,6 +10,7 @@ from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import print_json
 
 
+@examples("ledger check")
 @click.group(name="ledger")
 def command() -> None:
     """Prove the books."""

@@ -26,6 +26,7 @@ _model = click.option(
 )
 
 
+@examples("limits create --model 'o1*' --rpm 60", "limits list")
 @click.group(name="limits")
 def command() -> None:
     """Set, list, show, change and remove limits of requests, tokens and calls at once.

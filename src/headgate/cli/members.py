@@ -39,6 +39,7 @@ _ROLES_HELP: Final = (
 )
 
 
+@examples("members create li@example.com --role admin", "members list")
 @click.group(name="members")
 def command() -> None:
     """Take people and service accounts into an account, change what they may do, let them go."""

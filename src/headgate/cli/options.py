@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from headgate.values import NanoUSD, WallMicros
 
+C = TypeVar("C", bound=click.Command)
 NOTHING: Final = "Say what to change: see --help."
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -197,12 +198,12 @@ def noted(pairs: Iterable[tuple[str, str]], before: Mapping[str, str] | None = N
     return {name: text for name, text in {**(before or {}), **dict(pairs)}.items() if text}
 
 
-def examples(*lines: str) -> Callable[[click.Command], click.Command]:
+def examples(*lines: str) -> Callable[[C], C]:
     """Give a command examples at the end of its help; `{me}` stands for this program."""
     me = invocation()
     shown = [line.replace("{me}", me) if "{me}" in line else f"{me} {line}" for line in lines]
 
-    def add(command: click.Command) -> click.Command:
+    def add(command: C) -> C:
         command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in shown)
         return command
 

@@ -21,6 +21,7 @@ _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _KINDS: Final = ("changed", "added", "removed")
 
 
+@examples("prices drift 2026-06-01")
 @click.group(name="prices")
 def command() -> None:
     """Compare price books."""

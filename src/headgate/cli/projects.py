@@ -24,6 +24,7 @@ from headgate.ops.actors import LOCAL
 from headgate.ops.desk import every
 
 
+@examples("projects create staging --environment staging", "projects list")
 @click.group(name="projects")
 def command() -> None:
     """Make, show, change and archive projects, and say who is in them."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.ops.secrets import StoredSecret
 
 
+@examples("secrets new-kek", "secrets list")
 @click.group(name="secrets")
 def command() -> None:
     """Keep providers' keys in the database, sealed. The configuration names one `stored:NAME`.

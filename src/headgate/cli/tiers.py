@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _NONE = "none"
 
 
+@examples("tiers list", "tiers next")
 @click.group(name="tiers")
 def command() -> None:
     """Show tiers, choose an account's, and decide wishes for higher limits.

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 
-from headgate.errors import AuthenticationFailed, CallerError, GatewayError, MethodRefused, NotFound, Unavailable
+from headgate.errors import (
+    AuthenticationFailed,
+    CallerError,
+    GatewayError,
+    MethodRefused,
+    NotFound,
+    Unavailable,
+)
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.errors import VERSION
 from headgate.http.offers import offer, offers
