@@ -77,6 +77,30 @@ margins = [{ ppm = 100_000, provider = "openai" }]   # customers pay 10 % more
 """
 
 
+BEDROCK = """## Amazon Bedrock
+
+`AWS_BEARER_TOKEN_BEDROCK`, its API key, switches it on together with `AWS_REGION`. Where AWS's access keys sign every
+request instead, it is a row of the file, and needs `pip install 'headgate[bedrock]'`:
+
+```toml
+[[providers]]
+name = "bedrock"
+location = "eu-central-1"         # else AWS_REGION or AWS_DEFAULT_REGION; China's regions have their own domain
+profile = "work"                  # or access_key_id and secret_access_key; or neither, see below
+
+[[models]]
+name = "claude"
+targets = [{ provider = "bedrock", model = "eu.anthropic.claude-haiku-4-5-20251001-v1:0" }]
+```
+
+Without `profile` and keys in the file they are found as AWS's tools find them: `AWS_ACCESS_KEY_ID` and its companions,
+`AWS_PROFILE`, AWS's files, a web identity, the role of the container or the machine; what expires is renewed in time.
+Models are ids, inference profiles and their ARNs, with the prices of their region. An application's inference profile
+does not say which model it is of: give it a row under `[prices]`. Each further region is a row with a name of your own,
+`kind = "bedrock"` and `base_url = "https://bedrock-runtime.REGION.amazonaws.com"`.
+"""
+
+
 def comments(kind: type) -> dict[str, str]:
     """Return the comment behind each member of a struct, read from its source."""
     import inspect
@@ -127,6 +151,8 @@ def settings() -> str:
         "",
         "Also read: `HEADGATE_DATA` (data folder), `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`,",
         "`HEADGATE_FAILPOINTS` (tests). Never read: `OPENAI_BASE_URL`, and any key that begins with `sk-hg-`: they are your programs'.",
+        "",
+        *BEDROCK.splitlines(),
         "",
         "## Deadlines",
         "",

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headgate import __version__
+from headgate.accesskeys import AccessKeyKeeper
 from headgate.admission.budget import Budgets
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
@@ -394,6 +395,9 @@ class App:
             if host.tokens is not None:
                 keeper = TokenKeeper(host, self.transport, self.clock, self._token_trouble)
                 self.background.spawn(f"tokens of {host.name}", keeper.run())
+            if host.signing is not None and not host.signing.given:
+                keys = AccessKeyKeeper(host, self._token_trouble)
+                self.background.spawn(f"keys of {host.name}", keys.run())
         if self._slot == 0:
             connection = partial(connect, self._data)
             self._upkeep = upkeep = Upkeep(

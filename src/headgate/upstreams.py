@@ -7,19 +7,21 @@ A key that begins with `sk-hg-` is our own and never a provider's. What is read 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from headgate.providers.grants import signing_key
-from headgate.providers.registry import ADDRESSES, CODECS, OURS, KnownHost
+from headgate.providers.registry import ADDRESSES, CODECS, OURS, REGIONS, KnownHost
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
-from headgate.values import Bearer, Host, TokenSource
+from headgate.values import AccessKeys, Bearer, Host, Signing, TokenSource
 from headgate.vaults import VaultError, fetch, is_reference
 
 OWN_KEY = "sk-hg-"
+STORED = "stored:"
 _URL_SCHEMES = ("http://", "https://")
 
 
@@ -41,11 +43,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     local: bool | None = None  # on this machine or network: costs nothing
     organization: str = ""  # sent as `openai-organization`
     project: str = ""  # sent as `openai-project`; at Vertex AI the project that pays
-    location: str = ""  # Vertex AI's: such as `europe-west4`; empty: `global`
+    location: str = ""  # Vertex AI's: such as `europe-west4`; empty: `global`. AWS's region
     service_account: str = ""  # a file with a service account's key: tokens are fetched for it
     token_command: tuple[str, ...] = ()  # or a program that prints a token, and its arguments
     token_url: str = ""  # where tokens are asked for, instead of the file's own
     token_scope: str = ""  # what they are good for, instead of the host's usual
+    access_key_id: str = ""  # AWS's, which sign every request; as `api_key`, but not stored
+    secret_access_key: str = ""  # of the same
+    session_token: str = ""  # of keys that expire
+    profile: str = ""  # or where AWS's own files say what signs; without any: as AWS's tools find it
     headers: Mapping[str, str] = {}  # sent with every request
     proxy: str = ""  # instead of those of the environment; `direct`: none
     drops: tuple[str, ...] | None = None  # members that it refuses: left out, and named in a header
@@ -111,7 +117,7 @@ def discover(
         url = lookup(row.url_env, env, dotenv) if row.url_env else ""
         if not key_name and not (row.local and url):
             continue
-        provider = Provider(name=name, base_url=_local_url(url) if url else "")
+        provider = _informed(Provider(name=name, base_url=_local_url(url) if url else ""), row, env, dotenv)
         key = lookup(key_name, env, dotenv) if key_name else ""
         hosts[name] = _host(provider, row, key)
         found.append(f"{name} (from {key_name or row.url_env})")
@@ -134,7 +140,10 @@ def configured(
     """
     row, ours = known.get(provider.name), provider.kind == OURS
     key = secret(provider.api_key, f"provider {provider.name!r}", env, dotenv, ours=ours)
-    if not provider.api_key and row is not None:
+    signs = provider.access_key_id or provider.profile
+    if provider.api_key and signs:
+        raise ConfigError(f"provider {provider.name!r}: give one of api_key, access_key_id and profile.")
+    if not provider.api_key and row is not None and not signs:
         key = next((value for name in row.keys if (value := lookup(name, env, dotenv))), "")
     if key.startswith(OWN_KEY) and not ours:
         raise ConfigError(
@@ -148,7 +157,32 @@ def configured(
     if provider.kind and provider.kind not in CODECS:
         kinds = ", ".join(CODECS)
         raise ConfigError(f"provider {provider.name!r}: kind {provider.kind!r} is none of {kinds}.")
-    return _host(provider, row, key)
+    return _host(_informed(provider, row or known.get(provider.kind), env, dotenv), row, key)
+
+
+_KEYS = ("access_key_id", "secret_access_key", "session_token")
+
+
+def _informed(
+    provider: Provider, row: KnownHost | None, env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Provider:
+    """Return a provider with what the environment says of it where the file does not, and its keys.
+
+    Raises:
+        ConfigError: a key cannot be had.
+    """
+    where = f"provider {provider.name!r}"
+    given = {name: secret(getattr(provider, name), where, env, dotenv) for name in _KEYS}
+    if row is not None:
+        usual = {
+            name: next((value for each in names if (value := lookup(each, env, dotenv))), "")
+            for name, names in row.env.items()
+        }
+        given["location"] = provider.location or usual.get("location", "")
+        if not (provider.api_key or provider.access_key_id or provider.profile):
+            signs = {name: usual.get(name, "") for name in _KEYS}  # all of one place, or none
+            given |= signs if signs["access_key_id"] else {"profile": usual.get("profile", "")}
+    return msgspec.structs.replace(provider, **given)
 
 
 _FROM_ROW = (
@@ -163,6 +197,9 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     try:
         if kind in ADDRESSES:
             url = ADDRESSES[kind](url, provider.project, provider.location)
+    except ValueError as fault:
+        raise ConfigError(f"provider {provider.name!r}: {fault}.") from fault
+    try:
         parse_origin(url)
         if provider.proxy not in {"", "direct"}:
             parse_proxy(provider.proxy)
@@ -175,6 +212,8 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     }
     rows = {name: getattr(base, name) for name in _FROM_ROW}
     tokens = _tokens(provider, base)
+    local = {**rows, **given}["local"]
+    signing = None if key or tokens is not None else _signing(provider, kind, local=local)
     return Host(
         name=provider.name,
         kind=kind,
@@ -187,6 +226,8 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         example=base.example,
         tokens=tokens,
         bearer=Bearer() if tokens is not None else None,
+        signing=signing,
+        location=_region(provider, kind, url) if signing is not None else provider.location,
         **{**rows, **given},
     )
 
@@ -222,3 +263,37 @@ def _tokens(provider: Provider, row: KnownHost) -> TokenSource | None:
         audience=account.token_uri or url,
         scope=provider.token_scope or row.token_scope,
     )
+
+
+def _signing(provider: Provider, kind: str, *, local: bool) -> Signing | None:
+    """Return the keys that sign a provider's requests, or None where they are not signed.
+
+    Raises:
+        ConfigError: naming the provider and what is wrong.
+    """
+    where = f"provider {provider.name!r}"
+    own = bool(provider.access_key_id or provider.secret_access_key)
+    if kind not in REGIONS:
+        if own or provider.profile:
+            raise ConfigError(f"{where}: access_key_id and profile are not for kind {kind!r}.")
+        return None
+    if own and not (provider.access_key_id and provider.secret_access_key):
+        raise ConfigError(f"{where}: give both access_key_id and secret_access_key.")
+    if provider.secret_access_key.startswith(STORED):
+        raise ConfigError(f"{where}: only api_key can be stored; give secret_access_key as env: or file:.")
+    if local and not own and not provider.profile:
+        return None
+    if find_spec("botocore") is None:
+        raise ConfigError(
+            f"{where}: requests are signed with botocore, which is not installed: "
+            "pip install 'headgate[bedrock]', or give an API key."
+        )
+    keys = AccessKeys(provider.access_key_id, provider.secret_access_key, provider.session_token)
+    return Signing(keys if own else None, provider.profile)
+
+
+def _region(provider: Provider, kind: str, url: str) -> str:
+    try:
+        return REGIONS[kind](url, provider.location)
+    except ValueError as fault:
+        raise ConfigError(f"provider {provider.name!r}: {fault}.") from fault

@@ -185,6 +185,35 @@ class Bearer:
         return made[1]
 
 
+class AccessKeys(msgspec.Struct, frozen=True):
+    """What requests are signed with."""
+
+    id: str
+    secret: str
+    session: str = ""  # of keys that expire
+
+
+class Signing:
+    """The keys that requests to a host are signed with. Whoever renews them writes them here.
+
+    Args:
+        keys: where they are given and stay what they are.
+        profile: of the cloud's own files, where they are found by its own rules; empty: the usual one.
+    """
+
+    __slots__ = ("given", "keys", "profile", "trouble")
+
+    def __init__(self, keys: AccessKeys | None = None, profile: str = "") -> None:
+        self.given = keys is not None
+        self.keys = keys
+        self.profile = profile
+        self.trouble = ""  # why there are none
+
+    def renew(self, keys: AccessKeys | None, trouble: str = "") -> None:
+        """Take other keys; None when there are none."""
+        self.keys, self.trouble = keys, trouble
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """One provider as configured: where it is, how it is spoken to, what it deviates in."""
 
@@ -208,11 +237,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     example: str = ""  # one of them, to show to people
     tokens: TokenSource | None = None  # where there is no key but a token that expires,
     bearer: Bearer | None = None  # and where it is kept
+    signing: Signing | None = None  # where there is neither, but keys that sign every request
+    location: str = ""  # the region that they sign for
 
     @property
     def keyless(self) -> bool:
         """Say whether it is asked without any credential although it is not our own machine's."""
-        return not (self.api_key or self.local or self.tokens is not None)
+        return not (self.api_key or self.local or self.tokens or self.signing)
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):

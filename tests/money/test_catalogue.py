@@ -117,6 +117,27 @@ def test_a_model_of_another_maker_is_known_by_the_beginning_of_its_name():
     assert CATALOGUE.model("openrouter", "moonshotai/kimi-k2.6").context_window == 262_144
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("us.anthropic.claude-sonnet-4-6", "claude-sonnet-4-6"),
+        ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5"),
+        ("us-gov.anthropic.claude-3-haiku-20240307-v1:0", "claude-3-haiku"),
+        (
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-4-8-v1:0",
+            "claude-opus-4-8",
+        ),
+        ("openai.gpt-oss-120b-1:0", "gpt-oss-120b"),
+        ("qwen.qwen3-32b-v1:0", "qwen3-32b"),
+    ],
+)
+def test_a_cloud_s_name_of_a_model_is_looked_through(name, model):
+    found, known = CATALOGUE.model("bedrock", name), CATALOGUE.model("bedrock", model)
+    assert (found.name, found.max_output) == (name, known.max_output)
+    assert found.context_window >= known.context_window > 0
+    assert not found.exact
+
+
 def test_a_window_that_only_the_price_data_knows_is_taken_from_there():
     assert CATALOGUE.model("groq", "meta-llama/llama-guard-4-12b").context_window == 131_072
 

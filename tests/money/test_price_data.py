@@ -232,3 +232,26 @@ def test_no_price_in_the_file_is_negative_or_no_integer():
     rows = [row for name in data.providers for model in data.provider(name).models for row in model.rows]
     assert len(rows) > 2_500
     assert all(whole(row.prices) and all(map(whole, row.tiers.values())) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "input_", "output"),
+    [
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", 1_100_000, 5_500_000),
+        ("global.anthropic.claude-haiku-4-5-20251001-v1:0", 1_000_000, 5_000_000),
+        ("eu.anthropic.claude-opus-5", 5_500_000, 27_500_000),
+        ("global.anthropic.claude-opus-5", 5_000_000, 25_000_000),
+        ("apac.anthropic.claude-3-5-sonnet-20241022-v2:0", 3_000_000, 15_000_000),
+        ("us.amazon.nova-pro-v1:0", 800_000, 3_200_000),
+        ("amazon.titan-embed-text-v2:0", 20_000, 0),
+        ("openai.gpt-oss-20b-1:0", 70_000, 300_000),
+    ],
+)
+def test_a_cloud_s_models_have_the_price_of_their_region_by_id_and_by_arn(name, input_, output):
+    arn = f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/{name}"
+    for spelling in (name, arn):
+        row = BOOK.find("bedrock", spelling, at(2026, 11, 26))
+        assert row is not None
+        assert (row.prices.input, row.prices.output) == (input_, output)
+    opaque = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
+    assert BOOK.find("bedrock", opaque, at(2026, 11, 26)) is None

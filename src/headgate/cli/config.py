@@ -87,7 +87,7 @@ def _public(config: Config) -> dict[str, object]:
         {
             "name": host.name,
             "base_url": host.base_url,
-            "has_key": bool(host.api_key or host.tokens),
+            "has_key": bool(host.api_key or host.tokens or host.signing),
             "local": host.local,
         }
         for host in config.hosts

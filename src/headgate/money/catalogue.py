@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _OPENAI: Final = frozenset({"openai", "azure"})
 _ANY: Final = ("chat", "completions", "embeddings")
 _DATE = re.compile(r"-(20\d\d-\d\d-\d\d|20\d{6}|\d{4}|latest)$")
+_PLACE = re.compile(r"^(?:[a-z-]+\.){1,2}(?=[a-z])")  # a cloud's region and maker: `us.anthropic.claude-…`
 _EMBEDS = re.compile(r"embed|^(bge|gte|e5)-|^all-minilm")
 
 
@@ -124,8 +125,8 @@ class Catalogue:
 
 def _bare(name: str) -> str:
     """Return a model's own name: without its maker, its variant, and what was tuned on it."""
-    name = name.lower().removeprefix("ft:").partition(":")[0]
-    name = name.rpartition("/")[2]
+    name = name.lower().removeprefix("ft:").rpartition("/")[2]
+    name = _PLACE.sub("", name.partition(":")[0])
     return name.replace("gpt-35-", "gpt-3.5-")  # as Azure spells it
 
 

@@ -160,6 +160,8 @@ class PriceData:
         if provider_id not in self._raw:
             return None
         name = name.lower()
+        if name.startswith("arn:"):  # a cloud's full name of a model or a profile ends with its id
+            name = name.rpartition("/")[2]
         dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)  # gpt-5.2-20251211, as some routers say
         for spelling in dict.fromkeys((name, dashed)):
             found = self._match(provider_id, spelling)

@@ -164,6 +164,12 @@ def shape_of(call: Call) -> Shape:
     return Shape(schema, *_choose(tools or [], choice))
 
 
+def wants_one_call(call: Call) -> bool:
+    """Say whether the caller takes one tool call at a time: the model may repeat the others it would make."""
+    asked = call.members.get("parallel_tool_calls")
+    return asked is not None and bytes(asked) == b"false"
+
+
 def output_limit(call: Call, target: Target) -> int:
     """Return the output limit to send where the wire needs one: never above what the hold rests on.
 

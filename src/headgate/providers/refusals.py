@@ -54,6 +54,16 @@ def meaning(head: Head, detail: ErrorDetail) -> UpstreamError:
     )
 
 
+def no_credential(trouble: str) -> UpstreamError:
+    """Return the error of a host whose token or keys are not there: not yet, or, by a trouble, not at all."""
+    if trouble:
+        return UpstreamDenied(
+            "The gateway has no valid credential for the provider: its log says why. Whoever runs this "
+            "gateway must see to it; your key is fine."
+        )
+    return UpstreamOverloaded("The gateway is fetching its credential for the provider.", retry_after_s=1.0)
+
+
 def _denied(status: int, detail: ErrorDetail, code: str | None) -> UpstreamDenied | None:
     if status in {401, 403}:
         return UpstreamDenied(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from headgate.providers import anthropic, gemini, openai, plain
+from headgate.providers import anthropic, bedrock, gemini, openai, plain
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
 from headgate.values import BUILT_IN, Operation
@@ -44,6 +44,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int = 0
     prices: str = ""
     token_scope: str = ""
+    env: Mapping[str, tuple[str, ...]] = {}  # settings of the file, and the usual names of what they say
 
 
 def known_hosts() -> dict[str, KnownHost]:
@@ -60,6 +61,7 @@ _WIRES: Mapping[str, Mapping[Operation, Codec]] = {
     "anthropic": anthropic.CODECS,
     "gemini": gemini.STUDIO,
     "vertex": gemini.VERTEX,
+    "bedrock": bedrock.CODECS,
     BUILT_IN: {"moderations": plain.CODECS["moderations"]},
 }
 CODECS: Mapping[str, Mapping[Operation, Codec]] = {
@@ -73,9 +75,16 @@ CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "anthropic": anthropic.credentials,
     "gemini": gemini.credentials,
     "vertex": gemini.credentials,
+    "bedrock": bedrock.credentials,
 }
 # Where a host is, as its base URL, the project and the location say; raises ValueError.
-ADDRESSES: Mapping[str, Callable[[str, str, str], str]] = {"vertex": gemini.located}
+ADDRESSES: Mapping[str, Callable[[str, str, str], str]] = {
+    "vertex": gemini.located,
+    "bedrock": bedrock.located,
+}
+# Whose requests are signed where there is no key to ask with: for which region, as the base URL and the
+# location say; raises ValueError.
+REGIONS: Mapping[str, Callable[[str, str], str]] = {"bedrock": bedrock.region_of}
 
 # Other APIs in whose form callers may ask for chat: by the path, what reads and shows it.
 FACES: Mapping[str, FaceMaker] = {

@@ -61,7 +61,7 @@ def build(call: Call, target: Target) -> tuple[dict[str, Any], bool]:
         _add_tools(body, asked, call, "")
     else:
         _add_tools(body, asked, call, Shape(asked.schema, asked.tools, asked.choice).tool())
-    _think(body, asked, able, call)
+    think(body, asked, able, call)
     stop = [text for text in asked.stop if text.strip()]
     if len(stop) < len(asked.stop):
         drop_once(call, "stop")  # blank ones are a 400
@@ -71,7 +71,7 @@ def build(call: Call, target: Target) -> tuple[dict[str, Any], bool]:
         body["metadata"] = {"user_id": asked.user}
     if "cache_control" in asked.extras:
         body["cache_control"] = cache_control(asked.extras["cache_control"], call)
-    samples = _sample(body, asked, able, call)
+    samples = sample(body, asked, able, call)
     if call.stream:
         body["stream"] = True
     return body, samples
@@ -144,8 +144,8 @@ def _choice(choice: Choice | None) -> dict[str, Any] | None:
             return {"type": {"required": "any"}.get(choice.mode, choice.mode)}
 
 
-def _think(body: dict[str, Any], asked: ChatRequest, able: Abilities, call: Call) -> None:
-    """Add thinking: the caller's own setting, else what the effort comes to."""
+def think(body: dict[str, Any], asked: ChatRequest, able: Abilities, call: Call) -> None:
+    """Add thinking to a body with `max_tokens`: the caller's own setting, else what the effort comes to."""
     forced = body.get("tool_choice", {}).get("type") in {"any", "tool"}
     own = asked.extras.get("thinking")
     if own is not None:
@@ -187,7 +187,7 @@ def _lost_thoughts(asked: ChatRequest) -> bool:
     return last is not None and bool(last.calls) and not last.sealed
 
 
-def _sample(body: dict[str, Any], asked: ChatRequest, able: Abilities, call: Call) -> bool:
+def sample(body: dict[str, Any], asked: ChatRequest, able: Abilities, call: Call) -> bool:
     """Add the sampling parameters that the model takes; say whether there are any."""
     thinks = body.get("thinking", {}).get("type") in {"enabled", "adaptive"}
     given = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.errors import UpstreamDenied, UpstreamFailed, UpstreamInterrupted, UpstreamRefused
+from headgate.providers.chat import wants_one_call
 from headgate.providers.events import (
     Sealed,
     Stopped,
@@ -117,8 +118,7 @@ class _Answer:
         self._call = call
         self._reasons: dict[int, str] = {}  # of each choice, empty while it goes on
         self._calls: dict[int, int] = {}  # how many functions each has called
-        asked = call.members.get("parallel_tool_calls")
-        self._single = asked is not None and bytes(asked) == b"false"
+        self._single = wants_one_call(call)
 
     def read(self, data: bytes) -> Iterator[Event]:
         """Yield what a chunk says.
@@ -177,7 +177,7 @@ class _Answer:
 
     def _function(self, part: _Part, called: _FunctionCall, choice: int) -> Iterator[Event]:
         key = self._calls.get(choice, 0)
-        if key and self._single:  # the caller wants one call at a time: the model may repeat the others
+        if key and self._single:
             return
         self._calls[choice] = key + 1
         signature = part.thought_signature

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.errors import NotFound, UpstreamDenied, UpstreamOverloaded
+from headgate.errors import NotFound
 from headgate.ports import Request
 from headgate.providers.gemini.answer import StreamSource, WholeSource
-from headgate.providers.gemini.embeddings import Batch, EmbeddingsReader, Predict
+from headgate.providers.gemini.embeddings import Batch, Predict
 from headgate.providers.gemini.errors import mistake
 from headgate.providers.gemini.request import build
+from headgate.providers.refusals import no_credential
 from headgate.providers.translated import TranslatedReader
+from headgate.providers.vectors import EmbeddingsReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from headgate.errors import UpstreamError
     from headgate.ports import Head, Reader
     from headgate.providers.codec import Codec
-    from headgate.providers.gemini.embeddings import Wire
+    from headgate.providers.gemini.embeddings import VerbWire
     from headgate.values import Call, Host, Operation, Target
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*", re.ASCII)  # names come from callers, and into a path
@@ -74,14 +76,9 @@ def _headers(target: Target) -> tuple[tuple[str, str], ...]:
     bearer = target.host.bearer
     if bearer is None:
         return target.headers
-    if bearer.token:
-        return bearer.headers(target.headers)
-    if bearer.trouble:
-        raise UpstreamDenied(
-            "The gateway has no valid token for the provider: its log says why. Whoever runs this gateway "
-            "must see to it; your key is fine."
-        )
-    raise UpstreamOverloaded("The gateway is fetching its token for the provider.", retry_after_s=1.0)
+    if not bearer.token:
+        raise no_credential(bearer.trouble)
+    return bearer.headers(target.headers)
 
 
 class ContentCodec:
@@ -116,7 +113,7 @@ class EmbeddingsCodec:
 
     __slots__ = ("_place", "_wire")
 
-    def __init__(self, place: str, wire: Wire) -> None:
+    def __init__(self, place: str, wire: VerbWire) -> None:
         self._place = place
         self._wire = wire
 
