@@ -20,6 +20,7 @@ PEERS = [
     ("anthropic", "anthropic", "/v1", "", "claude-haiku-4-5"),
     ("gemini", "gemini", "/v1beta", "", "gemini-2.5-flash"),
     ("openai", "openai", "/v1", "", "gpt-4o-mini"),
+    ("bedrock", "bedrock", "", 'location = "us-east-1"\n', "anthropic.claude-haiku-4-5-20251001-v1:0"),
 ]
 MODELS = [model for *_, model in PEERS]
 EMBEDDERS = ["text-embedding-3-small"]  # of Gemini's it knows single texts, which we never send

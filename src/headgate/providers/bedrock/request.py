@@ -164,7 +164,7 @@ class _Building:
         if not wrapped and (never or not asked.tools):
             return None
         tools = []
-        for tool in asked.tools:
+        for tool in () if never else asked.tools:
             tools.append(self._tool(tool))
             if tool.cache is not None and self._able.caches_tools:
                 mark(tools, tool.cache, self._call)
@@ -175,8 +175,7 @@ class _Building:
             description = asked.schema.description or "Give the answer in this form."
             spec = {"name": wrapped, "description": description, "inputSchema": {"json": asked.schema.schema}}
             tools.append({"toolSpec": spec})
-            alone = never or not asked.tools
-            choice = {"tool": {"name": wrapped}} if alone else {"any": {}}
+            choice = {"any": {}}
         return {"tools": tools} | ({"toolChoice": choice} if choice else {})
 
     def _shape(self) -> str:
@@ -288,10 +287,7 @@ _SAMPLING = {"temperature": "temperature", "top_p": "topP"}
 
 
 def _choice(choice: Choice | None) -> dict[str, Any]:
-    match choice:
-        case None:
-            return {}
-        case _ if choice.mode == "named":
-            return {"tool": {"name": choice.name}}
-        case _:
-            return {"any": {}} if choice.mode == "required" else {"auto": {}}
+    """Return `toolChoice`; `auto` is what is so anyway, and a 400 of models that know no choice."""
+    if choice is None or choice.mode in {"auto", "none"}:
+        return {}
+    return {"any": {}} if choice.mode == "required" else {"tool": {"name": choice.name}}
