@@ -47,7 +47,9 @@ class Metering:
         self._clock = clock
         self._kept = SqlMeters(partial(connect, data), clock, trouble)
         self._live = SqliteMeters(data, workers) if workers > 1 else None
-        self._shares = Shares(self._slot, self._live, clock, trouble) if self._live is not None else None
+        self._shares: Shares | None = None
+        if self._live is not None:
+            self._shares = Shares(self._slot, self._live, clock, trouble, self._live.sight(self._slot))
         self._asked_ns: MonotonicNs = 0
         self.rates = Rates(count_failed=settings.count_failed, shares=self._shares)
         self.entrance = Entrance(self.rates, clock, settings)

@@ -159,6 +159,59 @@ def nobody_holds_more_than_is_known(team: Team, store: MemoryMeters) -> None:
             assert 0 <= hand.spare <= hand.held <= store._hands.get(hand.name, {}).get(slot, 0)
 
 
+Sights = st.lists(
+    st.tuples(
+        st.sampled_from(["call", "call", "call", "tell", "fail", "die"]),
+        st.integers(0, WORKERS - 1),
+        st.integers(0, SECOND // 50),
+    ),
+    min_size=40,
+    max_size=120,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(Sights)
+def test_what_is_told_of_a_limit_is_true_whichever_worker_tells_it(events) -> None:
+    asyncio.run(_tell_all(events))
+
+
+async def _tell_all(events) -> None:
+    limit, used = 10_000, 0
+    store = Breaking(WORKERS)
+    team = Team(Limits(rpd=limit), store)
+    Hand.now = 1440 * MINUTE
+
+    def meet(slot: int) -> None:
+        team.shares[slot] = Shares(slot, store, Hand(), sight=store.sight(slot))
+        team.rates[slot] = Rates(team.table, shares=team.shares[slot])
+
+    for slot in range(WORKERS):
+        meet(slot)
+    for what, slot, gap in events:
+        Hand.now += gap
+        if what == "call":
+            while team.admit(slot) is None:
+                store.broken = False
+                team.shares[slot].wish(team.gate(slot), 0, Hand.now)
+                await team.shares[slot].tell()
+            used += 1
+            (meter,) = team.gate(slot).requests
+            assert abs(limit - used - meter.remaining(Hand.now)) <= 1
+        elif what == "tell":
+            await team.shares[slot].tell()
+        elif what == "fail":
+            store.broken = not store.broken
+        elif what == "die":
+            (meter,) = team.gate(slot).requests
+            used += store._hands.get(meter.hand.name, {}).get(slot, 0) - meter.hand.spent  # for all we know
+            await store.forget(slot, Hand.now)
+            meet(slot)
+        seen = [rates.lines(WHO, "m", Hand.now) for rates in team.rates]
+        told = [int(lines.split(b"remaining-requests: ")[1].split(b"\r")[0]) for lines in seen]
+        assert all(abs(limit - used - left) <= 1 for left in told), (used, told)
+
+
 TokenEvents = st.lists(
     st.tuples(
         st.sampled_from(["fetch", "call", "end", "tell", "fail"]),

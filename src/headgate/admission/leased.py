@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.admission.gates import Gate
-    from headgate.money.shares import Answer
+    from headgate.money.shares import Answer, Sight
     from headgate.ports import Clock, SharedMeters
     from headgate.values import MonotonicNs
 
@@ -34,12 +34,14 @@ class Hand:
     """
 
     __slots__ = (
-        "free", "held", "idle", "known_ns", "moved_ns", "name", "others", "refused_until", "spare", "spent",
-        "taken", "want",
+        "free", "held", "idle", "known_ns", "moved_ns", "name", "others", "refused_until", "row", "sight",
+        "spare", "spent", "taken", "want",
     )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, sight: Sight | None = None) -> None:
         self.name = name
+        self.sight = sight
+        self.row = 0  # in sight; 0: not known yet
         self.held = 0  # in hand, as the store knows it
         self.spent = 0  # since the store was told; of calls at once: those that are open
         self.spare = 0
@@ -60,11 +62,15 @@ class Hand:
         self.spent += amount
         self.taken += amount
         self._level()
+        if self.sight is not None:
+            self.sight.spend(self.row, amount)
 
     def give(self, amount: int) -> None:
         """Have spent less: what the store was not told of stays in hand."""
         self.spent -= amount
         self._level()
+        if self.sight is not None:
+            self.sight.spend(self.row, -amount)
 
     def let_go(self, *, all_of_it: bool) -> None:
         """Keep as much in hand as was taken since the last time, at most."""
@@ -87,8 +93,14 @@ class Hand:
         self.spent += ask.spent
         self._level()
 
-    def told(self, answer: Answer, now: MonotonicNs) -> None:
+    def told(self, ask: Ask, answer: Answer, now: MonotonicNs) -> None:
         """Take what the store gives and says."""
+        if self.sight is not None:
+            if not self.row:  # what was spent before it had one
+                self.row = answer.row
+                self.sight.enter(self.name, self.row)
+                self.sight.spend(self.row, ask.spent + self.spent)
+            self.sight.show(self.row, answer.left, answer.told, now)
         self.held += answer.granted
         self._level()
         self.free, self.others, self.known_ns = answer.free, answer.others, now
@@ -101,9 +113,16 @@ class LeasedBucket(TokenBucket):
 
     __slots__ = ("_touch", "hand")
 
-    def __init__(self, place: Place, kind: Kind, limit: int, touch: Callable[[LeasedBucket], None]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        kind: Kind,
+        limit: int,
+        touch: Callable[[LeasedBucket], None],
+        sight: Sight | None = None,
+    ) -> None:
         super().__init__(place, kind, limit, 0)
-        self.hand = Hand(place.named(kind))
+        self.hand = Hand(place.named(kind), sight)
         self._touch = touch
 
     def change(self, limit: int, now: MonotonicNs) -> None:
@@ -152,10 +171,16 @@ class LeasedBucket(TokenBucket):
             self.give(min(amount, left // self._unit), now)
 
     def remaining(self, now: MonotonicNs) -> int:
-        """Return the whole units that nobody has used, as far as that is known here.
+        """Return the whole units that nobody has used, as all workers of the machine see it.
 
-        What is in others' hands is most likely not used; they say so within a round.
+        Where they do not, as far as it is known here: what is in others' hands is taken for not used.
         """
+        hand = self.hand
+        if hand.sight is not None:
+            row = hand.row or hand.sight.find(hand.name)
+            seen = hand.sight.left(row, self.limit, self._unit, now)
+            if seen is not None:
+                return seen
         return max(0, min(self.hand.spare + self._unheld(now) + self.hand.others, self.limit))
 
     def used(self, now: MonotonicNs) -> int:
@@ -229,6 +254,7 @@ class Shares:
         store: where they are.
         clock: monotonic time, which all workers share.
         report: told what the store said when it began to refuse.
+        sight: what the workers of this machine see of one another; None: nothing.
     """
 
     __slots__ = (
@@ -236,6 +262,7 @@ class Shares:
         "_clock",
         "_report",
         "_round_ns",
+        "_sight",
         "_slot",
         "_store",
         "_touched",
@@ -245,9 +272,15 @@ class Shares:
     )
 
     def __init__(
-        self, slot: int, store: SharedMeters, clock: Clock, report: Callable[[str], None] = lambda _: None
+        self,
+        slot: int,
+        store: SharedMeters,
+        clock: Clock,
+        report: Callable[[str], None] = lambda _: None,
+        sight: Sight | None = None,
     ) -> None:
         self._slot = slot
+        self._sight = sight
         self._report = report
         self._store = store
         self._clock = clock
@@ -265,7 +298,7 @@ class Shares:
 
     def bucket(self, place: Place, kind: Kind, limit: int) -> LeasedBucket:
         """Return a shared bucket."""
-        return LeasedBucket(place, kind, limit, self.touch)
+        return LeasedBucket(place, kind, limit, self.touch, self._sight)
 
     def count(self, place: Place, limit: int) -> LeasedCount:
         """Return a shared count."""
@@ -344,7 +377,7 @@ class Shares:
                 self.touch(meter)
             return
         self.trouble = ""
-        for meter, answer in zip(meters, answers, strict=True):
-            meter.hand.told(answer, now)
+        for meter, ask, answer in zip(meters, asks, answers, strict=True):
+            meter.hand.told(ask, answer, now)
             if meter.hand.spare > 0:  # what is not used goes back in a later round
                 self.touch(meter)

@@ -1,17 +1,31 @@
 """Meters that several workers share: in SQLite beside the books, or in this process.
 
 The file is made anew at each start, from what the books' file has kept (`sql.meters`), and never synced:
-after a power cut no worker lives. The store in memory is for one process, and for the contract's tests.
+after a power cut no worker lives. Beside it is a file that workers map into memory (`money.shares.Sight`).
+The store in memory is for one process, and for the contract's tests.
 """
 
 from __future__ import annotations
 
+import mmap
+import os
 import sqlite3
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from headgate.money.shares import MICRO, Answer, Ask, Pool, buried, exchange, refilled
+from headgate.money.shares import (
+    CELLS,
+    MICRO,
+    Answer,
+    Ask,
+    Pool,
+    Sight,
+    buried,
+    exchange,
+    refilled,
+    unused,
+)
 from headgate.stores.sqlthread import SqlThread
 
 if TYPE_CHECKING:
@@ -22,11 +36,21 @@ if TYPE_CHECKING:
 
 FILE: Final = "live.sqlite"
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS pools (name TEXT PRIMARY KEY, used INTEGER NOT NULL, at INTEGER NOT NULL,
-  lim INTEGER NOT NULL, span INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pools (row INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, used INTEGER NOT NULL,
+  at INTEGER NOT NULL, lim INTEGER NOT NULL, span INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS hands (name TEXT NOT NULL, slot INTEGER NOT NULL, held INTEGER NOT NULL,
-  PRIMARY KEY (name, slot)) WITHOUT ROWID;
+  told INTEGER NOT NULL, PRIMARY KEY (name, slot)) WITHOUT ROWID; -- told: all that it ever said it spent
 """
+_PUT: Final = (
+    "INSERT INTO pools (name, used, at, lim, span) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+    " used = excluded.used, at = excluded.at, lim = excluded.lim, span = excluded.span RETURNING row"
+)
+_HOLD: Final = (
+    "INSERT INTO hands VALUES (?, ?, ?, ?) ON CONFLICT (name, slot) DO UPDATE SET"
+    " held = excluded.held, told = told + excluded.told"
+)
+SEEN: Final = "live.cells"
+_BYTES: Final = 8 * CELLS  # of which only what is used takes space
 _BUSY_S: Final = 0.25
 
 
@@ -37,6 +61,13 @@ class MemoryMeters:
         self._workers = workers
         self._pools: dict[str, Pool] = {}
         self._hands: dict[str, dict[int, int]] = {}
+        self._told: dict[str, dict[int, int]] = {}
+        self._rows: dict[str, int] = {}
+        self._cells = memoryview(mmap.mmap(-1, _BYTES)).cast("q")
+
+    def sight(self, slot: int) -> Sight:
+        """Return what a worker sees of all."""
+        return Sight(self._cells, slot, self._workers)
 
     async def exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
         """Take and give. See the port."""
@@ -47,13 +78,19 @@ class MemoryMeters:
             pool = self._pools.get(ask.name, Pool(0, now, ask.limit, ask.window_ns))
             pool, hands[slot], answer = exchange(pool, ask, others, now, self._workers)
             self._pools[ask.name] = pool
-            answers.append(answer)
+            told = self._told.setdefault(ask.name, {})
+            told[slot] = told.get(slot, 0) + ask.spent
+            row = self._rows.setdefault(ask.name, len(self._rows) + 1)
+            answers.append(answer._replace(told=sum(told.values()), row=row))
         return answers
 
     async def forget(self, slot: int, now: MonotonicNs) -> None:
         """Bury a dead worker."""
         for name, hands in self._hands.items():
-            self._pools[name] = buried(self._pools[name], hands.pop(slot, 0), now)
+            pool = self._pools[name] = buried(self._pools[name], hands.pop(slot, 0), now)
+            sight, row, told = self.sight(slot), self._rows[name], self._told[name]
+            told[slot] = sight.spent(row)
+            sight.show(row, unused(pool), sum(told.values()), now)
 
     async def lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
         """Return what meters lack. See the port."""
@@ -74,9 +111,14 @@ class SqliteMeters:
 
     def __init__(self, folder: Path, workers: int) -> None:
         self._workers = workers
+        self._cells = _map(folder)
         self._thread = SqlThread(
             "meters", partial(_open, folder / FILE), "The store of shared limits does not answer"
         )
+
+    def sight(self, slot: int) -> Sight:
+        """Return what a worker sees of all."""
+        return Sight(self._cells, slot, self._workers)
 
     async def exchange(self, slot: int, asks: Sequence[Ask], now: MonotonicNs) -> list[Answer]:
         """Take and give. See the port."""
@@ -84,7 +126,7 @@ class SqliteMeters:
 
     async def forget(self, slot: int, now: MonotonicNs) -> None:
         """Bury a dead worker."""
-        await self._thread.run(_forget, slot, now)
+        await self._thread.run(_forget, Sight(self._cells, slot, self._workers), slot, now)
 
     async def lacks(self, since: MonotonicNs, now: MonotonicNs) -> list[tuple[str, int]]:
         """Return what meters lack. See the port."""
@@ -105,11 +147,12 @@ def start_anew(folder: Path, lacks: Iterable[tuple[str, int, MonotonicNs]], now:
     """
     for suffix in ("", "-wal", "-shm"):
         (folder / (FILE + suffix)).unlink(missing_ok=True)
+    (folder / SEEN).unlink(missing_ok=True)
     with closing(_open(folder / FILE)) as sql, sql:
         sql.execute("BEGIN")
         # The limit is not known here. The first worker that asks brings it, and the time since counts then.
         sql.executemany(
-            "INSERT INTO pools VALUES (?, ?, ?, 0, 0)",
+            "INSERT INTO pools (name, used, at, lim, span) VALUES (?, ?, ?, 0, 0)",
             [(name, used, now - ago) for name, used, ago in lacks],
         )
 
@@ -131,7 +174,7 @@ def bury(folder: Path, slot: int, now: MonotonicNs) -> None:
         sqlite3.Error: the file cannot be written.
     """
     with closing(_open(folder / FILE)) as sql:
-        _forget(sql, slot, now)
+        _forget(sql, Sight(_map(folder), slot, slot + 1), slot, now)
 
 
 def _exchange(
@@ -147,9 +190,10 @@ def _exchange(
             ).fetchone()
             pool = Pool(*row) if row else Pool(0, now, ask.limit, ask.window_ns)
             pool, held, answer = exchange(pool, ask, others, now, workers)
-            sql.execute("INSERT OR REPLACE INTO pools VALUES (?, ?, ?, ?, ?)", (ask.name, *pool))
-            sql.execute("INSERT OR REPLACE INTO hands VALUES (?, ?, ?)", (ask.name, slot, held))
-            answers.append(answer)
+            (number,) = sql.execute(_PUT, (ask.name, *pool)).fetchone()
+            sql.execute(_HOLD, (ask.name, slot, held, ask.spent))
+            (told,) = sql.execute("SELECT sum(told) FROM hands WHERE name = ?", (ask.name,)).fetchone()
+            answers.append(answer._replace(told=told, row=number))
     return answers
 
 
@@ -162,18 +206,31 @@ def _lacking(sql: sqlite3.Connection, since: MonotonicNs, now: MonotonicNs) -> l
     return [(name, refilled(Pool(*pool), now).used + held * MICRO) for name, *pool, held in rows]
 
 
-def _forget(sql: sqlite3.Connection, slot: int, now: MonotonicNs) -> None:
+def _forget(sql: sqlite3.Connection, sight: Sight, slot: int, now: MonotonicNs) -> None:
     with sql:
         sql.execute("BEGIN IMMEDIATE")
         rows = sql.execute(
-            "SELECT p.name, used, at, lim, span, held FROM pools p JOIN hands h ON h.name = p.name"
+            "SELECT p.row, p.name, used, at, lim, span, held FROM pools p JOIN hands h ON h.name = p.name"
             " WHERE slot = ?",
             (slot,),
         ).fetchall()
-        for name, *pool, held in rows:
+        for row, name, *pool, held in rows:
             after = buried(Pool(*pool), held, now)
             sql.execute("UPDATE pools SET used = ?, at = ? WHERE name = ?", (after.used, after.at, name))
-        sql.execute("DELETE FROM hands WHERE slot = ?", (slot,))
+            said = (sight.spent(row), name, slot)  # all that it spent is in what it held
+            sql.execute("UPDATE hands SET held = 0, told = ? WHERE name = ? AND slot = ?", said)
+            (told,) = sql.execute("SELECT sum(told) FROM hands WHERE name = ?", (name,)).fetchone()
+            sight.show(row, unused(after), told, now)
+
+
+def _map(folder: Path) -> memoryview[int]:
+    """Return the cells that the workers of a folder share."""
+    number = os.open(folder / SEEN, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.truncate(number, _BYTES)
+        return memoryview(mmap.mmap(number, _BYTES)).cast("q")
+    finally:
+        os.close(number)
 
 
 def _open(path: Path) -> sqlite3.Connection:
