@@ -49,6 +49,14 @@ UNSEEN = {
     "output_video_mtok": "output_mtok",
 }
 
+# Models whose usage does tell them apart, in units of their own: what the price of one is on top of.
+TOLD_APART = ("openai/gpt-realtime*",)  # the usage of the Realtime API
+ON_TOP = {
+    "input_image": ("input_image_mtok", "input_mtok"),
+    "cached_image": ("cache_image_read_mtok", "cache_read_mtok"),
+    "cached_audio": ("cache_audio_read_mtok", "cache_read_mtok"),
+}
+
 # Audio prices that the package lacks: USD per million audio tokens in and out, by name.
 # From OpenAI's price page, as carried by litellm 1.106.2's price map.
 AUDIO = {
@@ -154,13 +162,29 @@ def row_prices(provider: str, model: str, prices: Mapping[str, Any]) -> list[Any
     if not prices:
         name = f"{provider}/{model}"
         return [0] * 7 if any(fnmatchcase(name, free) for free in FREE) else None
-    if is_unseen(prices) or not prices.keys() & {"input_mtok", "output_mtok", "requests_kcount"}:
+    told_apart = any(fnmatchcase(f"{provider}/{model}", name) for name in TOLD_APART)
+    if (is_unseen(prices) and not told_apart) or not prices.keys() & {
+        "input_mtok",
+        "output_mtok",
+        "requests_kcount",
+    }:
         return None
     prices = dict(prices)
     if audio := AUDIO.get(f"{provider}/{model}"):
         prices.setdefault("input_audio_mtok", Decimal(audio[0]))
         prices.setdefault("output_audio_mtok", Decimal(audio[1]))
-    return whole(prices)
+    return with_units(whole(prices), prices) if told_apart else whole(prices)
+
+
+def with_units(row: list[Any], prices: Mapping[str, Any]) -> list[Any]:
+    """Return `Prices` with what the tokens of some modalities cost on top of those of text."""
+    units = [
+        [name, pico(prices[key] - prices[base])]
+        for name, (key, base) in ON_TOP.items()
+        if key in prices and prices[key] > prices[base]
+    ]
+    assert len(row) <= 8, "a model with bands has no units"
+    return [*row, *[0] * (8 - len(row)), 0, None, units] if units else row
 
 
 def constraints(model: gp.ModelInfo) -> Iterable[Any]:

@@ -70,11 +70,14 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from headgate.channels import Channel
     from headgate.config import Config
     from headgate.dashboard.site import Status
     from headgate.errors import GatewayError
     from headgate.http.incoming import Route
+    from headgate.live.sessions import Sessions
     from headgate.ops.desk import AdminStore
+    from headgate.ports import Sink
     from headgate.records import KeyRow
     from headgate.values import Call
 
@@ -130,6 +133,7 @@ class App:
 
     _board: Scoreboard | None = None  # where several workers show their counts
     _upkeep: Upkeep | None = None  # in one worker of all
+    _sessions: Sessions | None = None  # once there was one
     _rows: Mapping[int, KeyRow | None] = {}  # the keys of calls that were open at the last change
 
     def __init__(
@@ -151,8 +155,7 @@ class App:
         self.instance = secrets.token_hex(8)
         self.draining = False
         self.stall_max_s = 0.0
-        self.calls = Calls()
-        self.background = Background(self._task_ended)
+        self.calls, self.background = Calls(), Background(self._task_ended)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
@@ -166,21 +169,20 @@ class App:
         tokenizers = Tokenizers()
         self.transport = HttpTransport(self.clock, _outbound(config))
         counter = LocalCounter(tokenizers)
-        self.pipeline = Pipeline(
-            Stages(
-                ledger=Ledger(self.journal, self._budgets, self._metering.rates, self.metrics, self.clock),
-                entrance=self._metering.entrance,
-                reservations=Reservations(self._budgets, self._teller, self.clock, counter),
-                transport=self.transport,
-                simulator=Simulator(self.clock, tokenizers),
-                codecs=CODECS,
-                counter=counter,
-                answers=HttpAnswers(self.clock, self._metering.rates),
-                failpoints=self.failpoints,
-                fault=self._call_fault,
-                key_deadlines=config.key_deadlines,
-            )
+        stages = Stages(
+            ledger=Ledger(self.journal, self._budgets, self._metering.rates, self.metrics, self.clock),
+            entrance=self._metering.entrance,
+            reservations=Reservations(self._budgets, self._teller, self.clock, counter),
+            transport=self.transport,
+            simulator=Simulator(self.clock, tokenizers),
+            codecs=CODECS,
+            counter=counter,
+            answers=HttpAnswers(self.clock, self._metering.rates),
+            failpoints=self.failpoints,
+            fault=self._call_fault,
+            key_deadlines=config.key_deadlines,
         )
+        self._stages, self.pipeline = stages, Pipeline(stages)
         plane = DataPlane(self, config.server.max_body_bytes, config.server.max_image_body_bytes)
         self.server = Server(self._edge(plane.find))
         self.monitor = Server(self._edge(plane.find_health))
@@ -250,6 +252,14 @@ class App:
         """Log what a caller calls its request, beside our id."""
         ids = {"request_id": call.request_id, "client_request_id": own_id}
         self.log.line("info", "a call with its caller's id", **ids, model=call.model)
+
+    def start_session(self, call: Call, sink: Sink, accept: Callable[[], Channel]) -> None:
+        """Own a session over WebSocket as a call; the first one imports what serves them."""
+        from headgate.live.sessions import Door, Sessions
+
+        if self._sessions is None:
+            self._sessions = Sessions(self.pipeline, self._stages, self.ids.next, lambda: self.draining)
+        self.calls.start(self._sessions.serve(call, Door(sink, accept), self.routes), call)
 
     @property
     def trusted_proxies(self) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ class Pipeline:
         """Serve one call to its end; never raises but on cancellation."""
         tab: Tab | None = None
         try:
-            targets = await self._candidates(call, routes)
+            targets = await self.candidates(call, routes)
             tab = await self._admit(call, targets, sink)
             self._fail("after-hold")
             await self._dispatch(call, sink, tab, targets)
@@ -135,7 +135,7 @@ class Pipeline:
             if tab is not None and not tab.settled:
                 self._settle(call, tab, Internal.status, _NOTHING)  # a step of settling raised
 
-    async def _candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
+    async def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
         """Return the targets, after what each model's own limits say of the request."""
         principal = call.principal
         assert principal is not None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from headgate.channels import Channel
     from headgate.errors import GatewayError
     from headgate.money.pots import Batch, Outcome
     from headgate.money.shares import Answer, Ask
@@ -159,6 +160,13 @@ class Head(msgspec.Struct, frozen=True, gc=False):
         return next((value for key, value in self.headers if key == name), None)
 
 
+class Declined(msgspec.Struct, frozen=True):
+    """A plain answer to a request for a WebSocket."""
+
+    head: Head
+    body: bytes
+
+
 class Exchange(Protocol):
     """One request and its answer on a ready connection. Used once.
 
@@ -199,6 +207,15 @@ class Transport(Protocol):
         Raises:
             UpstreamTimeout: not connected within `deadlines.connect_s`.
             UpstreamInterrupted: refused, no such host, TLS or proxy failure.
+        """
+        ...
+
+    async def converse(self, target: Target, request: Request) -> Channel | Declined:
+        """Open a WebSocket on a connection of its own, within `connect_s` and `first_byte_s`.
+
+        Raises:
+            UpstreamTimeout: it was not open in time.
+            UpstreamInterrupted: no connection, or what came is no answer.
         """
         ...
 

@@ -20,7 +20,7 @@ to answer and then failed by what it had used, although the caller pays nothing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from headgate.admission.bounds import input_bound, output_bound, rough_input
 from headgate.money.cost import cost
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headgate.admission.budget import Budgets, Hold
     from headgate.admission.gates import Ticket
     from headgate.admission.rate import Rates
-    from headgate.ports import Clock, Journal, Observer, Reader
+    from headgate.ports import Clock, Journal, Observer
     from headgate.values import Call, MonotonicNs, NanoUSD, Target, Units
 
 MARK_EVERY_NS = 1_000_000_000
@@ -55,6 +55,14 @@ class Ledger:
         self.rates = rates
         self.observer = observer
         self.clock = clock
+
+
+class Producing(Protocol):
+    """An answer that is on its way."""
+
+    def produced(self) -> int:
+        """Return a running count of output tokens seen so far (an estimate, never falling)."""
+        ...
 
 
 class Tab:
@@ -138,7 +146,7 @@ class Tab:
             target.costs,
             self._hold.amount,
             input_bound(call, target),
-            b"",
+            call.parent,
             call.stream,
             self._hold.pots,
             self._hold.sources,
@@ -164,7 +172,7 @@ class Tab:
         if not self._first_byte_ns:
             self._first_byte_ns = self._ledger.clock.monotonic()
 
-    def progress(self, reader: Reader) -> bool:
+    def progress(self, reader: Producing) -> bool:
         """Checkpoint a stream each second or 256 tokens; say whether it is still within its hold."""
         produced = reader.produced()
         now = self._ledger.clock.monotonic()

@@ -28,7 +28,7 @@ _BEARER_KEPT = 256
 PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
-Operation = Literal["chat", "completions", "embeddings", "moderations"]
+Operation = Literal["chat", "completions", "embeddings", "moderations", "realtime"]
 BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing
 LEXICAL = "headgate-lexical"  # its model: word lists
 
@@ -310,7 +310,7 @@ class Call:
 
     __slots__ = (
         "counted", "face", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
-        "model", "n", "notes", "operation", "predicted", "principal", "received_ns", "request_id",
+        "model", "n", "notes", "operation", "parent", "predicted", "principal", "received_ns", "request_id",
         "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
     )  # fmt: skip
 
@@ -338,5 +338,6 @@ class Call:
         self.tier = ""  # service tier, where it has a price of its own
         self.sim = ""  # directives for the simulator
         self.principal: Principal | None = None
+        self.parent = b""  # the id of the call that this one is a part of
         self.face: Face | None = None  # how it was asked, where that is not OpenAI's own form
         self.notes: list[Note] = []

@@ -40,7 +40,13 @@ def test_an_odd_target_is_refused_plainly(simulated, request_line, status):
 
 
 @pytest.mark.parametrize(
-    "path", [*NOT_SERVED, "chat/completions/chatcmpl-1/messages", "files/file-1/content"]
+    "path",
+    [
+        *(name for name in NOT_SERVED if name != "realtime"),
+        "chat/completions/chatcmpl-1/messages",
+        "files/file-1/content",
+        "realtime/calls",
+    ],
 )
 @pytest.mark.parametrize("root", ["", "/v1"])
 def test_an_openai_route_that_is_not_served_says_so_and_what_to_use(client, simulated, root, path):

@@ -7,7 +7,7 @@ A request is served after the parser has returned, so an answer may end inside `
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from headgate.errors import CallerError, GatewayError, Internal, RequestTimeout, Unavailable
 from headgate.http.errors import render
@@ -28,12 +28,20 @@ _FIRST_PROBE_S, _LONGEST_PROBE_S = 0.02, 5.0
 _SECOND = 1_000_000_000
 
 
+class Tunnel(Protocol):
+    """Who reads a connection that has switched to another protocol."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """The protocol object of one connection. The edge's ticker calls `check`."""
 
     __slots__ = (
         "_advancing", "_eof", "_held", "_intake", "_probe_s", "_reading", "_since", "_sink", "_stalled_ns",
-        "_state", "_transport", "_unsent", "_waiter", "edge", "write_paused",
+        "_state", "_transport", "_tunnel", "_unsent", "_waiter", "edge", "write_paused",
     )  # fmt: skip
     _transport: asyncio.Transport
 
@@ -52,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._unsent = 0
         self._stalled_ns: MonotonicNs = 0
+        self._tunnel: Tunnel | None = None  # who reads in place of the parser
 
     # ── the transport's side ────────────────────────────────────────────────────────────────────
 
@@ -80,6 +89,8 @@ class Connection(asyncio.Protocol):
         if self._sink is None and not self.write_paused and not self._held:
             self._feed(data)
             self._advance()
+        elif self._tunnel is not None:
+            self._tunnel.feed(data)
         elif not self._intake.ended:
             self._held += data
             if self._reading and len(self._held) > _HELD:
@@ -90,6 +101,8 @@ class Connection(asyncio.Protocol):
         """Keep the connection for what was asked before the client stopped sending."""
         self.edge.outbox.flush()
         self._eof = True
+        if self._tunnel is not None:  # a WebSocket ends by its own frames: this end is early
+            return False
         if self._sink is not None:
             self._probe()
             return True
@@ -191,11 +204,35 @@ class Connection(asyncio.Protocol):
         """Say whether another request may follow the one in progress."""
         return not self.edge.draining and (not self._eof or bool(self._intake.ready or self._held))
 
+    def switch(self, tunnel: Tunnel) -> None:
+        """Give all that comes from now on, and what came behind the request, to another reader."""
+        self._tunnel = tunnel
+        intake = self._intake
+        rest = intake.surplus + bytes(self._held)
+        intake.surplus = b""
+        self._held.clear()
+        self._resume_reading()
+        if rest:
+            tunnel.feed(rest)
+
+    def pause(self, *, paused: bool) -> None:
+        """Read nothing more for now, or go on."""
+        if paused:
+            self._reading = False
+            self._transport.pause_reading()
+        else:
+            self._resume_reading()
+
     # ── what goes out ───────────────────────────────────────────────────────────────────────────
 
     def write(self, data: bytes) -> None:
         """Send bytes, at the latest when this turn of the loop ends."""
         self.edge.outbox.send(self._transport, data)
+
+    async def drained(self) -> None:
+        """Wait until a client has read enough to be sent more."""
+        if self.write_paused:
+            await self.writable()
 
     async def writable(self) -> None:
         """Wait until the client has read most of what was written, or is gone."""
@@ -235,6 +272,11 @@ class Connection(asyncio.Protocol):
             return
         self._begin_closing()
         self._transport.write_eof()
+
+    def close(self) -> None:
+        """Close a connection that has switched, after everything written has been read."""
+        self._sink = None
+        self._close()
 
     def _close(self) -> None:
         """Close after everything written has been read."""

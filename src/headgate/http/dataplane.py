@@ -18,6 +18,7 @@ from headgate.http.answers import processing, refuse, whose
 from headgate.http.errors import VERSION
 from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
+from headgate.http.realtime import RealtimeRoute, key_offered
 from headgate.http.scan import scan
 from headgate.identity.networks import client_address, inside
 from headgate.identity.standing import allow
@@ -28,6 +29,7 @@ from headgate.values import Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+    from headgate.channels import Channel
     from headgate.http.edge import Incoming
     from headgate.http.incoming import RequestHead
     from headgate.http.offers import Offer
@@ -58,7 +60,7 @@ NOT_SERVED: Mapping[str, str] = {
     "images": "Call the provider directly.",
     "audio": "Call the provider directly.",
     "videos": "Call the provider directly.",
-    "realtime": f"Streams are served by SSE. {_CHAT}",
+    "realtime": "Open a WebSocket at /v1/realtime?model=...",
     "files": "Send the text in the messages of POST /v1/chat/completions.",
     "uploads": "Send the text in the messages of POST /v1/chat/completions.",
     "batches": "Send the requests to POST /v1/chat/completions one by one.",
@@ -129,6 +131,10 @@ class Service(Protocol):
         """Return the networks of the proxies that say truly for whom they ask."""
         ...
 
+    def start_session(self, call: Call, sink: Sink, accept: Callable[[], Channel]) -> None:
+        """Own a session over WebSocket as a call; `accept` answers its handshake."""
+        ...
+
     def start_call(self, run: Coroutine[None, None, None], call: Call) -> None:
         """Own a call's task."""
         ...
@@ -150,6 +156,7 @@ class DataPlane:
         for path, face in FACES.items():
             kind = CountRoute if path.endswith(_COUNTS) else CallRoute
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
+        self._put("/realtime", b"GET", RealtimeRoute(service, identify))
         self._models = ModelRoute(service)
         self._put("/models", b"GET", ModelsRoute(service))
         self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}
@@ -351,7 +358,10 @@ def _check_address(service: Service, incoming: Incoming, networks: tuple[str, ..
 
 def _identify(service: Service, head: RequestHead) -> Caller:
     keyring = service.keyring
-    token = keyring.extract(head.header(b"authorization"), head.header(b"api-key"), head.header(b"x-api-key"))
+    own = head.header(b"x-api-key")
+    if head.switches:
+        own = key_offered(head) or own
+    token = keyring.extract(head.header(b"authorization"), head.header(b"api-key"), own)
     principal = keyring.authenticate(token, service.clock.wall())
     sim = head.header(b"x-headgate-sim") or b""
     bounded = bool(principal.models or principal.endpoints)

@@ -6,13 +6,14 @@ doubled or odd lengths, length together with chunks. What it lets pass and we do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from headgate.errors import BodyTooLarge, CallerError, HeadersTooLarge, MediaTypeRefused, MethodRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headgate.channels import SocketLimits
     from headgate.ports import Sink
     from headgate.values import MonotonicNs
 
@@ -33,6 +34,13 @@ class Route(Protocol):
         ...
 
 
+@runtime_checkable
+class SocketRoute(Route, Protocol):
+    """A route that serves WebSockets, and so may ask its sink to switch."""
+
+    sockets: SocketLimits
+
+
 class RequestHead:
     """The head of a request: shared by all requests of a client that repeats it.
 
@@ -42,8 +50,8 @@ class RequestHead:
     """
 
     __slots__ = (
-        "fields", "headers", "keep_alive", "length", "memo", "method", "path", "query", "route", "target",
-        "version",
+        "fields", "headers", "keep_alive", "length", "memo", "method", "path", "query", "route", "switches",
+        "target", "version",
     )  # fmt: skip
     route: Route
 
@@ -60,6 +68,7 @@ class RequestHead:
         announced = fields.get(b"content-length")
         self.length = int(announced) if announced is not None else 0
         self.memo: object = None
+        self.switches = False  # to a WebSocket, which its route serves
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header by its lower-case name; the last one if it came more than once."""
@@ -111,20 +120,26 @@ class RequestHead:
             raise CallerError("HTTP/1.0 has no Transfer-Encoding.")
 
     def check_upgrade(self) -> None:
-        """Refuse an upgrade that cannot be ignored; others (h2c) are, as HTTP allows.
+        """Take an upgrade to WebSocket where the route serves it; others (h2c) are ignored, as HTTP allows.
 
         Raises:
-            CallerError: a WebSocket handshake.
+            CallerError: a WebSocket handshake for another route, or with a body.
             MethodRefused: CONNECT.
         """
         if self.method == b"CONNECT":
             raise MethodRefused("Not allowed to CONNECT. (HINT: this is an API gateway, not a proxy.)")
-        if self.fields.get(b"upgrade", b"").strip().lower() == b"websocket":
+        if self.fields.get(b"upgrade", b"").strip().lower() != b"websocket":
+            return
+        if not isinstance(self.route, SocketRoute):
             raise CallerError(
-                "WebSocket is not served here. Send the request over HTTP; `stream: true` streams the answer "
-                "as server-sent events.",
+                "WebSocket is served at /v1/realtime alone. Send this request over HTTP; `stream: true` "
+                "streams the answer as server-sent events.",
                 code="websocket_not_supported",
             )
+        if self.length or self.chunked:
+            raise CallerError("The request for a WebSocket has a body. Send the first message after the 101.")
+        self.switches = True
+        self.keep_alive = False  # where it is refused, nothing else follows
 
 
 class Incoming:

@@ -31,7 +31,7 @@ class Intake:
 
     __slots__ = (
         "_begun", "_body", "_edge", "_fed", "_head_bytes", "_headers", "_parser", "_target", "_unparsed",
-        "ended", "partial", "peer", "ready", "received",
+        "ended", "partial", "peer", "ready", "received", "surplus",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -49,6 +49,7 @@ class Intake:
         self._fed = 0  # bytes that the parser has had since it was last between two requests
         self._begun = b""  # the first of them
         self._unparsed = b""  # the known head of `partial`, as it came
+        self.surplus = b""  # what came behind a request to switch protocols
 
     @property
     def in_head(self) -> bool:
@@ -144,7 +145,10 @@ class Intake:
                 return
             # Outside the `except`, where it would become the context of the next error.
             data = data[end_of_head:]
-            self._ignore_upgrade()
+            if self.partial is not None and self.partial.head.switches:
+                self._switch(self.partial, data)
+            else:
+                self._ignore_upgrade()
 
     def end(self) -> None:
         """Parse nothing more; drop what has not been served."""
@@ -180,9 +184,9 @@ class Intake:
         head = RequestHead(parser.get_method(), target, parser.get_http_version(), headers)
         head.check()
         head.keep_alive = parser.should_keep_alive()
+        route = head.route = edge.route(head.method, head.path)
         if parser.should_upgrade():
             head.check_upgrade()
-        route = head.route = edge.route(head.method, head.path)
         if head.length > route.max_body_bytes:
             raise too_large(route.max_body_bytes)
         incoming = Incoming(head, head.length, edge.monotonic(), edge.new_id)
@@ -270,6 +274,12 @@ class Intake:
             self._refuse(Internal("The server had an error while processing your request."))
         else:
             self._refuse(CallerError(_GARBLED.format(error)))
+
+    def _switch(self, incoming: Incoming, rest: bytes) -> None:
+        """Put a request for another protocol in line: no request follows it, but what its route reads."""
+        self._parser = None
+        self.surplus = rest
+        self._finish(incoming, b"")
 
     def _ignore_upgrade(self) -> None:
         """Go on as if no upgrade had been asked for (h2c): the parser left the body to somebody else.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.channels import Socket
+from headgate.errors import CallerGone
 from headgate.http.heads import CONTINUE, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headgate.channels import Channel, SocketLimits
     from headgate.http.connection import Connection
     from headgate.http.incoming import Incoming
     from headgate.ports import Headers
@@ -128,6 +131,22 @@ class HttpSink:
             self._head = b""
         if connection.write_paused:
             await connection.writable()
+
+    def switch(self, headers: Headers, limits: SocketLimits) -> Channel:
+        """Answer 101 and go on as a WebSocket.
+
+        Raises:
+            CallerGone: nobody is left.
+        """
+        connection = self._connection
+        if connection is None:
+            raise CallerGone
+        self._framing = _UNTIL_CLOSE
+        connection.write(connection.edge.heads.make(101, headers, b"\r\n"))
+        socket = Socket(connection, masked=False, limits=limits)
+        self._callback = socket.lost
+        connection.switch(socket)
+        return socket
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call back once when the caller goes before `finish`; a later callback takes the place."""

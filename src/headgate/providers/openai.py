@@ -16,6 +16,7 @@ from headgate.ports import Head, Reader, Request
 from headgate.providers import compat, plain
 from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.members import adapt, rename, written
+from headgate.providers.realtime import RealtimeCodec
 from headgate.providers.refusals import refusal
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Host, Note, Operation, Target
@@ -170,4 +171,8 @@ class JsonReader:
         return "".join((c.message.pieces() if c.message else c.text) or "" for c in choices)
 
 
-CODECS: Mapping[Operation, Codec] = {**{name: OpenAICodec(name) for name in PATHS}, **plain.CODECS}
+CODECS: Mapping[Operation, Codec] = {
+    **{name: OpenAICodec(name) for name in PATHS},
+    **plain.CODECS,
+    "realtime": RealtimeCodec(),
+}

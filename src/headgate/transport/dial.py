@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headgate.transport.egress import Origin
     from headgate.transport.exchange import Connection
     from headgate.transport.proxy import Proxy
+    from headgate.transport.websocket import Line
 
     Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
     TLS: TypeAlias = Callable[[], ssl.SSLContext]
@@ -60,7 +61,7 @@ class Dialer:
         self._lookups: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
         self._good: dict[str, str] = {}  # the address that answered last, by host
 
-    async def open(self, protocol: Connection, origin: Origin, proxy: Proxy | None) -> None:
+    async def open(self, protocol: Connection | Line, origin: Origin, proxy: Proxy | None) -> None:
         """Connect a protocol. The caller bounds the time.
 
         Raises:
@@ -85,7 +86,7 @@ class Dialer:
             await asyncio.wait(tasks)
 
     async def _secure(
-        self, protocol: Connection, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext
+        self, protocol: Connection | Line, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext
     ) -> None:
         """Connect a protocol through TLS.
 

@@ -18,7 +18,8 @@ from headgate.waits import own_task
 from headgate.wire.known import KnownHeads
 
 if TYPE_CHECKING:
-    from headgate.ports import Clock
+    from headgate.channels import Channel
+    from headgate.ports import Clock, Declined, Request
     from headgate.transport.dial import TLS, Resolve
     from headgate.transport.egress import Origin
     from headgate.transport.proxy import Proxy
@@ -177,6 +178,29 @@ class HttpTransport:
             self._start_ticking()
         return exchange
 
+    async def converse(self, target: Target, request: Request) -> Channel | Declined:
+        """Open a WebSocket on a connection of its own, which is never kept."""
+        from headgate.transport.websocket import Line, shake_hands
+
+        await own_task()
+        limits, pool, line = target.deadlines, self._way(target.host), Line()
+        try:
+            async with asyncio.timeout(limits.connect_s):
+                await self._dialer.open(line, pool.origin, pool.proxy)
+        except TimeoutError:
+            raise _not_connected(pool.label, limits.connect_s) from None
+        try:
+            async with asyncio.timeout(limits.first_byte_s):
+                return await shake_hands(line, pool.writer, request, pool.bounds)
+        except TimeoutError:
+            line.abort()
+            raise UpstreamTimeout(
+                f"{pool.label} did not open a WebSocket within {limits.first_byte_s:g} s (first_byte_s)."
+            ) from None
+        except BaseException:
+            line.abort()
+            raise
+
     async def close(self) -> None:
         """Close every connection and wait until they are."""
         self._closed = True
@@ -232,9 +256,7 @@ class HttpTransport:
                 await self._dialer.open(connection, pool.origin, pool.proxy)
         except TimeoutError:
             self.lost(connection)
-            raise UpstreamTimeout(
-                f"Could not connect to {pool.label} within {limit_s:g} s (connect_s)."
-            ) from None
+            raise _not_connected(pool.label, limit_s) from None
         except BaseException:
             self.lost(connection)  # uvloop closes a half-made transport without a word to its protocol
             raise
@@ -269,6 +291,10 @@ class HttpTransport:
     def _tick_in(self, delay_s: float) -> None:
         if not self._closed:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+
+def _not_connected(label: str, limit_s: float) -> UpstreamTimeout:
+    return UpstreamTimeout(f"Could not connect to {label} within {limit_s:g} s (connect_s).")
 
 
 def _promised_ns(keep_alive: bytes) -> int:

@@ -20,11 +20,11 @@ _OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "
 class Writer:
     """Write requests to one host."""
 
-    __slots__ = ("_authority", "_label", "_prefixes")
+    __slots__ = ("_authority", "_prefixes", "label")
 
     def __init__(self, authority: str, label: str) -> None:
         self._authority = authority
-        self._label = label
+        self.label = label
         self._prefixes: dict[tuple[str, str, int], tuple[tuple[tuple[str, str], ...], bytes]] = {}
 
     def head(self, request: Request) -> bytes:
@@ -47,6 +47,18 @@ class Writer:
             raise self._refused("the request id")
         return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (prefix, request_id.encode(), len(request.body))
 
+    def handshake(self, request: Request, key: str) -> bytes:
+        """Return the head of a request for a WebSocket (RFC 6455, 4.1).
+
+        Raises:
+            Internal: the path or a header cannot stand in a head.
+        """
+        prefix = self._render(request.method, request.path, request.headers)
+        return (
+            b"%b%b\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n"
+            b"sec-websocket-key: %b\r\n\r\n"
+        ) % (prefix, request.request_id.encode(), key.encode())
+
     def _render(self, method: str, path: str, headers: tuple[tuple[str, str], ...]) -> bytes:
         if _NAME.fullmatch(method) is None or _PATH.fullmatch(path) is None:
             raise self._refused("the request line")
@@ -60,4 +72,4 @@ class Writer:
         return "\r\n".join([*lines, "x-client-request-id: "]).encode("latin-1")
 
     def _refused(self, what: str) -> Internal:
-        return Internal(f"The request to {self._label} cannot be written: {what} is not allowed in HTTP.")
+        return Internal(f"The request to {self.label} cannot be written: {what} is not allowed in HTTP.")

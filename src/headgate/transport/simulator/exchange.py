@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from headgate.errors import CallerGone, UpstreamError, UpstreamInterrupted, UpstreamTimeout
-from headgate.ports import Head
+from headgate.ports import Declined, Head
 from headgate.transport.simulator.breakage import broken, refuse
 from headgate.transport.simulator.counting import ModelTokens
 from headgate.transport.simulator.reply import Reply, Stamp, error_reply
@@ -19,6 +19,7 @@ from headgate.waits import own_task
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from headgate.channels import Channel
     from headgate.money.tokens import Tokenizers
     from headgate.ports import Clock, Request
     from headgate.transport.simulator.reply import Step
@@ -62,6 +63,25 @@ class Simulator:
             )
         await own_task()
         return SimulatedExchange(self, target)
+
+    async def converse(self, target: Target, request: Request) -> Channel | Declined:
+        """Open a session of the Realtime API, or refuse it as the model's name or a header asks."""
+        from headgate.transport.simulator.realtime import RealtimePeer, refused
+
+        await own_task()
+        try:
+            wish = read_wish(request, target.model.name, self._chunk_ms)
+        except UnknownWish as error:
+            said = f"The simulator cannot do this: {error}."
+            return Declined(*refused(error_reply(400, said, _REFUSED, "invalid_value")))
+        if wish.fault is not None and wish.fault.status:
+            return Declined(*refused(refuse(wish.fault)))
+        if wish.fault is not None and wish.fault.name in {"refused", "reset"}:
+            raise UpstreamInterrupted(
+                f"The simulator closed the connection, as it was asked to (fault {wish.fault.name})."
+            )
+        created = self._clock.wall() // 1_000_000
+        return RealtimePeer(self.answer, target, request, created, wish.chunk_ms)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
