@@ -26,7 +26,8 @@ class StandingClock:
 
 def target(model: str, **deadlines: float) -> Target:
     encoding = "cl100k_base" if model.startswith("text-embedding") else _ENCODINGS.get(model, "o200k_base")
-    known = Model(name=model, tokenizer=encoding, exact=True)
+    every = ("chat", "completions", "embeddings")
+    known = Model(name=model, tokenizer=encoding, exact=True, operations=every)
     return Target(host=HOST, model=known, prices=None, deadlines=Deadlines(**deadlines), simulated=True)
 
 

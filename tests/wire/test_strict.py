@@ -1,12 +1,15 @@
 """What only hosts that take exactly OpenAI's API refuse: sentences and paths as OpenAI gives them."""
 
+import re
+
 import msgspec
 import pytest
 
 from headgate.errors import CallerError
 from headgate.http.parse import parse
+from headgate.money.catalogue import Catalogue
 from headgate.providers.registry import CODECS
-from headgate.values import Call, Host, Model, Target
+from headgate.values import Call, Host, Model, Operation, Target
 
 TEXT = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
@@ -276,3 +279,51 @@ def test_a_compatible_host_decides_for_itself(members):
 )
 def test_what_openai_documents_passes(members):
     assert set(members) <= set(msgspec.json.decode(sent("refuse", **members)))
+
+
+MISPLACED = [
+    ("completions", "gpt-4o", {"prompt": "x"}, 404, "This is a chat model and not supported"),
+    ("completions", "text-embedding-3-small", {"prompt": "x"}, 403, "not allowed to sample"),
+    ("completions", "gpt-3.5-turbo-instruct", {"prompt": "x", "n": 3, "best_of": 2}, 400, "(currently 3)"),
+    ("chat", "gpt-3.5-turbo-instruct", {"messages": TEXT}, 404, "Did you mean to use v1/completions?"),
+    ("chat", "text-embedding-3-small", {"messages": TEXT}, 403, "not allowed to sample"),
+    ("embeddings", "gpt-4o", {"input": "x"}, 403, "not allowed to generate embeddings"),
+    ("embeddings", "text-embedding-ada-002", {"input": "x", "dimensions": 2}, 400, "does not support"),
+    ("embeddings", "text-embedding-3-small", {"input": "x", "dimensions": 1537}, 400, "equal to 1536."),
+]
+PLACED = [
+    ("completions", "gpt-3.5-turbo-instruct", {"prompt": "x", "n": 2, "best_of": 2}),
+    ("completions", "gpt-3.5-turbo-instruct", {"prompt": "x", "n": None, "best_of": None}),
+    ("chat", "gpt-4o", {"messages": TEXT}),
+    ("chat", "o1-pro", {"messages": TEXT}),
+    ("chat", "nobody-knows-it", {"messages": TEXT}),
+    ("embeddings", "text-embedding-3-small", {"input": "x", "dimensions": 1536}),
+    ("embeddings", "text-embedding-ada-002", {"input": "x", "dimensions": None}),
+    ("completions", "deepseek-chat", {"prompt": "x"}),
+    ("embeddings", "nobody-knows-it", {"input": "x"}),
+]
+
+
+def placed(operation: Operation, name: str, members: dict[str, object], *, simulated: bool = True) -> None:
+    call = Call(bytes(16), operation, 0)
+    parse(msgspec.json.encode({"model": name} | members), call)
+    model = Catalogue.load().model("openai", name)
+    host = Host(name="h", base_url="http://h")
+    CODECS["openai"][operation].encode(call, Target(host=host, model=model, prices=None, simulated=simulated))
+
+
+@pytest.mark.parametrize(("operation", "name", "members", "status", "said"), MISPLACED)
+def test_the_simulator_refuses_a_model_on_the_wrong_route(
+    operation: Operation, name: str, members: dict[str, object], status: int, said: str
+) -> None:
+    with pytest.raises(CallerError, match=re.escape(said)) as caught:
+        placed(operation, name, members)
+    assert (caught.value.http_status, caught.value.code) == (status, None)
+    placed(operation, name, members, simulated=False)  # a real provider says what it does
+
+
+@pytest.mark.parametrize(("operation", "name", "members"), PLACED)
+def test_the_simulator_takes_what_is_in_its_place(
+    operation: Operation, name: str, members: dict[str, object]
+) -> None:
+    placed(operation, name, members)

@@ -20,7 +20,7 @@ from headgate.providers.realtime import RealtimeCodec
 from headgate.providers.refusals import refusal
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Host, Note, Operation, Target
-from headgate.wire.strict import refuse_strictly
+from headgate.wire.strict import refuse_misplaced, refuse_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,8 @@ class OpenAICodec:
         host = target.host
         if host.extras == "refuse":
             refuse_strictly(call)
+        if target.simulated:  # the real one says it itself
+            refuse_misplaced(call, target.model)
         members = call.members.copy()
         members["model"] = msgspec.Raw(_encode(target.model.name))
         if call.shrunk_to:

@@ -26,6 +26,7 @@ _BUILT_IN = Target(
     simulated=True,
     base_path="/v1",
 )
+_EVERYTHING = ("chat", "completions", "embeddings")
 _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
 
 
@@ -289,7 +290,7 @@ class Routes:
         prices = _tiered(self._row(maker, like, wanted), wanted.tier) or Prices()
         model = self._makers.facts.model(maker, like)
         if own:
-            model = msgspec.structs.replace(model, name=name)
+            model = msgspec.structs.replace(model, name=name, operations=_EVERYTHING)
         return [
             Target(
                 host=self._simulator,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from headgate.errors import CallerError
+from headgate.errors import CallerError, NotFound, PermissionRefused
 from headgate.wire.checks import (
     Check,
     Json,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from headgate.values import Call
+    from headgate.values import Call, Model
 
 _PARTS = ("text", "image_url", "input_audio", "refusal", "audio", "file")
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
@@ -41,6 +41,7 @@ _LOOKED_INTO = frozenset(
         *("top_logprobs", "stream_options", "response_format", "max_completion_tokens"),
     }
 )
+_WHOLE_VECTORS = frozenset({"text-embedding-ada-002"})  # are not shortened
 _KNOWN_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
 
 
@@ -60,6 +61,62 @@ def refuse_strictly(call: Call) -> None:
         _refuse_members({name: value for name, value in given.items() if value is not None}, call)
     if call.structured:
         _refuse_messages(decode_any(call.members["messages"]))
+
+
+def refuse_misplaced(call: Call, model: Model) -> None:
+    """Refuse what a model of OpenAI's does not do, as OpenAI would have done it.
+
+    Sources: the sentences in many public logs of 404 and 403 answers; of `best_of` and `dimensions`, 400s.
+
+    Raises:
+        CallerError: 404 or 403 for the wrong route, 400 for a member that this model does not take.
+    """
+    asked, does = call.operation, model.operations
+    if not model.exact:  # not surely OpenAI's
+        return
+    if asked != "embeddings" and does == ("embeddings",):
+        raise PermissionRefused("You are not allowed to sample from this model")
+    if asked == "embeddings":
+        if asked not in does:
+            raise PermissionRefused("You are not allowed to generate embeddings from this model")
+        _refuse_dimensions(call, model)
+    elif asked == "chat" and does == ("completions",):
+        raise NotFound(
+            "This is not a chat model and thus not supported in the v1/chat/completions endpoint. Did you "
+            "mean to use v1/completions?",
+            param="model",
+        )
+    elif asked == "completions":
+        if asked not in does:
+            raise NotFound(
+                "This is a chat model and not supported in the v1/completions endpoint. Did you mean to use "
+                "v1/chat/completions?",
+                param="model",
+            )
+        _refuse_choices(call)
+
+
+def _refuse_dimensions(call: Call, model: Model) -> None:
+    wanted = decode_any(call.members["dimensions"]) if _says(call.members, "dimensions") else None
+    if wanted is None or not model.dimensions:
+        return
+    if model.name in _WHOLE_VECTORS:
+        raise CallerError("This model does not support specifying dimensions.")
+    if wanted > model.dimensions:
+        raise CallerError(
+            f"Invalid value for 'dimensions' = {wanted}. Must be less than or equal to {model.dimensions}."
+        )
+
+
+def _refuse_choices(call: Call) -> None:
+    given = {name: decode_any(call.members[name]) for name in ("n", "best_of") if name in call.members}
+    count, best_of = given.get("n") or 1, given.get("best_of")
+    if best_of is not None and best_of < count:
+        raise CallerError(
+            "You requested that the server return more choices than it will generate (HINT: you must set 'n' "
+            f"(currently {count}) to be at most 'best_of' (currently {best_of}), or omit either parameter if "
+            "you don't specifically want to use them.)"
+        )
 
 
 def _refuse_members(given: Mapping[str, Json], call: Call) -> None:
