@@ -27,7 +27,8 @@ SHORT_FUNCTIONS = ("src/", "tools/", "bench/")
 
 # A provider's name belongs to the registry and to its own file. Read here, written nowhere else.
 REGISTRY = "src/headgate/providers/hosts.toml"
-NAMES_ALLOWED = ("src/headgate/providers/", "src/headgate/data/")
+# A secret manager may be of a cloud that has models, too.
+NAMES_ALLOWED = ("src/headgate/providers/", "src/headgate/data/", "src/headgate/vaults/")
 # Names that are not only a provider's: the wire's own, and an English word, which counts as a whole string.
 WIRE = {"openai"}
 WORDS = {"together"}

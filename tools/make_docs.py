@@ -101,6 +101,52 @@ does not say which model it is of: give it a row under `[prices]`. Each further 
 """
 
 
+PLACES = """\
+## Providers that need more than a key
+
+```toml
+[[providers]]                     # Gemini at Vertex AI
+name = "vertex"
+project = "my-project"
+location = "europe-west4"
+service_account = "/etc/headgate/account.json"   # or token_command = ["gcloud", "auth", "print-access-token"]
+
+[[providers]]                     # Azure OpenAI, by /openai/v1; two variables do the same with no file
+name = "azure"
+base_url = "https://NAME.openai.azure.com"
+api_key = "env:AZURE_OPENAI_API_KEY"
+deployments = { "prod-4o" = "gpt-4o" }   # what each deployment is, where its name does not say so
+
+[[providers]]                     # by the dated API, with a client of Entra ID instead of a key
+name = "azure-eu"
+kind = "azure"
+base_url = "https://NAME-EU.openai.azure.com"
+api_version = "2024-10-21"
+tenant = "00000000-0000-0000-0000-000000000000"
+client_id = "00000000-0000-0000-0000-000000000000"
+client_secret = "env:AZURE_CLIENT_SECRET"
+
+[[providers]]                     # in China; authority and token_scope are those of the cloud unless given
+name = "azure-cn"
+kind = "azure"
+base_url = "https://NAME.openai.azure.cn"
+api_version = "2024-10-21"
+authority = "https://login.partner.microsoftonline.cn"
+token_scope = "https://cognitiveservices.azure.cn/.default"
+tenant = "00000000-0000-0000-0000-000000000000"
+client_id = "00000000-0000-0000-0000-000000000000"
+client_secret = "env:AZURE_CN_CLIENT_SECRET"
+
+[[models]]
+name = "gpt-4o"
+targets = [{ provider = "azure", model = "prod-4o" }, { provider = "azure-eu", model = "gpt-4o" }]
+```
+
+A deployment is asked for as a model: `prod-4o`, `azure/prod-4o`, or by the name of its model. Prices are those of Azure's
+public cloud; rows of `[prices]` for `azure-cn` and the like say others.
+"""
+
+
 def comments(kind: type) -> dict[str, str]:
     """Return the comment behind each member of a struct, read from its source."""
     import inspect
@@ -137,6 +183,7 @@ def settings() -> str:
             out.append(f"| `{field.name}` | {_kind(field.type)} | {default} | {said[field.name]} |")
         out.append("")
     out += [
+        PLACES,
         "## Providers by environment",
         "",
         "Each is switched on by its variable, from the environment or `.env`.",
@@ -146,7 +193,10 @@ def settings() -> str:
     ]
     for name, host in known_hosts().items():
         variables = " or ".join(f"`{key}`" for key in (*host.keys, *([host.url_env] if host.local else [])))
-        out.append(f"| `{name}` | {host.title} | {variables} | `{host.base_url}` |")
+        address = f"`{host.base_url}`"
+        if not host.base_url:
+            address = f"`{'` or `'.join(host.env['base_url'])}`, which is needed"
+        out.append(f"| `{name}` | {host.title} | {variables} | {address} |")
     out += [
         "",
         "Also read: `HEADGATE_DATA` (data folder), `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`,",

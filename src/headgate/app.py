@@ -39,7 +39,7 @@ from headgate.offices import AdminSettings, admin_routes
 from headgate.ops.desk import Desk
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
-from headgate.providers.registry import CODECS, constant_headers, known_hosts
+from headgate.providers.registry import CODECS, DEPLOYED, constant_headers, known_hosts
 from headgate.routing.routes import Makers, Routes
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
@@ -113,7 +113,10 @@ def build_routes(config: Config, instance: str) -> Routes:
         book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
     except ValueError as fault:
         raise ConfigError(f"prices: {fault}") from fault
-    names = {host.name: book.data.provider_id(host.name, host.base_url) for host in config.hosts}
+    names = {
+        host.name: DEPLOYED.get(host.kind) or book.data.provider_id(host.name, host.base_url)
+        for host in config.hosts
+    }
     known = filter(None, map(book.data.provider_id, known_hosts()))
     sellers = tuple(dict.fromkeys((*known, *book.data.providers)))
     makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines, sellers)

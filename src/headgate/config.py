@@ -166,13 +166,14 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
     known = known_hosts()
     hosts: dict[str, Host] = {}
     found: list[str] = []
+    lost: list[str] = []
     if not options.simulate:
         for provider in file.providers:
             if provider.name in hosts:
                 raise ConfigError(f"provider {provider.name!r} stands twice in {options.config}.")
             hosts[provider.name] = configured(provider, known, env, dotenv)
             found.append(f"{provider.name} (from {options.config})")
-        discover(known, env, dotenv, hosts, found)
+        lost = discover(known, env, dotenv, hosts, found)
     tiers = _tiers(file.tiers)
     return Config(
         server=_server(file.server, options),
@@ -198,7 +199,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         has_file=options.config is not None,
         simulate=options.simulate,
         found=tuple(found),
-        ignored=_clients_own(env, dotenv),
+        ignored=(*_clients_own(env, dotenv), *lost),
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from headgate.errors import GatewayError
 from headgate.ports import Request
-from headgate.providers.grants import FORM, assertion, read_token
+from headgate.providers.grants import FORM, asked, read_token
 from headgate.values import Deadlines, Host, Model, Target
 
 if TYPE_CHECKING:
@@ -152,5 +152,5 @@ class TokenKeeper:
         url = urlsplit(self._source.url)
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         headers = (("content-type", FORM), ("accept", "application/json"))
-        body = assertion(self._source, self._clock.wall() // _US)
+        body = asked(self._source, self._clock.wall() // _US)
         return Request("POST", path, headers, body, "token")

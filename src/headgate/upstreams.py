@@ -14,10 +14,10 @@ from typing import Literal
 import msgspec
 
 from headgate.providers.grants import signing_key
-from headgate.providers.registry import ADDRESSES, CODECS, OURS, REGIONS, KnownHost
+from headgate.providers.registry import ADDRESSES, CODECS, DEPLOYED, OURS, REGIONS, TOKENS, KnownHost
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
-from headgate.values import AccessKeys, Bearer, Host, Signing, TokenSource
+from headgate.values import AccessKeys, Bearer, Host, Place, Signing, TokenSource
 from headgate.vaults import VaultError, fetch, is_reference
 
 OWN_KEY = "sk-hg-"
@@ -44,9 +44,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     organization: str = ""  # sent as `openai-organization`
     project: str = ""  # sent as `openai-project`; at Vertex AI the project that pays
     location: str = ""  # Vertex AI's: such as `europe-west4`; empty: `global`. AWS's region
+    api_version: str = ""  # Azure OpenAI's: a date has deployments in the path; empty: `/openai/v1`
+    deployments: Mapping[str, str] = {}  # Azure OpenAI's: the model of each, for its price and its facts
     service_account: str = ""  # a file with a service account's key: tokens are fetched for it
     token_command: tuple[str, ...] = ()  # or a program that prints a token, and its arguments
-    token_url: str = ""  # where tokens are asked for, instead of the file's own
+    client_id: str = ""  # or a client (an app registration) that shows a secret,
+    client_secret: str = ""  # which is given like `api_key`,
+    tenant: str = ""  # of this tenant of Entra ID,
+    authority: str = ""  # which is here, instead of where the cloud of `base_url` has it
+    token_url: str = ""  # where tokens are asked for, instead of the file's or the authority's own
     token_scope: str = ""  # what they are good for, instead of the host's usual
     access_key_id: str = ""  # AWS's, which sign every request; as `api_key`, but not stored
     secret_access_key: str = ""  # of the same
@@ -108,8 +114,9 @@ def discover(
     dotenv: Mapping[str, str],
     hosts: dict[str, Host],
     found: list[str],
-) -> None:
-    """Switch on each host whose usual name is set."""
+) -> list[str]:
+    """Switch on each host whose usual names are set; return the names of keys without an address."""
+    lost = []
     for name, row in known.items():
         if name in hosts:
             continue
@@ -117,10 +124,16 @@ def discover(
         url = lookup(row.url_env, env, dotenv) if row.url_env else ""
         if not key_name and not (row.local and url):
             continue
-        provider = _informed(Provider(name=name, base_url=_local_url(url) if url else ""), row, env, dotenv)
+        if url and row.kind not in ADDRESSES:
+            url = _local_url(url)
+        provider = _informed(Provider(name=name, base_url=url), row, env, dotenv)
+        if not (provider.base_url or row.base_url):
+            lost.append(f"{key_name} (without {' or '.join(row.env.get('base_url', ()))})")
+            continue
         key = lookup(key_name, env, dotenv) if key_name else ""
         hosts[name] = _host(provider, row, key)
         found.append(f"{name} (from {key_name or row.url_env})")
+    return lost
 
 
 def _local_url(url: str) -> str:
@@ -138,25 +151,24 @@ def configured(
     Raises:
         ConfigError: naming it and what is wrong.
     """
-    row, ours = known.get(provider.name), provider.kind == OURS
-    key = secret(provider.api_key, f"provider {provider.name!r}", env, dotenv, ours=ours)
+    row, ours, where = known.get(provider.name), provider.kind == OURS, f"provider {provider.name!r}"
+    key = secret(provider.api_key, where, env, dotenv, ours=ours)
     signs = provider.access_key_id or provider.profile
     if provider.api_key and signs:
-        raise ConfigError(f"provider {provider.name!r}: give one of api_key, access_key_id and profile.")
-    if not provider.api_key and row is not None and not signs:
+        raise ConfigError(f"{where}: give one of api_key, access_key_id and profile.")
+    asks = signs or provider.client_id or provider.service_account or provider.token_command
+    if not (provider.api_key or asks) and row is not None:
         key = next((value for name in row.keys if (value := lookup(name, env, dotenv))), "")
     if key.startswith(OWN_KEY) and not ours:
         raise ConfigError(
-            f"provider {provider.name!r}: api_key is a Headgate key; give the provider's own, or say kind = "
+            f"{where}: api_key is a Headgate key; give the provider's own, or say kind = "
             f'"{OURS}" where another Headgate is the provider.'
         )
     if row is None and not provider.base_url:
-        raise ConfigError(
-            f"provider {provider.name!r}: base_url is missing and the name is not a known host."
-        )
+        raise ConfigError(f"{where}: base_url is missing and the name is not a known host.")
     if provider.kind and provider.kind not in CODECS:
         kinds = ", ".join(CODECS)
-        raise ConfigError(f"provider {provider.name!r}: kind {provider.kind!r} is none of {kinds}.")
+        raise ConfigError(f"{where}: kind {provider.kind!r} is none of {kinds}.")
     return _host(_informed(provider, row or known.get(provider.kind), env, dotenv), row, key)
 
 
@@ -172,13 +184,17 @@ def _informed(
         ConfigError: a key cannot be had.
     """
     where = f"provider {provider.name!r}"
-    given = {name: secret(getattr(provider, name), where, env, dotenv) for name in _KEYS}
+    keys = (*_KEYS, "client_secret")
+    given = {name: secret(getattr(provider, name), where, env, dotenv) for name in keys}
     if row is not None:
         usual = {
             name: next((value for each in names if (value := lookup(each, env, dotenv))), "")
             for name, names in row.env.items()
         }
         given["location"] = provider.location or usual.get("location", "")
+        if not (provider.base_url or row.base_url):  # an address and the version of its API go together
+            given["base_url"] = usual.get("base_url", "")
+            given["api_version"] = provider.api_version or usual.get("api_version", "")
         if not (provider.api_key or provider.access_key_id or provider.profile):
             signs = {name: usual.get(name, "") for name in _KEYS}  # all of one place, or none
             given |= signs if signs["access_key_id"] else {"profile": usual.get("profile", "")}
@@ -196,7 +212,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     kind, url = provider.kind or base.kind, (provider.base_url or base.base_url).rstrip("/")
     try:
         if kind in ADDRESSES:
-            url = ADDRESSES[kind](url, provider.project, provider.location)
+            url = ADDRESSES[kind](url, _place(provider))
     except ValueError as fault:
         raise ConfigError(f"provider {provider.name!r}: {fault}.") from fault
     try:
@@ -211,7 +227,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         if (value := getattr(provider, name)) is not None
     }
     rows = {name: getattr(base, name) for name in _FROM_ROW}
-    tokens = _tokens(provider, base)
+    tokens = _tokens(provider, base, kind, url)
     local = {**rows, **given}["local"]
     signing = None if key or tokens is not None else _signing(provider, kind, local=local)
     return Host(
@@ -224,6 +240,8 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         headers=provider.headers,
         proxy=provider.proxy,
         example=base.example,
+        api_version=provider.api_version,
+        deployments=provider.deployments if kind in DEPLOYED else None,
         tokens=tokens,
         bearer=Bearer() if tokens is not None else None,
         signing=signing,
@@ -232,20 +250,33 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     )
 
 
-def _tokens(provider: Provider, row: KnownHost) -> TokenSource | None:
+def _place(provider: Provider) -> Place:
+    return Place(project=provider.project, location=provider.location, api_version=provider.api_version)
+
+
+def _tokens(provider: Provider, row: KnownHost, kind: str, url: str) -> TokenSource | None:
     """Return where a provider's tokens come from, or None where it is asked with a key, or without any.
 
     Raises:
         ConfigError: naming the provider and what is wrong.
     """
     where = f"provider {provider.name!r}"
-    path, command = provider.service_account, provider.token_command
-    if not path and not command:
-        return None
-    if bool(path) + bool(command) + bool(provider.api_key) > 1:
-        raise ConfigError(f"{where}: give one of api_key, service_account and token_command.")
+    path, command, client = provider.service_account, provider.token_command, provider.client_id
+    if bool(path) + bool(command) + bool(client) + bool(provider.api_key) > 1:
+        raise ConfigError(f"{where}: give one of api_key, client_id, service_account and token_command.")
     if command:
         return TokenSource(command=command)
+    if path:
+        return _account(provider, row, where)
+    if client:
+        return _client(provider, row, kind, url)
+    if provider.client_secret or provider.tenant:
+        raise ConfigError(f"{where}: client_id is missing: the id of the client that has the secret.")
+    return None
+
+
+def _account(provider: Provider, row: KnownHost, where: str) -> TokenSource:
+    path = provider.service_account
     try:
         account = msgspec.json.decode(Path(path).read_bytes(), type=ServiceAccount)
         signing_key(account.private_key)
@@ -297,3 +328,24 @@ def _region(provider: Provider, kind: str, url: str) -> str:
         return REGIONS[kind](url, provider.location)
     except ValueError as fault:
         raise ConfigError(f"provider {provider.name!r}: {fault}.") from fault
+
+
+def _client(provider: Provider, row: KnownHost, kind: str, base_url: str) -> TokenSource:
+    """Return the source of a client with a secret; its kind may know where tokens are, and what for."""
+    where = f"provider {provider.name!r}"
+    if not provider.client_secret:
+        raise ConfigError(f"{where}: client_secret is missing, or the variable that it names is not set.")
+    if provider.client_secret.startswith(STORED):
+        raise ConfigError(f"{where}: client_secret cannot be a stored one: give env:, file: or a vault's.")
+    url, scope = provider.token_url, provider.token_scope or row.token_scope
+    usual = TOKENS.get(kind)
+    if usual is not None:
+        if not (url or provider.tenant):
+            raise ConfigError(f"{where}: tenant is missing: the id or the domain of the client's tenant.")
+        found = usual(base_url, provider.authority, provider.tenant)
+        url, scope = url or found[0], scope or found[1]
+    try:
+        parse_origin(url)
+    except ValueError as fault:
+        raise ConfigError(f"{where}: token_url {url!r}: {fault}.") from fault
+    return TokenSource(account=provider.client_id, secret=provider.client_secret, url=url, scope=scope)

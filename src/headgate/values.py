@@ -147,11 +147,20 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     multiplier_ppm: int = 1_000_000  # of every price, for its account
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """What says, besides a host's base URL, where its models are. Empty: not said."""
+
+    project: str = ""
+    location: str = ""
+    api_version: str = ""
+
+
 class TokenSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the tokens of a host come from: a command, or a service account that signs for them."""
+    """Where the tokens of a host come from: a command, or an account that signs or has a secret for them."""
 
     command: tuple[str, ...] = ()  # prints a token, or JSON with `access_token` and `expires_in`
-    account: str = ""  # the service account's name
+    account: str = ""  # the name of the service account, or the id of the client
+    secret: str = ""  # of the client; empty: the account signs
     private_key: str = ""  # of it, in PEM
     key_id: str = ""
     url: str = ""  # is asked for a token
@@ -235,10 +244,19 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # name patterns of the models that it serves
     completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
     example: str = ""  # one of them, to show to people
+    api_version: str = ""  # that its requests name
+    deployments: Mapping[str, str] | None = None  # the model of each; None: its models are no deployments
     tokens: TokenSource | None = None  # where there is no key but a token that expires,
     bearer: Bearer | None = None  # and where it is kept
     signing: Signing | None = None  # where there is neither, but keys that sign every request
     location: str = ""  # the region that they sign for
+
+    def deployed(self, name: str) -> tuple[str, str]:
+        """Return what is asked for by a name, and the model that it is: of deployments these may differ."""
+        known = self.deployments or {}
+        if name in known:
+            return name, known[name]
+        return next((own for own, model in known.items() if model == name), name), name
 
     @property
     def keyless(self) -> bool:

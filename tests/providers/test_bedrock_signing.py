@@ -18,7 +18,7 @@ from headgate.providers.bedrock import located
 from headgate.providers.bedrock.codec import codecs
 from headgate.providers.registry import CODECS, REGIONS
 from headgate.upstreams import ConfigError
-from headgate.values import AccessKeys, Host, Model, Prices, Signing, Target
+from headgate.values import AccessKeys, Host, Model, Place, Prices, Signing, Target
 
 CODEC = CODECS["bedrock"]["chat"]
 MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -34,12 +34,12 @@ MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 )
 def test_the_regions_address(location: str, url: str) -> None:
     template = "https://bedrock-runtime.{location}.amazonaws.com"
-    assert located(template, "", location) == url
-    assert located(url, "", "") == url
+    assert located(template, Place(location=location)) == url
+    assert located(url, Place()) == url
     assert REGIONS["bedrock"](url, "") == location
     for wrong in ("", "a/b", "us-east-1."):
         with pytest.raises(ValueError, match="location"):
-            located(template, "", wrong)
+            located(template, Place(location=wrong))
 
 
 HEADERS = (("content-type", "application/json"), ("user-agent", "headgate"), ("x-headgate-hop", "h"))

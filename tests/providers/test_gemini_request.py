@@ -17,7 +17,7 @@ from headgate.errors import (
 )
 from headgate.providers.gemini import located
 from headgate.providers.registry import CODECS
-from headgate.values import Bearer, Host, Model, Prices, Target
+from headgate.values import Bearer, Host, Model, Place, Prices, Target
 
 CODEC = CODECS["gemini"]["chat"]
 OLD = target("gemini", "gemini-2.5-flash")
@@ -81,11 +81,11 @@ def test_a_name_never_leads_elsewhere(name: str) -> None:
     ],
 )
 def test_where_vertex_is(base: str, location: str, found: str) -> None:
-    assert located(base, "p-1", location) == found.format("projects/p-1/locations")
+    assert located(base, Place(project="p-1", location=location)) == found.format("projects/p-1/locations")
     whole = "https://x/v1/projects/a/locations/b"
-    assert located(whole, "", "") == whole
+    assert located(whole, Place()) == whole
     with pytest.raises(ValueError, match="project"):
-        located(base, "", location)
+        located(base, Place(location=location))
 
 
 def vertex(bearer: Bearer | None, name: str = "gemini-3.7-flash") -> Target:

@@ -45,8 +45,10 @@ def test_an_alias_and_what_helps_where_nobody_has_a_model():
 def test_each_hosts_example_is_a_model_that_it_serves(tmp_path):
     for name, row in known_hosts().items():
         if row.keys or row.url_env:
-            variable, value = (row.keys[0], "sk-a") if row.keys else (row.url_env, "http://127.0.0.1:1")
-            table = routes(environment={variable: value})
+            variables = {row.keys[0]: "sk-a"} if row.keys else {row.url_env: "http://127.0.0.1:1"}
+            places = {"base_url": "http://127.0.0.1:1", "location": "us-east-1"}
+            variables |= {row.env[said][0]: value for said, value in places.items() if said in row.env}
+            table = routes(environment=variables)
         else:  # one that needs more than a variable
             table = routes(tmp_path, f'[[providers]]\nname = "{name}"\nproject = "p"', {})
         if row.example:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from headgate.values import Host, Pairs
 
-# Where a model of OpenAI's name is OpenAI's model, so that its tokenizer is known for sure.
-_OPENAI: Final = frozenset({"openai", "azure"})
 _ANY: Final = ("chat", "completions", "embeddings")
 _DATE = re.compile(r"-(20\d\d-\d\d-\d\d|20\d{6}|\d{4}|latest)$")
 _PLACE = re.compile(r"^(?:[a-z-]+\.){1,2}(?=[a-z])")  # a cloud's region and maker: `us.anthropic.claude-…`
@@ -77,16 +75,35 @@ class Catalogue:
         provider_id = self._data.provider_id(provider) or provider
         family = self._family(_bare(name))
         if family is not None:
-            return _model(name, family, family.window, provider_id)
+            return self._known(name, family, family.window, provider_id)
         window = self._window(provider_id, name)
         maker = self._maker(_bare(name))
         if maker is not None:
             # The price data is behind on some windows, and a model may be newer than its row
             # here; too small a window would refuse what fits.
             known = msgspec.structs.replace(maker, exact=False)
-            return _model(name, known, max(window, maker.window), provider_id)
+            return self._known(name, known, max(window, maker.window), provider_id)
         operations = ("embeddings",) if _EMBEDS.search(_bare(name)) else _ANY
         return Model(name=name, context_window=window, operations=operations)
+
+    def _known(self, name: str, profile: _Profile, window: int, provider_id: str) -> Model:
+        return Model(
+            name=name,
+            context_window=window,
+            max_output=profile.output,
+            tokenizer=profile.tokenizer,
+            exact=bool(profile.tokenizer) and profile.exact and self._sells_openai(provider_id),
+            wants_max_completion_tokens=profile.reasons,
+            dimensions=profile.dimensions,
+            image_tokens=profile.image,
+            operations=profile.operations,
+        )
+
+    def _sells_openai(self, provider_id: str) -> bool:
+        """Say whether a model of OpenAI's name is OpenAI's model, so that its tokenizer is known for sure."""
+        if provider_id not in self._data.providers:
+            return False
+        return "openai" in {provider_id, *self._data.provider(provider_id).fallback}
 
     def names(self, provider: str) -> tuple[str, ...]:
         """Return the current models that a provider offers, for `GET /v1/models`."""
@@ -128,17 +145,3 @@ def _bare(name: str) -> str:
     name = name.lower().removeprefix("ft:").rpartition("/")[2]
     name = _PLACE.sub("", name.partition(":")[0])
     return name.replace("gpt-35-", "gpt-3.5-")  # as Azure spells it
-
-
-def _model(name: str, profile: _Profile, window: int, provider_id: str) -> Model:
-    return Model(
-        name=name,
-        context_window=window,
-        max_output=profile.output,
-        tokenizer=profile.tokenizer,
-        exact=bool(profile.tokenizer) and profile.exact and provider_id in _OPENAI,
-        wants_max_completion_tokens=profile.reasons,
-        dimensions=profile.dimensions,
-        image_tokens=profile.image,
-        operations=profile.operations,
-    )

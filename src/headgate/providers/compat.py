@@ -18,11 +18,13 @@ from headgate.providers.edits import usage_object
 from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from headgate.values import Call, Usage
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.encode
-_TOP = ("choices", "usage", "id", "object", "created", "model")
+_ALIKE = ("id", "created", "system_fingerprint")
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -32,13 +34,27 @@ def _read(body: bytes) -> dict[str, Any]:
         raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
 
 
-def named(answer: dict[str, Any], call: Call, kind: str) -> None:
-    """Fill the members that every answer has."""
+def named(
+    answer: dict[str, Any], call: Call, kind: str, alike: MutableMapping[str, Any] | None = None
+) -> None:
+    """Fill the members that every answer has.
+
+    Args:
+        answer: or a chunk.
+        call: whose answer it is.
+        kind: its `object`.
+        alike: what the chunks of a stream have in common: the first one's. Some hosts leave it out of others.
+    """
     answer["model"] = call.model
     answer["object"] = kind
-    answer.setdefault("id", f"chatcmpl-{call.request_id[4:]}")
-    answer.setdefault("created", int.from_bytes(call.id[:6]) // 1000)
+    if alike:
+        answer.update(alike)
+        return
+    answer["id"] = answer.get("id") or f"chatcmpl-{call.request_id[4:]}"
+    answer["created"] = answer.get("created") or int.from_bytes(call.id[:6]) // 1000
     answer.setdefault("system_fingerprint", None)
+    if alike is not None:
+        alike.update((name, answer[name]) for name in _ALIKE)
 
 
 def normal_answer(body: bytes, call: Call) -> bytes:
@@ -80,30 +96,33 @@ def _packed(vector: list[Any]) -> str:
         raise UpstreamInterrupted("The provider sent a vector that is not made of numbers.") from fault
 
 
-def normal_chunk(payload: bytes, call: Call) -> bytes:
-    """Return a chunk in OpenAI's grammar: usage only in a chunk of its own, nulls present."""
+def normal_chunk(payload: bytes, call: Call, alike: MutableMapping[str, Any]) -> bytes:
+    """Return a chunk in OpenAI's grammar: usage only in a chunk of its own, nulls present.
+
+    Args:
+        payload: the chunk, with a choice.
+        call: whose answer it is.
+        alike: what its stream's chunks have in common; the first of them fills it.
+    """
     chunk = _read(payload)
-    choices = chunk.get("choices") or []
-    named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
+    choices = chunk["choices"]
+    named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion", alike)
     chunk.pop("x_groq", None)
     chunk.pop("usage", None)
-    if not choices:
-        return b""
     for index, choice in enumerate(choices):
         choice.setdefault("index", index)
         choice.setdefault("logprobs", None)
         choice.setdefault("finish_reason", None)
-        if call.operation == "chat":
-            choice.setdefault("delta", {})
+        choice.setdefault(*(("delta", {}) if call.operation == "chat" else ("text", "")))
     if call.include_usage:
         chunk["usage"] = None
     return _encode(chunk)
 
 
-def usage_chunk(usage: Usage, call: Call) -> bytes:
+def usage_chunk(usage: Usage, call: Call, alike: MutableMapping[str, Any] | None = None) -> bytes:
     """Return the usage chunk that OpenAI sends before `[DONE]` when asked."""
     chunk: dict[str, Any] = {}
-    named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion")
+    named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion", alike)
     chunk["choices"] = []
     chunk["usage"] = usage_object(usage, call.operation)
     return b"data: %b\n\n" % _encode(chunk)

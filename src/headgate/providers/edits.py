@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from headgate.values import Operation, Usage
 
 _encode = msgspec.json.encode
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_answer(body: bytes) -> Answer:
@@ -58,7 +58,7 @@ def splice_model(body: bytes, model: str) -> bytes:
 
 def splice_usage(body: bytes, usage: Usage, operation: Operation) -> bytes:
     """Put our count in place of the provider's, or where it gave none; the rest stays as it came."""
-    members = _members(body)
+    members = members_of(body)
     members["usage"] = msgspec.Raw(_encode(usage_object(usage, operation)))
     return _encode(members)
 

@@ -1,11 +1,12 @@
 """OAuth 2.0 grants: what is sent for a bearer token, and what comes back. No I/O.
 
-A service account signs an assertion of itself (RFC 7523); any grant's answer is JSON with `access_token` and
-`expires_in` (RFC 6749).
+A service account signs an assertion of itself (RFC 7523), a client shows its secret (RFC 6749, 4.4); any
+grant's answer is JSON with `access_token` and `expires_in` (RFC 6749).
 """
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,28 @@ def signing_key(pem: str) -> RSAPrivateKey:
     if isinstance(key, RSAPrivateKey):
         return key
     raise ValueError("its private key is not of RSA")
+
+
+def asked(source: TokenSource, now_s: int) -> bytes:
+    """Return the body that asks for a token.
+
+    Raises:
+        ValueError: the account's key cannot be read.
+    """
+    if not source.secret:
+        return assertion(source, now_s)
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": source.account,
+        "client_secret": source.secret,
+        "scope": source.scope,
+    }
+    return b"&".join(b"%b=%b" % (name.encode(), _escaped(value)) for name, value in form.items())
+
+
+def _escaped(text: str) -> bytes:
+    """Return a value of a form."""
+    return re.sub(rb"[^A-Za-z0-9._~-]", lambda found: b"%%%02X" % found[0][0], text.encode())
 
 
 def assertion(source: TokenSource, now_s: int) -> bytes:

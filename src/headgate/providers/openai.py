@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.errors import UpstreamInterrupted
-from headgate.ports import Head, Reader, Request
+from headgate.ports import Request
 from headgate.providers import compat, plain
 from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.members import adapt, rename, written
 from headgate.providers.realtime import RealtimeCodec
-from headgate.providers.refusals import refusal
+from headgate.providers.refusals import refusal, reported
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Host, Note, Operation, Target
 from headgate.wire.strict import refuse_misplaced, refuse_strictly
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.errors import UpstreamError
+    from headgate.ports import Head, Reader
     from headgate.providers.codec import Codec
     from headgate.values import Usage
     from headgate.wire.answers import Answer
@@ -141,7 +142,7 @@ class JsonReader:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         answer = self._answer = read_answer(body)
         if answer.error is not None:
-            raise refusal(Head(502, ()), body)
+            raise self._mistake(body)
         if (answer.data if self._call.operation == "embeddings" else answer.choices) is None:
             raise UpstreamInterrupted("The provider's answer lacks its choices or data.")
         if self._target.host.deviates:
@@ -150,6 +151,10 @@ class JsonReader:
             body = splice_model(body, self._call.model)
         self._body = body
         return b""
+
+    def _mistake(self, body: bytes) -> UpstreamError:
+        """Return what an error in place of the answer means for the caller."""
+        return reported(body, 502)
 
     def end(self, booked: Usage) -> bytes:
         """Return the answer; its usage is the one that was booked."""

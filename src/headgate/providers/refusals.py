@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -13,24 +14,56 @@ from headgate.errors import (
     UpstreamOverloaded,
     UpstreamRefused,
 )
+from headgate.ports import Head
 from headgate.wire.answers import NOT_JSON, ErrorBody, ErrorDetail, decode_error
 
 if TYPE_CHECKING:
-    from headgate.ports import Head
+    from collections.abc import Mapping
 
 _PASSED_ON = frozenset({400, 404, 405, 409, 413, 415, 422, 451})
 _EMPTY_ACCOUNT = frozenset({"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"})
 _MAX_WAIT_S = 3600.0
+_STATUSES: Mapping[str, int] = {
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "rate_limit_exceeded": 429,
+}
+_SAID_WAIT = re.compile(r"(?:retry after|try again in) (\d{1,9}(?:\.\d{1,9})?) ?(ms|s)(?:\b|econd)", re.ASCII)
 
 
 def refusal(head: Head, body: bytes) -> UpstreamError:
     """Return the error of a refusing answer."""
-    return meaning(head, _detail(body))
+    return meaning(head, detail_of(body))
+
+
+def reported(body: bytes, otherwise: int) -> UpstreamError:
+    """Return the error that an answer holds although its status was 200.
+
+    Args:
+        body: of the answer, or of an event in it.
+        otherwise: the status where the error does not tell its own.
+    """
+    detail = detail_of(body)
+    return meaning(Head(status_of(detail, otherwise), ()), detail)
+
+
+def status_of(detail: ErrorDetail, otherwise: int) -> int:
+    """Return the status that an error would have had by what it says."""
+    for value in (detail.status, detail.code):
+        if isinstance(value, (int, str)) and _is_status(value):
+            return int(value)
+    return _STATUSES.get(str(detail.code), otherwise)
+
+
+def _is_status(value: int | str) -> bool:
+    text = str(value)
+    return len(text) == 3 and text.isdecimal() and text.isascii() and "400" <= text < "600"
 
 
 def meaning(head: Head, detail: ErrorDetail) -> UpstreamError:
     """Return the error for a status and for what the provider says of it, in OpenAI's terms."""
-    code = str(detail.code) if isinstance(detail.code, (str, int)) else None
+    named = isinstance(detail.code, (str, int)) and not _is_status(detail.code)
+    code = str(detail.code) if named else None
     status = head.status
     denied = _denied(status, detail, code)
     if denied is not None:
@@ -79,18 +112,22 @@ def _denied(status: int, detail: ErrorDetail, code: str | None) -> UpstreamDenie
 
 
 def _overloaded(head: Head, detail: ErrorDetail, message: str) -> UpstreamOverloaded:
+    wait_s = retry_after(head)
+    if wait_s is None:
+        wait_s = _said_wait(message)
     if head.status != 429:
         return UpstreamOverloaded(
-            message or "The provider is overloaded. Try again in a moment.", retry_after_s=retry_after(head)
+            message or "The provider is overloaded. Try again in a moment.", retry_after_s=wait_s
         )
     return UpstreamOverloaded(
         message or "The provider limits the rate of this gateway's calls. Try again later.",
-        retry_after_s=retry_after(head),
-        limited_by="tokens" if detail.type == "tokens" else "requests",
+        retry_after_s=wait_s,
+        limited_by="tokens" if detail.type == "tokens" or "token rate limit" in message else "requests",
     )
 
 
-def _detail(body: bytes) -> ErrorDetail:
+def detail_of(body: bytes) -> ErrorDetail:
+    """Return what a body says of its error; nothing where it cannot be read."""
     try:
         parsed = decode_error(body)
     except NOT_JSON:
@@ -118,6 +155,15 @@ def retry_after(head: Head) -> float | None:
         if 0 <= wait_s <= _MAX_WAIT_S:
             return wait_s
     return None
+
+
+def _said_wait(message: str) -> float | None:
+    """Return the wait that only the message tells: in an event, and of some hosts also in an answer."""
+    found = _SAID_WAIT.search(message.lower())
+    if found is None:
+        return None
+    wait_s = float(found[1]) * (0.001 if found[2] == "ms" else 1.0)
+    return wait_s if wait_s <= _MAX_WAIT_S else None
 
 
 def _until(raw: bytes, now: bytes | None) -> float:

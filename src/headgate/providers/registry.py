@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from headgate.providers import anthropic, bedrock, gemini, openai, plain
+from headgate.providers import anthropic, azure, bedrock, gemini, openai, plain
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
 from headgate.values import BUILT_IN, Operation
@@ -17,7 +17,7 @@ from headgate.values import BUILT_IN, Operation
 if TYPE_CHECKING:
     from headgate.ports import Face
     from headgate.providers.codec import Codec
-    from headgate.values import Host
+    from headgate.values import Host, Place
 
 
 # Makes a face of what returns a request header by its lower-case name.
@@ -30,7 +30,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     kind: str = "openai"  # the wire that it speaks
     keys: tuple[str, ...]
-    base_url: str
+    base_url: str  # empty: each customer has one
     url_env: str = ""
     models: tuple[str, ...] = ()
     example: str = ""
@@ -62,6 +62,7 @@ _WIRES: Mapping[str, Mapping[Operation, Codec]] = {
     "gemini": gemini.STUDIO,
     "vertex": gemini.VERTEX,
     "bedrock": bedrock.CODECS,
+    "azure": azure.CODECS,
     BUILT_IN: {"moderations": plain.CODECS["moderations"]},
 }
 CODECS: Mapping[str, Mapping[Operation, Codec]] = {
@@ -75,13 +76,19 @@ CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "anthropic": anthropic.credentials,
     "gemini": gemini.credentials,
     "vertex": gemini.credentials,
+    "azure": azure.credentials,
     "bedrock": bedrock.credentials,
 }
-# Where a host is, as its base URL, the project and the location say; raises ValueError.
-ADDRESSES: Mapping[str, Callable[[str, str, str], str]] = {
+# Where a host is, as its base URL and what else is said of its place have it; raises ValueError.
+ADDRESSES: Mapping[str, Callable[[str, Place], str]] = {
     "vertex": gemini.located,
+    "azure": azure.located,
     "bedrock": bedrock.located,
 }
+# Where a client with a secret asks for tokens and what for, by the base URL, the authority and the tenant.
+TOKENS: Mapping[str, Callable[[str, str, str], tuple[str, str]]] = {"azure": azure.entra}
+# Wires whose models are deployments, and that one seller alone speaks: its name in the price book.
+DEPLOYED: Mapping[str, str] = {"azure": "azure"}
 # Whose requests are signed where there is no key to ask with: for which region, as the base URL and the
 # location say; raises ValueError.
 REGIONS: Mapping[str, Callable[[str, str], str]] = {"bedrock": bedrock.region_of}

@@ -7,16 +7,16 @@ is settled before its last byte, and what the caller reads as its usage is what 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headgate.errors import UpstreamInterrupted
-from headgate.ports import Head
 from headgate.providers import compat
 from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.frames import Frames, data_of
-from headgate.providers.refusals import refusal
+from headgate.providers.refusals import reported
 
 if TYPE_CHECKING:
+    from headgate.errors import UpstreamError
     from headgate.values import Call, Target, Usage
     from headgate.wire.answers import Answer, WireUsage
 
@@ -28,8 +28,8 @@ class StreamReader(Frames):
     """Read the chunks of one streamed answer."""
 
     __slots__ = (
-        "_call", "_count_frame", "_edits", "_events", "_fell", "_finished", "_others", "_parts", "_target",
-        "_text_bytes", "_usage", "_wire", "done",
+        "_alike", "_call", "_count_frame", "_edits", "_events", "_fell", "_finished", "_others", "_parts",
+        "_target", "_text_bytes", "_usage", "_wire", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
@@ -45,6 +45,7 @@ class StreamReader(Frames):
         self._count_frame = b""  # and the chunk without a choice that held it
         self._fell = False
         self._finished = 0  # choices
+        self._alike: dict[str, Any] = {}  # what the chunks have in common, where we write them anew
         self._edits = target.host.deviates or target.model.name != call.model
         self.done = False
 
@@ -81,7 +82,7 @@ class StreamReader(Frames):
         """Read one chunk and return what the caller shall see of it; b"" for nothing."""
         chunk = read_answer(payload)
         if chunk.error is not None:
-            raise refusal(Head(500, ()), payload)
+            raise self._mistake(payload)
         self._count(chunk)
         if chunk.usage is not None:
             self._wire = chunk.usage
@@ -90,8 +91,12 @@ class StreamReader(Frames):
             self._count_frame = payload  # or Azure's filter results and the like: no client expects them
             return b""
         if self._target.host.deviates or chunk.usage is not None:
-            return compat.normal_chunk(payload, self._call)
+            return compat.normal_chunk(payload, self._call, self._alike)
         return splice_model(payload, self._call.model) if self._edits else payload
+
+    def _mistake(self, payload: bytes) -> UpstreamError:
+        """Return what an error in the stream means for the caller."""
+        return reported(payload, 500)
 
     def _believe(self, usage: Usage | None) -> None:
         """Keep the last count; one that falls, or is none, makes all before it unbelievable."""
@@ -139,7 +144,7 @@ class StreamReader(Frames):
             return DONE
         frame, wire = self._count_frame, self._wire
         if not frame or self._target.host.deviates:
-            return compat.usage_chunk(booked, self._call) + DONE
+            return compat.usage_chunk(booked, self._call, self._alike) + DONE
         if wire is None or not wire.says(booked):
             frame = splice_usage(frame, booked, self._call.operation)
         if self._edits:

@@ -247,15 +247,23 @@ class Routes:
     def _names(self, host: Host) -> frozenset[str]:
         names = self._offered.get(host.name)
         if names is None:
-            names = frozenset(self._makers.facts.names(self._makers.price_names.get(host.name) or host.name))
-            self._offered[host.name] = names
+            names = self._offered[host.name] = frozenset(self._listed(host))
         return names
+
+    def _listed(self, host: Host) -> Iterable[str]:
+        """Return the models of a host that are known by name: of deployments, those and what they are."""
+        if host.deployments is not None:
+            return dict.fromkeys((*host.deployments, *host.deployments.values()))
+        return self._makers.facts.names(self._makers.price_names.get(host.name) or host.name)
 
     def _target(self, host: Host, name: str, wanted: _Wanted, deadlines: Deadlines | None) -> Target:
         makers = self._makers
         book_name = makers.price_names.get(host.name) or host.name
-        row = self._row(book_name, name, wanted)
-        model = makers.facts.model(book_name, name)
+        name, known_as = host.deployed(name)
+        row = self._row(book_name, known_as, wanted)
+        model = makers.facts.model(book_name, known_as)
+        if name != known_as:
+            model = msgspec.structs.replace(model, name=name)
         if row is not None and row.context_window and not model.context_window:
             model = msgspec.structs.replace(model, context_window=row.context_window)
         if host.local:
@@ -263,8 +271,8 @@ class Routes:
             costs: Prices | None = Prices()
         else:
             prices = _tiered(row, wanted.tier)
-            costs = _tiered(makers.prices.find_cost(book_name, name, wanted.at), wanted.tier)
-        shutdown, notice = makers.facts.end(host, name)
+            costs = _tiered(makers.prices.find_cost(book_name, known_as, wanted.at), wanted.tier)
+        shutdown, notice = makers.facts.end(host, known_as)
         return Target(
             host=host,
             model=model,
@@ -341,7 +349,7 @@ class Routes:
                 rows.setdefault(name, "openai")
         else:
             for host in self.hosts.values():
-                for name in self._makers.facts.names(self._makers.price_names.get(host.name) or host.name):
+                for name in self._listed(host):
                     rows.setdefault(name, host.name)
         rows.setdefault(LEXICAL, _BUILT_IN.host.name)
         return rows

@@ -186,6 +186,7 @@ class ErrorDetail(msgspec.Struct, gc=False):
     type: str | None = None
     param: Any = None
     code: Any = None
+    status: Any = None
 
 
 class ErrorBody(msgspec.Struct, gc=False):

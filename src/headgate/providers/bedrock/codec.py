@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headgate.errors import UpstreamError
     from headgate.ports import Clock, Head, Reader
     from headgate.providers.codec import Codec
-    from headgate.values import Call, Host, Operation, Pairs, Target
+    from headgate.values import Call, Host, Operation, Pairs, Place, Target
 
 # Ids, inference profiles and ARNs. Names come from callers, and into a path: `:` and `/` are escaped.
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,2047}", re.ASCII)
@@ -39,7 +39,7 @@ def credentials(host: Host) -> dict[str, str]:
     return {"authorization": f"Bearer {host.api_key}"} if host.api_key else {}
 
 
-def located(base_url: str, _project: str, location: str) -> str:
+def located(base_url: str, place: Place) -> str:
     """Return where Bedrock is in a region; China's have another domain.
 
     Raises:
@@ -47,8 +47,8 @@ def located(base_url: str, _project: str, location: str) -> str:
     """
     if _PLACE not in base_url:
         return base_url
-    url = base_url.replace(_PLACE, region_of("", location))
-    return f"{url}.cn" if location.startswith("cn-") else url
+    url = base_url.replace(_PLACE, region_of("", place.location))
+    return f"{url}.cn" if place.location.startswith("cn-") else url
 
 
 def region_of(base_url: str, location: str) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.errors import NotFound
 from headgate.ports import Request
+from headgate.providers.codec import headers_of, name_in_path
 from headgate.providers.gemini.answer import StreamSource, WholeSource
 from headgate.providers.gemini.embeddings import Batch, Predict
 from headgate.providers.gemini.errors import mistake
 from headgate.providers.gemini.request import build
-from headgate.providers.refusals import no_credential
 from headgate.providers.translated import TranslatedReader
 from headgate.providers.vectors import EmbeddingsReader
 
@@ -24,9 +22,8 @@ if TYPE_CHECKING:
     from headgate.ports import Head, Reader
     from headgate.providers.codec import Codec
     from headgate.providers.gemini.embeddings import VerbWire
-    from headgate.values import Call, Host, Operation, Target
+    from headgate.values import Call, Host, Operation, Place, Target
 
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*", re.ASCII)  # names come from callers, and into a path
 _GLOBAL = "https://aiplatform.googleapis.com"
 _encode = msgspec.json.encode
 
@@ -36,7 +33,7 @@ def credentials(host: Host) -> dict[str, str]:
     return {"x-goog-api-key": host.api_key} if host.api_key else {}
 
 
-def located(base_url: str, project: str, location: str) -> str:
+def located(base_url: str, place: Place) -> str:
     """Return where the models of a project at Vertex AI are: a base URL with the project and location in it.
 
     Raises:
@@ -44,41 +41,20 @@ def located(base_url: str, project: str, location: str) -> str:
     """
     if "/projects/" in base_url:
         return base_url
-    if not project:
+    if not place.project:
         raise ValueError("project is missing: the Google Cloud project that pays")
-    place = location or "global"
-    if base_url.startswith(f"{_GLOBAL}/") and place != "global":
-        host = f"https://{place}-aiplatform.googleapis.com"
-        if place in {"us", "eu"}:
-            host = f"https://aiplatform.{place}.rep.googleapis.com"
+    location = place.location or "global"
+    if base_url.startswith(f"{_GLOBAL}/") and location != "global":
+        host = f"https://{location}-aiplatform.googleapis.com"
+        if location in {"us", "eu"}:
+            host = f"https://aiplatform.{location}.rep.googleapis.com"
         base_url = base_url.replace(_GLOBAL, host, 1)
-    return f"{base_url}/projects/{project}/locations/{place}"
+    return f"{base_url}/projects/{place.project}/locations/{location}"
 
 
 def _request(call: Call, target: Target, place: str, verb: str, body: bytes) -> Request:
-    name = target.model.name
-    if _MODEL.fullmatch(name) is None:
-        raise NotFound(
-            f"The model `{name[:100]}` does not exist or you do not have access to it.",
-            code="model_not_found",
-        )
-    path = f"{target.base_path}{place}/models/{name}:{verb}"
-    return Request("POST", path, _headers(target), body, call.request_id)
-
-
-def _headers(target: Target) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a request, with the host's token where it is asked with one.
-
-    Raises:
-        UpstreamOverloaded: there is no token yet.
-        UpstreamDenied: there is none to be had.
-    """
-    bearer = target.host.bearer
-    if bearer is None:
-        return target.headers
-    if not bearer.token:
-        raise no_credential(bearer.trouble)
-    return bearer.headers(target.headers)
+    path = f"{target.base_path}{place}/models/{name_in_path(target)}:{verb}"
+    return Request("POST", path, headers_of(target), body, call.request_id)
 
 
 class ContentCodec:
