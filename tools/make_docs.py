@@ -79,8 +79,9 @@ margins = [{ ppm = 100_000, provider = "openai" }]   # customers pay 10 % more
 
 BEDROCK = """## Amazon Bedrock
 
-`AWS_BEARER_TOKEN_BEDROCK`, its API key, switches it on together with `AWS_REGION`. Where AWS's access keys sign every
-request instead, it is a row of the file, and needs `pip install 'headgate[bedrock]'`:
+`AWS_BEARER_TOKEN_BEDROCK`, its API key, switches it on together with `AWS_REGION`; one that expires is printed by a
+`token_command`. Where AWS's access keys sign every request instead, it is a row of the file, and needs
+`pip install 'headgate[bedrock]'`:
 
 ```toml
 [[providers]]

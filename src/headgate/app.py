@@ -463,7 +463,7 @@ class App:
         self.log.line("error", "the database refuses the books; the journal keeps them", said=said)
 
     def _token_trouble(self, said: str) -> None:
-        self.log.line("error", "a token cannot be had", said=said)
+        self.log.line("error", "a credential cannot be had", said=said)
 
     def _call_fault(self, call: Call, fault: BaseException) -> None:
         self.log.fault(call.request_id, fault)

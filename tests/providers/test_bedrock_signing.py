@@ -18,7 +18,7 @@ from headgate.providers.bedrock import located
 from headgate.providers.bedrock.codec import codecs
 from headgate.providers.registry import CODECS, REGIONS
 from headgate.upstreams import ConfigError
-from headgate.values import AccessKeys, Host, Model, Place, Prices, Signing, Target
+from headgate.values import AccessKeys, Bearer, Host, Model, Place, Prices, Signing, Target, TokenSource
 
 CODEC = CODECS["bedrock"]["chat"]
 MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -98,6 +98,19 @@ def test_what_is_not_signed_yet_waits_or_goes_elsewhere() -> None:
     signing.renew(None, "the role was deleted")
     with pytest.raises(UpstreamDenied):
         CODEC.encode(chat(), to)
+
+
+def test_an_api_key_that_expires_is_a_token() -> None:
+    """AWS's own generator of short-term API keys prints one: `token_command`."""
+    bearer = Bearer()
+    host = Host(
+        name="h", kind="bedrock", base_url="http://h", tokens=TokenSource(command=("x",)), bearer=bearer
+    )
+    to = Target(host=host, model=Model(name=MODEL), prices=Prices(), headers=HEADERS)
+    with pytest.raises(UpstreamOverloaded):
+        CODEC.encode(chat(), to)
+    bearer.renew("bedrock-api-key-1")
+    assert CODEC.encode(chat(), to).headers == (*HEADERS, ("authorization", "Bearer bedrock-api-key-1"))
 
 
 # ── what is configured ──────────────────────────────────────────────────────────────────────────

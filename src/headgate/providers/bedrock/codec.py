@@ -14,6 +14,7 @@ from headgate.providers.bedrock.embeddings import wire_of
 from headgate.providers.bedrock.errors import mistake
 from headgate.providers.bedrock.request import build, schema_tool
 from headgate.providers.chat import shape_of
+from headgate.providers.codec import headers_of
 from headgate.providers.refusals import no_credential
 from headgate.providers.translated import TranslatedReader
 from headgate.providers.vectors import EmbeddingsReader
@@ -70,11 +71,11 @@ def _headers(target: Target, path: str, body: bytes, clock: Clock) -> Pairs:
     """Return the headers of a request, signed where the host is asked with keys.
 
     Raises:
-        UpstreamError: there are no keys.
+        UpstreamError: there are no keys, or there is no token.
     """
     host, signing = target.host, target.host.signing
     if signing is None:
-        return target.headers
+        return headers_of(target)
     if signing.keys is None:
         raise no_credential(signing.trouble)
     from headgate.providers.bedrock.sigv4 import signature
