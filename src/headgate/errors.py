@@ -21,7 +21,8 @@ GatewayError
 │  ├─ UpstreamDenied      502  it refused our credential, or our account there is empty
 │  ├─ UpstreamOverloaded  503  it answered 429 (passed on as 429), 503 or 529
 │  ├─ UpstreamTimeout     504  it did not answer in time
-│  └─ UpstreamInterrupted 502  it broke off or sent what is not its wire
+│  ├─ UpstreamInterrupted 502  it broke off or sent what is not its wire
+│  └─ WrongShape          502  its answer is not the JSON that was asked for
 ├─ Unavailable            503  we cannot serve now (draining, books away, journal full)
 └─ Internal               500  our own fault
 
@@ -32,7 +33,10 @@ left to read one. Secrets never enter a message.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class GatewayError(Exception):
@@ -285,6 +289,25 @@ class UpstreamInterrupted(UpstreamError):
     """The provider broke off, or sent what is not its wire."""
 
     default_code = "upstream_interrupted"
+
+
+class WrongShape(UpstreamError):
+    """The answer is not of the JSON schema that was asked for; it was asked for twice, so a retry costs anew.
+
+    Args:
+        message: for the caller.
+        text: the answer.
+        problems: what is wrong with it.
+    """
+
+    default_code = "invalid_structured_output"
+    another_target = False
+    retry = False
+
+    def __init__(self, message: str, text: str, problems: Sequence[str]) -> None:
+        super().__init__(message, param="response_format")
+        self.text = text
+        self.problems = tuple(problems)
 
 
 class Unavailable(GatewayError):

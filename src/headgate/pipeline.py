@@ -27,9 +27,11 @@ from headgate.errors import (
     UpstreamError,
     UpstreamInterrupted,
     UpstreamTimeout,
+    WrongShape,
 )
 from headgate.money.cost import covers
 from headgate.money.prices import PAR
+from headgate.providers import shaping
 from headgate.relay import relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
 from headgate.values import Usage
@@ -147,6 +149,8 @@ class Pipeline:
             targets = tuple(msgspec.structs.replace(target, deadlines=own) for target in targets)
         if call.units:
             targets = tuple(_priced(call, target) for target in targets)
+        if call.shape is not None:
+            shaping.prepare(call, targets)
         model = targets[0].model
         window.check_output(call, model)
         if window.may_overflow(call, targets[0]):
@@ -175,7 +179,8 @@ class Pipeline:
     async def _dispatch(self, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...]) -> None:
         """Try the targets in order until one answers, or until the caller has seen a byte.
 
-        A target is asked once more when a kept connection to it was closed before it was asked.
+        A target is asked once more when a kept connection to it was closed before it was asked, and when its
+        answer is not the JSON that was asked for.
         """
         index, again = 0, False
         while True:
@@ -187,6 +192,8 @@ class Pipeline:
                 if error.not_processed and not again:
                     again = True
                     continue
+                if isinstance(error, WrongShape) and shaping.asks_again(call, error):
+                    continue
                 if not error.another_target or index + 1 == len(targets):
                     raise
             index, again = index + 1, False
@@ -195,7 +202,7 @@ class Pipeline:
         stages = self._stages
         codec = stages.codecs[target.host.kind][call.operation]
         call.notes.clear()
-        request = codec.encode(call, target)
+        request = codec.encode(call, target) if call.shape is None else shaping.encode(codec, call, target)
         self._fail("before-connect")
         exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
         delivery = Delivery(self, call, sink, tab, target)
@@ -223,6 +230,8 @@ class Pipeline:
             raise codec.error(head, await _error_body(exchange))
         delivery.tab.first_byte()
         reader = codec.reader(delivery.call, delivery.target)
+        if delivery.call.shape is not None:
+            reader = shaping.hold_back(reader, delivery.call, delivery.target)
         face = delivery.call.face
         if face is not None:
             reader = face.reader(reader, delivery.call)

@@ -17,7 +17,7 @@ from headgate.providers.grants import signing_key
 from headgate.providers.registry import ADDRESSES, CODECS, DEPLOYED, OURS, REGIONS, TOKENS, KnownHost
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
-from headgate.values import AccessKeys, Bearer, Host, Place, Signing, TokenSource
+from headgate.values import AccessKeys, Bearer, Host, Place, Schemas, Signing, TokenSource
 from headgate.vaults import VaultError, fetch, is_reference
 
 OWN_KEY = "sk-hg-"
@@ -60,6 +60,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profile: str = ""  # or where AWS's own files say what signs; without any: as AWS's tools find it
     headers: Mapping[str, str] = {}  # sent with every request
     proxy: str = ""  # instead of those of the environment; `direct`: none
+    schema: Schemas | None = None  # what it does for an answer's JSON schema; for other wires it is known
+    schema_models: tuple[str, ...] | None = None  # patterns of the models that keep to a schema all the same
     drops: tuple[str, ...] | None = None  # members that it refuses: left out, and named in a header
     renames: Mapping[str, str] | None = None  # members that it knows by another name
 
@@ -203,12 +205,13 @@ def _informed(
 
 _FROM_ROW = (
     *("models", "extras", "stream_usage", "hangup", "local", "drops", "renames"),
-    *("deviates", "completion_tokens"),
+    *("deviates", "completion_tokens", "schema", "schema_models"),
 )
+_CHANGED = (*_FROM_ROW[:7], "schema", "schema_models")
 
 
 def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
-    base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",))
+    base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",), schema="tried")
     kind, url = provider.kind or base.kind, (provider.base_url or base.base_url).rstrip("/")
     try:
         if kind in ADDRESSES:
@@ -221,11 +224,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
             parse_proxy(provider.proxy)
     except ValueError as fault:
         raise ConfigError(f"provider {provider.name!r}: base_url {url!r} or its proxy: {fault}.") from fault
-    given = {
-        name: value
-        for name in ("models", "extras", "stream_usage", "hangup", "local", "drops", "renames")
-        if (value := getattr(provider, name)) is not None
-    }
+    given = {name: value for name in _CHANGED if (value := getattr(provider, name)) is not None}
     rows = {name: getattr(base, name) for name in _FROM_ROW}
     tokens = _tokens(provider, base, kind, url)
     local = {**rows, **given}["local"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,8 @@ NANO_PER_USD = 1_000_000_000
 Operation = Literal["chat", "completions", "embeddings", "moderations", "realtime"]
 BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing
 LEXICAL = "headgate-lexical"  # its model: word lists
+# What a host does for an answer's schema: keeps to it; takes it, perhaps keeps to it; makes JSON; nothing.
+Schemas = Literal["enforced", "tried", "json", "none"]
 
 
 class Book(IntEnum):
@@ -242,6 +244,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     renames: Mapping[str, str] = {}  # members that it knows under another name
     deviates: bool = True  # its answers need the edits of `providers.compat`
     models: tuple[str, ...] = ()  # name patterns of the models that it serves
+    schema: Schemas = "enforced"
+    schema_models: tuple[str, ...] = ()  # patterns of the models that keep to a schema all the same
     completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
     example: str = ""  # one of them, to show to people
     api_version: str = ""  # that its requests name
@@ -311,6 +315,24 @@ class Note(msgspec.Struct, frozen=True, gc=False):
     value: str
 
 
+class Wrong(msgspec.Struct, frozen=True, gc=False):
+    """An answer that is not of the shape that was asked for, and why not."""
+
+    text: str
+    problems: tuple[str, ...]
+
+
+class Shape:
+    """The JSON that a call's answer shall be, and what became of it so far."""
+
+    __slots__ = ("spare_input", "wanted", "wrong")
+
+    def __init__(self, wanted: Mapping[str, Any]) -> None:
+        self.wanted = wanted  # `response_format`, decoded: of type `json_schema` or `json_object`
+        self.spare_input = 0  # tokens that asking in words, and a second time, may add to the input
+        self.wrong: Wrong | None = None  # the first answer, where it did not have the shape
+
+
 class Media(msgspec.Struct, frozen=True, gc=False):
     """What a request holds besides text."""
 
@@ -329,7 +351,7 @@ class Call:
     __slots__ = (
         "counted", "face", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
         "model", "n", "notes", "operation", "parent", "predicted", "principal", "received_ns", "request_id",
-        "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
+        "shape", "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -345,6 +367,7 @@ class Call:
         self.max_output: int | None = None  # what the caller allows, per choice; None: not said
         self.input_bytes = 0  # of text that may be read as input, media apart
         self.inputs = 1  # prompts, or texts to embed
+        self.shape: Shape | None = None  # the JSON that the answer shall be
         self.shaped = 0  # how many of the bytes are tools and schemas, which hosts render in their way
         self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
         self.media: Media | None = None

@@ -171,6 +171,15 @@ class Worker:
         assert {call for call, *_, charge, _, _, _ in rows if charge} == {call for (call,) in settlements}
         return {"req_" + row[0].hex(): Booked(*row[1:7], estimated=bool(row[7] & 1)) for row in rows}
 
+    async def lost(self) -> list[tuple[int, int, int]]:
+        """Attempts that came to nothing: number, input and output tokens."""
+        await self.books()
+        sql = connect(self._folder, read_only=True)
+        try:
+            return list(sql.execute("SELECT attempt, input, output FROM lost ORDER BY call, attempt"))
+        finally:
+            sql.close()
+
     async def booked(self, reply: Reply) -> Booked | None:
         """What the books say of one reply."""
         return (await self.books()).get(reply.request_id)
@@ -225,7 +234,13 @@ def _unchunk(data: bytes) -> tuple[bytes, bool]:
 
 @contextlib.asynccontextmanager
 async def worker(
-    folder: Path, base_url: str, *, cap: str = "5/month", short: bool = False, hangup: str = "cancel"
+    folder: Path,
+    base_url: str,
+    *,
+    cap: str = "5/month",
+    short: bool = False,
+    hangup: str = "cancel",
+    extra: str = "",
 ) -> AsyncIterator[Worker]:
     """Serve until the block ends, then look that nothing is left over."""
     settings = folder / "headgate.toml"
@@ -233,7 +248,7 @@ async def worker(
         _SETTINGS.format(
             base_url=base_url,
             deadlines="\n".join(f"{name} = {limit}" for name, limit in (SHORT if short else LONG).items()),
-            hangup=f'hangup = "{hangup}"',
+            hangup=f'hangup = "{hangup}"\n{extra}',
         )
     )
     data = folder / "data"

@@ -95,6 +95,8 @@ def input_bound(call: Call, target: Target) -> int:
         tokens = call.input_bytes + TEMPLATE
         if call.shaped:  # rendered with escapes or indented, JSON may grow to twice its bytes
             tokens += call.shaped + TOOLS_TEMPLATE
+    if call.shape is not None:
+        tokens += call.shape.spare_input
     if model.bytes_factor_ppm != _PPM:
         tokens = -(-tokens * model.bytes_factor_ppm // _PPM)
     if call.media is not None:

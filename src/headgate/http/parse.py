@@ -9,7 +9,7 @@ import msgspec
 
 from headgate.errors import CallerError
 from headgate.http.scan import scan
-from headgate.values import Media
+from headgate.values import Media, Shape
 from headgate.wire.checks import decode, missing
 from headgate.wire.messages import inspect, text_bytes
 from headgate.wire.requests import (
@@ -165,6 +165,8 @@ def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
         size += text_bytes(bytes(members[name]))
         if name in SHAPED_MEMBERS:
             call.shaped += len(bytes(members[name]))
+            if name == "response_format":
+                _note_shape(call, values[name])
     for name in call.unknown:
         size += text_bytes(bytes(members[name]))
         hidden += name not in SELF_CONTAINED
@@ -175,6 +177,11 @@ def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     call.input_bytes = size
     if images or audio or hidden:
         call.media = Media(images, audio, hidden)
+
+
+def _note_shape(call: Call, wanted: object) -> None:
+    if isinstance(wanted, dict) and wanted.get("type") != "text":
+        call.shape = Shape(wanted)
 
 
 def _brought(values: dict[str, object]) -> int:

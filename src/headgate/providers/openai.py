@@ -7,6 +7,7 @@ What compatible hosts do differently is in `compat`.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from headgate.errors import UpstreamError
     from headgate.ports import Head, Reader
     from headgate.providers.codec import Codec
-    from headgate.values import Usage
+    from headgate.values import Schemas, Usage
     from headgate.wire.answers import Answer
 
 _encode = msgspec.json.encode
@@ -49,6 +50,14 @@ def credentials(host: Host) -> dict[str, str]:
     if host.project:
         rows["openai-project"] = host.project
     return rows
+
+
+def keeps_schema(_call: Call, target: Target) -> Schemas:
+    """Return what the host does for the JSON that an answer shall be: what its row says."""
+    host = target.host
+    if host.schema_models and any(fnmatchcase(target.model.name, pattern) for pattern in host.schema_models):
+        return "enforced"
+    return host.schema
 
 
 class OpenAICodec:

@@ -12,12 +12,12 @@ import msgspec
 from headgate.providers import anthropic, azure, bedrock, gemini, openai, plain
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
-from headgate.values import BUILT_IN, Operation
+from headgate.values import BUILT_IN, Operation, Schemas
 
 if TYPE_CHECKING:
     from headgate.ports import Face
     from headgate.providers.codec import Codec
-    from headgate.values import Host, Place
+    from headgate.values import Call, Host, Place, Target
 
 
 # Makes a face of what returns a request header by its lower-case name.
@@ -41,6 +41,8 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     drops: tuple[str, ...] = ()
     renames: Mapping[str, str] = {}
     hangup: Literal["cancel", "drain"] = "cancel"
+    schema: Schemas = "enforced"
+    schema_models: tuple[str, ...] = ()
     completion_tokens: int = 0
     prices: str = ""
     token_scope: str = ""
@@ -78,6 +80,16 @@ CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "vertex": gemini.credentials,
     "azure": azure.credentials,
     "bedrock": bedrock.credentials,
+}
+# What a host of this wire does for the JSON that a call's answer shall be; of others it is taken on trial.
+SCHEMAS: Mapping[str, Callable[[Call, Target], Schemas]] = {
+    "openai": openai.keeps_schema,
+    OURS: openai.keeps_schema,
+    "azure": openai.keeps_schema,
+    "anthropic": anthropic.keeps_schema,
+    "gemini": gemini.keeps_schema,
+    "vertex": gemini.keeps_schema,
+    "bedrock": bedrock.keeps_schema,
 }
 # Where a host is, as its base URL and what else is said of its place have it; raises ValueError.
 ADDRESSES: Mapping[str, Callable[[str, Place], str]] = {

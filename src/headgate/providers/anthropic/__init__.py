@@ -7,7 +7,7 @@ Facts: Anthropic's API reference and the types of its Python SDK 2.14. The versi
 
 from __future__ import annotations
 
-from headgate.providers.anthropic.codec import CODECS, credentials
+from headgate.providers.anthropic.codec import CODECS, credentials, keeps_schema
 from headgate.providers.anthropic.face import CountFace, MessagesFace
 
-__all__ = ["CODECS", "CountFace", "MessagesFace", "credentials"]
+__all__ = ["CODECS", "CountFace", "MessagesFace", "credentials", "keeps_schema"]

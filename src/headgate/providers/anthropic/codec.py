@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headgate.errors import UpstreamError
     from headgate.ports import Head, Reader
     from headgate.providers.codec import Codec
-    from headgate.values import Call, Host, Operation, Target
+    from headgate.values import Call, Host, Operation, Schemas, Target
 
 VERSION = "2026-10-21"
 SAMPLING_VERSION = "2023-06-01"  # the last one that knows temperature, top_p and top_k
@@ -43,6 +43,20 @@ def versioned(
     own = {name for name, _ in headers}
     more = {"anthropic-version": version, "anthropic-beta": betas}
     return (*headers, *((name, value) for name, value in more.items() if value and name not in own))
+
+
+def keeps_schema(call: Call, target: Target) -> Schemas:
+    """Return what Claude does for the JSON that an answer shall be.
+
+    Newer models keep to a schema by themselves, others get it as the only tool, whose arguments they need
+    not keep to. JSON without a schema has no word in this API.
+    """
+    if isinstance(call.face, MessagesFace):  # it asked in Claude's own words
+        return "enforced"
+    schema = shape_of(call).schema
+    if schema is None:
+        return "none"
+    return "enforced" if is_native(schema, target) else "tried"
 
 
 class MessagesCodec:

@@ -16,7 +16,7 @@ from headgate.providers.anthropic.blocks import drop_once
 from headgate.providers.anthropic.request import is_closed, sample, think
 from headgate.providers.bedrock.abilities import abilities_of
 from headgate.providers.bedrock.content import Conversation, mark
-from headgate.providers.chat import SAFE_OUTPUT, Shape, output_limit, read_chat
+from headgate.providers.chat import SAFE_OUTPUT, Shape, output_limit, read_chat, shape_of
 from headgate.providers.parts import unsupported
 from headgate.providers.stance import leave_out
 from headgate.values import Note
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from headgate.providers.bedrock.abilities import Abilities
     from headgate.providers.chat import ChatRequest, Choice, Schema, Tool
-    from headgate.values import Call, Target
+    from headgate.values import Call, Schemas, Target
 
 _FIELDS = "additionalModelRequestFields"
 _OWN = (_FIELDS, "guardrailConfig")  # Bedrock's, as they are; other members of its may cost more
@@ -53,6 +53,20 @@ def schema_tool(shape: Shape, target: Target) -> str:
     if shape.schema is None or not able.forced or _is_native(shape.schema, able):
         return ""
     return shape.tool()
+
+
+def keeps_schema(call: Call, target: Target) -> Schemas:
+    """Return what a model at Bedrock does for the JSON that an answer shall be.
+
+    Some keep to a schema by themselves, some get it as a tool that is called for sure, the rest have no word
+    for it; and nobody has one for JSON without a schema.
+    """
+    schema, able = shape_of(call).schema, abilities_of(target.model.name)
+    if schema is None:
+        return "none"
+    if _is_native(schema, able):
+        return "enforced"
+    return "tried" if able.forced else "none"
 
 
 def _is_native(schema: Schema, able: Abilities) -> bool:

@@ -8,5 +8,6 @@ for embeddings, and in the credential: a key, or a token that expires.
 from __future__ import annotations
 
 from headgate.providers.gemini.codec import STUDIO, VERTEX, credentials, located
+from headgate.providers.gemini.request import keeps_schema
 
-__all__ = ["STUDIO", "VERTEX", "credentials", "located"]
+__all__ = ["STUDIO", "VERTEX", "credentials", "keeps_schema", "located"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import CallerError
-from headgate.providers.chat import output_limit, read_chat
+from headgate.providers.chat import output_limit, read_chat, shape_of
 from headgate.providers.gemini.abilities import abilities_of
 from headgate.providers.gemini.contents import contents, system_parts
 from headgate.providers.gemini.schema import clean
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from headgate.providers.chat import ChatRequest, Tool
-    from headgate.values import Call, Target
+    from headgate.values import Call, Schemas, Target
 
 # Google's own members: on the top level, or in `google`, or where its OpenAI-compatible endpoint has them.
 _OWN: Mapping[str, tuple[type, ...]] = {
@@ -51,6 +51,20 @@ def build(call: Call, target: Target) -> dict[str, Any]:
     """
     asked = read_chat(call, target, _HONOURED - frozenset(target.host.drops))
     return _Building(call, target, asked).body()
+
+
+def keeps_schema(call: Call, target: Target) -> Schemas:
+    """Return what Gemini does for the JSON that an answer shall be.
+
+    It keeps to what its words can say of a schema. Beside functions, older models answer in no form.
+    """
+    if (
+        not abilities_of(target.model.name).schema_with_tools
+        and bytes(call.members.get("tools", b"[]")) != b"[]"
+    ):
+        return "none"
+    schema = shape_of(call).schema
+    return "enforced" if schema is not None and not clean(schema.schema)[1] else "tried"
 
 
 class _Building:
