@@ -7,9 +7,12 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
+from tests.answers import http_answer
 from tests.transport.asking import until
+from tests.upstream import ScriptedUpstream
 
 from headgate.accesskeys import AccessKeyKeeper
 from headgate.values import AccessKeys, Host, Signing
@@ -92,6 +95,36 @@ async def test_keys_that_expire_are_renewed_by_the_rule_that_found_them(files: P
         await asyncio.sleep(0.1)
         assert kept.signing.keys == AccessKeys("K2", "s", "t")
     assert len(json.loads((files / "answers.json").read_text())) == 1
+
+
+def lent(key: str, minutes: int) -> bytes:
+    """What the service that lends roles answers."""
+    until = (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    keys = (
+        f"<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>r</SecretAccessKey><SessionToken>t</SessionToken>"
+    )
+    result = f"<Credentials>{keys}<Expiration>{until}</Expiration></Credentials>"
+    body = f"<AssumeRoleResponse><AssumeRoleResult>{result}</AssumeRoleResult></AssumeRoleResponse>"
+    return http_answer(body.encode(), headers=[("content-type", "text/xml")])
+
+
+async def test_a_role_is_lent_and_lent_again(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The profile names a role; the host's region says whom to ask for it."""
+    profile(files, "K1", "base")
+    role = "arn:aws:iam::123456789012:role/models"
+    (files / "config").write_text(f"[profile work]\nrole_arn = {role}\nsource_profile = base\n")
+    with ScriptedUpstream(lent("R1", 12), lent("R2", 120)) as upstream:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", upstream.url)
+        async with Kept("work") as kept:
+            await until(lambda: kept.signing.keys == AccessKeys("R2", "r", "t"))
+            await asyncio.sleep(0.05)
+        assert len(upstream.requests) == 2
+        asked = upstream.requests[0]
+    form = parse_qs(asked.body.decode())
+    assert (form["Action"], form["RoleArn"]) == (["AssumeRole"], [role])
+    assert "K1/" in str(asked.get("authorization"))
+    assert "/us-east-1/sts/" in str(asked.get("authorization"))
+    assert kept.said == []
 
 
 async def test_what_cannot_be_had_is_reported_and_old_keys_stay(files: Path) -> None:
