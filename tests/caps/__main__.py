@@ -12,7 +12,7 @@ from random import Random
 
 from tests.caps.provider import Provider
 from tests.caps.rounds import AT_ONCE, SPENDABLE_S, Rounds, Tally
-from tests.caps.serving import processes, workers_here
+from tests.caps.serving import MovedClock, processes, workers_here
 
 SCOPES = ("key", "project", "account", "credit")
 DAY_US = 86_400_000_000
@@ -55,7 +55,7 @@ async def end_of_day(folder: Path, provider: Provider, workers: int, what: tuple
     now = time.time_ns() // 1000
     ahead = DAY_US - now % DAY_US - int(LEAD_S * 1e6)
     midnight = time.monotonic() + LEAD_S
-    async with workers_here(folder, provider.port, workers, ahead) as gateway:
+    async with workers_here(folder, provider.port, workers, MovedClock(ahead)) as gateway:
         await Rounds(gateway, provider, chance).reset(tally, at_once, midnight)
 
 

@@ -80,29 +80,49 @@ def write_config(folder: Path, upstream: int) -> Path:
 @contextlib.asynccontextmanager
 async def processes(folder: Path, upstream: int, workers: int) -> AsyncIterator[Gateway]:
     """Serve by real processes; at the end they stop in order and their books are proven."""
-    config, data = write_config(folder, upstream), folder / "data"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    where = ["--port", str(port), "--data", data, "--config", config, "--workers", str(workers)]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen([HEADGATE, "serve", *where], env=kept, cwd=folder, stdout=log, stderr=log)
-        try:
-            await _ready(process, port, folder)
-            yield Gateway(data, [port], process.pid)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            code = await asyncio.to_thread(process.wait, 60)
+    process, gateway = await start(folder, upstream, workers)
+    try:
+        yield gateway
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(process.wait, 60)
     assert code == 0, (folder / "server.log").read_text()
     out = subprocess.run(
-        [HEADGATE, "ledger", "check", "--data", data, "--json"],
-        env=kept,
+        [HEADGATE, "ledger", "check", "--data", gateway.data, "--json"],
+        env=_environment(),
         cwd=folder,
         capture_output=True,
         text=True,
     )
     assert json.loads(out.stdout)["findings"] == [], out.stdout
+
+
+async def start(folder: Path, upstream: int, workers: int) -> tuple[subprocess.Popen[bytes], Gateway]:
+    """Start real processes, a group of their own; return them when they serve."""
+    config, data = write_config(folder, upstream), folder / "data"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    where = ["--port", str(port), "--data", data, "--config", config, "--workers", str(workers)]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [HEADGATE, "serve", *where],
+            env=_environment(),
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        await _ready(process, port, folder)
+    except BaseException:
+        process.kill()
+        raise
+    return process, Gateway(data, [port], process.pid)
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 
 
 async def _ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
@@ -123,23 +143,24 @@ async def _ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> N
 class MovedClock(SystemClock):
     """The machine's clock, ahead or behind by so much."""
 
-    __slots__ = ("_ahead",)
+    __slots__ = ("ahead",)
 
     def __init__(self, ahead_us: int) -> None:
-        self._ahead = ahead_us
+        self.ahead = ahead_us
 
     def wall(self) -> int:
-        return time.time_ns() // 1000 + self._ahead
+        return time.time_ns() // 1000 + self.ahead
 
 
 @contextlib.asynccontextmanager
-async def workers_here(folder: Path, upstream: int, workers: int, ahead_us: int) -> AsyncIterator[Gateway]:
-    """Serve by workers in this process, each with a port of its own, whose wall clock is ahead."""
+async def workers_here(
+    folder: Path, upstream: int, workers: int, clock: MovedClock
+) -> AsyncIterator[Gateway]:
+    """Serve by workers in this process, each with a port of its own, all with one clock."""
     path, data = write_config(folder, upstream), folder / "data"
     options = ServeOptions(config=str(path), data=str(data), port=0)
     config = load(options)
     config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, workers=workers))
-    clock = MovedClock(ahead_us)
     pepper = prepare(data, clock.wall(), mint_key).pepper
     sql = connect(data)
     recover(data, sql, clock)

@@ -10,16 +10,19 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.caps.__main__ import DAY_US
 from tests.caps.callers import Order, Seen, call
 from tests.caps.money import PRICE, Payer
 from tests.caps.provider import Provider
 from tests.caps.rounds import KNOWN_S, Rounds
-from tests.caps.serving import Gateway, processes, workers_here
+from tests.caps.serving import Gateway, MovedClock, processes, start, workers_here
 
+from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 TOKENS, K = 50, 40
+HOUR_US = DAY_US // 24
 
 
 async def called(rounds: Rounds, payer: Payer, orders: list[Order]) -> list[Seen]:
@@ -97,7 +100,7 @@ async def test_a_frozen_worker_spends_nothing_twice_and_gives_back_when_it_wakes
 
 
 async def test_a_locked_database_stops_takes_with_503_and_nothing_else(tmp_path: Path) -> None:
-    async with Provider() as provider, workers_here(tmp_path, provider.port, 1, 0) as gateway:
+    async with Provider() as provider, workers_here(tmp_path, provider.port, 1, MovedClock(0)) as gateway:
         rounds, rich, _ = budgeted(gateway, provider)
         fresh = rounds.money.payer()
         rounds.money.budget("key", fresh.keys[0][0], K * TOKENS * PRICE)
@@ -114,3 +117,55 @@ async def test_a_locked_database_stops_takes_with_503_and_nothing_else(tmp_path:
         assert {each.status for each in unknown} == {503}
         assert "database does not answer" in unknown[0].message
         assert {each.status for each in await called(rounds, fresh, [Order(TOKENS)] * K)} == {200}
+
+
+async def test_fewer_workers_go_on_where_more_were_killed(tmp_path: Path) -> None:
+    async with Provider() as provider:
+        process, gateway = await start(tmp_path, provider.port, 4)
+        try:
+            rounds, payer, amount = budgeted(gateway, provider)
+            await asyncio.sleep(KNOWN_S)
+            orders = [Order(TOKENS, gap_ms=10)] * 8 + [Order(TOKENS, gap_ms=400, stream=True)] * 16
+            under_way = asyncio.create_task(called(rounds, payer, orders))
+            await asyncio.sleep(0.5)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(60)
+        seen = await under_way
+        assert any(not each.whole for each in seen), "none was cut"
+        async with processes(tmp_path, provider.port, 2) as gateway:
+            rounds.gateway = gateway
+            spent = sum(rounds.money.charges(payer).values())
+            left = (amount - spent) // (TOKENS * PRICE)
+            assert 0 < left < K
+            seen = await called(rounds, payer, [Order(TOKENS)] * (K + 20))
+            assert sum(each.status == 200 for each in seen) == left
+            spent = await settled(rounds, payer)
+            assert spent <= amount
+            if amount - spent >= PRICE:
+                await spendable(rounds, payer, amount - spent)
+
+
+async def test_steps_of_the_clock_lock_nobody_out_and_grant_no_day_twice(tmp_path: Path) -> None:
+    half_past_ten = DAY_US - time.time_ns() // 1000 % DAY_US - 3 * HOUR_US // 2
+    clock = MovedClock(half_past_ten)
+    async with Provider() as provider, workers_here(tmp_path, provider.port, 2, clock) as gateway:
+        rounds = Rounds(gateway, provider, Random(1))
+        payer = rounds.money.payer(keys=2)
+        rounds.money.budget("account", payer.account, K * TOKENS * PRICE, "day")
+        await asyncio.sleep(KNOWN_S)
+
+        async def served(hours: int, calls: int) -> int:
+            clock.ahead += hours * HOUR_US
+            seen = await called(rounds, payer, [Order(TOKENS, gap_ms=20)] * calls)
+            assert {each.status for each in seen} <= {200, 429}
+            return sum(each.status == 200 for each in seen)
+
+        assert await served(0, 10) == 10
+        assert await served(1, 10) == 10  # half past eleven
+        assert await served(-1, K) == K - 20  # and half past ten again: the rest of the day
+        assert await served(2, K + 10) == K  # half past midnight: another day
+        assert [await served(hours, 10) for hours in (-1, -1, 1, 1)] == [0, 0, 0, 0]
+        assert await served(24, K + 10) == K
+        assert await settled(rounds, payer) == 3 * K * TOKENS * PRICE
+        assert check(gateway.data, clock.wall()).findings == []
