@@ -15,12 +15,14 @@ from random import Random
 from typing import Any
 
 from tests.leases.simloop import SimLoop
+from tests.leases.truth import Cap, Given, Spent, Waiting
 
 from headgate.admission.budget import Budgets, Hold
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
 from headgate.errors import QuotaExceeded, Unavailable
+from headgate.money.periods import FOREVER
 from headgate.money.pots import Batch, Outcome
 from headgate.ports import Open, Settle
 from headgate.stores.journal.cursor import Settled
@@ -45,44 +47,6 @@ class NoCount:
 
     async def input_bound(self, call: Call, target: Target) -> int:
         raise AssertionError("no tokenizer is known")
-
-
-@dataclass
-class Cap:
-    """A budget as people set it."""
-
-    id: int
-    scope: str
-    ref: int
-    unit: str
-    history: list[tuple[float, int]]  # when, and how much
-
-    def covers(self, who: Principal) -> bool:
-        return {"key": who.key, "project": who.project, "account": who.account}[self.scope] == self.ref
-
-    def most(self, since: float) -> int:
-        """Return the largest amount in force at any time since then."""
-        before = [amount for at, amount in self.history if at <= since][-1:]
-        return max(before + [amount for at, amount in self.history if at > since])
-
-
-@dataclass(eq=False)
-class Spent:
-    """A call as the truth has it: held, then charged."""
-
-    who: Principal
-    hold: Hold
-    amount: int  # the hold, then the charge
-    settled: bool = False
-
-
-@dataclass(eq=False)
-class Waiting:
-    """A call that wants money: the least that was free in truth all the while."""
-
-    who: Principal
-    amount: int
-    least_free: int
 
 
 @dataclass
@@ -266,8 +230,8 @@ class World:
             caps.append(Cap(number, scope, ref, unit, [(0.0, amount)]))
         return caps
 
-    def _make_grants(self) -> dict[int, int]:
-        """Return the grants' amounts: one that ends in the middle, and the balance."""
+    def _make_grants(self) -> dict[int, Given]:
+        """Return one grant that ends in the middle, and the balance."""
         made = {}
         for kind, expires_at in (
             ("gift", self.wall() + self.chance.choice([1_000_000, 4_000_000])),
@@ -279,7 +243,7 @@ class World:
                 self.sql.execute(
                     "UPDATE pots SET amount = ? WHERE kind = 'grant' AND ref = ?", (amount, number)
                 )
-            made[number] = amount
+            made[number] = Given(amount, expires_at or FOREVER)
         return made
 
     # ── ports.Clock ──────────────────────────────────────────────────────────────────────────────
@@ -309,16 +273,12 @@ class World:
         """Return what is neither charged nor held of the grants that are in force."""
         used = dict.fromkeys(self.grants, 0)
         for each in self.spent:
-            rest = each.amount
-            for source in each.hold.sources:
-                used[source.grant] += min(rest, source.amount)
-                rest -= min(rest, source.amount)
+            for number, part in each.paid.items():
+                used[number] += part
         for number, amount in used.items():
-            assert amount <= self.grants[number], (
-                f"{amount} of grant {number}, which is {self.grants[number]}"
-            )
-        ends = dict(self.sql.execute("SELECT id, expires_at FROM grants").fetchall())
-        return sum(self.grants[n] - used[n] for n in used if not ends[n] or ends[n] > at)
+            given = self.grants[number].amount
+            assert amount <= given, f"{amount} of grant {number}, which is {given}"
+        return sum(given.amount - used[n] for n, given in self.grants.items() if given.until > at)
 
     def free(self, who: Principal, floor: int = 0) -> int:
         at = max(self.wall(), floor)
@@ -326,7 +286,10 @@ class World:
         return min(rests + ([self.credit(at)] if who.prepaid else []))
 
     def hold(self, who: Principal, hold: Hold) -> Spent:
-        made = Spent(who, hold, hold.amount)
+        parts = {source.grant: source.amount for source in hold.sources}
+        assert sum(parts.values()) == (hold.amount if who.prepaid else 0), hold.sources
+        assert all(self.grants[number].until > hold.at for number in parts), f"{parts} at {hold.at}"
+        made = Spent(who, hold, hold.amount, parts)
         self.spent.append(made)
         window = CALM_S if self.plan.calm else 12.0
         for cap in self.caps:
@@ -340,7 +303,10 @@ class World:
 
     def settled(self, spent: Spent, charge: int) -> None:
         assert charge <= spent.amount
-        spent.amount, spent.settled = charge, True
+        spent.amount, spent.settled, rest = charge, True, charge
+        for number in sorted(spent.paid, key=lambda number: self.grants[number].until):
+            part = spent.paid[number] = min(rest, spent.paid[number])  # first to expire, first spent
+            rest -= part
         self.moved()
 
     def moved(self) -> None:
@@ -351,6 +317,7 @@ class World:
         self.refusals += 1
         lately = any(at > self.loop.now - CALM_S for cap in self.caps for at, _ in cap.history[1:])
         if self.plan.calm and not self.plan.steps and not lately:
+            waiting.least_free = min(waiting.least_free, self.free(waiting.who))  # a grant may have ended
             assert waiting.least_free < waiting.amount, (
                 f"{waiting} was refused although it fitted all the while"
             )
@@ -484,14 +451,7 @@ class World:
         if kind == "budget":
             cap = next(cap for cap in self.caps if cap.id == ref)
             return sum(s.amount for s in self.spent if cap.covers(s.who) and since <= s.hold.at < until)
-        total = 0
-        for each in self.spent:
-            rest = each.amount
-            for source in each.hold.sources:
-                part = min(rest, source.amount)
-                total += part if source.grant == ref else 0
-                rest -= part
-        return total
+        return sum(each.paid.get(ref, 0) for each in self.spent)
 
     def run(self) -> None:
         self.loop.run(self.play())
