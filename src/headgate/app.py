@@ -8,7 +8,6 @@ import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -29,18 +28,16 @@ from headgate.http.server import Server, connection_limit
 from headgate.identity.keys import Keyring
 from headgate.identity.standing import ended
 from headgate.metering import Metering
-from headgate.money.catalogue import Catalogue
-from headgate.money.prices import PriceBook
 from headgate.money.tokens import Tokenizers
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
 from headgate.observe.scoreboard import Scoreboard
 from headgate.offices import AdminSettings, admin_routes
 from headgate.ops.desk import Desk
+from headgate.outward import Outward, build_routes
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
-from headgate.providers.registry import CODECS, DEPLOYED, constant_headers, known_hosts
-from headgate.routing.routes import Makers, Routes
+from headgate.providers.registry import CODECS
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.sql.database import (
@@ -58,8 +55,6 @@ from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
 from headgate.tokens import TokenKeeper
 from headgate.transport.egress import parse_origin
-from headgate.transport.http import HttpSettings, HttpTransport
-from headgate.transport.proxy import ProxySettings
 from headgate.transport.simulator import Simulator
 from headgate.upstreams import ConfigError
 from headgate.values import Book, Host
@@ -79,6 +74,7 @@ if TYPE_CHECKING:
     from headgate.ops.desk import AdminStore
     from headgate.ports import Sink
     from headgate.records import KeyRow
+    from headgate.routing.routes import Routes
     from headgate.values import Call
 
 _EXAMPLE = "gpt-4o-mini"
@@ -91,36 +87,6 @@ BOARDS = "run"
 _FLUSH_S = 10.0
 _RETURN_S = 2.0  # beyond that the next start, or the supervisor, gives back what we had
 _ARRIVING_S = 0.2  # for probes that are on their way
-SIMULATOR = Host(
-    name="simulator",
-    base_url="http://simulator.invalid/v1",
-    extras="refuse",
-    deviates=False,
-    completion_tokens=16,
-)
-
-
-def build_routes(config: Config, instance: str) -> Routes:
-    """Return the table of models that a configuration describes."""
-
-    def headers(host: Host) -> tuple[tuple[str, str], ...]:
-        return constant_headers(host, {"user-agent": f"headgate/{__version__}", "x-headgate-hop": instance})
-
-    def base_path(host: Host) -> str:
-        return urlsplit(host.base_url).path.rstrip("/")
-
-    try:
-        book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
-    except ValueError as fault:
-        raise ConfigError(f"prices: {fault}") from fault
-    names = {
-        host.name: DEPLOYED.get(host.kind) or book.data.provider_id(host.name, host.base_url)
-        for host in config.hosts
-    }
-    known = filter(None, map(book.data.provider_id, known_hosts()))
-    sellers = tuple(dict.fromkeys((*known, *book.data.providers)))
-    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines, sellers)
-    return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
 
 
 class App:
@@ -170,17 +136,18 @@ class App:
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
         self.routes = self._open_routes()
         tokenizers = Tokenizers()
-        self.transport = HttpTransport(self.clock, _outbound(config))
+        self.outward = Outward(config, self.clock, self.log, self.calls)
         counter = LocalCounter(tokenizers)
         stages = Stages(
             ledger=Ledger(self.journal, self._budgets, self._metering.rates, self.metrics, self.clock),
             entrance=self._metering.entrance,
             reservations=Reservations(self._budgets, self._teller, self.clock, counter),
-            transport=self.transport,
+            transport=self.outward.transport,
             simulator=Simulator(self.clock, tokenizers),
             codecs=CODECS,
             counter=counter,
             answers=HttpAnswers(self.clock, self._metering.rates),
+            attempts=self.outward.attempts,
             failpoints=self.failpoints,
             fault=self._call_fault,
             key_deadlines=config.key_deadlines,
@@ -314,6 +281,8 @@ class App:
             "headgate_journal_undrained_records": self.journal.undrained_records,
             "headgate_journal_undrained_bytes": self.journal.undrained_bytes,
             "headgate_loop_stall_max_seconds": self.stall_max_s,
+            "headgate_retries": self.outward.attempts.made,
+            "headgate_targets_out": len(self.outward.health.unwell(self.clock.monotonic())),
             "headgate_ready": int(not self.ready),
             "headgate_keys_old": self._upkeep.ages.old if self._upkeep is not None else 0,
             "headgate_keys_overdue": self._upkeep.ages.overdue if self._upkeep is not None else 0,
@@ -325,6 +294,9 @@ class App:
         return build_routes(msgspec.structs.replace(self.config, hosts=hosts), self.instance)
 
     def _with_key(self, host: Host, *, running: bool) -> Host:
+        if host.spares:
+            spares = tuple(self._with_key(spare, running=running) for spare in host.spares)
+            host = msgspec.structs.replace(host, spares=spares)
         if not host.api_key.startswith(STORED):
             return host
         name, origin = host.api_key.removeprefix(STORED), parse_origin(host.base_url).url
@@ -335,7 +307,7 @@ class App:
                 raise ConfigError(f"provider {host.name!r}: {fault}") from fault
             self.log.line("error", "a stored key cannot be opened", provider=host.name, fault=str(fault))
             # Rewrapped before we were given the new KEK: what was opened is still right.
-            key = "" if isinstance(fault, SecretGone) else self.routes.hosts[host.name].api_key
+            key = "" if isinstance(fault, SecretGone) else self.routes.key_of(host)
         return msgspec.structs.replace(host, api_key=key)
 
     # ── what changes while it runs ───────────────────────────────────────────────────────────────
@@ -406,7 +378,7 @@ class App:
         self.background.spawn("loop watch", self._watch_loop())
         for host in self.config.hosts:
             if host.tokens is not None:
-                keeper = TokenKeeper(host, self.transport, self.clock, self._token_trouble)
+                keeper = TokenKeeper(host, self.outward.transport, self.clock, self._token_trouble)
                 self.background.spawn(f"tokens of {host.name}", keeper.run())
             if host.signing is not None and not host.signing.given:
                 keys = AccessKeyKeeper(host, self._token_trouble)
@@ -440,7 +412,7 @@ class App:
         await self._metering.close()
         await self._leases.close()
         await self.drain.close()
-        await self.transport.close()
+        await self.outward.transport.close()
         self.journal.close()
         self._sql.close()
         return cut
@@ -486,11 +458,4 @@ class EdgeLog:
         self._app.log.fault(where, fault)
 
 
-def _outbound(config: Config) -> HttpSettings:
-    """Return how the process goes out."""
-    bypass = tuple(filter(None, config.proxies.no_proxy.replace(" ", "").split(",")))
-    proxies = ProxySettings(http=config.proxies.http, https=config.proxies.https, no_proxy=bypass)
-    return HttpSettings(proxies=proxies, ca_file=config.ca_file)
-
-
-__all__ = ["BOARDS", "SIMULATOR", "App", "build_routes"]
+__all__ = ["BOARDS", "App"]

@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -23,12 +23,16 @@ from headgate.money.prices import Margin
 from headgate.money.terms import ModeName, ModeSettings, PaymentSettings, Terms, terms_of
 from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import known_hosts
+from headgate.routing.breaker import BreakerTerms
+from headgate.routing.retries import RetryTerms
 from headgate.routing.routes import Route
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
 from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
 from headgate.values import Deadlines, Host
 from headgate.vaults.envelope import SealError, parse_kek
+
+Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms)
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +129,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     mail: MailSettings = MailSettings()
     limits: LimitSettings = LimitSettings()
     secrets: SecretSettings = SecretSettings()
+    retries: RetryTerms = RetryTerms()
+    breaker: BreakerTerms = BreakerTerms()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +151,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     payments: PaymentSettings
     mail: MailSettings
     limits: LimitSettings
+    retries: RetryTerms
+    breaker: BreakerTerms
     keks: tuple[bytes, ...] = ()  # of stored secrets, the present one first
     failpoints: str = ""
     ca_file: str = ""
@@ -193,6 +201,8 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         payments=_payments(file.payments, env, dotenv),
         mail=_mail(file.mail, env, dotenv),
         limits=file.limits,
+        retries=_right(file.retries, "retries"),
+        breaker=_right(file.breaker, "breaker"),
         keks=_keks(file.secrets, env, dotenv),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),
@@ -258,6 +268,13 @@ def _deadlines(deadlines: Deadlines, where: str = "deadlines") -> Deadlines:
         if getattr(deadlines, name) <= 0:
             raise ConfigError(f"{where}.{name} must be above 0 seconds.")
     return deadlines
+
+
+def _right(terms: Numbers, where: str) -> Numbers:
+    """Return terms whose numbers are right."""
+    if said := terms.wrong():
+        raise ConfigError(f"{where}: {said}.")
+    return terms
 
 
 def _tiers(rows: tuple[TierRow, ...]) -> tuple[Tier, ...]:

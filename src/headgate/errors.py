@@ -19,6 +19,7 @@ GatewayError
 │  ├─ UpstreamRefused          it answered 4xx: passed on with its own status
 │  ├─ UpstreamFailed      50x  it answered 500 or another server error
 │  ├─ UpstreamDenied      502  it refused our credential, or our account there is empty
+│  │  └─ UpstreamRegion        or the country that we ask from
 │  ├─ UpstreamOverloaded  503  it answered 429 (passed on as 429), 503 or 529
 │  ├─ UpstreamTimeout     504  it did not answer in time
 │  ├─ UpstreamInterrupted 502  it broke off or sent what is not its wire
@@ -26,9 +27,9 @@ GatewayError
 ├─ Unavailable            503  we cannot serve now (draining, books away, journal full)
 └─ Internal               500  our own fault
 
-Each class fixes the status, OpenAI's `type` and `code`, the log level, and whether another attempt
-may help (`retry`: None leaves it to the client's own rule). `CallerGone` is not an answer: nobody is
-left to read one. Secrets never enter a message.
+Each class fixes the status, OpenAI's `type` and `code`, the log level, whether another attempt of ours may
+help, and whether one of the client's may (`retry`: None leaves it to the client's own rule). `CallerGone` is
+not an answer: nobody is left to read one. Secrets never enter a message.
 """
 
 from __future__ import annotations
@@ -53,8 +54,7 @@ class GatewayError(Exception):
     type: ClassVar[str] = "server_error"
     default_code: ClassVar[str | None] = None
     level: ClassVar[str] = "warning"
-    retry: ClassVar[bool | None] = None
-    another_target: ClassVar[bool] = False  # may another attempt help?
+    retry: bool | None = None  # what an SDK is told: try again, or not; None: it knows itself
     audited = False  # the audit says already that this was refused
 
     def __init__(
@@ -200,15 +200,17 @@ class UpstreamError(GatewayError):
     """The provider failed and no answer came of it."""
 
     status = 502
-    another_target = True
+    another_target: ClassVar[bool] = True  # another one may do better,
+    same_target: ClassVar[bool] = True  # and so may the same one, a little later
     not_processed: ClassVar[bool] = False  # it surely never saw the request: one fresh try is safe
+    retry_after_s: float | None = None  # what the provider asks for
 
 
 class UpstreamRefused(UpstreamError):
     """The provider refused the request itself: its status, type, code and param are passed on."""
 
     level = "info"
-    another_target = False
+    another_target = same_target = False
 
     def __init__(
         self,
@@ -252,7 +254,14 @@ class UpstreamDenied(UpstreamError):
 
     default_code = "provider_denied"
     level = "error"
+    same_target = False
     retry = False
+
+
+class UpstreamRegion(UpstreamDenied):
+    """The provider does not serve the country that we ask from: another one may."""
+
+    default_code = "unsupported_country_region_territory"
 
 
 class UpstreamOverloaded(UpstreamError):
@@ -279,10 +288,11 @@ class UpstreamOverloaded(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """The provider did not answer within a deadline."""
+    """The provider did not answer within a deadline. Whoever was waited for that long is not asked again."""
 
     status = 504
     default_code = "upstream_timeout"
+    same_target = False
 
 
 class UpstreamInterrupted(UpstreamError):

@@ -27,7 +27,6 @@ from headgate.errors import (
     UpstreamError,
     UpstreamInterrupted,
     UpstreamTimeout,
-    WrongShape,
 )
 from headgate.money.cost import covers
 from headgate.money.prices import PAR
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from headgate.admission.entrance import Entrance
     from headgate.admission.reserve import Reservations
+    from headgate.attempts import Attempts
     from headgate.ports import Exchange, Failpoints, Headers, Reader, Request, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
@@ -96,6 +96,7 @@ class Stages:
     codecs: Mapping[str, Mapping[Operation, Codec]]
     counter: Counter
     answers: Answers
+    attempts: Attempts
     failpoints: Failpoints
     fault: Callable[[Call, BaseException], None]  # told of our own bugs
     key_deadlines: Mapping[str, Deadlines] = field(default_factory=dict)  # by the key's name
@@ -119,7 +120,7 @@ class Pipeline:
             targets = await self.candidates(call, routes)
             tab = await self._admit(call, targets, sink)
             self._fail("after-hold")
-            await self._dispatch(call, sink, tab, targets)
+            await self._stages.attempts.run(self._attempt, call, sink, tab, targets)
         except GatewayError as error:
             self._refuse(call, sink, tab, error)
         except CallerGone:
@@ -175,28 +176,6 @@ class Pipeline:
             rates.cancel(ticket, self._ledger.clock.monotonic())
             raise
         return Tab(self._ledger, call, hold, ticket)
-
-    async def _dispatch(self, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...]) -> None:
-        """Try the targets in order until one answers, or until the caller has seen a byte.
-
-        A target is asked once more when a kept connection to it was closed before it was asked, and when its
-        answer is not the JSON that was asked for.
-        """
-        index, again = 0, False
-        while True:
-            try:
-                return await self._attempt(call, sink, tab, targets[index])
-            except UpstreamError as error:
-                if tab.shown or sink.gone:
-                    raise
-                if error.not_processed and not again:
-                    again = True
-                    continue
-                if isinstance(error, WrongShape) and shaping.asks_again(call, error):
-                    continue
-                if not error.another_target or index + 1 == len(targets):
-                    raise
-            index, again = index + 1, False
 
     async def _attempt(self, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
         stages = self._stages

@@ -112,6 +112,11 @@ class Tab:
         """Say whether any attempt was opened."""
         return self._opened is not None
 
+    @property
+    def attempts(self) -> int:
+        """Return how many attempts were opened."""
+        return len(self._costs)
+
     def rate_lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines of the caller, and how long it waited for them."""
         lines = self._ticket.gate.lines(now)

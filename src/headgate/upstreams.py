@@ -21,6 +21,7 @@ from headgate.values import AccessKeys, Bearer, Host, Place, Schemas, Signing, T
 from headgate.vaults import VaultError, fetch, is_reference
 
 OWN_KEY = "sk-hg-"
+_MOST_KEYS = 10  # of one provider
 STORED = "stored:"
 _URL_SCHEMES = ("http://", "https://")
 
@@ -36,6 +37,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kind: str = ""  # the wire that it speaks; empty: its row's, else `openai`; `headgate`: another gateway
     base_url: str = ""  # such as `https://llm.example/v1`
     api_key: str = ""  # `env:NAME`, `file:PATH`, `stored:NAME`, of a secret manager, or itself
+    api_keys: tuple[str, ...] = ()  # or several, at most ten, which share the calls
     models: tuple[str, ...] | None = None  # patterns of the names that it serves; else all of them
     extras: Literal["pass", "refuse"] | None = None  # members of a request that OpenAI does not have
     stream_usage: bool | None = None  # it understands `stream_options.include_usage`
@@ -148,11 +150,29 @@ def _local_url(url: str) -> str:
 def configured(
     provider: Provider, known: Mapping[str, KnownHost], env: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> Host:
-    """Return a provider of the file, with its key.
+    """Return a provider of the file, with its key; with its first, which has the others beside it.
 
     Raises:
         ConfigError: naming it and what is wrong.
     """
+    if not provider.api_keys:
+        return _configured(provider, known, env, dotenv)
+    where = f"provider {provider.name!r}: api_keys"
+    if provider.api_key or len(provider.api_keys) > _MOST_KEYS:
+        raise ConfigError(f"{where}: give one api_key, or up to {_MOST_KEYS} here.")
+    hosts = []
+    for number, key in enumerate(provider.api_keys, 1):
+        one = msgspec.structs.replace(provider, api_key=key, api_keys=())
+        host = _configured(one, known, env, dotenv)
+        if not host.api_key:
+            raise ConfigError(f"{where}: number {number} is empty, or its variable is not set.")
+        hosts.append(msgspec.structs.replace(host, credential=str(number)))
+    return msgspec.structs.replace(hosts[0], spares=tuple(hosts[1:]))
+
+
+def _configured(
+    provider: Provider, known: Mapping[str, KnownHost], env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Host:
     row, ours, where = known.get(provider.name), provider.kind == OURS, f"provider {provider.name!r}"
     key = secret(provider.api_key, where, env, dotenv, ours=ours)
     signs = provider.access_key_id or provider.profile

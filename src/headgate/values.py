@@ -232,6 +232,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "openai"
     base_url: str
     api_key: str = ""
+    credential: str = ""  # which of its keys that is; empty: its only one
+    spares: tuple[Host, ...] = ()  # the same provider with its other keys
     local: bool = False  # on this machine or the LAN: costs an explicit 0
     extras: Literal["pass", "refuse"] = "pass"  # unknown members of a request
     stream_usage: bool = True  # understands stream_options.include_usage
@@ -303,6 +305,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     simulated: bool = False  # answered in this process
     headers: tuple[tuple[str, str], ...] = ()  # the constant headers of its requests
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
+    weight: int = 0  # its share of the calls among the first targets of a model; 0: by its place
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down
     notice: Pairs = ()  # response headers that tell of that

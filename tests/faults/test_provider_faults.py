@@ -40,6 +40,7 @@ from tests.upstream import (
     Step,
     chat_frames,
     chat_json,
+    chat_stream,
     chunk,
     error_json,
     http_answer,
@@ -304,6 +305,39 @@ async def test_a_fault_ends_in_an_error_of_the_api_and_the_right_charge(
         served = await gateway.ask(chat(model=model))  # and nothing is wrong with the next call
         assert served.status == 200
         assert len(await gateway.books()) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, fault in FAULTS.items()
+        if fault.json[0] >= 500 and fault.json[1] != "provider_denied" and not fault.short
+    ],
+)
+async def test_a_fault_before_the_first_byte_is_mended_by_the_next_attempt(
+    name: str, stream: bool, tmp_path: Path
+) -> None:
+    fault = FAULTS[name]
+    good = chat_stream() if stream else chat_json()
+    async with (
+        ScriptedUpstream(fault.steps(stream), good) as upstream,
+        worker(tmp_path, upstream.base_url, more="\n[retries]\nbase_s = 0.01\n") as gateway,
+    ):
+        reply = await gateway.ask(chat(stream=stream))
+        if stream and fault.stream[0] == 200:  # its first token was shown
+            assert_fails(reply, *fault.stream)
+            assert len(upstream.requests) == 1
+            return
+        assert reply.status == 200, reply.body
+        assert reply.whole
+        assert reply.headers["x-headgate-attempts"] == "2"
+        assert len(upstream.requests) == 2
+        booked = await gateway.booked(reply)
+        assert booked is not None
+        assert (booked.charge, booked.estimated) == (booked.input * INPUT + booked.output * OUTPUT, False)
+        assert len(await gateway.books()) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])

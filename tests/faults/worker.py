@@ -60,6 +60,9 @@ output = 0.6
 """
 
 
+ONE_ATTEMPT = "\n[retries]\nattempts = 1\n[breaker]\nrow = 0\n"  # a fault is what the caller sees
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a caller got: the body without its framing; `whole` when the framing was complete."""
@@ -201,7 +204,7 @@ class Worker:
         assert self.spent == sum(row.charge for row in books.values())
         assert check(self._folder, self.app.clock.wall()).findings == []
         assert all(row.charge <= row.hold for row in books.values())
-        transport = self.app.transport
+        transport = self.app.outward.transport
         assert transport.open == transport.idle, "a connection is neither idle nor closed"
         assert not transport.watched
 
@@ -241,6 +244,7 @@ async def worker(
     short: bool = False,
     hangup: str = "cancel",
     extra: str = "",
+    more: str = ONE_ATTEMPT,
 ) -> AsyncIterator[Worker]:
     """Serve until the block ends, then look that nothing is left over."""
     settings = folder / "headgate.toml"
@@ -250,6 +254,7 @@ async def worker(
             deadlines="\n".join(f"{name} = {limit}" for name, limit in (SHORT if short else LONG).items()),
             hangup=f'hangup = "{hangup}"\n{extra}',
         )
+        + more
     )
     data = folder / "data"
     options = ServeOptions(config=str(settings), data=str(data), env_file="")

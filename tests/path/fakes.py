@@ -11,11 +11,15 @@ from headgate.admission.entrance import Entrance
 from headgate.admission.limits import LimitSettings
 from headgate.admission.rate import Rates
 from headgate.admission.reserve import Reservations
+from headgate.attempts import Attempts
 from headgate.errors import CallerGone, GatewayError
 from headgate.observe.metrics import Metrics
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import Head, Mark, Open, Request, Settle
 from headgate.providers.registry import CODECS
+from headgate.routing.breaker import BreakerTerms
+from headgate.routing.health import Health
+from headgate.routing.retries import Active, RetryTerms
 from headgate.routing.routes import Routes
 from headgate.settle import Ledger
 from headgate.values import Book, Call, Host, Model, Prices, Principal, Target
@@ -174,12 +178,16 @@ class WordCounter:
 
 
 class PlainAnswers:
-    """Errors as text."""
+    """Errors as text; `told` keeps them."""
+
+    def __init__(self) -> None:
+        self.told: list[GatewayError] = []
 
     def head(self, call, target, tab):
         return [(b"x-headgate-cost", str(tab.charge).encode())]
 
     def refuse(self, call, error, sink) -> None:
+        self.told.append(error)
         sink.start(error.http_status, [(b"x-code", str(error.code).encode())], None)
         sink.write(error.message.encode())
         sink.finish()
@@ -215,15 +223,27 @@ class Bench:
     """A pipeline among fakes."""
 
     def __init__(
-        self, *scripts: Script | GatewayError, cap: int | None = None, key_deadlines: dict | None = None
+        self,
+        *scripts: Script | GatewayError,
+        cap: int | None = None,
+        key_deadlines: dict | None = None,
+        retries: RetryTerms | None = None,
     ) -> None:
         self.clock = HandClock()
+        self.changed: list[tuple[str, bool]] = []
+        self.health = Health(
+            BreakerTerms(), lambda: 0.0, lambda place, out: self.changed.append((place.provider, out))
+        )
+        self.attempts = Attempts(
+            retries or RetryTerms(attempts=1), self.health, self.clock, lambda: 0.0, lambda _: Active(0, 0)
+        )
         self.journal = MemoryJournal()
         self.cap = Funded(NOW, *([("account", cap)] if cap is not None else ()))
         self.budgets = self.cap.budgets
         self.metrics = Metrics()
         self.transport = Scripts(*scripts)
         self.faults: list[BaseException] = []
+        self.answers = PlainAnswers()
         counter = WordCounter()
         rates = Rates()
         ledger = Ledger(self.journal, self.budgets, rates, self.metrics, self.clock)
@@ -236,7 +256,8 @@ class Bench:
                 simulator=self.transport,
                 codecs=CODECS,
                 counter=counter,
-                answers=PlainAnswers(),
+                answers=self.answers,
+                attempts=self.attempts,
                 failpoints=NoPoints(),
                 fault=lambda call, fault: self.faults.append(fault),
                 key_deadlines=key_deadlines or {},

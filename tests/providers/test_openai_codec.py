@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from headgate.errors import CallerError, UpstreamError, UpstreamInterrupted
+from headgate.errors import CallerError, UpstreamError, UpstreamInterrupted, UpstreamRegion
 from headgate.http.parse import parse
 from headgate.ports import Head
 from headgate.providers.openai import CODECS
@@ -255,3 +255,12 @@ def test_each_refusal_has_its_meaning(status, body, seen, code):
 )
 def test_an_absurd_retry_after_is_not_passed_on(value, wait):
     assert refusal(Head(503, ((b"retry-after", value),)), b"").retry_after_s == wait
+
+
+def test_a_country_that_is_not_served_is_a_class_of_its_own() -> None:
+    said = b'{"error":{"message":"Country not supported","code":"unsupported_country_region_territory"}}'
+    error = refusal(Head(403, ()), said)
+    assert isinstance(error, UpstreamRegion)
+    assert (error.another_target, error.same_target, error.code) == (
+        True, False, "unsupported_country_region_territory",
+    )  # fmt: skip

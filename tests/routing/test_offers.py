@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from headgate.app import build_routes
 from headgate.config import ServeOptions, load
 from headgate.errors import NotFound
 from headgate.http.offers import offer, offers
 from headgate.money.pricedata import day_micros
+from headgate.outward import build_routes
 from headgate.values import Book, Principal
 
 NOW = day_micros("2026-11-26")

@@ -2,9 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from headgate.app import SIMULATOR, build_routes
 from headgate.config import ServeOptions, load
 from headgate.errors import NotFound, Unavailable
+from headgate.outward import SIMULATOR, build_routes
 from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Routes
 from headgate.values import Book

@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import pytest
 from tests.answers import SSE, http_answer, json_answer
+from tests.faults.worker import ONE_ATTEMPT
 from tests.providers import claude_wire as wire
 from tests.surfaces.conftest import Gateway
 from tests.upstream import ScriptedUpstream
@@ -45,6 +46,7 @@ def gateway(folder: Path, upstream: ScriptedUpstream) -> Iterator[Gateway]:
     config = folder / "headgate.toml"
     config.write_text(
         f'[[providers]]\nname = "anthropic"\nbase_url = "{upstream.base_url}"\napi_key = "sk-ant-1"\n'
+        + ONE_ATTEMPT
     )
     made = Gateway(folder, "--config", str(config), "--cap", "5/day")
     try:

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.answers import SSE, http_answer, json_answer
+from tests.faults.worker import ONE_ATTEMPT
 from tests.providers import gemini_wire as wire
 from tests.surfaces.conftest import Gateway
 from tests.surfaces.test_claude import ASK, TOOLS, client, spent
@@ -38,7 +39,7 @@ def streamed(*parts: dict[str, Any]) -> bytes:
 @contextmanager
 def gateway(folder: Path, toml: str) -> Iterator[Gateway]:
     config = folder / "headgate.toml"
-    config.write_text(toml)
+    config.write_text(toml + ONE_ATTEMPT)
     made = Gateway(folder, "--config", str(config), "--cap", "5/day")
     try:
         yield made

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anthropic
 import openai
 import pytest
+from tests.faults.worker import ONE_ATTEMPT
 from tests.surfaces.conftest import Gateway
+from tests.surfaces.nodejs import SOURCE, install_modules
 from tests.surfaces.peers import CALLS, HELLO, TOKENS, Aimock
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]  # the first test installs the modules
@@ -61,7 +66,7 @@ def rig(tmp_path_factory) -> Iterator[Rig]:
                 for name, kind, path, more, model in PEERS
             )
             + '[[models]]\nname = "text-embedding-3-small"\n'
-            'targets = [{ provider = "openai", model = "text-embedding-3-small" }]\n'
+            'targets = [{ provider = "openai", model = "text-embedding-3-small" }]\n' + ONE_ATTEMPT
         )
         gateway = Gateway(folder, "--config", "headgate.toml")
         try:
@@ -152,6 +157,21 @@ def test_its_errors_are_openais(rig: Rig, model: str) -> None:
 def test_it_embeds(rig: Rig, model: str) -> None:
     made = rig.sdk.embeddings.create(model=model, input="embed me")
     assert made.data[0].embedding == pytest.approx([0.5, -0.25, 0.125])
+
+
+def test_the_clients_in_javascript_reach_them_all(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(install_modules() / "node_modules", target_is_directory=True)
+    shutil.copy(SOURCE / "peers" / "clients.mjs", tmp_path)
+    done = subprocess.run(
+        ["node", "--test", "--test-reporter=tap", "clients.mjs"],
+        cwd=tmp_path,
+        env={**rig.gateway.client_environment(), "MODELS": ",".join(MODELS)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"# pass {3 * len(MODELS)}" in done.stdout
 
 
 def test_no_provider_saw_the_callers_key(rig: Rig) -> None:

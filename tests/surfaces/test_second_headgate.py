@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from tests.faults.worker import ONE_ATTEMPT
 from tests.surfaces.conftest import Gateway
 
 ASK: Any = [{"role": "user", "content": "Count from 1 to 12"}]
@@ -53,14 +54,17 @@ def pair(tmp_path_factory) -> Iterator[Pair]:
     config = folder / "headgate.toml"
     config.write_text(
         f'[[providers]]\nname = "openai"\nkind = "headgate"\nbase_url = "{inner.base}"\napi_key = "env:INNER"\n'
-        'models = ["*"]\n'
+        'models = ["*"]\n' + ONE_ATTEMPT
     )
     outer = Gateway(folder / "outer", "--config", str(config), INNER=inner.key)
     yield Pair(outer, inner)
     for each in (outer, inner):
         assert each.command("ledger", "check").returncode == 0
         code, _, err = each.stop()
-        assert (code, err) == (0, "")
+        assert code == 0
+        assert {json.loads(line)["level"] for line in err.splitlines()} <= {
+            "info"
+        }  # the id of each other's calls
 
 
 def test_chat_whole_and_streamed(pair: Pair) -> None:

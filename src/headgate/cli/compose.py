@@ -119,8 +119,8 @@ def price_book(config: Config) -> PriceBook:
 
 def unserved(config: Config) -> list[str]:
     """Return the aliases and fallbacks of some settings that no provider of theirs serves."""
-    from headgate.app import build_routes
     from headgate.errors import GatewayError
+    from headgate.outward import build_routes
 
     book = Book.REAL if config.hosts or config.has_file else Book.SIM
     routes, now = build_routes(config, ""), CLOCK.wall()

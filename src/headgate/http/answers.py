@@ -53,6 +53,8 @@ class HttpAnswers:
             lines += lines_of([(name.encode(), value.encode()) for name, value in target.notice])
         if call.face is not None:
             lines += call.face.limits(call, lines)
+        if tab.attempts > 1:
+            lines += b"x-headgate-attempts: %d\r\n" % tab.attempts
         if call.notes:
             rows = [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
             lines += lines_of(rows)

@@ -44,6 +44,8 @@ GAUGES: Mapping[str, str] = {
     "headgate_loop_stall_max_seconds": "The longest time that the event loop was late since start",
     "headgate_keys_old": "Keys whose secret is 90 days old or older",
     "headgate_keys_overdue": "Keys whose secret is 180 days old or older",
+    "headgate_retries": "Attempts beyond the first ones since start",
+    "headgate_targets_out": "Targets that a breaker has taken out or that asked to be left alone",
     "headgate_ready": "1 when /readyz answers 200",
 }
 

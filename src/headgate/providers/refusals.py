@@ -13,6 +13,7 @@ from headgate.errors import (
     UpstreamInterrupted,
     UpstreamOverloaded,
     UpstreamRefused,
+    UpstreamRegion,
 )
 from headgate.ports import Head
 from headgate.wire.answers import NOT_JSON, ErrorBody, ErrorDetail, decode_error
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _PASSED_ON = frozenset({400, 404, 405, 409, 413, 415, 422, 451})
 _EMPTY_ACCOUNT = frozenset({"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"})
+_ELSEWHERE = frozenset({"unsupported_country_region_territory", "unsupported_country", "unsupported_region"})
 _MAX_WAIT_S = 3600.0
 _STATUSES: Mapping[str, int] = {
     "content_filter": 400,
@@ -98,6 +100,11 @@ def no_credential(trouble: str) -> UpstreamError:
 
 
 def _denied(status: int, detail: ErrorDetail, code: str | None) -> UpstreamDenied | None:
+    if status == 403 and code in _ELSEWHERE:
+        return UpstreamRegion(
+            "The provider does not serve the country or region that this gateway asks from. Whoever runs it "
+            "may give the provider a `proxy`, or the model a target at another provider."
+        )
     if status in {401, 403}:
         return UpstreamDenied(
             f"The provider refused the gateway's own credential ({status}). Whoever runs this gateway "

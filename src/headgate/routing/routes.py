@@ -27,6 +27,7 @@ _BUILT_IN = Target(
     base_path="/v1",
 )
 _EVERYTHING = ("chat", "completions", "embeddings")
+_SHARES = 5040  # a weight in parts that up to ten keys share without a rest
 _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
 
 
@@ -35,14 +36,14 @@ class RouteTarget(msgspec.Struct, frozen=True):
 
     provider: str  # its name; `simulator` is the built-in one
     model: str  # as the provider calls it
-    weight: int = 1  # the heaviest target is tried first
+    weight: int = 0  # its share of the calls among those that have one; 0: tried after them, in order
 
 
 class Route(msgspec.Struct, frozen=True):
     """A model that the configuration names: its targets, then the models to fall back to."""
 
     name: str  # as callers call it
-    targets: tuple[RouteTarget, ...]  # tried one after the other until one answers
+    targets: tuple[RouteTarget, ...]  # one is chosen by weight, else the first; then each until one answers
     fallback: tuple[str, ...] = ()  # other models, when no target answers
     deadlines: Deadlines | None = None  # of its calls, instead of the general ones
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
@@ -186,6 +187,11 @@ class Routes:
         self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
         return targets
 
+    def key_of(self, host: Host) -> str:
+        """Return the key that a host of the same name and credential has here."""
+        there = self.hosts[host.name]
+        return next(each.api_key for each in (there, *there.spares) if each.credential == host.credential)
+
     def resold(self, targets: tuple[Target, ...], ppm: int) -> tuple[Target, ...]:
         """Return targets at an account's own prices: so many millionths. What they cost us stays.
 
@@ -213,22 +219,36 @@ class Routes:
         route = self.routes.get(name)
         if route is None:
             host, upstream = self._host_of(name)
-            return [self._target(host, upstream, wanted, None)] if host is not None else []
+            return self._keyed(host, upstream, wanted, None, 0) if host is not None else []
         seen.add(name)
         ranked = sorted(route.targets, key=lambda target: -target.weight)
-        found = [self._route_target(target, route, wanted) for target in ranked]
+        found = [each for target in ranked for each in self._route_target(target, route, wanted)]
         for other in route.fallback:
             if other not in seen:
                 found += self._resolve(other, wanted, seen)
         return found
 
-    def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> Target:
+    def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> list[Target]:
         if target.provider == self._simulator.name:
-            return self._simulated(target.model, wanted)[0]
-        found = self._target(self.hosts[target.provider], target.model, wanted, route.deadlines)
-        if route.parameters:
-            found = msgspec.structs.replace(found, parameters=route.parameters)
-        return found
+            [found] = self._simulated(target.model, wanted)
+            return [msgspec.structs.replace(found, weight=target.weight * _SHARES)]
+        return self._keyed(self.hosts[target.provider], target.model, wanted, route, target.weight)
+
+    def _keyed(
+        self, host: Host, name: str, wanted: _Wanted, route: Route | None, weight: int
+    ) -> list[Target]:
+        """Return a model at a host once for each of its keys, which share the weight."""
+        hosts = (host, *host.spares)
+        share = (weight or (len(hosts) > 1)) * _SHARES // len(hosts)
+        found = [
+            self._target(each, name, wanted, route.deadlines if route is not None else None) for each in hosts
+        ]
+        return [
+            msgspec.structs.replace(
+                each, weight=share, parameters=route.parameters if route is not None else ""
+            )
+            for each in found
+        ]
 
     def _host_of(self, name: str) -> tuple[Host | None, str]:
         """Return the host that serves a name: by prefix, catalogue, pattern, or because it takes all."""

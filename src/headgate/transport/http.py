@@ -53,6 +53,7 @@ class Pool:
         "idle",
         "known",
         "label",
+        "open",
         "origin",
         "outbox",
         "proxy",
@@ -73,6 +74,7 @@ class Pool:
         self.watched = owner.watched
         self._idle_ns = int(owner.settings.idle_s * _NS)
         self.idle: list[Connection] = []
+        self.open = 0  # connections, idle ones included
 
     def take(self) -> Connection | None:
         """Return the connection that was used last, if one is idle."""
@@ -107,6 +109,7 @@ class Pool:
 
     def opened(self, connection: Connection) -> None:
         """Count an open connection."""
+        self.open += 1
         self._owner.connections.add(connection)
 
     def lost(self, connection: Connection) -> None:
@@ -221,6 +224,11 @@ class HttpTransport:
     def open(self) -> int:
         """Return the number of open connections, idle ones included."""
         return len(self.connections)
+
+    def busy(self, host: Host) -> int:
+        """Return how many connections to a host serve a call now."""
+        pool = self._ways.get((host.base_url, host.proxy))
+        return pool.open - len(pool.idle) if pool is not None else 0
 
     @property
     def idle(self) -> int:

@@ -1,0 +1,93 @@
+"""What of a process faces the providers: its routes, its connections, and what it knows of their health."""
+
+from __future__ import annotations
+
+from random import SystemRandom
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from headgate import __version__
+from headgate.attempts import Attempts
+from headgate.money.catalogue import Catalogue
+from headgate.money.prices import PriceBook
+from headgate.providers.registry import DEPLOYED, constant_headers, known_hosts
+from headgate.routing.health import Health
+from headgate.routing.retries import Active
+from headgate.routing.routes import Makers, Routes
+from headgate.transport.http import HttpSettings, HttpTransport
+from headgate.transport.proxy import ProxySettings
+from headgate.upstreams import ConfigError
+from headgate.values import Host
+
+if TYPE_CHECKING:
+    from headgate.background import Calls
+    from headgate.config import Config
+    from headgate.observe.log import Log
+    from headgate.ports import Clock
+    from headgate.routing.health import Place
+    from headgate.values import Target
+
+SIMULATOR = Host(
+    name="simulator",
+    base_url="http://simulator.invalid/v1",
+    extras="refuse",
+    deviates=False,
+    completion_tokens=16,
+)
+
+
+def build_routes(config: Config, instance: str) -> Routes:
+    """Return the table of models that a configuration describes."""
+
+    def headers(host: Host) -> tuple[tuple[str, str], ...]:
+        return constant_headers(host, {"user-agent": f"headgate/{__version__}", "x-headgate-hop": instance})
+
+    def base_path(host: Host) -> str:
+        return urlsplit(host.base_url).path.rstrip("/")
+
+    try:
+        book = PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
+    except ValueError as fault:
+        raise ConfigError(f"prices: {fault}") from fault
+    names = {
+        host.name: DEPLOYED.get(host.kind) or book.data.provider_id(host.name, host.base_url)
+        for host in config.hosts
+    }
+    known = filter(None, map(book.data.provider_id, known_hosts()))
+    sellers = tuple(dict.fromkeys((*known, *book.data.providers)))
+    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines, sellers)
+    return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
+
+
+class Outward:
+    """Connections, health and attempts of one process.
+
+    Args:
+        config: the settings.
+        clock: for deadlines and times out.
+        log: hears which targets are taken out.
+        calls: the open ones.
+    """
+
+    def __init__(self, config: Config, clock: Clock, log: Log, calls: Calls) -> None:
+        self._log = log
+        self._calls = calls
+        self.transport = HttpTransport(clock, _outbound(config))
+        draw = SystemRandom().random
+        self.health = Health(config.breaker, draw, self._changed)
+        self.attempts = Attempts(config.retries, self.health, clock, draw, self._active)
+
+    def _active(self, target: Target) -> Active:
+        in_all = len(self._calls.runs)
+        return Active(in_all if target.simulated else self.transport.busy(target.host), in_all)
+
+    def _changed(self, place: Place, out: bool) -> None:
+        level, what = ("warning", "taken out") if out else ("info", "well again")
+        self._log.line(level, f"a target is {what}", provider=place.provider, model=place.model)
+
+
+def _outbound(config: Config) -> HttpSettings:
+    """Return how the process goes out."""
+    bypass = tuple(filter(None, config.proxies.no_proxy.replace(" ", "").split(",")))
+    proxies = ProxySettings(http=config.proxies.http, https=config.proxies.https, no_proxy=bypass)
+    return HttpSettings(proxies=proxies, ca_file=config.ca_file)

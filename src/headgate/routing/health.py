@@ -1,0 +1,139 @@
+"""Which targets are well. While nothing fails nothing is kept, and a call asks one question of it.
+
+A target is a provider's model asked with one credential: a bad key takes out that key alone. Pure; time and
+chance are given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.errors import UpstreamOverloaded, UpstreamRefused, WrongShape
+from headgate.routing.breaker import Breaker, BreakerTerms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.errors import UpstreamError
+    from headgate.ports import Clock
+    from headgate.values import MonotonicNs, Target
+
+_NS = 1_000_000_000
+_MOST = 10_000  # names of models come from callers
+_BUSY_S = 1.0  # of a provider that limits us and does not say for how long
+
+
+class Place(NamedTuple):
+    """What a breaker is for."""
+
+    provider: str
+    model: str  # as the provider calls it
+    credential: str  # which of the provider's keys; empty: its only one
+
+
+class Standing(NamedTuple):
+    """What people see of a target that is not well."""
+
+    place: Place
+    out: bool
+    wait_ns: int
+    times: int
+
+
+class Choice(NamedTuple):
+    """The targets of a call, in the order in which they are asked."""
+
+    targets: tuple[Target, ...]
+    panic: bool = False  # none of them is well: each is asked once, and nothing is tried again
+
+
+class Health:
+    """The breakers of a process.
+
+    Args:
+        terms: when a target is taken out.
+        draw: returns chance from [0, 1).
+        told: hears that a target was taken out, or is well again.
+    """
+
+    __slots__ = ("_breakers", "_draw", "_terms", "_told")
+
+    def __init__(
+        self, terms: BreakerTerms, draw: Callable[[], float], told: Callable[[Place, bool], None]
+    ) -> None:
+        self._terms = terms
+        self._draw = draw
+        self._told = told
+        self._breakers: dict[Place, Breaker] = {}
+
+    def choose(self, targets: tuple[Target, ...], now: MonotonicNs) -> Choice:
+        """Return the targets to ask, those that are out last."""
+        if not self._breakers:
+            return Choice(targets)
+        well: list[Target] = []
+        out: list[Target] = []
+        for target in targets:
+            breaker = self._breakers.get(place_of(target))
+            (well if breaker is None or breaker.admits(now) else out).append(target)
+        if not out:
+            return Choice(targets)
+        return Choice((*well, *out), panic=not well)
+
+    @property
+    def quiet(self) -> bool:
+        """Say whether nothing has failed lately."""
+        return not self._breakers
+
+    def served(self, target: Target, clock: Clock) -> None:
+        """Take in that a target answered."""
+        if not self._breakers:
+            return
+        place = place_of(target)
+        breaker = self._breakers.get(place)
+        if breaker is None:
+            return
+        was_out, now = breaker.out, clock.monotonic()
+        breaker.served(now)
+        if was_out and not breaker.out:
+            self._told(place, False)
+        if breaker.forgettable(now):
+            del self._breakers[place]
+
+    def failed(self, target: Target, error: UpstreamError, now: MonotonicNs) -> None:
+        """Take in that an attempt failed. What the caller did wrong is no failure of the target."""
+        if isinstance(error, (UpstreamRefused, WrongShape)) or error.not_processed or target.simulated:
+            return
+        place = place_of(target)
+        breaker = self._breakers.get(place)
+        if breaker is None:
+            if len(self._breakers) >= _MOST:
+                self._forget(now)
+            breaker = self._breakers[place] = Breaker(self._terms)
+        if isinstance(error, UpstreamOverloaded) and error.limited_by:
+            wait_s = _BUSY_S if error.retry_after_s is None else error.retry_after_s
+            breaker.busy(now + int(wait_s * _NS))
+        elif breaker.failed(now, self._draw()):
+            self._told(place, True)
+
+    def wait_ns(self, target: Target, now: MonotonicNs) -> int:
+        """Return how long a target is not asked; 0: it is."""
+        breaker = self._breakers.get(place_of(target))
+        return breaker.wait_ns(now) if breaker is not None else 0
+
+    def unwell(self, now: MonotonicNs) -> list[Standing]:
+        """Return the targets that are out or asked to be left alone."""
+        return [
+            Standing(place, breaker.out, breaker.wait_ns(now), breaker.times)
+            for place, breaker in self._breakers.items()
+            if breaker.out or breaker.wait_ns(now)
+        ]
+
+    def _forget(self, now: MonotonicNs) -> None:
+        gone = [place for place, breaker in self._breakers.items() if breaker.forgettable(now)]
+        for place in gone or list(self._breakers)[: _MOST // 2]:
+            del self._breakers[place]
+
+
+def place_of(target: Target) -> Place:
+    """Return what a target's breaker is kept under."""
+    return Place(target.host.name, target.model.name, target.host.credential)

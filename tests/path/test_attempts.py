@@ -1,0 +1,129 @@
+"""Attempts among fakes: what the caller gets, what is booked, and who is asked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.path.fakes import Bench, ListSink, Script, target
+from tests.path.test_pipeline import answer, make
+
+from headgate.errors import UpstreamInterrupted, UpstreamOverloaded, UpstreamTimeout
+from headgate.routing.health import Place
+from headgate.routing.retries import RetryTerms
+
+pytestmark = pytest.mark.anyio
+SOON = RetryTerms(base_s=0.0)
+S = 1_000_000_000
+
+
+def failing(count: int, status: int = 500) -> list[Script]:
+    return [Script(status, [b"{}"]) for _ in range(count)]
+
+
+async def test_the_same_target_is_asked_again_and_the_call_is_charged_once() -> None:
+    bench = Bench(*failing(2), Script(200, [answer()]), cap=10**9, retries=SOON)
+    sink = await bench.serve(make(), ListSink())
+    assert sink.status == 200
+    assert len(bench.transport.targets) == 3
+    [bill] = bench.journal.settled()
+    assert (bill.attempt, len(bill.costs), bill.costs[:2]) == (2, 3, (0, 0))
+    assert bench.cap.spent == bill.charge
+
+
+async def test_after_three_attempts_the_error_tells_the_sdk_to_stop() -> None:
+    bench = Bench(*failing(3), retries=SOON)
+    sink = await bench.serve(make(), ListSink())
+    assert sink.status == 500
+    assert [error.retry for error in bench.answers.told] == [False]
+    assert len(bench.transport.targets) == 3
+
+
+async def test_an_error_that_was_not_tried_again_leaves_it_to_the_sdk() -> None:
+    bench = Bench(UpstreamTimeout("late"), retries=SOON)
+    await bench.serve(make(), ListSink())
+    assert [error.retry for error in bench.answers.told] == [None]
+
+
+async def test_nobody_waits_in_a_pause_for_a_caller_who_left() -> None:
+    busy = UpstreamOverloaded("busy", retry_after_s=7.0, limited_by="requests")
+    bench, sink = Bench(busy, cap=10**9, retries=RetryTerms()), ListSink()
+    serving = asyncio.ensure_future(bench.serve(make(), sink))
+    await asyncio.sleep(0.05)
+    sink.hang_up()
+    await asyncio.wait_for(serving, 2)
+    assert (bench.cap.spent, bench.cap.held) == (0, 0)
+    assert not bench.transport.used
+
+
+async def test_five_failures_take_a_target_out_and_the_next_call_does_not_ask_it() -> None:
+    both = (target("a"), target("b"))
+    scripts: list[Script] = []
+    for _ in range(5):
+        scripts += [*failing(1, 503), Script(200, [answer()])]
+    bench = Bench(*scripts, Script(200, [answer()]))
+    for _ in range(6):
+        assert (await bench.serve(make(), ListSink(), *both)).status == 200
+    assert [each.host.name for each in bench.transport.targets] == ["a", "b"] * 5 + ["b"]
+    assert bench.changed == [("a", True)]
+    assert [each.place for each in bench.health.unwell(0)] == [Place("a", "gpt-4o", "")]
+
+
+async def test_a_probe_brings_it_back() -> None:
+    bench = Bench(*failing(5), *[Script(200, [answer()]) for _ in range(3)])
+    for _ in range(5):
+        await bench.serve(make(), ListSink())
+    bench.clock.now_ns = 31 * S
+    for _ in range(3):
+        assert (await bench.serve(make(), ListSink())).status == 200
+    assert bench.changed == [("openai", True), ("openai", False)]
+    assert bench.health.unwell(bench.clock.now_ns) == []
+
+
+async def test_with_all_out_a_few_still_ask_and_the_rest_are_told_at_once() -> None:
+    hanging = [Script(200, [None]) for _ in range(3)]
+    bench = Bench(*failing(5), *hanging)
+    for _ in range(5):
+        await bench.serve(make(), ListSink())
+    sinks = [ListSink() for _ in range(3)]
+    asking = [asyncio.ensure_future(bench.serve(make(), sink)) for sink in sinks]
+    await asyncio.sleep(0.01)
+    refused = await bench.serve(make(), ListSink())
+    assert refused.status == 503
+    assert len(bench.transport.targets) == 8
+    for sink in sinks:
+        sink.hang_up()
+    await asyncio.gather(*asking)
+
+
+async def test_a_callers_fault_takes_nothing_out() -> None:
+    bench = Bench(*failing(9, 400))
+    for _ in range(9):
+        assert (await bench.serve(make(), ListSink())).status == 400
+    assert bench.health.quiet
+
+
+async def test_a_target_that_limits_us_is_left_alone_while_another_is_there() -> None:
+    busy = UpstreamOverloaded("busy", retry_after_s=5.0, limited_by="requests")
+    bench = Bench(busy, *[Script(200, [answer()]) for _ in range(3)])
+    both = (target("a"), target("b"))
+    for _ in range(2):
+        await bench.serve(make(), ListSink(), *both)
+    bench.clock.now_ns = 6 * S
+    await bench.serve(make(), ListSink(), *both)
+    assert [each.host.name for each in bench.transport.targets] == ["a", "b", "b", "a"]
+
+
+async def test_a_stream_that_has_begun_is_not_tried_again() -> None:
+    begun = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+    bench = Bench(Script(200, [begun, UpstreamInterrupted("cut")]), retries=SOON)
+    sink = await bench.serve(make(stream=True), ListSink())
+    assert b"ERROR" in sink.body
+    assert len(bench.transport.targets) == 1
+
+
+async def test_retries_have_a_budget() -> None:
+    bench = Bench(*failing(40), retries=RetryTerms(base_s=0.0, floor=0))
+    for _ in range(10):
+        assert (await bench.serve(make(), ListSink())).status == 500
+    assert len(bench.transport.targets) == 10
