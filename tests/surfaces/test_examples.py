@@ -25,6 +25,12 @@ def test_the_python_examples_run(simulated, program):
     assert done.stdout.strip()
 
 
+@pytest.mark.parametrize("language", ["curl", "node", "python"])
+def test_there_is_an_example_of_each_endpoint_in_each_language(language):
+    there = {path.stem for path in (EXAMPLES / language).iterdir()}
+    assert {"chat", "completions", "embeddings", "models", "moderations"} <= there
+
+
 def test_the_guides_errors_are_the_guides(simulated):
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "guide" / "errors.py")],
