@@ -138,10 +138,18 @@ tenant = "00000000-0000-0000-0000-000000000000"
 client_id = "00000000-0000-0000-0000-000000000000"
 client_secret = "env:AZURE_CN_CLIENT_SECRET"
 
+[[providers]]                     # Cohere, by its own API; one variable does the same with no file
+name = "cohere"
+api_key = "env:CO_API_KEY"
+
 [[models]]
 name = "gpt-4o"
 targets = [{ provider = "azure", model = "prod-4o" }, { provider = "azure-eu", model = "gpt-4o" }]
 ```
+
+Cohere takes its own `top_k`, `safety_mode`, `citation_options` and `thinking` in a request, and for embeddings
+`input_type` (else `search_document`) and `truncate` (else `NONE`: a text that is too long is refused). What it bills,
+`billed_units`, is the usage that is shown and booked. `documents` are left out, and named in `x-headgate-dropped`.
 
 A deployment is asked for as a model: `prod-4o`, `azure/prod-4o`, or by the name of its model. Prices are those of Azure's
 public cloud; rows of `[prices]` for `azure-cn` and the like say others.

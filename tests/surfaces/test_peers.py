@@ -25,6 +25,14 @@ PEERS = [
     ("anthropic", "anthropic", "/v1", "", "claude-haiku-4-5"),
     ("gemini", "gemini", "/v1beta", "", "gemini-2.5-flash"),
     ("openai", "openai", "/v1", "", "gpt-4o-mini"),
+    (
+        "azure",
+        "azure",
+        "",
+        'api_version = "2024-10-21"\ndeployments = {prod-mini = "gpt-4o-mini"}\n',
+        "prod-mini",
+    ),
+    ("cohere", "cohere", "/v2", "", "command-a-03-2025"),
     ("bedrock", "bedrock", "", 'location = "us-east-1"\n', "anthropic.claude-haiku-4-5-20251001-v1:0"),
 ]
 MODELS = [model for *_, model in PEERS]

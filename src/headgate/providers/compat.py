@@ -15,12 +15,13 @@ import msgspec
 
 from headgate.errors import UpstreamInterrupted
 from headgate.providers.edits import usage_object
+from headgate.values import Usage
 from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from headgate.values import Call, Usage
+    from headgate.values import Call
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.encode
@@ -71,7 +72,16 @@ def normal_answer(body: bytes, call: Call) -> bytes:
             message.setdefault("role", "assistant")
             message.setdefault("content", None)
             message.setdefault("refusal", None)
+    _complete(answer.get("usage"))
     return _encode(answer)
+
+
+def _complete(usage: Any) -> None:
+    """Fill what a usage leaves out of its details: nothing of the kind was counted."""
+    if isinstance(usage, dict):
+        for name, counts in usage_object(Usage(), "chat").items():
+            if usage.get(name) is None and isinstance(counts, dict):
+                usage[name] = counts
 
 
 def embeddings_answer(answer: dict[str, Any], call: Call) -> bytes:

@@ -15,11 +15,15 @@ construction; `writing` turns events into OpenAI's answers. `choice` is the choi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from headgate.values import Usage
+
+if TYPE_CHECKING:
+    from headgate.values import Call
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -117,6 +121,11 @@ class Source(Protocol):
             UpstreamInterrupted: the answer is not complete.
         """
         ...
+
+
+def call_id(call: Call, choice: int, key: int) -> str:
+    """Return an id for a tool's call that has none: no other call of a conversation has it."""
+    return "call_" + blake2b(b"%b/%d/%d" % (call.id, choice, key), digest_size=12).hexdigest()
 
 
 def unwrapped(events: Iterable[Event], name: str, keys: set[tuple[int, int]]) -> Iterable[Event]:

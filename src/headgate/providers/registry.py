@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from headgate.providers import anthropic, azure, bedrock, gemini, openai, plain
+from headgate.providers import anthropic, azure, bedrock, cohere, gemini, openai, plain
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
 from headgate.values import BUILT_IN, Operation, Schemas
@@ -64,6 +64,7 @@ _WIRES: Mapping[str, Mapping[Operation, Codec]] = {
     "gemini": gemini.STUDIO,
     "vertex": gemini.VERTEX,
     "bedrock": bedrock.CODECS,
+    "cohere": cohere.CODECS,
     "azure": azure.CODECS,
     BUILT_IN: {"moderations": plain.CODECS["moderations"]},
 }
@@ -80,6 +81,7 @@ CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "vertex": gemini.credentials,
     "azure": azure.credentials,
     "bedrock": bedrock.credentials,
+    "cohere": openai.credentials,
 }
 # What a host of this wire does for the JSON that a call's answer shall be; of others it is taken on trial.
 SCHEMAS: Mapping[str, Callable[[Call, Target], Schemas]] = {

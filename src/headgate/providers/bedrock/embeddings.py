@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import CallerError, NotFound
+from headgate.providers.cohere.embeddings import asked
 from headgate.providers.stance import leave_out
 from headgate.providers.vectors import texts_of
 
@@ -66,16 +67,8 @@ class _Cohere:
     """Cohere's: up to 96 texts. Its answer holds no count, so ours is booked."""
 
     def body(self, call: Call, target: Target) -> dict[str, Any]:
-        """Return the body of a request; texts are taken for documents where the caller does not say."""
-        texts, given = texts_of(call, target, {"dimensions", "input_type", "truncate"})
-        body: dict[str, Any] = {"texts": texts, "input_type": given.get("input_type", "search_document")}
-        if "truncate" in given:
-            body["truncate"] = given["truncate"]
-        if "dimensions" in given and "embed-v4" in target.model.name:
-            body["output_dimension"] = int(given["dimensions"])
-        elif "dimensions" in given:
-            leave_out(call, target, "dimensions", tuning=False)
-        return body
+        """Return the body of a request."""
+        return asked(call, target)
 
     def vectors(self, answer: dict[str, Any]) -> tuple[list[Any], Any]:
         """Return the vectors of an answer in order."""

@@ -7,7 +7,6 @@ chunk: the last one counts, at the end of the body. Whether functions were calle
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +20,7 @@ from headgate.providers.events import (
     ThoughtPiece,
     ToolPiece,
     ToolStart,
+    call_id,
 )
 from headgate.providers.frames import Frames, data_of
 from headgate.providers.gemini.contents import SIGNED
@@ -182,12 +182,8 @@ class _Answer:
         self._calls[choice] = key + 1
         signature = part.thought_signature
         extra = {"google": {"thought_signature": signature}} if signature else {}
-        yield ToolStart(key, called.id or self._id(choice, key), called.name, choice, extra)
+        yield ToolStart(key, called.id or call_id(self._call, choice, key), called.name, choice, extra)
         yield ToolPiece(key, _encode(called.args or {}).decode(), choice)
-
-    def _id(self, choice: int, key: int) -> str:
-        """Return an id for a call that has none: no other call of a conversation has it."""
-        return "call_" + blake2b(b"%b/%d/%d" % (self._call.id, choice, key), digest_size=12).hexdigest()
 
 
 def _broken(reason: str, said: str | None) -> UpstreamError | None:
