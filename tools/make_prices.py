@@ -7,9 +7,10 @@ a row of its own with whole prices, so that a reader only picks a row. Prices be
 pico-USD per token. A figure that is finer than that (the package carries a few averages such as
 0.08333333333333334 USD per million) is rounded to the nearest; every other figure is exact.
 
-What a call's usage cannot be charged for by token is left out, and so stays unpriced rather than
-cheap: prices per second, page or character, and models whose image or video tokens cost more than
-their text tokens, which a usage does not tell apart.
+Seconds of audio, characters of speech and images have prices of their own beside the tokens, and so have
+the image tokens of models that make images. What else a call's usage cannot be charged for is left
+out, and so stays unpriced rather than cheap: pages, and models whose image or video tokens cost more
+than their text tokens, which a usage does not tell apart.
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ UNSEEN = {
 }
 
 # Models whose usage does tell them apart, in units of their own: what the price of one is on top of.
-TOLD_APART = ("openai/gpt-realtime*",)  # the usage of the Realtime API
+# That is the usage of the Realtime API, and of models that make images.
+TOLD_APART = ("openai/gpt-realtime*", "openai/*image*", "google/*image*", "google/*banana*")
 ON_TOP = {
     "input_image": ("input_image_mtok", "input_mtok"),
+    "output_image": ("output_image_mtok", "output_mtok"),
     "cached_image": ("cache_image_read_mtok", "cache_read_mtok"),
     "cached_audio": ("cache_audio_read_mtok", "cache_read_mtok"),
 }
@@ -63,6 +66,23 @@ AUDIO = {
     "openai/gpt-4o-audio-preview": ("40", "80"),
     "openai/gpt-4o-mini-audio-preview": ("10", "20"),
 }
+
+# Prices of other units than tokens: what the package calls them, how much of ours that is, and our name.
+UNITS = {
+    "audio_hours": (Decimal(3600), "second"),
+    "input_mchars": (Decimal(1_000_000), "character"),
+}
+# Models that the package does not have any more: USD for one image, by size and quality.
+# From OpenAI's price page, as carried by litellm 1.106.2's price map.
+IMAGES = {
+    "openai": {
+        "dall-e-2": {"256x256": "0.016", "512x512": "0.018", "1024x1024": "0.02"},
+        "dall-e-3": {
+            "1024x1024:hd": "0.08", "1024x1024": "0.04", "1792x1024:hd": "0.12", "1792x1024": "0.08",
+            "1024x1792:hd": "0.12", "1024x1792": "0.08",
+        },
+    },
+}  # fmt: skip
 
 # What people and our host rows call providers that the package names otherwise.
 ALIASES = {
@@ -162,29 +182,36 @@ def row_prices(provider: str, model: str, prices: Mapping[str, Any]) -> list[Any
     if not prices:
         name = f"{provider}/{model}"
         return [0] * 7 if any(fnmatchcase(name, free) for free in FREE) else None
+    units = other_units(f"{provider}/{model}", prices)
     told_apart = any(fnmatchcase(f"{provider}/{model}", name) for name in TOLD_APART)
-    if (is_unseen(prices) and not told_apart) or not prices.keys() & {
-        "input_mtok",
-        "output_mtok",
-        "requests_kcount",
-    }:
+    tokens = prices.keys() & {"input_mtok", "output_mtok", "requests_kcount"}
+    if (is_unseen(prices) and not told_apart) or not (tokens or units):
         return None
     prices = dict(prices)
     if audio := AUDIO.get(f"{provider}/{model}"):
         prices.setdefault("input_audio_mtok", Decimal(audio[0]))
         prices.setdefault("output_audio_mtok", Decimal(audio[1]))
-    return with_units(whole(prices), prices) if told_apart else whole(prices)
+    return with_units(whole(prices), units)
 
 
-def with_units(row: list[Any], prices: Mapping[str, Any]) -> list[Any]:
-    """Return `Prices` with what the tokens of some modalities cost on top of those of text."""
-    units = [
-        [name, pico(prices[key] - prices[base])]
-        for name, (key, base) in ON_TOP.items()
-        if key in prices and prices[key] > prices[base]
-    ]
+def other_units(name: str, prices: Mapping[str, Any]) -> list[Any]:
+    """Return the prices of other units; tokens of some modalities cost what they do beyond those of text."""
+    units = [[ours, pico(band(prices[key], 0), per)] for key, (per, ours) in UNITS.items() if key in prices]
+    if any(fnmatchcase(name, told) for told in TOLD_APART):
+        units += [
+            [ours, pico(band(prices[key], 0) - (band(prices.get(base), 0) or 0))]
+            for ours, (key, base) in ON_TOP.items()
+            if key in prices and band(prices[key], 0) > (band(prices.get(base), 0) or 0)
+        ]
+    return units
+
+
+def with_units(row: list[Any], units: list[Any]) -> list[Any]:
+    """Return an array of `Prices` with prices of other units."""
+    if not units:
+        return row
     assert len(row) <= 8, "a model with bands has no units"
-    return [*row, *[0] * (8 - len(row)), 0, None, units] if units else row
+    return [*row, *[0] * (8 - len(row)), 0, None, units]
 
 
 def constraints(model: gp.ModelInfo) -> Iterable[Any]:
@@ -325,7 +352,11 @@ def build(dated: str) -> str:
             "source": (provider.pricing_urls or [""])[0],
             "fallback": provider.fallback_model_providers or [],
         }
-        models = ",\n".join(dumps(model_row(provider.id, model)) for model in provider.models)
+        priced = [model_row(provider.id, model) for model in provider.models]
+        for model, sizes in IMAGES.get(provider.id, {}).items():
+            units = [[f"image:{size}", pico(Decimal(usd), Decimal(1))] for size, usd in sizes.items()]
+            priced.append([model, 0, False, [model], [["", 0, 0, with_units([0] * 7, units)]]])
+        models = ",\n".join(map(dumps, priced))
         comma = "," if position < len(package_providers) - 1 else ""
         lines.append(f'{dumps(provider.id)}:{dumps(head)[:-1]},"models":[\n{models}\n]}}{comma}')
     return "\n".join([*lines, "}", "}"]) + "\n"

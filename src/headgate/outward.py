@@ -10,7 +10,7 @@ from headgate import __version__
 from headgate.attempts import Attempts
 from headgate.money.catalogue import Catalogue
 from headgate.money.prices import PriceBook
-from headgate.providers.registry import DEPLOYED, constant_headers, known_hosts
+from headgate.providers.registry import DEPLOYED, constant_headers, known_hosts, nicknames
 from headgate.routing.health import Health
 from headgate.routing.retries import Active
 from headgate.routing.routes import Makers, Routes
@@ -56,7 +56,8 @@ def build_routes(config: Config, instance: str) -> Routes:
     known = filter(None, map(book.data.provider_id, known_hosts()))
     sellers = tuple(dict.fromkeys((*known, *book.data.providers)))
     makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines, sellers)
-    return Routes(config.hosts, config.routes, config.aliases, SIMULATOR, makers)
+    aliases = {**nicknames(config.hosts, config.routes), **config.aliases}
+    return Routes(config.hosts, config.routes, aliases, SIMULATOR, makers)
 
 
 class Outward:

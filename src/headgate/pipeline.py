@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from headgate.admission import window
-from headgate.admission.bounds import output_bound, rough_input
+from headgate.admission.bounds import output_bound, priced, rough_input, units_bound
 from headgate.errors import (
     CallerError,
     CallerGone,
@@ -28,7 +28,6 @@ from headgate.errors import (
     UpstreamInterrupted,
     UpstreamTimeout,
 )
-from headgate.money.cost import covers
 from headgate.money.prices import PAR
 from headgate.providers import shaping
 from headgate.relay import relay
@@ -148,8 +147,8 @@ class Pipeline:
         own = self._stages.key_deadlines.get(principal.name)
         if own is not None:
             targets = tuple(msgspec.structs.replace(target, deadlines=own) for target in targets)
-        if call.units:
-            targets = tuple(_priced(call, target) for target in targets)
+        if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
+            targets = tuple(priced(call, target) for target in targets)
         if call.shape is not None:
             shaping.prepare(call, targets)
         model = targets[0].model
@@ -243,12 +242,12 @@ class Pipeline:
         text = delivery.reader.text() if delivery.reader is not None else ""
         rough, counter = delivery.roughly(), self._stages.counter
         given = await self._counted(call, counter.input_tokens(call, target), rough.input_tokens)
-        made = 0
+        made = 0 if call.measures is None else rough.output_tokens
         if text:
             made = await self._counted(call, counter.output_tokens(text, target), rough.output_tokens)
         if call.operation == "completions":  # an echoed prompt is text too, but none that was made
             made = min(made, output_bound(call, target))
-        return Usage(given, made, more=call.units), True
+        return Usage(given, made, more=rough.more), True
 
     async def _counted(self, call: Call, counting: Awaitable[int], rough: int) -> int:
         """Return a count, or a rough one when counting fails: what was shown is never free."""
@@ -352,7 +351,7 @@ class Delivery:
     def roughly(self) -> Usage:
         """Return what was used so far, as far as that is known without counting."""
         made = self.reader.produced() if self.reader is not None else 0
-        return Usage(rough_input(self.call), made, more=self.call.units)
+        return Usage(rough_input(self.call), made, more=units_bound(self.call, self.target))
 
     def still_wanted(self) -> None:
         """Ask before money is spent.
@@ -381,13 +380,6 @@ class Delivery:
     def failpoint(self, name: str) -> None:
         """Pass a named place."""
         self._pipeline.failpoint(name)
-
-
-def _priced(call: Call, target: Target) -> Target:
-    """Return a target, unpriced for this call where it has no price for a unit that the call may use."""
-    if target.prices is None or covers(call.units, target.prices):
-        return target
-    return msgspec.structs.replace(target, prices=None, costs=None)
 
 
 def _status(fault: BaseException) -> int:

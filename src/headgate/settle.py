@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from headgate.admission.bounds import input_bound, output_bound, rough_input
+from headgate.admission.bounds import input_bound, output_bound, rough_input, units_bound
 from headgate.money.cost import cost
 from headgate.money.credit import in_tokens, tokens_taken
 from headgate.ports import Lost, Mark, Open, Settle
@@ -156,7 +156,7 @@ class Tab:
             self._hold.pots,
             self._hold.sources,
             lost=self._lost,
-            units=call.units,
+            units=units_bound(call, target) if target.by_unit or call.measures else call.units,
         )
         ledger.journal.open(record)
         self._opened = record
@@ -269,7 +269,7 @@ def believable(usage: Usage | None, call: Call, target: Target) -> bool:
     """Say whether a provider's count can be true."""
     if usage is None or not (usage.input_tokens or usage.more):
         return False
-    if usage.more and not _within(usage.more, call.units):
+    if usage.more and not _within(usage.more, units_bound(call, target)):
         return False
     window = target.model.context_window
     # What is rejected of a prediction is billed as output and was never in the window.

@@ -28,7 +28,7 @@ _BEARER_KEPT = 256
 PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
-Operation = Literal["chat", "completions", "embeddings", "moderations", "realtime"]
+Operation = Literal["chat", "completions", "embeddings", "moderations", "realtime", "images"]
 BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing
 LEXICAL = "headgate-lexical"  # its model: word lists
 # What a host does for an answer's schema: keeps to it; takes it, perhaps keeps to it; makes JSON; nothing.
@@ -303,6 +303,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     costs: Prices | None = None  # what the provider takes from us
     deadlines: Deadlines = Deadlines()
     simulated: bool = False  # answered in this process
+    by_unit: bool = False  # it has prices of other units than tokens
     headers: tuple[tuple[str, str], ...] = ()  # the constant headers of its requests
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
     weight: int = 0  # its share of the calls among the first targets of a model; 0: by its place
@@ -352,9 +353,10 @@ class Call:
     """
 
     __slots__ = (
-        "counted", "face", "id", "include_usage", "input_bytes", "inputs", "max_output", "media", "members",
-        "model", "n", "notes", "operation", "parent", "predicted", "principal", "received_ns", "request_id",
-        "shape", "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
+        "counted", "face", "id", "include_usage", "input_bytes", "inputs", "max_output", "measures", "media",
+        "members", "model", "n", "notes", "operation", "parent", "predicted", "principal", "received_ns",
+        "request_id", "shape", "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units",
+        "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -375,6 +377,8 @@ class Call:
         self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
         self.media: Media | None = None
         self.units: Units = ()  # the most that it can use in units other than tokens
+        # Of what some hosts bill by the piece and others by tokens: both bounds, whichever has prices.
+        self.measures: tuple[Units, Units] | None = None
         self.structured = False  # messages have parts, names or tools, which strict hosts look into
         self.counted: dict[tuple[str, str], int] | None = None  # input bounds by (host, model)
         self.shrunk_to = 0  # the output limit per choice that we send; 0: none of ours

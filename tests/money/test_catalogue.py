@@ -170,14 +170,14 @@ def test_every_name_that_is_offered_is_known_and_priced():
     book = PriceBook.load(data=PRICES)
     now = day_micros("2026-11-24")
     for name in CATALOGUE.names("openai"):
-        assert openai(name).context_window, name
+        assert openai(name).context_window or "chat" not in openai(name).operations, name
         assert book.find("openai", name, now) is not None, name
 
 
 def test_other_providers_offer_what_their_price_list_holds():
     assert "deepseek-chat" in CATALOGUE.names("deepseek")
     assert "llama-3.3-70b-versatile" in CATALOGUE.names("groq")
-    assert "whisper-large-v3" not in CATALOGUE.names("groq")
+    assert "whisper-large-v3" in CATALOGUE.names("groq")
     assert CATALOGUE.names("xai") == CATALOGUE.names("x-ai") != ()
     assert CATALOGUE.names("nobody") == ()
 
@@ -190,7 +190,7 @@ def test_the_profiles_name_each_model_once_and_only_shipped_tokenizers():
         assert names == [name.lower() for name in names]
         assert {row.get("tokenizer", "") for row in rows} <= {"", *ENCODINGS}
     for row in file["families"]:
-        assert row["window"] >= row.get("output", 0)
+        assert row.get("window", 0) >= row.get("output", 0)
 
 
 def test_the_tokenizer_of_a_model_is_the_one_that_tiktoken_names():

@@ -53,10 +53,12 @@ def test_all_providers_and_models_of_the_package_are_there():
     assert DATA.providers == tuple(provider.id for provider in providers)
     for provider in providers:
         ours = DATA.provider(provider.id).models
+        ours, own = ours[: len(provider.models)], ours[len(provider.models) :]
         assert [row.id for row in ours] == [model.id for model in provider.models]
         assert [row.context_window for row in ours] == [
             model.context_window or 0 for model in provider.models
         ]
+        assert not any(row.current for row in own), "what the package has no more, nobody offers"
 
 
 def names_of(provider):
@@ -157,13 +159,24 @@ def test_a_price_changes_on_its_day_and_a_window_at_its_hour():
 def test_prices_that_usage_cannot_tell_apart_are_left_out_rather_than_cheap():
     now = at(2026, 11, 24)
     for provider, model in [
-        ("openai", "whisper-1"),
-        ("openai", "gpt-image-1"),
-        ("google", "gemini-2.5-flash-image"),
+        ("google", "gemini-embedding-2"),
         ("cerebras", "qwen-3-coder-480b"),
     ]:
         assert DATA.model(DATA.provider_id(provider), model) is not None
         assert BOOK.find(provider, model, now) is None
+
+
+def test_other_units_have_prices_of_their_own():
+    now = at(2026, 11, 24)
+    for provider, model, unit, pico in [
+        ("openai", "whisper-1", "second", 100_000_000),
+        ("openai", "tts-1", "character", 15_000_000),
+        ("openai", "gpt-image-1", "input_image", 5_000_000),
+        ("openai", "dall-e-3", "image:1024x1024:hd", 80_000_000_000),
+        ("google", "gemini-2.5-flash-image", "output_image", 27_500_000),
+        ("groq", "whisper-large-v3", "second", 30_833_333),
+    ]:
+        assert dict(BOOK.find(provider, model, now).prices.more)[unit] == pico
 
 
 def test_what_is_known_to_be_free_has_an_explicit_zero():

@@ -1,4 +1,8 @@
-"""What makes no text, through the official SDK: moderations."""
+"""What makes no text, through the official SDK: moderations, images."""
+
+import base64
+import struct
+import urllib.request
 
 import openai
 import pytest
@@ -38,3 +42,55 @@ def test_the_built_in_model_is_listed_and_does_not_chat(client):
     assert client.models.retrieve("headgate-lexical").owned_by == "headgate"
     with pytest.raises(openai.NotFoundError, match="does not support chat"):
         client.chat.completions.create(model="headgate-lexical", messages=[{"role": "user", "content": "hi"}])
+
+
+def png_size(packed: str) -> tuple[int, int]:
+    data = base64.b64decode(packed)
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    return struct.unpack(">II", data[16:24])
+
+
+def test_images_are_made_and_paid_by_their_tokens(client):
+    raw = client.images.with_raw_response.generate(
+        model="gpt-image-1", prompt="a red cat", n=2, size="1536x1024", quality="low"
+    )
+    answer = raw.parse()
+    assert [png_size(image.b64_json) for image in answer.data] == [(1536, 1024)] * 2
+    assert answer.usage.output_tokens == 2 * 408
+    paid = answer.usage.input_tokens * 5_000 + answer.usage.output_tokens * 40_000
+    assert float(raw.headers["x-headgate-cost"]) == pytest.approx(paid / 1e9)
+
+
+def test_images_of_older_models_are_paid_by_the_piece(client):
+    raw = client.images.with_raw_response.generate(
+        model="dall-e-3", prompt="a cat", size="1792x1024", quality="hd"
+    )
+    with urllib.request.urlopen(raw.parse().data[0].url) as found:
+        assert found.headers["content-type"] == "image/png"
+        assert found.read(4) == b"\x89PNG"
+    assert raw.headers["x-headgate-cost"] == "0.120000000"
+
+
+def test_a_stream_of_images_shows_them_in_the_making(client):
+    stream = client.images.generate(model="gpt-image-1", prompt="a cat", stream=True, partial_images=2)
+    events = list(stream)
+    assert [event.type.rpartition(".")[2] for event in events] == ["partial_image"] * 2 + ["completed"]
+    assert {png_size(event.b64_json) for event in events} == {(1024, 1024)}
+    assert events[-1].usage.total_tokens > 0
+
+
+def test_a_model_is_known_by_what_people_call_it(client):
+    answer = client.images.generate(model="nano-banana", prompt="a banana")
+    assert png_size(answer.data[0].b64_json) == (1024, 1024)
+
+
+def test_a_model_that_does_something_else_is_refused(client):
+    with pytest.raises(openai.NotFoundError, match="does not support images"):
+        client.images.generate(model="gpt-4o", prompt="x")
+    with pytest.raises(openai.NotFoundError, match="does not support chat"):
+        client.chat.completions.create(model="gpt-image-1", messages=[{"role": "user", "content": "x"}])
+
+
+def test_what_the_simulator_cannot_paint_is_said(client):
+    with pytest.raises(openai.BadRequestError, match="makes PNGs"):
+        client.images.generate(model="gpt-image-1", prompt="x", output_format="webp")

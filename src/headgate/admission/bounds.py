@@ -10,14 +10,17 @@ Output: the limit that is sent, else the model's own, times the choices; a rejec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from headgate.money.cost import upper_bound
+import msgspec
+
+from headgate.money.cost import covers, only_units, unit_price, upper_bound
 from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, HIDDEN, IMAGE_BOUND
 
 if TYPE_CHECKING:
-    from headgate.values import Call, Media, Model, NanoUSD, Target
+    from headgate.values import Call, Media, Model, NanoUSD, Operation, Target, Units
 
+TEXTLESS: Final[frozenset[Operation]] = frozenset({"embeddings", "moderations", "images"})  # no limit is sent
 # Tokens that a template adds beyond the bytes of `{"role":"user","content":""}` for each message.
 PRIMING = 16  # where the tokenizer, and so the template, is known
 TEMPLATE = 128
@@ -29,14 +32,15 @@ ASSUMED_BLINDLY = 8_192  # the same where not even the window is known
 MIN_SHRUNK = 1_024  # tokens: no limit of ours is below this
 
 _PPM = 1_000_000
+_PAINTED = "output_image"
 _IMAGE_USUAL = 1_000
 _AUDIO_CHARS_USUAL = 6_400
 
 
 def output_limit(call: Call, target: Target) -> int:
     """Return the most output tokens of one choice at a target, rejected predictions apart."""
-    if call.operation == "embeddings":
-        return 0
+    if call.operation in TEXTLESS:
+        return call.max_output or 0
     if call.shrunk_to:
         return call.shrunk_to
     return call.max_output if call.max_output is not None else _unasked(call, target)
@@ -57,7 +61,7 @@ def output_bound(call: Call, target: Target) -> int:
 
 def assumed_output(call: Call, targets: tuple[Target, ...]) -> int:
     """Return the limit that must be sent for a hold to rest on; 0 where the providers keep one anyway."""
-    if call.max_output is not None or call.operation == "embeddings":
+    if call.max_output is not None or call.operation in TEXTLESS:
         return 0
     for target in targets:
         if not _keeps_a_limit(call, target):
@@ -114,13 +118,41 @@ def _media_bound(media: Media, model: Model) -> int:
     return tokens
 
 
+def units_bound(call: Call, target: Target) -> Units:
+    """Return the most that a call can use at a target in other units than tokens.
+
+    What some hosts bill by the piece and others by tokens is bounded in the unit that has a price.
+    """
+    prices = target.prices
+    if call.measures is None:
+        if call.operation == "chat" and prices is not None and unit_price(_PAINTED, prices) is not None:
+            return (*call.units, (_PAINTED, output_bound(call, target)))  # any may be an image's
+        return call.units
+    pieces, tokens = call.measures
+    if prices is None or not any(msgspec.structs.astuple(prices)) or covers(pieces, prices):
+        return (*call.units, *pieces)
+    return (*call.units, *(unit for unit in tokens if unit_price(unit[0], prices) is not None))
+
+
+def priced(call: Call, target: Target) -> Target:
+    """Return a target; unpriced for this call where it has no price for a unit that the call may use."""
+    prices = target.prices
+    if prices is None:
+        return target
+    units = units_bound(call, target)
+    if covers(units, prices) and (units or not only_units(prices)):
+        return target
+    return msgspec.structs.replace(target, prices=None, costs=None)
+
+
 def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
     """Return what the call can cost at the dearest of its targets."""
     worst = 0
     for target in targets:
         if target.prices is not None:
             limit = output_bound(call, target)
-            worst = max(worst, upper_bound(input_bound(call, target), limit, target.prices, call.units))
+            units = units_bound(call, target) if target.by_unit else call.units
+            worst = max(worst, upper_bound(input_bound(call, target), limit, target.prices, units))
     return worst
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from headgate.admission.bounds import (
     MIN_SHRUNK,
+    TEXTLESS,
     assumed_output,
     bound,
     input_bound,
     output_bound,
     output_limit,
+    units_bound,
 )
 from headgate.admission.budget import WAIT_S, Budgets, Hold
 from headgate.errors import NotFound, QuotaExceeded, Unavailable
@@ -133,7 +135,7 @@ class Reservations:
 
     def _shrink(self, call: Call, targets: tuple[Target, ...], found: Cover) -> bool:
         """Shrink an output that the caller left open to what can be had; say whether that changed it."""
-        if call.max_output is not None or call.operation == "embeddings":
+        if call.max_output is not None or call.operation in TEXTLESS:
             return False
         fits = self._fitting(call, targets, self._budgets.standing(found).free)
         widest = max(output_limit(call, target) for target in targets)
@@ -166,7 +168,9 @@ class Reservations:
         fits = _ceiling(call, targets)
         for target in targets:
             assert target.prices is not None
-            tokens = affordable_output(input_bound(call, target), money, target.prices, call.units)
+            tokens = affordable_output(
+                input_bound(call, target), money, target.prices, units_bound(call, target)
+            )
             fits = min(fits, tokens // call.n - call.predicted)
         return max(fits, 0)
 
@@ -197,7 +201,8 @@ def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
 def _need(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
     """Return the bounds that credit must cover."""
     tokens = max(input_bound(call, target) + output_bound(call, target) for target in targets)
-    return Need(call.model, amount, tokens, only_tokens=not call.units)
+    units = call.units or any(target.by_unit and units_bound(call, target) for target in targets)
+    return Need(call.model, amount, tokens, only_tokens=not units)
 
 
 def _unpriced(call: Call) -> NotFound:
@@ -217,7 +222,7 @@ def _least(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
     limit = call.max_output if call.max_output is not None else min(MIN_SHRUNK, _ceiling(call, targets))
     limit = (limit + call.predicted) * call.n
     return max(
-        upper_bound(input_bound(call, target), limit, target.prices, call.units)
+        upper_bound(input_bound(call, target), limit, target.prices, units_bound(call, target))
         for target in targets
         if target.prices is not None
     )

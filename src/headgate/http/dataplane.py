@@ -48,6 +48,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "/completions": "completions",
     "/embeddings": "embeddings",
     "/moderations": "moderations",
+    "/images/generations": "images",
 }
 # Routes that OpenAI has and this version does not serve: first segment, and what to use instead.
 _CHAT = "Use POST /v1/chat/completions, which every SDK of OpenAI has as `chat.completions.create`."
@@ -57,7 +58,7 @@ NOT_SERVED: Mapping[str, str] = {
     "assistants": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "chat": "Answers are not stored: keep them, or the messages, in your program.",
-    "images": "Call the provider directly.",
+    "images": "Images are made by POST /v1/images/generations.",
     "audio": "Call the provider directly.",
     "videos": "Call the provider directly.",
     "realtime": "Open a WebSocket at /v1/realtime?model=...",

@@ -11,6 +11,7 @@ from headgate.errors import CallerError
 from headgate.http.scan import scan
 from headgate.values import Media, Shape
 from headgate.wire.checks import decode, missing
+from headgate.wire.media import MEASURES
 from headgate.wire.messages import inspect, text_bytes
 from headgate.wire.requests import (
     DEFAULT_MODELS,
@@ -24,6 +25,8 @@ from headgate.wire.requests import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headgate.values import Call, Operation
     from headgate.wire.checks import Check
 
@@ -48,6 +51,7 @@ class _Shape(NamedTuple):
     counted: bool  # something may say how many answers there are
     limits: tuple[str, ...]
     tools: bool
+    measure: Callable[[Call, dict[str, object]], None] | None  # of what makes no text
 
 
 @lru_cache(maxsize=1024)  # a client sends few
@@ -65,6 +69,7 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
         not _COUNTS.isdisjoint(names),
         tuple(name for name in _LIMITS if name in names),
         "tools" in names or "web_search_options" in names,
+        MEASURES.get(operation),
     )
 
 
@@ -141,6 +146,8 @@ def _read(call: Call, values: dict[str, object], shape: _Shape) -> None:
     if tier in _PRICED_TIERS:
         call.tier = str(tier)
     _weigh(call, values, shape)
+    if shape.measure is not None:
+        shape.measure(call, values)
 
 
 def _choices(call: Call, values: dict[str, object]) -> int:

@@ -54,6 +54,11 @@ def unit_price(name: str, prices: Prices) -> PicoUSD | None:
     return rows[name]
 
 
+def only_units(prices: Prices) -> bool:
+    """Say whether a target takes money for other units and none for tokens."""
+    return bool(prices.more) and not any((*msgspec.structs.astuple(prices)[:8], prices.long))
+
+
 def covers(units: Units, prices: Prices) -> bool:
     """Say whether there is a price for all these units; a target that costs nothing has one for any."""
     if not any((*msgspec.structs.astuple(prices)[:8], prices.long, prices.more)):

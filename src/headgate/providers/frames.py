@@ -13,9 +13,10 @@ MAX_FRAME_BYTES = 1024 * 1024
 class Frames:
     """Keep what is not a whole frame yet."""
 
-    __slots__ = ("_cr", "_tail")
+    __slots__ = ("_cr", "_most", "_tail")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_FRAME_BYTES) -> None:
+        self._most = most
         self._tail = b""
         self._cr = b""
 
@@ -30,8 +31,8 @@ class Frames:
         data = self._tail + data if self._tail else data
         cut = data.rfind(b"\n\n")
         if cut < 0:
-            if len(data) > MAX_FRAME_BYTES:
-                raise UpstreamInterrupted("The provider sent an event longer than 1 MB.")
+            if len(data) > self._most:
+                raise UpstreamInterrupted(f"The provider sent an event longer than {self._most // 2**20} MB.")
             self._tail = data
             return b""
         self._tail = data[cut + 2 :]

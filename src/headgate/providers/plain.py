@@ -1,6 +1,6 @@
 """Operations of OpenAI's wire whose answers are no text of a model: they pass as they came.
 
-The edits: the model's name. The usage is the provider's where it gives one.
+The edits: the model's name. The usage is the provider's where it gives one, else counted here.
 """
 
 from __future__ import annotations
@@ -12,41 +12,70 @@ import msgspec
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Head, Reader, Request
 from headgate.providers.edits import splice_model
+from headgate.providers.frames import Frames, data_of
 from headgate.providers.members import adapt, written
 from headgate.providers.refusals import refusal
-from headgate.values import Call, Operation, Target, Usage
-from headgate.wire.answers import NOT_JSON, WireUsage
+from headgate.providers.used import image_usage, input_usage
+from headgate.wire.answers import NOT_JSON
 from headgate.wire.checks import unknown
+from headgate.wire.strict import refuse_misplaced
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from headgate.errors import UpstreamError
     from headgate.providers.codec import Codec
+    from headgate.values import Call, Operation, Target, Usage
+
+    Counting = Callable[["PlainAnswer", Call, Target], Usage | None]
 
 _encode = msgspec.json.encode
-PATHS: Mapping[Operation, str] = {"moderations": "/moderations"}
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
 
 
-class ModerationAnswer(msgspec.Struct, gc=False):
-    """A moderations answer, as far as we look."""
+class PlainAnswer(msgspec.Struct, gc=False):
+    """An answer, as far as we look: what it has of what was asked for, and what that took."""
 
-    results: list[msgspec.Raw] | None = None
+    results: list[msgspec.Raw] | None = None  # of moderations
+    data: list[msgspec.Raw] | None = None  # of images
     usage: Any = None
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(ModerationAnswer).decode
+_decode = msgspec.json.Decoder(PlainAnswer).decode
+
+
+def read_plain(body: bytes) -> PlainAnswer:
+    """Decode an answer.
+
+    Raises:
+        UpstreamInterrupted: it is not JSON, or not of the wire's types.
+        UpstreamError: it is an error under the status of an answer.
+    """
+    try:
+        answer = _decode(body)
+    except NOT_JSON as fault:
+        raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+    if answer.error is not None:
+        raise refusal(Head(502, ()), body)
+    return answer
 
 
 class PlainCodec:
-    """Speak one operation of OpenAI's wire that takes JSON."""
+    """Speak one operation of OpenAI's wire that takes JSON.
 
-    __slots__ = ("_path",)
+    Args:
+        path: behind the base path.
+        holds: the member that every answer has.
+        count: what an answer used, as far as it says.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("_count", "_holds", "_path")
+
+    def __init__(self, path: str, holds: str, count: Counting) -> None:
         self._path = path
+        self._holds = holds
+        self._count = count
 
     def encode(self, call: Call, target: Target) -> Request:
         """Return the request: the checked members, with the edits that the target needs.
@@ -57,6 +86,8 @@ class PlainCodec:
         host = target.host
         if host.extras == "refuse" and call.unknown:
             raise unknown(call.unknown[0])
+        if target.simulated:  # the real one says it itself
+            refuse_misplaced(call, target.model)
         members = call.members.copy()
         members["model"] = msgspec.Raw(_encode(target.model.name))
         adapt(call, host, members)
@@ -66,25 +97,32 @@ class PlainCodec:
         return Request("POST", target.base_path + self._path, headers, written(members), call.request_id)
 
     def reader(self, call: Call, target: Target) -> Reader:
-        """Return a reader for the whole answer."""
-        return ModerationReader(call, target)
+        """Return a reader for a stream of events, or for a whole answer."""
+        if call.stream:
+            return EventReader(call, target, self._count)
+        return WholeReader(call, target, self._holds, self._count)
 
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer means for the caller."""
         return refusal(head, body)
 
 
-class ModerationReader:
-    """A moderations answer."""
+class WholeReader:
+    """A whole JSON answer."""
 
-    __slots__ = ("_answer", "_call", "_parts", "_size", "_target", "awaits_count", "done")
+    __slots__ = (
+        "_call", "_count", "_holds", "_made", "_parts", "_size", "_target", "_usage", "awaits_count", "done",
+    )  # fmt: skip
 
-    def __init__(self, call: Call, target: Target) -> None:
+    def __init__(self, call: Call, target: Target, holds: str, count: Counting) -> None:
         self._call = call
         self._target = target
+        self._holds = holds
+        self._count = count
         self._parts: list[bytes] = []
         self._size = 0
-        self._answer: ModerationAnswer | None = None
+        self._made = 0
+        self._usage: Usage | None = None
         self.awaits_count = False
         self.done = False
 
@@ -92,7 +130,7 @@ class ModerationReader:
         """Keep the bytes; nothing is passed on before the answer is whole."""
         self._size += len(data)
         if self._size > MAX_ANSWER_BYTES:
-            raise UpstreamInterrupted("The provider's answer is longer than 64 MB.")
+            raise UpstreamInterrupted("The provider's answer is longer than 128 MB.")
         self._parts.append(data)
         return b""
 
@@ -103,14 +141,11 @@ class ModerationReader:
             UpstreamInterrupted: it is not an answer of this operation.
         """
         body = b"".join(self._parts)
-        try:
-            answer = self._answer = _decode(body)
-        except NOT_JSON as fault:
-            raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
-        if answer.error is not None:
-            raise refusal(Head(502, ()), body)
-        if answer.results is None:
-            raise UpstreamInterrupted("The provider's answer lacks its results.")
+        answer = read_plain(body)
+        if getattr(answer, self._holds) is None:
+            raise UpstreamInterrupted(f"The provider's answer lacks its {self._holds}.")
+        self._usage = self._count(answer, self._call, self._target)
+        self._made = len(answer.data or ()) * (self._call.max_output or 0)
         self._parts = [body]
         return b""
 
@@ -120,26 +155,85 @@ class ModerationReader:
         return body if self._target.model.name == self._call.model else splice_model(body, self._call.model)
 
     def usage(self) -> Usage | None:
-        """Return the provider's count; of what costs nothing, how many inputs there were."""
-        answer = self._answer
-        if answer is None:
-            return None
-        if answer.usage is not None:
-            try:
-                return msgspec.convert(answer.usage, WireUsage).read()
-            except msgspec.ValidationError:
-                return None
-        if self._target.prices is None or not any(msgspec.structs.astuple(self._target.prices)):
-            return Usage(more=(("input", len(answer.results or ())),))
-        return None
+        """Return what the answer says that it took."""
+        return self._usage
 
     def produced(self) -> int:
-        """Return 0: nothing is produced."""
-        return 0
+        """Return the most that what came can be, where tokens are what it is paid in."""
+        return self._made
 
     def text(self) -> str:
-        """Return an empty text: nothing is produced."""
+        """Return an empty text: none is produced."""
         return ""
 
 
-CODECS: Mapping[Operation, Codec] = {name: PlainCodec(path) for name, path in PATHS.items()}
+class EventReader:
+    """A stream of events, which pass as they came; the last one, with its usage, waits for the settlement."""
+
+    __slots__ = ("_call", "_came", "_count", "_frames", "_held", "_target", "_usage", "awaits_count", "done")
+
+    def __init__(self, call: Call, target: Target, count: Counting) -> None:
+        self._call = call
+        self._target = target
+        self._count = count
+        self._frames = Frames(MAX_ANSWER_BYTES)
+        self._held = b""
+        self._came = False
+        self._usage: Usage | None = None
+        self.awaits_count = False
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the frames that are whole now, but for one that says what was used.
+
+        Raises:
+            UpstreamError: the provider reports an error in the stream.
+        """
+        return b"".join(self._pass(frame) for frame in self._frames.whole(data).split(b"\n\n") if frame)
+
+    def _pass(self, frame: bytes) -> bytes:
+        out, self._held = self._held, b""
+        event = data_of(frame)
+        if event is None or event == b"[DONE]":
+            return out + frame + b"\n\n"
+        answer = read_plain(event)
+        self._came = True
+        if answer.usage is None:
+            return out + frame + b"\n\n"
+        self._usage = self._count(answer, self._call, self._target)
+        self._held = frame + b"\n\n"
+        return out
+
+    def finish(self) -> bytes:
+        """Take the last frame.
+
+        Raises:
+            UpstreamInterrupted: the stream ended before any event.
+        """
+        rest = self._frames.rest()
+        out = self._pass(rest) if rest else b""
+        if not self._came:
+            raise UpstreamInterrupted("The provider's stream ended before its first event.")
+        return out
+
+    def end(self, _booked: Usage) -> bytes:
+        """Return the event that says what was used."""
+        return self._held
+
+    def usage(self) -> Usage | None:
+        """Return what the stream says that it took."""
+        return self._usage
+
+    def produced(self) -> int:
+        """Return the most that what came can be, where tokens are what it is paid in."""
+        return (self._call.max_output or 0) * self._call.n if self._came else 0
+
+    def text(self) -> str:
+        """Return an empty text: none is produced."""
+        return ""
+
+
+CODECS: Mapping[Operation, Codec] = {
+    "moderations": PlainCodec("/moderations", "results", input_usage),
+    "images": PlainCodec("/images/generations", "data", image_usage),
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
@@ -33,6 +33,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str  # empty: each customer has one
     url_env: str = ""
     models: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = {}
     example: str = ""
     extras: Literal["pass", "refuse"] = "pass"
     stream_usage: bool = True
@@ -112,6 +113,14 @@ FACES: Mapping[str, FaceMaker] = {
     "/messages": anthropic.MessagesFace,
     "/messages/count_tokens": anthropic.CountFace,
 }
+
+
+def nicknames(hosts: Collection[Host], taken: Collection[str]) -> dict[str, str]:
+    """Return what people call the models of the hosts that are here; where there are none, of all."""
+    rows = known_hosts()
+    here = {row for host in hosts for row in (host.name, host.kind)} if hosts else rows
+    found = {name: model for row in here if row in rows for name, model in rows[row].aliases.items()}
+    return {name: model for name, model in found.items() if name not in taken}
 
 
 def constant_headers(host: Host, extra: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -26,7 +26,7 @@ _BUILT_IN = Target(
     simulated=True,
     base_path="/v1",
 )
-_EVERYTHING = ("chat", "completions", "embeddings")
+_EVERYTHING = ("chat", "completions", "embeddings", "moderations", "images")
 _SHARES = 5040  # a weight in parts that up to ten keys share without a rest
 _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
 
@@ -303,6 +303,7 @@ class Routes:
             deadlines=deadlines or makers.deadlines,
             headers=makers.headers(host),
             base_path=makers.base_path(host),
+            by_unit=prices is not None and bool(prices.more),
         )
 
     def _row(self, provider: str, model: str, wanted: _Wanted) -> Priced | None:
@@ -326,6 +327,7 @@ class Routes:
                 prices=prices,
                 costs=prices,
                 simulated=True,
+                by_unit=bool(prices.more),
                 base_path="/v1",
             )
         ]

@@ -1,13 +1,31 @@
-"""The members of requests that make no text: moderations. Source: OpenAI's API description."""
+"""The members of requests that make no text: moderations, images. Source: OpenAI's API description.
+
+`MEASURES` note on a parsed call what it can use at most, in each unit that somebody bills it by.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
-from headgate.wire.checks import Check, Json, invalid_type, length, mapping, one_of, required, text
+from headgate.wire.checks import (
+    Check,
+    Json,
+    boolean,
+    integer,
+    invalid_type,
+    invalid_value,
+    length,
+    mapping,
+    one_of,
+    required,
+    text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from headgate.values import Call
 
 
 def _moderated(path: str, value: Json) -> None:
@@ -35,3 +53,62 @@ def _part(path: str, value: Json) -> None:
 
 
 MODERATIONS: Mapping[str, Check] = {"model": text, "input": _moderated}
+
+_SIZE = re.compile(r"[1-9]\d{1,3}x[1-9]\d{1,3}")
+_SIZES: Final = (
+    "auto",
+    "1024x1024",
+    "1536x1024",
+    "1024x1536",
+    "256x256",
+    "512x512",
+    "1792x1024",
+    "1024x1792",
+)
+_SQUARE: Final = "1024x1024"
+_MEGAPIXEL: Final = 1024 * 1024
+_LARGEST: Final = 8 * _MEGAPIXEL  # what `auto` may come to
+_PER_MEGAPIXEL: Final = {"low": 272, "medium": 1056}  # output tokens; OpenAI's table for its own sizes
+_AT_BEST: Final = 4160
+_PARTIAL: Final = 100  # output tokens of a partial image
+_THOUGHT: Final = 2_048  # output tokens of text that may come with images
+
+
+def _size(path: str, value: Json) -> None:
+    text(path, value)
+    if value != "auto" and _SIZE.fullmatch(value) is None:
+        raise invalid_value(path, value, _SIZES)
+
+
+IMAGES: Mapping[str, Check] = {
+    "model": text,
+    "prompt": text,
+    "n": integer(1, 10),
+    "size": _size,
+    "quality": one_of("standard", "hd", "low", "medium", "high", "auto"),
+    "response_format": one_of("url", "b64_json"),
+    "output_format": one_of("png", "jpeg", "webp"),
+    "output_compression": integer(0, 100),
+    "stream": boolean,
+    "partial_images": integer(0, 3),
+    "moderation": one_of("low", "auto"),
+    "background": one_of("transparent", "opaque", "auto"),
+    "style": one_of("vivid", "natural"),
+    "user": text,
+}
+
+
+def measure_images(call: Call, values: Mapping[str, Json]) -> None:
+    """Bound the images that a call makes: by size and quality, and by the tokens that each can be."""
+    size, quality = values.get("size") or _SQUARE, values.get("quality") or "auto"
+    graded = size if quality in {"auto", "standard"} else f"{size}:{quality}"
+    pixels = _LARGEST
+    if size != "auto":
+        width, height = size.split("x")
+        pixels = int(width) * int(height)
+    tokens = -(-pixels * _PER_MEGAPIXEL.get(quality, _AT_BEST) // _MEGAPIXEL)
+    call.max_output = tokens + _PARTIAL * int(values.get("partial_images") or 0) + _THOUGHT
+    call.measures = ((f"image:{graded}", call.n),), (("output_image", call.max_output * call.n),)
+
+
+MEASURES: Mapping[str, Callable[[Call, Mapping[str, Json]], None]] = {"images": measure_images}

@@ -23,7 +23,7 @@ from headgate.wire.checks import (
     text,
     text_or,
 )
-from headgate.wire.media import MODERATIONS
+from headgate.wire.media import IMAGES, MODERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -244,15 +244,20 @@ MEMBERS: Mapping[Operation, Mapping[str, Check]] = {
     "completions": COMPLETIONS,
     "embeddings": EMBEDDINGS,
     "moderations": MODERATIONS,
+    "images": IMAGES,
 }
 REQUIRED: Mapping[Operation, tuple[str, ...]] = {
     "chat": ("model", "messages"),
     "completions": ("model", "prompt"),
     "embeddings": ("model", "input"),
     "moderations": ("input", "model"),
+    "images": ("prompt", "model"),
 }
 # Which model is asked where the caller names none.
-DEFAULT_MODELS: Mapping[Operation, str] = {"moderations": "omni-moderation-latest"}
+DEFAULT_MODELS: Mapping[Operation, str] = {
+    "moderations": "omni-moderation-latest",
+    "images": "gpt-image-1",  # OpenAI's own default was dall-e-2, which it has closed
+}
 # null means "not given" for every optional member; these say something even then
 NOT_NULL = frozenset({"model", "messages", "prompt", "input"})
 

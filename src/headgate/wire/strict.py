@@ -42,6 +42,7 @@ _LOOKED_INTO = frozenset(
     }
 )
 _WHOLE_VECTORS = frozenset({"text-embedding-ada-002"})  # are not shortened
+_MEDIA = frozenset({"moderations", "images"})
 _KNOWN_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
 
 
@@ -72,7 +73,10 @@ def refuse_misplaced(call: Call, model: Model) -> None:
         CallerError: 404 or 403 for the wrong route, 400 for a member that this model does not take.
     """
     asked, does = call.operation, model.operations
-    if not model.exact:  # not surely OpenAI's
+    textless = asked in _MEDIA
+    if asked not in does and ((textless and model.exact) or _MEDIA.issuperset(does)):
+        raise NotFound(f"The model `{model.name}` does not support {asked}.", param="model")
+    if not model.exact or textless:  # not surely OpenAI's
         return
     if asked != "embeddings" and does == ("embeddings",):
         raise PermissionRefused("You are not allowed to sample from this model")

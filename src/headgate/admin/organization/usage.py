@@ -39,6 +39,7 @@ _SERVED: Final[dict[str, tuple[str, ...]]] = {
     "completions": ("chat", "completions"),
     "embeddings": ("embeddings",),
     "moderations": ("moderations",),
+    "images": ("images",),
 }
 
 Second = Annotated[int, Meta(ge=0, le=2**33)]

@@ -11,6 +11,7 @@ from headgate.providers.codec import headers_of, name_in_path
 from headgate.providers.gemini.answer import StreamSource, WholeSource
 from headgate.providers.gemini.embeddings import Batch, Predict
 from headgate.providers.gemini.errors import mistake
+from headgate.providers.gemini.images import ImageReader, image_body
 from headgate.providers.gemini.request import build
 from headgate.providers.translated import TranslatedReader
 from headgate.providers.vectors import EmbeddingsReader
@@ -112,9 +113,40 @@ class EmbeddingsCodec:
         return mistake(head, body)
 
 
+class ImagesCodec:
+    """Speak `:generateContent` for images."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def encode(self, call: Call, target: Target) -> Request:
+        """Return the request.
+
+        Raises:
+            CallerError: what this model cannot do.
+            UpstreamError: there is no token to ask with.
+        """
+        return _request(call, target, self._place, "generateContent", _encode(image_body(call, target)))
+
+    def reader(self, call: Call, _target: Target) -> Reader:
+        """Return a reader for the image."""
+        return ImageReader(call)
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return mistake(head, body)
+
+
 _PUBLISHER = "/publishers/google"
-STUDIO: Mapping[Operation, Codec] = {"chat": ContentCodec(""), "embeddings": EmbeddingsCodec("", Batch())}
+STUDIO: Mapping[Operation, Codec] = {
+    "chat": ContentCodec(""),
+    "embeddings": EmbeddingsCodec("", Batch()),
+    "images": ImagesCodec(""),
+}
 VERTEX: Mapping[Operation, Codec] = {
     "chat": ContentCodec(_PUBLISHER),
     "embeddings": EmbeddingsCodec(_PUBLISHER, Predict()),
+    "images": ImagesCodec(_PUBLISHER),
 }

@@ -32,7 +32,9 @@ def read_usage(given: Any) -> Iterator[Counted]:
 
 def _usage(given: dict[str, Any]) -> Usage | None:
     counts = [given.get(name) or 0 for name in _COUNTS]
-    spoken = [_of_modality(given.get(name)) for name in ("promptTokensDetails", "candidatesTokensDetails")]
+    made_of = given.get("candidatesTokensDetails")
+    heard_of = given.get("promptTokensDetails")
+    spoken = [_of_modality(heard_of), _of_modality(made_of), _of_modality(made_of, "IMAGE")]
     cached_audio = _of_modality(given.get("cacheTokensDetails"))
     if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in (*counts, *spoken)):
         return None
@@ -43,14 +45,16 @@ def _usage(given: dict[str, Any]) -> Usage | None:
     if cached > tokens or thought > made or not tokens + made:
         return None
     heard = max(0, min(spoken[0] - cached_audio, tokens - cached))
-    return Usage(tokens, made, cached, 0, thought, heard, min(spoken[1], made - thought))
+    painted = min(spoken[2], made - thought)
+    more = (("output_image", painted),) if painted else ()
+    return Usage(tokens, made, cached, 0, thought, heard, min(spoken[1], made - thought), more)
 
 
-def _of_modality(details: Any) -> int:
-    """Return the tokens of sound; -1, which is no count, where that cannot be read."""
+def _of_modality(details: Any, modality: str = "AUDIO") -> int:
+    """Return the tokens of sound, or of another modality; -1 where that cannot be read."""
     total = 0
     for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict) and detail.get("modality") == "AUDIO":
+        if isinstance(detail, dict) and detail.get("modality") == modality:
             count = detail.get("tokenCount", 0)
             if type(count) is not int or count < 0:
                 return -1

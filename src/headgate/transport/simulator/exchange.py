@@ -268,6 +268,10 @@ def _answering(path: str) -> Answering | None:
         from headgate.transport.simulator.moderations import moderations_reply
 
         return moderations_reply
+    if path.endswith("/images/generations"):
+        from headgate.transport.simulator.images import images_reply
+
+        return images_reply
     return None
 
 
