@@ -76,7 +76,7 @@ def play(events, limit, most=1000):
         elif what == "end" and calls:
             index, mark, admitted = calls.pop(number % len(calls))
             used = number * admitted // 80
-            bucket.release(admitted - used, mark, now)
+            bucket.settle(admitted, used, mark, now)
             takes[index] = (takes[index][0], used)
     return bucket, now, takes
 
@@ -102,9 +102,9 @@ def test_usage_keeps_the_limit_in_every_interval_whatever_was_reserved(events, l
 def test_many_open_calls_give_back_all_of_it_or_a_little_less():
     bucket = TokenBucket(PLACE, "tpm", 10**6, 0)
     marks = [bucket.reserve(1000, 0) for _ in range(1000)]
-    assert len(bucket._lows) <= _MOST_LOWS
+    assert len(bucket.lows) <= _MOST_LOWS
     for mark in marks:
-        bucket.release(950, mark, 0)
+        bucket.settle(1000, 50, mark, 0)
     assert 50_000 <= bucket.used(0) <= 90_000
 
 
@@ -112,7 +112,7 @@ def test_a_call_that_outlives_its_window_has_nothing_left_to_give():
     bucket = TokenBucket(PLACE, "tpm", 100, 0)
     long = bucket.reserve(100, 0)
     bucket.reserve(100, MINUTE_NS)
-    bucket.release(100, long, MINUTE_NS)
+    bucket.settle(100, 0, long, MINUTE_NS)
     assert bucket.wait_ns(1, MINUTE_NS) > 0
 
 

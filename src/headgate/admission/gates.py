@@ -6,12 +6,13 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from headgate.admission.durations import go_duration
+from headgate.admission.meters import group, token_group
 from headgate.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
+    from headgate.admission.meters import Bucket, Count, Group, Kind, TokenBucket
     from headgate.values import MonotonicNs, Principal
 
 _WORDS: dict[Kind, str] = {
@@ -58,6 +59,8 @@ class Gate:
     __slots__ = (
         "_meters",
         "_projects",
+        "_requests",
+        "_tokens",
         "counts",
         "principal",
         "queue_ms",
@@ -80,7 +83,9 @@ class Gate:
         self.tokens = tokens
         self.counts = counts
         self.queue_ms = queue_ms
-        self._projects = tuple(bucket for bucket in tokens if bucket.place.scope == "project")
+        self._requests, self._tokens = group(requests), token_group(tokens)
+        projects = tuple(bucket for bucket in tokens if bucket.place.scope == "project")
+        self._projects = group(projects) if projects else None
         self._meters: frozenset[Bucket | Count] | None = None
         self.touched = False  # since its buckets were last read
         # Where there is no limit, every call has the same ticket, with nothing to settle.
@@ -117,13 +122,24 @@ class Gate:
             self._meters = frozenset((*self.requests, *self.tokens, *self.counts))
         return self._meters
 
+    def admit(self, tokens: int, now: MonotonicNs) -> Ticket | None:
+        """Count a call of so many tokens if it passes; else None, and nothing is counted."""
+        for count in self.counts:
+            if count.full():
+                return None
+        if not self._tokens.fits(tokens, now) or not self._requests.admit(1, now):
+            return None
+        return self._begin(tokens, now)
+
     def take(self, tokens: int, now: MonotonicNs) -> Ticket:
-        """Count a call that passes."""
+        """Count a call, whether it passes or not."""
+        self._requests.take(1, now)
+        return self._begin(tokens, now)
+
+    def _begin(self, tokens: int, now: MonotonicNs) -> Ticket:
         ticket = Ticket(self, tokens)
-        for bucket in self.requests:
-            bucket.take(1, now)
         if self.tokens:
-            ticket.marks = [bucket.reserve(tokens, now) for bucket in self.tokens]
+            ticket.marks = self._tokens.reserve(tokens, now)
         for count in self.counts:
             count.begin()
         return ticket
@@ -132,14 +148,8 @@ class Gate:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
         for count in self.counts:
             count.end()
-        over = used - ticket.tokens
-        if over < 0:
-            marks = ticket.marks
-            for index, bucket in enumerate(self.tokens):
-                bucket.release(-over, marks[index], now)
-        elif over:
-            for bucket in self.tokens:
-                bucket.take(over, now)  # beyond the limit: later calls wait for it
+        if self.tokens:
+            self._tokens.settle(ticket.tokens, used, ticket.marks, now)
 
     def uncount(self, now: MonotonicNs) -> None:
         """Give back a request, as if it had never come."""
@@ -153,10 +163,10 @@ class Gate:
 
         Of several meters the one with the fewest units left is told: so many calls, or tokens, do fit.
         """
-        lines = _told(self.requests, _REQUESTS, now) if self.requests else b""
+        lines = _told(self._requests, _REQUESTS, now) if self.requests else b""
         if self.tokens:
-            lines += _told(self.tokens, _TOKENS, now)
-            if self._projects:
+            lines += _told(self._tokens, _TOKENS, now)
+            if self._projects is not None:
                 lines += _told(self._projects, _PROJECT, now)
         return lines
 
@@ -213,11 +223,6 @@ class Gate:
         return f"This is the limit of {whose}{f' for {place.model}' if place.model else ''}."
 
 
-def _told(buckets: Sequence[Bucket], template: bytes, now: MonotonicNs) -> bytes:
-    least = buckets[0]
-    left = least.remaining(now)
-    for bucket in buckets[1:]:
-        other = bucket.remaining(now)
-        if other < left:
-            least, left = bucket, other
-    return template % (least.limit, left, go_duration(least.reset_ns(now)))
+def _told(buckets: Group, template: bytes, now: MonotonicNs) -> bytes:
+    bucket, left = buckets.least(now)
+    return template % (bucket.limit, left, go_duration(bucket.reset_ns(now)))

@@ -134,7 +134,7 @@ class LeasedBucket(TokenBucket):
 
     def _unheld(self, now: MonotonicNs) -> int:
         """Return what is in nobody's hand, as far as that is known here."""
-        back = (now - self.hand.known_ns) * self.limit // self._unit
+        back = (now - self.hand.known_ns) * self.limit // self.unit
         return min(self.hand.free + max(back, 0), self.limit - self.hand.others - self.hand.spare)
 
     def wait_ns(self, amount: int, now: MonotonicNs) -> int:
@@ -143,7 +143,7 @@ class LeasedBucket(TokenBucket):
         if amount <= hand.spare:
             return 0
         lack = amount - hand.spare - max(self._unheld(now), 0)
-        return max(lack * self._unit // self.limit, hand.refused_until - now, 1)
+        return max(lack * self.unit // self.limit, hand.refused_until - now, 1)
 
     def take(self, amount: int, now: MonotonicNs) -> None:
         """Spend `amount`, in hand or not."""
@@ -160,15 +160,22 @@ class LeasedBucket(TokenBucket):
             self._touch(self)
 
     def reserve(self, amount: int, now: MonotonicNs) -> int:
-        """Spend `amount`; return the time as the mark for `release`."""
+        """Spend `amount`; return the time as the mark for `settle`."""
         self.take(amount, now)
         return now
 
+    def settle(self, reserved: int, used: int, mark: int, now: MonotonicNs) -> None:
+        """End a call that has reserved so much."""
+        if used > reserved:
+            self.take(used - reserved, now)
+        elif used < reserved:
+            self.release(reserved - used, mark, now)
+
     def release(self, amount: int, mark: int, now: MonotonicNs) -> None:
-        """Give back a part of it, as far as it cannot have been refilled since."""
-        left = self._size - (now - mark) * self.limit
+        """Give back a part of what was reserved, as far as it cannot have been refilled since."""
+        left = self.size - (now - mark) * self.limit
         if left > 0:
-            self.give(min(amount, left // self._unit), now)
+            self.give(min(amount, left // self.unit), now)
 
     def remaining(self, now: MonotonicNs) -> int:
         """Return the whole units that nobody has used, as all workers of the machine see it.
@@ -189,7 +196,7 @@ class LeasedBucket(TokenBucket):
 
     def reset_ns(self, now: MonotonicNs) -> int:
         """Return how long until it is full."""
-        return self.used(now) * self._unit // self.limit
+        return self.used(now) * self.unit // self.limit
 
     def idle(self, now: MonotonicNs) -> bool:
         """Say whether it may be forgotten: nothing is in hand, and no open call is likely."""

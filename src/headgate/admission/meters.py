@@ -47,18 +47,18 @@ class Bucket:
         now: it is full then.
     """
 
-    __slots__ = ("_due", "_size", "_unit", "kind", "limit", "place")
+    __slots__ = ("due", "kind", "limit", "place", "size", "unit")
 
     def __init__(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> None:
         self.place = place
         self.kind: Kind = kind
-        self._unit = WINDOWS[kind]
+        self.unit = WINDOWS[kind]
         self._resize(limit)
-        self._due = now * limit
+        self.due = now * limit
 
     def _resize(self, limit: int) -> None:
         self.limit = limit
-        self._size = limit * self._unit
+        self.size = limit * self.unit
 
     def change(self, limit: int, now: MonotonicNs) -> None:
         """Change the limit; what is used stays used, as far as the new limit goes."""
@@ -66,16 +66,16 @@ class Bucket:
             return
         lack = self._lack(now)
         self._resize(limit)
-        self._due = now * limit + min(lack, self._size)
+        self.due = now * limit + min(lack, self.size)
 
     def _lack(self, now: MonotonicNs) -> int:
-        lack = self._due - now * self.limit
+        lack = self.due - now * self.limit
         return max(lack, 0)
 
     def wait_ns(self, amount: int, now: MonotonicNs) -> int:
         """Return how long until `amount` fits: 0 when it does now. Above the limit it never does."""
-        over = amount * self._unit - self._size
-        lack = self._due - now * self.limit
+        over = amount * self.unit - self.size
+        lack = self.due - now * self.limit
         if lack > 0:
             over += lack
         return -(-over // self.limit) if over > 0 else 0
@@ -83,46 +83,46 @@ class Bucket:
     def take(self, amount: int, now: MonotonicNs) -> None:
         """Take `amount`, whether it fits or not."""
         base = now * self.limit
-        if self._due > base:
-            self._due += amount * self._unit
+        if self.due > base:
+            self.due += amount * self.unit
         else:
-            self._due = base + amount * self._unit
+            self.due = base + amount * self.unit
 
     def give(self, amount: int, now: MonotonicNs) -> None:
         """Give back what was taken a moment ago; more than it lacks is lost."""
-        self._due -= min(amount * self._unit, self._lack(now))
+        self.due -= min(amount * self.unit, self._lack(now))
 
     def remaining(self, now: MonotonicNs) -> int:
         """Return the whole units left."""
-        lack = self._due - now * self.limit
+        lack = self.due - now * self.limit
         if lack <= 0:
             return self.limit
-        left = self._size - lack
-        return left // self._unit if left > 0 else 0
+        left = self.size - lack
+        return left // self.unit if left > 0 else 0
 
     def used(self, now: MonotonicNs) -> int:
         """Return the units used, a begun one as a whole."""
-        return -(-self._lack(now) // self._unit)
+        return -(-self._lack(now) // self.unit)
 
     def reset_ns(self, now: MonotonicNs) -> int:
         """Return how long until it is full."""
-        lack = self._due - now * self.limit
+        lack = self.due - now * self.limit
         return -(-lack // self.limit) if lack > 0 else 0
 
     def idle(self, now: MonotonicNs) -> bool:
         """Say whether it says nothing: it is full."""
-        return self._due <= now * self.limit
+        return self.due <= now * self.limit
 
     # ── across restarts ──────────────────────────────────────────────────────────────────────────
 
     def lacking(self, now: MonotonicNs) -> int:
         """Return what it lacks in millionths of a unit, rounded up."""
-        return -(-self._lack(now) * _MICRO // self._unit)
+        return -(-self._lack(now) * _MICRO // self.unit)
 
     def restore(self, lacking: int, ago_ns: int, now: MonotonicNs) -> None:
         """Begin with what a bucket of this name lacked some time ago; never with more than it holds."""
-        lack = min(lacking * self._unit // _MICRO, self._size) - max(ago_ns, 0) * self.limit
-        self._due = now * self.limit + max(lack, 0)
+        lack = min(lacking * self.unit // _MICRO, self.size) - max(ago_ns, 0) * self.limit
+        self.due = now * self.limit + max(lack, 0)
 
 
 class TokenBucket(Bucket):
@@ -130,32 +130,48 @@ class TokenBucket(Bucket):
 
     It then lacks exactly what it would if only what was used had been taken: what has been refilled since
     is not given a second time. A call can thus give back at most the least that was lacking at any later
-    take. These lows are kept as the minima of what follows: in order, and growing.
+    take. These lows are kept as the minima of what follows: in order, and growing. One that is not below all
+    that open calls have reserved can bound none of them, and is not kept.
     """
 
-    __slots__ = ("_lows", "_marks", "_taken")
+    __slots__ = ("lows", "marks", "reserved", "taken")
 
     def __init__(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> None:
         super().__init__(place, kind, limit, now)
-        self._taken = 0  # how many takes there were
-        self._marks: list[int] = []  # of the takes that found the lows
-        self._lows: list[int] = []
+        self.taken = 0  # how many takes there were
+        self.reserved = 0  # by open calls, in units times the window
+        self.marks: list[int] = []  # of the takes that found the lows
+        self.lows: list[int] = []
 
     def take(self, amount: int, now: MonotonicNs) -> None:
         """Take `amount`, whether it fits or not, for good."""
-        self.reserve(amount, now)
+        base = now * self.limit
+        low = max(self.due - base, 0)
+        self.due = base + low + amount * self.unit
+        self.taken += 1
+        if low < self.reserved:
+            self.note(low, self.taken)
 
     def reserve(self, amount: int, now: MonotonicNs) -> int:
-        """Take `amount`, whether it fits or not; return a mark for `release`."""
-        base = now * self.limit
-        low = self._due - base
-        if low > 0:
-            self._due += amount * self._unit
-        else:
-            low = 0
-            self._due = base + amount * self._unit
-        lows, marks = self._lows, self._marks
-        self._taken = mark = self._taken + 1
+        """Take `amount`, whether it fits or not; return a mark for `settle`."""
+        self.take(amount, now)
+        self.reserved += amount * self.unit
+        return self.taken
+
+    def settle(self, reserved: int, used: int, mark: int, now: MonotonicNs) -> None:
+        """End a call: give back what of its reservation it did not use, or take what it used beyond."""
+        self.reserved -= reserved * self.unit
+        if used > reserved:
+            self.take(used - reserved, now)
+        elif used < reserved:
+            self.release(reserved - used, mark, now)
+
+    def note(self, low: int, mark: int) -> None:
+        """Keep what was lacking at a take."""
+        lows, marks = self.lows, self.marks
+        if lows and lows[-1] == low:  # it was full, and is again
+            marks[-1] = mark
+            return
         while lows and lows[-1] >= low:
             lows.pop()
             marks.pop()
@@ -163,40 +179,186 @@ class TokenBucket(Bucket):
         marks.append(mark)
         if len(lows) > _MOST_LOWS:
             self._merge_lows()
-        return mark
 
     def _merge_lows(self) -> None:
         """Keep fewer lows, each the lowest of its neighbours: then a little too little is given back."""
-        lows, marks = [self._lows[0]], [self._marks[0]]
-        step = (self._lows[-1] - lows[0]) * 2 // _MOST_LOWS
-        for low, mark in zip(self._lows, self._marks, strict=True):
+        lows, marks = [self.lows[0]], [self.marks[0]]
+        step = (self.lows[-1] - lows[0]) * 2 // _MOST_LOWS
+        for low, mark in zip(self.lows, self.marks, strict=True):
             if low - lows[-1] <= step:
                 marks[-1] = mark
             else:
                 lows.append(low)
                 marks.append(mark)
-        self._lows, self._marks = lows, marks
+        self.lows, self.marks = lows, marks
 
     def release(self, amount: int, mark: int, now: MonotonicNs) -> None:
         """Give back a part of what was reserved with this mark, as if it had never been taken."""
-        lack = self._due - now * self.limit
+        lack = self.due - now * self.limit
         if lack <= 0:
             return
-        back = min(lack, amount * self._unit)
-        marks = self._marks
-        if marks[-1] > mark:  # there were takes after it
+        back = min(lack, amount * self.unit)
+        marks = self.marks
+        if marks and marks[-1] > mark:  # there were takes after it
             back = self._lower(bisect_right(marks, mark), back)
-        self._due -= back
+        self.due -= back
 
     def _lower(self, at: int, back: int) -> int:
         """Lower the lows from one on, by what fits under the first of them; return that."""
-        lows, marks = self._lows, self._marks
+        lows, marks = self.lows, self.marks
         back = min(back, lows[at])
         lows[at:] = [low - back for low in lows[at:]]
         while at and lows[at - 1] >= lows[at]:
             at -= 1
             del lows[at], marks[at]
         return back
+
+
+class Group:
+    """Buckets that a call passes together: all of them, or none."""
+
+    __slots__ = ("buckets",)
+
+    def __init__(self, buckets: tuple[Bucket, ...]) -> None:
+        self.buckets = buckets
+
+    def admit(self, amount: int, now: MonotonicNs) -> bool:
+        """Take `amount` from each if it fits into each; else say so, and take nothing."""
+        if any(bucket.wait_ns(amount, now) for bucket in self.buckets):
+            return False
+        self.take(amount, now)
+        return True
+
+    def take(self, amount: int, now: MonotonicNs) -> None:
+        """Take `amount` from each for good, whether it fits or not."""
+        for bucket in self.buckets:
+            bucket.take(amount, now)
+
+    def least(self, now: MonotonicNs) -> tuple[Bucket, int]:
+        """Return the bucket with the fewest whole units left, and how many those are."""
+        left = [bucket.remaining(now) for bucket in self.buckets]
+        fewest = min(left)
+        return self.buckets[left.index(fewest)], fewest
+
+
+class TokenGroup(Group):
+    """The same of buckets that give back what a call did not use."""
+
+    __slots__ = ("tokens",)
+
+    def __init__(self, buckets: tuple[TokenBucket, ...]) -> None:
+        super().__init__(buckets)
+        self.tokens = buckets
+
+    def reserve(self, amount: int, now: MonotonicNs) -> list[int]:
+        """Take `amount` from each, whether it fits or not; return the marks for `settle`."""
+        return [bucket.reserve(amount, now) for bucket in self.tokens]
+
+    def fits(self, amount: int, now: MonotonicNs) -> bool:
+        """Say whether `amount` fits into each."""
+        return not any(bucket.wait_ns(amount, now) for bucket in self.tokens)
+
+    def settle(self, reserved: int, used: int, marks: list[int], now: MonotonicNs) -> None:
+        """End a call in each."""
+        for bucket, mark in zip(self.tokens, marks, strict=True):
+            bucket.settle(reserved, used, mark, now)
+
+
+class OwnGroup(Group):
+    """A group of this process's own buckets. Each call meets several: the loops do without their methods."""
+
+    __slots__ = ()
+
+    def admit(self, amount: int, now: MonotonicNs) -> bool:
+        """Take `amount` from each if it fits into each; else say so, and take nothing."""
+        for bucket in self.buckets:
+            base = now * bucket.limit
+            lack = bucket.due - base
+            if lack < 0:
+                lack, bucket.due = 0, base
+            taken = amount * bucket.unit
+            if lack + taken > bucket.size:
+                self._give_back(amount, bucket)
+                return False
+            bucket.due += taken
+        return True
+
+    def _give_back(self, amount: int, before: Bucket) -> None:
+        """Undo what was taken from the buckets before one."""
+        for bucket in self.buckets:
+            if bucket is before:
+                return
+            bucket.due -= amount * bucket.unit
+
+    def least(self, now: MonotonicNs) -> tuple[Bucket, int]:
+        """Return the bucket with the fewest whole units left, and how many those are."""
+        fewest, least = 1 << 62, self.buckets[0]
+        for bucket in self.buckets:
+            lack = bucket.due - now * bucket.limit
+            left = bucket.limit if lack <= 0 else (bucket.size - lack) // bucket.unit
+            if left < fewest:
+                fewest, least = left, bucket
+        return least, max(fewest, 0)
+
+
+class OwnTokenGroup(OwnGroup, TokenGroup):
+    """The same of buckets that give back what a call did not use."""
+
+    __slots__ = ()
+
+    def fits(self, amount: int, now: MonotonicNs) -> bool:
+        """Say whether `amount` fits into each."""
+        for bucket in self.tokens:
+            room = bucket.size - amount * bucket.unit
+            if room < 0 or bucket.due - now * bucket.limit > room:
+                return False
+        return True
+
+    def reserve(self, amount: int, now: MonotonicNs) -> list[int]:
+        """Take `amount` from each; return the marks for `settle`."""
+        marks = []
+        for bucket in self.tokens:
+            base = now * bucket.limit
+            low = bucket.due - base
+            if low < 0:
+                low, bucket.due = 0, base
+            taken = amount * bucket.unit
+            bucket.due += taken
+            bucket.taken = mark = bucket.taken + 1
+            if low < bucket.reserved:
+                bucket.note(low, mark)
+            bucket.reserved += taken
+            marks.append(mark)
+        return marks
+
+    def settle(self, reserved: int, used: int, marks: list[int], now: MonotonicNs) -> None:
+        """End a call in each."""
+        over = used - reserved
+        if over < 0:
+            super().settle(reserved, used, marks, now)
+            return
+        for bucket in self.tokens:
+            base = now * bucket.limit
+            low = bucket.due - base
+            if low < 0:
+                low, bucket.due = 0, base
+            bucket.due += over * bucket.unit
+            bucket.reserved -= reserved * bucket.unit
+            bucket.taken += 1
+            if low < bucket.reserved:
+                bucket.note(low, bucket.taken)
+
+
+def group(buckets: tuple[Bucket, ...]) -> Group:
+    """Return some buckets as a group."""
+    own = all(type(bucket) in {Bucket, TokenBucket} for bucket in buckets)
+    return OwnGroup(buckets) if own else Group(buckets)
+
+
+def token_group(buckets: tuple[TokenBucket, ...]) -> TokenGroup:
+    """Return some buckets of tokens as a group."""
+    own = all(type(bucket) is TokenBucket for bucket in buckets)
+    return OwnTokenGroup(buckets) if own else TokenGroup(buckets)
 
 
 class Count:

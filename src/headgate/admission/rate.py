@@ -85,10 +85,10 @@ class Rates:
         """Count a call of at most `tokens` tokens; None when it does not pass, and nothing is counted."""
         if gate.unbound is not None:
             return gate.unbound
-        if gate.wait_ns(tokens, now):
-            return None
-        self.touch(gate)
-        return gate.take(tokens, now)
+        ticket = gate.admit(tokens, now)
+        if ticket is not None and not gate.touched:
+            self.touch(gate)
+        return ticket
 
     def touch(self, gate: Gate) -> None:
         """Note that the meters of a gate have changed."""
@@ -112,7 +112,8 @@ class Rates:
     def _close(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         ticket.open = False
         gate = ticket.gate
-        self.touch(gate)
+        if not gate.touched:
+            self.touch(gate)
         gate.settle(ticket, used, now)
         if self.freed is not None:
             self.freed(gate.principal.account)
