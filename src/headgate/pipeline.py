@@ -164,13 +164,16 @@ class Pipeline:
         if not self._ledger.journal.accepting:
             raise Unavailable("The gateway cannot write its books now. Try again in a moment.")
         rates, now = self._ledger.rates, self._ledger.clock.monotonic()
+        reservations = self._stages.reservations
         gate = rates.gate(principal, call.model, now)
         tokens = max((call.max_output or 0) * call.n, rough_input(call)) if gate.tokens else 0
         ticket = self._entrance.enter(gate, tokens, now)
         if ticket is None:
             ticket = await self._entrance.stand(gate, tokens, call.model, sink)
         try:
-            hold = await self._stages.reservations.reserve(call, targets)
+            hold = reservations.at_once(call, targets)
+            if hold is None:
+                hold = await reservations.wait(call, targets)
         except BaseException:
             rates.cancel(ticket, self._ledger.clock.monotonic())
             raise
@@ -257,14 +260,24 @@ class Pipeline:
             self._stages.fault(call, fault)
             return rough
 
-    async def settle_whole(self, delivery: Delivery) -> Usage:
-        """Settle a complete answer, by the provider's count if it can be believed, else by ours."""
+    def settle_told(self, delivery: Delivery) -> Usage | None:
+        """Settle a complete answer by the provider's count; None where there is none to believe."""
+        usage = _believed(delivery)
+        if usage is not None:
+            self._settle_whole(delivery, usage, estimated=False)
+        return usage
+
+    async def settle_counted(self, delivery: Delivery) -> Usage:
+        """Settle a complete answer by a count of our own."""
         usage, estimated = await self._used(delivery)
+        self._settle_whole(delivery, usage, estimated=estimated)
+        return usage
+
+    def _settle_whole(self, delivery: Delivery, usage: Usage, *, estimated: bool) -> None:
         self._fail("before-settle")
         status = HUNG_UP if delivery.sink.gone else 200
         self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
         self._fail("after-settle")
-        return usage
 
     def start(self, delivery: Delivery, length: int | None) -> None:
         """Send our head: the answer is committed to this attempt."""
@@ -373,9 +386,13 @@ class Delivery:
         """Send the head."""
         self._pipeline.start(self, length)
 
-    async def settle(self) -> Usage:
-        """Settle the complete answer before its last byte goes out."""
-        return await self._pipeline.settle_whole(self)
+    def settle_told(self) -> Usage | None:
+        """Settle the complete answer by the provider's count, before its last byte goes out."""
+        return self._pipeline.settle_told(self)
+
+    async def settle_counted(self) -> Usage:
+        """Settle it by our own count."""
+        return await self._pipeline.settle_counted(self)
 
     def failpoint(self, name: str) -> None:
         """Pass a named place."""

@@ -27,8 +27,12 @@ class Answering(Protocol):
         """Send the head."""
         ...
 
-    async def settle(self) -> Usage:
-        """Settle the complete answer; return what was booked."""
+    def settle_told(self) -> Usage | None:
+        """Settle the complete answer by the provider's count, and return it; None where it gave none."""
+        ...
+
+    async def settle_counted(self) -> Usage:
+        """Settle it by our own count; return what was booked."""
         ...
 
     def failpoint(self, name: str) -> None:
@@ -50,7 +54,8 @@ async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
     while data := await exchange.read():
         reader.feed(data)
     reader.finish()
-    body = reader.end(await answer.settle())
+    booked = answer.settle_told()
+    body = reader.end(booked if booked is not None else await answer.settle_counted())
     answer.failpoint("before-last-byte")
     answer.start(len(body))
     answer.sink.write(body)
@@ -76,7 +81,8 @@ async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -
                 raise QuotaExceeded("The stream was cut: it ran past the tokens that were reserved for it.")
             await sink.drained()
     tail = reader.finish()
-    tail += reader.end(await answer.settle())
+    booked = answer.settle_told()
+    tail += reader.end(booked if booked is not None else await answer.settle_counted())
     answer.failpoint("before-last-byte")
     if not tab.shown:
         answer.start(None)

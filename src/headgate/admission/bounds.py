@@ -147,13 +147,26 @@ def priced(call: Call, target: Target) -> Target:
 
 def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
     """Return what the call can cost at the dearest of its targets."""
-    worst = 0
+    return weigh(call, targets)[0]
+
+
+def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int, bool]:
+    """Return what the call can cost at the dearest of its targets, and what it can use at the most there.
+
+    Returns:
+        Money, tokens, and whether it may use other units too.
+    """
+    worst = most = 0
+    other = bool(call.units)
     for target in targets:
+        given, made, units = input_bound(call, target), output_bound(call, target), call.units
+        most = max(most, given + made)
+        if target.by_unit:
+            units = units_bound(call, target)
+            other = other or bool(units)
         if target.prices is not None:
-            limit = output_bound(call, target)
-            units = units_bound(call, target) if target.by_unit else call.units
-            worst = max(worst, upper_bound(input_bound(call, target), limit, target.prices, units))
-    return worst
+            worst = max(worst, upper_bound(given, made, target.prices, units))
+    return worst, most, other
 
 
 def rough_input(call: Call) -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from headgate.money.credit import Need, cover
 from headgate.money.periods import FOREVER, PeriodClock
 from headgate.money.pots import PotName, Want
+from headgate.ports import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from headgate.admission.purse import Purse, Slice
     from headgate.money.amounts import Unit
     from headgate.money.pots import BudgetTerms, GrantTerms
-    from headgate.ports import Source
     from headgate.values import Book, NanoUSD, Principal, WallMicros
 
 WAIT_S = 2.0  # how long a call waits for other calls' holds to be released
@@ -58,7 +58,7 @@ class Budget:
 class Cover:
     """What the calls of one key spend from in one book: resolved once, anew when a period or grant ends."""
 
-    __slots__ = ("budgets", "grants", "offers", "pots", "prepaid", "slices", "until")
+    __slots__ = ("budgets", "capped", "grants", "offers", "pots", "prepaid", "slices", "until")
 
     def __init__(self, budgets: tuple[Budget, ...], grants: tuple[Slice, ...], *, prepaid: bool) -> None:
         self.budgets = budgets
@@ -68,11 +68,11 @@ class Cover:
         self.offers: tuple[Slice, ...] = ()  # the grants that have not expired
         self.pots: tuple[int, ...] | None = None  # of the slices; None: not all are known
         self.until: WallMicros = 0
+        self.capped = prepaid or bool(budgets)  # anything limits these calls
 
-    @property
-    def capped(self) -> bool:
-        """Say whether anything limits these calls."""
-        return self.prepaid or bool(self.budgets)
+
+Credit: TypeAlias = "tuple[tuple[Source, ...], tuple[Slice, ...]]"  # parts of a hold, and their slices
+_NO_CREDIT: Credit = ((), ())
 
 
 class Hold:
@@ -90,14 +90,13 @@ class Hold:
         at: WallMicros,
         slices: tuple[Slice, ...],
         pots: tuple[int, ...],
-        sources: tuple[Source, ...] = (),
+        credit: Credit = _NO_CREDIT,
     ) -> None:
         self.amount = amount
         self.at = at
         self.slices = slices
         self.pots = pots
-        self.sources = sources
-        self.parts: tuple[Slice, ...] = ()
+        self.sources, self.parts = credit
         self.open = True
 
 
@@ -261,40 +260,38 @@ class Budgets:
         for own in found.slices:
             if own.free < amount:
                 return None
-        sources: tuple[Source, ...] = ()
+        credit = _NO_CREDIT
         if found.prepaid:
             assert need is not None
-            covered = self._credit(found, need, now)
-            if covered is None:
+            drawn = self._draw(found.offers, need, now)
+            if drawn is None:
                 return None
-            sources = covered
+            credit = drawn
         for own in found.slices:
             own.free -= amount
         pots = found.pots
-        if pots is None:
-            pots = self._pots(found)
-        hold = Hold(amount, now, found.slices, pots, sources)
-        if sources:
-            hold.parts = self._draw(found, sources)
-        return hold
+        return Hold(amount, now, found.slices, pots if pots is not None else self._pots(found), credit)
 
     def _lapsed(self) -> bool:
         """Say whether this worker was stopped for so long that it must ask before it spends."""
         return self._time() > self._purse.good_until
 
-    def _credit(self, found: Cover, need: Need, now: WallMicros) -> tuple[Source, ...] | None:
-        """Return the parts of the credit that cover a call; None where the store is to be asked first."""
-        if _out_of_order(found.offers, need):
-            return None
-        return cover(found.offers, need, now)
-
     @staticmethod
-    def _draw(found: Cover, sources: tuple[Source, ...]) -> tuple[Slice, ...]:
-        by_pot = {own.pot: own for own in found.offers}
+    def _draw(offers: tuple[Slice, ...], need: Need, now: WallMicros) -> Credit | None:
+        """Hold a call's need in the credit; None where it does not fit, or the store is to be asked first."""
+        amount = need.amount
+        first = offers[0] if offers else None
+        if first is not None and not first.model and first.free >= amount > 0 and first.until > now:
+            first.free -= amount  # the usual: the first in order has enough
+            return (Source(first.pot, first.grant, amount),), (first,)
+        sources = None if _out_of_order(offers, need) else cover(offers, need, now)
+        if sources is None:
+            return None
+        by_pot = {own.pot: own for own in offers}
         parts = tuple(by_pot[source.pot] for source in sources)
         for own, source in zip(parts, sources, strict=True):
             own.free -= source.tokens or source.amount
-        return parts
+        return sources, parts
 
     @staticmethod
     def _pots(found: Cover) -> tuple[int, ...]:

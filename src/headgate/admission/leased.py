@@ -185,7 +185,7 @@ class LeasedBucket(TokenBucket):
         hand = self.hand
         if hand.sight is not None:
             row = hand.row or hand.sight.find(hand.name)
-            seen = hand.sight.left(row, self.limit, self._unit, now)
+            seen = hand.sight.left(row, self.limit, self.unit, now)
             if seen is not None:
                 return seen
         return max(0, min(self.hand.spare + self._unheld(now) + self.hand.others, self.limit))

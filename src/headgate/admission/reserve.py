@@ -12,9 +12,8 @@ from headgate.admission.bounds import (
     assumed_output,
     bound,
     input_bound,
-    output_bound,
     output_limit,
-    units_bound,
+    weigh,
 )
 from headgate.admission.budget import WAIT_S, Budgets, Hold
 from headgate.errors import NotFound, QuotaExceeded, Unavailable
@@ -67,6 +66,15 @@ class Reservations:
             NotFound: a candidate has no price and the caller has a cap.
             Unavailable: who grants money does not answer.
         """
+        hold = self.at_once(call, targets)
+        return hold if hold is not None else await self.wait(call, targets)
+
+    def at_once(self, call: Call, targets: tuple[Target, ...]) -> Hold | None:
+        """Do the same where this worker has the money; None: it is to be waited for.
+
+        Raises:
+            NotFound: a candidate has no price and the caller has a cap.
+        """
         principal = call.principal
         assert principal is not None
         found = self._budgets.covering(principal)
@@ -75,9 +83,12 @@ class Reservations:
                 if target.prices is None:
                     raise _unpriced(call)
             call.shrunk_to = assumed_output(call, targets)
-        hold = self._try(call, targets, found)
-        if hold is not None:
-            return hold
+        return self._try(call, targets, found)
+
+    async def wait(self, call: Call, targets: tuple[Target, ...]) -> Hold:
+        """Do the same after asking the store, and waiting for others; see `reserve`."""
+        principal = call.principal
+        assert principal is not None
         await own_task()
         try:
             async with asyncio.timeout(WAIT_S):
@@ -91,8 +102,8 @@ class Reservations:
             raise self._too_dear(call, targets, found) from None
 
     def _try(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
-        amount = bound(call, targets)
-        need = _need(call, targets, amount) if found.prepaid else None
+        amount, tokens, other = weigh(call, targets)
+        need = Need(call.model, amount, tokens, not other) if found.prepaid else None
         return self._budgets.reserve(found, amount, self._clock.wall(), need)
 
     async def _wait_for_money(self, call: Call, targets: tuple[Target, ...], principal: Principal) -> Hold:
@@ -128,8 +139,8 @@ class Reservations:
         self, call: Call, targets: tuple[Target, ...], found: Cover, *, in_order: bool
     ) -> Hold | None:
         """Ask the store for what the call lacks."""
-        amount = bound(call, targets)
-        need = _need(call, targets, amount) if found.prepaid else None
+        amount, tokens, other = weigh(call, targets)
+        need = Need(call.model, amount, tokens, not other) if found.prepaid else None
         want = self._budgets.want(found, amount, need, in_order=in_order)
         return await self._teller.take(want, lambda: self._try(call, targets, found))
 
@@ -196,13 +207,6 @@ def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
         f"{whose}.{advice}",
         code=code,
     )
-
-
-def _need(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
-    """Return the bounds that credit must cover."""
-    tokens = max(input_bound(call, target) + output_bound(call, target) for target in targets)
-    units = call.units or any(target.by_unit and units_bound(call, target) for target in targets)
-    return Need(call.model, amount, tokens, only_tokens=not units)
 
 
 def _unpriced(call: Call) -> NotFound:

@@ -54,9 +54,9 @@ class WireUsage(msgspec.Struct, gc=False):
             given.audio_tokens or 0,
             made.audio_tokens or 0,
         )
-        for count in counts:
-            if type(count) is not int or not 0 <= count <= MOST_TOKENS:
-                return None
+        # A sum of integers alone is one.
+        if type(sum(counts)) is not int or min(counts) < 0 or max(counts) > MOST_TOKENS:
+            return None
         usage = Usage(*counts)  # type: ignore[arg-type]  # all are int, as checked above
         extra = usage.reasoning_tokens
         if extra and self.total_tokens == usage.input_tokens + usage.output_tokens + extra:
