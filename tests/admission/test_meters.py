@@ -4,7 +4,20 @@ from fractions import Fraction
 
 from hypothesis import given, settings, strategies as st
 
-from headgate.admission.meters import _MOST_LOWS, MINUTE_NS, WINDOWS, Bucket, Place, TokenBucket
+from headgate.admission.meters import (
+    _MOST_LOWS,
+    MINUTE_NS,
+    WINDOWS,
+    Bucket,
+    Group,
+    OwnGroup,
+    OwnTokenGroup,
+    Place,
+    TokenBucket,
+    TokenGroup,
+    group,
+    token_group,
+)
 
 PLACE = Place("key", 1)
 SECOND = 1_000_000_000
@@ -125,3 +138,50 @@ def test_a_saved_state_grants_nothing_twice_and_locks_nobody_out(limit, used, ag
     full = limit - min(used, limit) + Fraction(max(ago, 0) * limit, WINDOWS["rpd"])
     assert again.remaining(now) <= min(limit, full)
     assert again.wait_ns(1, now) <= -(-WINDOWS["rpd"] // limit)
+
+
+def both(limits):
+    """The buckets of some limits twice: as a group that asks each, and as one that goes over them itself."""
+    for plain, own, one in (
+        (Group, OwnGroup, [Bucket(PLACE, "rpm", limit, 0) for limit in limits]),
+        (TokenGroup, OwnTokenGroup, [TokenBucket(PLACE, "tpm", limit, 0) for limit in limits]),
+    ):
+        other = [type(bucket)(PLACE, bucket.kind, bucket.limit, 0) for bucket in one]
+        yield plain(tuple(one)), own(tuple(other))
+
+
+@given(
+    st.lists(st.integers(min_value=1, max_value=100), min_size=1, max_size=3),
+    st.lists(st.tuples(steps, st.integers(0, 60), st.integers(0, 80)), max_size=40),
+)
+def test_a_group_in_loops_does_what_its_buckets_do(limits, calls):
+    (slow, fast), (slow_tokens, fast_tokens) = both(limits)
+    now, open_calls = 0, []
+    for gap, amount, used in calls:
+        now += gap
+        assert slow.admit(1, now) == fast.admit(1, now)
+        fits = slow_tokens.fits(amount, now)
+        assert fits == fast_tokens.fits(amount, now)
+        if fits:
+            marks = slow_tokens.reserve(amount, now), fast_tokens.reserve(amount, now)
+            open_calls.append((amount, *marks))
+        elif open_calls:
+            reserved, one, other = open_calls.pop(used % len(open_calls))
+            slow_tokens.settle(reserved, used, one, now)
+            fast_tokens.settle(reserved, used, other, now)
+        for plain, own in ((slow, fast), (slow_tokens, fast_tokens)):
+            bucket, left = own.least(now)
+            assert left == plain.least(now)[1] == bucket.remaining(now)
+            lacks = [[each._lack(now) for each in side.buckets] for side in (plain, own)]
+            assert lacks[0] == lacks[1]
+
+
+def test_only_this_process_own_buckets_are_gone_over_in_loops():
+    class Shared(TokenBucket):
+        pass
+
+    own, shared = TokenBucket(PLACE, "tpm", 1, 0), Shared(PLACE, "tpm", 1, 0)
+    assert type(group((own,))) is OwnGroup
+    assert type(group((own, shared))) is Group
+    assert type(token_group((own,))) is OwnTokenGroup
+    assert type(token_group((own, shared))) is TokenGroup

@@ -9,7 +9,7 @@ from tests.stores.books import SLOT, copy_all, figures, journal, make, write
 from tests.stores.records import CLOCK, PRICES, opened, settled
 
 from headgate.failpoints import ArmedFailpoints, FailpointHit, NoFailpoints
-from headgate.stores.journal import JournalSettings, SlotJournal
+from headgate.stores.journal import JournalSettings, SlotJournal, cursor, handover
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position, segment_numbers
 from headgate.stores.sql.database import connect
@@ -208,6 +208,40 @@ async def test_the_thread_copies_what_is_written_and_removes_the_segments(tmp_pa
         await drain.close()
     assert figures(data, "SELECT count(*) FROM calls") == [(100,)]
     assert not trouble
+
+
+def test_what_is_handed_over_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(tmp_path)
+    with journal(data, segment_bytes=4096) as book, closing(connect(data)) as sql:
+        copier = Copier(data / "journal" / SLOT, sql, handover=book.handover)
+        copier.copy(book.position)
+        monkeypatch.setattr(cursor, "read_segment", None)
+        waiting = opened()
+        write(book, [(record := opened(), settled(record)) for _ in range(30)])
+        write(book, [(waiting, None)])
+        assert copier.copy(book.position) >= 60  # and what a rotation carried
+        assert copier.done == book.position
+        write(book, [(waiting := opened(waiting.call, 1), settled(waiting))])
+        assert copier.copy(book.position) >= 3  # both attempts, perhaps carried, and their end
+    assert figures(data, "SELECT count(*), max(attempt) FROM calls") == [(31, 1)]
+
+
+def test_more_than_may_wait_is_read_from_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(tmp_path)
+    monkeypatch.setattr(handover, "_MOST", 10)
+    with journal(data, segment_bytes=4096) as book, closing(connect(data)) as sql:
+        copier = Copier(data / "journal" / SLOT, sql, handover=book.handover)
+        early = [opened() for _ in range(3)]
+        write(book, [(record, None) for record in early])
+        for calls in (5, 35, 4, 50):  # handed over, beyond it, handed over again, beyond it again
+            write(book, [(record := opened(), settled(record)) for _ in range(calls)])
+            if early:
+                book.settle(settled(early.pop()))
+            while copier.copy(book.position):
+                pass
+            assert copier.done == book.position
+    assert not copier.damaged
+    assert figures(data, "SELECT count(*), count(DISTINCT call) FROM calls") == [(97, 97)]
 
 
 @pytest.mark.anyio

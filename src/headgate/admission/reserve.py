@@ -13,6 +13,7 @@ from headgate.admission.bounds import (
     bound,
     input_bound,
     output_limit,
+    units_bound,
     weigh,
 )
 from headgate.admission.budget import WAIT_S, Budgets, Hold

@@ -200,8 +200,8 @@ class HttpExchange:
             self._lane.watched.discard(self)
             if answer.reusable and not answer.unread and not self._spoilt and connection.quiet():
                 self._lane.put_back(connection, answer.keep_alive)
-            else:
-                connection.close()
+                return  # it was read to its end
+            connection.close()
         answer.drop()
 
     # ── what happens to it ──────────────────────────────────────────────────────────────────────

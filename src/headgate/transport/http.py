@@ -80,8 +80,8 @@ class Pool:
         """Return the connection that was used last, if one is idle."""
         idle = self.idle
         while idle:
-            connection = idle.pop()
-            if connection.quiet():
+            connection = idle.pop()  # it was quiet when it was put back, and nothing was written since
+            if not connection.closed and not connection.transport.is_closing():
                 return connection
         return None
 

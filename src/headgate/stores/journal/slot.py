@@ -23,6 +23,8 @@ from headgate.errors import Unavailable
 from headgate.failpoints import NoFailpoints
 from headgate.ports import Settle
 from headgate.stores.journal import records
+from headgate.stores.journal.cursor import Settled
+from headgate.stores.journal.handover import Handover
 from headgate.stores.journal.segments import (
     FULL,
     SPARE,
@@ -58,6 +60,24 @@ class JournalSettings:
     group_s: float = 0.01  # how long a record may wait to be durable
 
 
+class _Live:
+    """An open call."""
+
+    __slots__ = ("frames", "mark", "opens", "records")
+
+    def __init__(self, frame: bytes, record: Open) -> None:
+        self.frames = frame  # of its OPENs
+        self.opens = [record]
+        self.mark = b""  # the frame of its last MARK
+        self.records = 1  # that it has in the journal
+
+    def add(self, frame: bytes, record: Open) -> None:
+        """Take another attempt."""
+        self.frames += frame
+        self.opens.append(record)
+        self.records += 1
+
+
 class SlotJournal:
     """Write one slot's journal. Implements `ports.Journal`; for one thread, but where a method says so.
 
@@ -88,9 +108,8 @@ class SlotJournal:
         self._bound_bytes = settings.bound_bytes
         self._before_send = settings.sync == "before-send"
         self._failpoints = failpoints or NoFailpoints()
-        self._live: dict[bytes, bytes] = {}  # call: the frames of its OPENs
-        self._marks: dict[bytes, bytes] = {}  # call: the frame of its last MARK
-        self._pending: deque[tuple[bytes, bytes]] = deque()  # settlements that could not be written
+        self._live: dict[bytes, _Live] = {}  # by call
+        self._pending: deque[tuple[Settle, bytes]] = deque()  # settlements that could not be written
         self._retired: list[int] = []  # descriptors to make durable and close
         self._folder_dirty = self._spare_used = True
         self._turning = threading.Lock()  # a rotation against the syncer
@@ -105,6 +124,7 @@ class SlotJournal:
         self._offset = self._start = self._size = 0
         self._durable = START
         self._begin_segment(b"")
+        self.handover = Handover(self.position)
         self._syncer = Syncer(self, settings.group_s)
 
     # ── ports.Journal ────────────────────────────────────────────────────────────────────────────
@@ -134,17 +154,23 @@ class SlotJournal:
         except OSError as fault:
             self.fail(fault)
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.") from fault
-        call = record.call
+        live = self._live.get(record.call)
+        if live is None:
+            self._live[record.call] = _Live(data, record)
+        else:
+            live.add(data, record)
         if self.broken:
-            self._withdraw(record)
+            if live is None:  # it may not be durable; nothing was or will be sent
+                self.settle(Settle(record.call, record.attempt, record.at, 503, Usage(), 0, 0, ()))
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.")
-        earlier = self._live.get(call)
-        self._live[call] = data if earlier is None else earlier + data
 
     def mark(self, record: Mark) -> None:
         """Append a checkpoint of a stream. One that cannot be written is left out: it only narrows."""
         data = records.frame(records.MARK, record)
-        self._marks[record.call] = data
+        live = self._live.get(record.call)
+        if live is not None:
+            live.mark = data
+            live.records += 1
         try:
             self._append(data)
         except OSError as fault:
@@ -154,21 +180,14 @@ class SlotJournal:
         """Append the settlement of an open call; when it cannot be written it is kept and tried again."""
         data = records.frame(records.SETTLE, record)
         if self._pending:
-            self._pending.append((record.call, data))
+            self._pending.append((record, data))
             self.retry_pending()
             return
         try:
-            self._append(data)
+            self._append(data, record)
         except OSError as fault:
             self.fail(fault)
-            self._pending.append((record.call, data))
-            return
-        self._forget(record.call)
-
-    def _withdraw(self, record: Open) -> None:
-        """Settle an OPEN that was written but may not be durable: nothing was or will be sent."""
-        if record.call not in self._live:
-            self.settle(Settle(record.call, record.attempt, record.at, 503, Usage(), 0, 0, ()))
+            self._pending.append((record, data))
 
     # ── what is asked of it ──────────────────────────────────────────────────────────────────────
 
@@ -232,12 +251,14 @@ class SlotJournal:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes, settled: Settle | None = None) -> None:
         size = len(data)
         if self._offset + size > self._size:
             self._rotate(size)
         if write_at(self._fd, data, self._offset) != size:
             raise OSError(errno.ENOSPC, "the disk is full")
+        if settled is not None:  # handed over before the syncer, and so the drain, may see its end
+            self._hand_over(settled, self._offset + size)
         self._offset += size
         self._count += 1
         if not self._dirty:
@@ -247,9 +268,13 @@ class SlotJournal:
     def _rotate(self, size: int) -> None:
         """Begin the next segment with the records of the calls that are still open."""
         self._failpoints.hit("rotate")
-        marks = [data for call, data in self._marks.items() if call in self._live]
-        self._begin_segment(b"".join((*self._live.values(), *marks)), size)
-        self._count += len(self._live) + len(marks)
+        live = self._live.values()
+        marks = [each.mark for each in live if each.mark]
+        self._begin_segment(b"".join((*(each.frames for each in live), *marks)), size)
+        for each in live:
+            carried = len(each.opens) + bool(each.mark)
+            each.records += carried
+            self._count += carried
 
     def _begin_segment(self, carried: bytes, size: int = 0) -> None:
         number = self._segment + 1
@@ -273,9 +298,10 @@ class SlotJournal:
             self._fd, self._offset, self._segment, self._size = fd, len(head), number, room
             self._spare_used = self._folder_dirty = True
 
-    def _forget(self, call: bytes) -> None:
-        self._live.pop(call, None)
-        self._marks.pop(call, None)
+    def _hand_over(self, settled: Settle, end: int) -> None:
+        live = self._live.pop(settled.call, None)
+        if live is not None:
+            self.handover.give((self._segment, end), live.records + 1, Settled(live.opens, settled))
 
     def _why(self) -> str:
         reason = self.broken or self.full
@@ -294,13 +320,12 @@ class SlotJournal:
     def retry_pending(self) -> None:
         """Write the settlements that wait in memory."""
         while self._pending:
-            call, data = self._pending[0]
+            settled, data = self._pending[0]
             try:
-                self._append(data)
+                self._append(data, settled)
             except OSError:
                 return  # still no room; admission is stopped and the syncer watches for space
             self._pending.popleft()
-            self._forget(call)
 
     # ── for the syncer's thread ──────────────────────────────────────────────────────────────────
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from headgate.ports import Failpoints
     from headgate.stores.journal import SlotJournal
+    from headgate.stores.journal.handover import Handover
 
 BATCH: Final = 512  # settled calls in one transaction, at most
 _PAUSE_S: Final = 0.0005
@@ -43,6 +44,7 @@ class Copier:
         sql: the connection that it writes on.
         failpoints: `drain-before-commit`, `drain-after-commit`.
         pause: called between slices of work.
+        handover: what its journal gives on directly; None: all of it is read.
     """
 
     def __init__(
@@ -51,9 +53,12 @@ class Copier:
         sql: sqlite3.Connection,
         failpoints: Failpoints | None = None,
         pause: Callable[[], None] | None = None,
+        handover: Handover | None = None,
     ) -> None:
         self.folder = folder
         self._orphans = 0  # settlements without an OPEN
+        self._damaged = 0  # places that were passed by an earlier cursor
+        self._handover = handover
         self._pause = pause or _go_on
         self._failpoints = failpoints or NoFailpoints()
         self._books = Books(sql, self._pause)
@@ -64,7 +69,17 @@ class Copier:
         row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (folder.name,)).fetchone()
         self.done = Position(*row) if row else Position(0, 0)
         self._cursor = Cursor(folder, Position(self.done.segment, 0))
+        self._reading = True  # the cursor is where the copying is
         self._learn_open_calls()
+
+    def _read_again(self) -> None:
+        """Go on from the files after what was handed over."""
+        self._damaged += len(self._cursor.damage)
+        self._calls = OpenCalls()
+        self._cursor = Cursor(self.folder, Position(self.done.segment, 0))
+        self._reading = True
+        self._learn_open_calls()
+        self._cursor.damage.clear()
 
     def _learn_open_calls(self) -> None:
         """Read again what the checkpoint's segment says before it: the calls still open are there."""
@@ -79,7 +94,7 @@ class Copier:
     @property
     def damaged(self) -> int:
         """Return how many places of the journal could not be read, or not be used."""
-        return len(self._cursor.damage) + self._orphans
+        return self._damaged + len(self._cursor.damage) + self._orphans
 
     def copy(self, until: Position) -> int:
         """Copy one batch; return how many records the checkpoint has moved over.
@@ -100,6 +115,13 @@ class Copier:
         return self._batch_records
 
     def _collect(self, until: Position) -> None:
+        taken = self._handover.take(self.done, until, BATCH) if self._handover is not None else None
+        if taken is not None:
+            self._batch, self._batch_end, self._batch_records = taken
+            self._reading = False
+            return
+        if not self._reading:
+            self._read_again()
         self._batch_records = 0
         while len(self._batch) < BATCH:
             found = self._cursor.read(4 * SLICE, until)
@@ -240,7 +262,9 @@ class Drain:
         if self._sql is None:
             self._sql = self._connect()
             self._sql.execute("PRAGMA busy_timeout = 500")  # then say that it is locked, and try again
-        return Copier(self._journal.folder, self._sql, self._failpoints, self._pause)
+        return Copier(
+            self._journal.folder, self._sql, self._failpoints, self._pause, handover=self._journal.handover
+        )
 
     def _copy_all(self, copier: Copier) -> None:
         until = self._journal.durable

@@ -68,6 +68,7 @@ class Books:
         self._pause = pause or _go_on
         self._words: dict[tuple[str, str, str, str], tuple[int, ...]] = {}
         self._prices: dict[Prices | None, int] = {None: 0}
+        self._last_prices: tuple[Prices | None, int] = (None, 0)
         self._accounts: dict[tuple[str, str, int], tuple[int, int]] = {}
         self._spending = Spending(sql)
 
@@ -103,7 +104,7 @@ class Books:
         """Drop the ids that a transaction gave which is no more."""
         self._words.clear()
         self._accounts.clear()
-        self._prices = {None: 0}
+        self._prices, self._last_prices = {None: 0}, (None, 0)
         self._spending.forget()
 
     def _unknown(self, settled: Sequence[Settled]) -> list[Settled]:
@@ -170,7 +171,7 @@ class Books:
             usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
             usage.input_audio_tokens, usage.output_audio_tokens, self._price_row(last.prices),
             self._price_row(last.costs), last.hold, settle.charge, settle.absorbed, cost,
-            settle.first_byte_us, settle.duration_us, more_text(usage),
+            settle.first_byte_us, settle.duration_us, more_text(usage) if usage.more else "",
         )  # fmt: skip
 
     def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
@@ -206,8 +207,11 @@ class Books:
         return found
 
     def _price_row(self, prices: Prices | None) -> int:
+        if prices is self._last_prices[0]:  # handed over, calls share theirs; hashing them is slow
+            return self._last_prices[1]
         known = self._prices.get(prices)
         if known is not None:
+            self._last_prices = (prices, known)
             return known
         text = price_text(prices)
         sql = self._sql
