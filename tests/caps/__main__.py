@@ -11,12 +11,10 @@ from pathlib import Path
 from random import Random
 
 from tests.caps.provider import Provider
-from tests.caps.rounds import AT_ONCE, SPENDABLE_S, Rounds, Tally
+from tests.caps.rounds import AT_ONCE, DAY_US, SPENDABLE_S, Rounds, Tally
 from tests.caps.serving import MovedClock, processes, workers_here
 
 SCOPES = ("key", "project", "account", "credit")
-DAY_US = 86_400_000_000
-LEAD_S = 2.0  # from the start of workers to their midnight
 
 
 async def play(
@@ -50,13 +48,11 @@ async def one_of_each(rounds: Rounds, tallies: dict[str, Tally], number: int, at
 
 
 async def end_of_day(folder: Path, provider: Provider, workers: int, what: tuple[Tally, Random, int]) -> None:
-    """Play one round across midnight, by workers whose clock is moved so that it comes soon."""
+    """Play one round across midnight, by workers whose clock is moved there."""
     tally, chance, at_once = what
-    now = time.time_ns() // 1000
-    ahead = DAY_US - now % DAY_US - int(LEAD_S * 1e6)
-    midnight = time.monotonic() + LEAD_S
-    async with workers_here(folder, provider.port, workers, MovedClock(ahead)) as gateway:
-        await Rounds(gateway, provider, chance).reset(tally, at_once, midnight)
+    clock = MovedClock(-(time.time_ns() // 1000 % DAY_US) + DAY_US // 2)  # noon
+    async with workers_here(folder, provider.port, workers, clock) as gateway:
+        await Rounds(gateway, provider, chance).reset(tally, at_once, clock)
 
 
 def report(workers: int, tallies: dict[str, Tally]) -> int:

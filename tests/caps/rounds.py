@@ -11,12 +11,13 @@ from random import Random
 from tests.caps.callers import Order, Seen, call
 from tests.caps.money import PRICE, Money, Payer
 from tests.caps.provider import Provider
-from tests.caps.serving import Gateway
+from tests.caps.serving import Gateway, MovedClock
 
 KNOWN_S = 1.0  # after that every worker knows a new key and its money
 DRAINED_S = 10.0
 SPENDABLE_S = 1.0  # the rest, after settlement
 AT_ONCE = 200
+DAY_US = 86_400_000_000
 _CODES = {
     "key": "insufficient_quota",
     "project": "project_spend_limit_exceeded",
@@ -168,30 +169,43 @@ class Rounds:
         tally.rounds += 1
         served = [sum(each.status == 200 for each in seen) for seen in (early, late)]
         tally.served, tally.refused = tally.served + sum(served), tally.refused + at_once - served[1]
-        tally.expect(served[0] == k, f"{served[0]} of {k} were served by a grant before it ended")
-        tally.expect(served[1] == k, f"{served[1]} of {k} were served by the balance")
         charges = await self.drained(payer, early + late)
         self.compare(tally, early + late, charges, 2 * k * price)
+        # On a slow machine some of the early ones came too late: the balance pays for those, then.
+        in_time = self.money.ask(
+            "SELECT count(*) FROM calls WHERE account = ? AND charge > 0 AND opened_at < ?",
+            payer.account,
+            expires_at,
+        )[0][0]
+        tally.expect(served[0] == k, f"{served[0]} of {k} were served before or as a grant ended")
+        tally.expect(0 < in_time <= k, f"{in_time} of {k} opened before the grant ended")
+        tally.expect(served[1] == in_time, f"{served[1]} of {in_time} were served by what was left")
         rows = self.money.ask("SELECT spent FROM pots WHERE kind = 'grant' AND ref = ?", first)
-        tally.expect(rows == [(k * price,)], f"the grant has spent {rows}, {k * price} were held in it")
+        tally.expect(
+            rows == [(in_time * price,)], f"the grant has spent {rows}, {in_time * price} were held in it"
+        )
 
-    async def reset(self, tally: Tally, at_once: int, midnight: float) -> None:
-        """A daily budget for k calls resets between two bursts, and in the middle of one: k per day, never more."""
+    async def reset(self, tally: Tally, at_once: int, clock: MovedClock) -> None:
+        """A daily budget for k calls resets in the middle of a burst: k per day, never more."""
         tokens, k = self.chance.randrange(20, 200), self.chance.randrange(1, at_once // 4 + 1)
         payer = self.money.payer(keys=3)
         self.money.budget("account", payer.account, k * tokens * PRICE, "day")
         await asyncio.sleep(KNOWN_S)
-        await asyncio.sleep(max(0.0, midnight - time.monotonic() - 0.15))
-        pauses = [self.chance.uniform(0, 0.3) for _ in range(at_once)]
+        before, pauses = len(self.provider.notes), [self.chance.uniform(0, 0.3) for _ in range(at_once)]
 
         async def one(pause: float) -> Seen:
             await asyncio.sleep(pause)
             return await call(self.gateway.port, self.chance.choice(payer.keys)[1], Order(tokens))
 
-        seen = list(await asyncio.gather(*(one(pause) for pause in pauses)))
+        burst = asyncio.gather(*(one(pause) for pause in pauses))
+        wanted = before + self.chance.randrange(1, k + 1)
+        while len(self.provider.notes) < wanted:
+            await asyncio.sleep(0)
+        clock.ahead += DAY_US - clock.wall() % DAY_US  # midnight
+        seen = [*await burst, *await self.all_at_once(payer, [Order(tokens)] * at_once)]
         tally.rounds += 1
         served = [each for each in seen if each.status == 200]
-        tally.served, tally.refused = tally.served + len(served), tally.refused + at_once - len(served)
+        tally.served, tally.refused = tally.served + len(served), tally.refused + len(seen) - len(served)
         await self.drained(payer, served)
         days = self.money.ask(
             "SELECT opened_at / 86400000000, count(*), sum(charge) FROM calls WHERE account = ? AND charge > 0"

@@ -10,11 +10,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.caps.__main__ import DAY_US
 from tests.caps.callers import Order, Seen, call
 from tests.caps.money import PRICE, Payer
 from tests.caps.provider import Provider
-from tests.caps.rounds import KNOWN_S, Rounds
+from tests.caps.rounds import DAY_US, KNOWN_S, Rounds
 from tests.caps.serving import Gateway, MovedClock, processes, start, workers_here
 
 from headgate.stores.sql.check import check
