@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from headgate.ops.desk import Deed, Desk, Page, PageOrder, Register, Value
 
 MOST_GRACE_S: Final = 30 * 86_400
+_is_id: Final = re.compile(r"key_[0-9A-Za-z]{24}").fullmatch
 
 
 class CreatedKey(msgspec.Struct, frozen=True):
@@ -291,6 +293,8 @@ def _find(actor: Actor, register: Register, reference: str) -> KeyRecord:
     exact = register.get(KeyRecord, id=reference)
     if exact is not None:
         return exact
+    if _is_id(reference):  # a further look would take time by which it could be told from one of others
+        raise absent("key", reference)
     where = {"account": actor.account} if actor.account else {}
     found = [
         *register.all(KeyRecord, name=reference, **where),
