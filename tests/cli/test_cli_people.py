@@ -118,6 +118,22 @@ def test_the_audit_lists_what_was_done_and_refused_the_newest_first(say: Say, ru
     assert "account.created" not in table
 
 
+def test_the_events_list_what_happened_by_itself(say: Say, run: Run) -> None:
+    account = say("accounts", "create", "acme", "--prepaid")["id"]
+    assert say("events", "list", "--kind", "tier.promoted") == []
+    assert run("events", "list", "--ref", "nobody").stdout == "Nothing.\n"
+    run("credit", "top-up", "100", "--account", "acme", "--reference", "a")
+    (promoted,) = say("events", "list", "--account", "acme", "--last", "1")
+    assert (promoted["kind"], promoted["ref"], promoted["detail"]["to"]) == (
+        "tier.promoted",
+        account,
+        "tier3",
+    )
+    table = run("events", "list").stdout
+    assert "tier.promoted" in table
+    assert "acme" in table
+
+
 def test_more_rows_of_the_audit_than_a_page_are_listed(say: Say, run: Run) -> None:
     say("keys", "create", "--name", "a")
     for number in range(120):

@@ -26,8 +26,8 @@ def shown() -> list[str]:
 
 
 GROUPS = {
-    *("accounts", "audit", "budgets", "config", "credit", "db", "keys", "ledger", "limits", "members"),
-    *("projects", "tiers"),
+    *("accounts", "audit", "budgets", "config", "credit", "db", "events", "keys", "ledger", "limits"),
+    *("members", "projects", "tiers"),
 }
 
 
