@@ -258,7 +258,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         project=provider.project,
         headers=provider.headers,
         proxy=provider.proxy,
-        example=base.example,
+        example=next(iter(provider.deployments), base.example),
         api_version=provider.api_version,
         deployments=provider.deployments if kind in DEPLOYED else None,
         tokens=tokens,

@@ -410,6 +410,7 @@ def test_a_deployment_has_the_price_and_the_facts_of_its_model(tmp_path: Path) -
     )
     (tmp_path / "h.toml").write_text(toml)
     config = load(ServeOptions(config=str(tmp_path / "h.toml"), env_file=""), {})
+    assert config.hosts[0].example == "prod-4o"  # what there is, for the first try
     routes = build_routes(config, "i")
 
     def target(name: str) -> Target:

@@ -347,6 +347,8 @@ def test_embeddings() -> None:
         "output_dimension": 256,
     }
     assert notes(own) == [("dropped", "user")]
+    newer = target("cohere", "embed-v5.0-fast")
+    assert sent(codec, embedding(dimensions=256), newer)["output_dimension"] == 256
     old = target("cohere", "embed-english-v3.0")
     for made, param in ((embedding(dimensions=256), "dimensions"), (embedding(input=[1, 2]), "input")):
         with pytest.raises(CallerError) as caught:

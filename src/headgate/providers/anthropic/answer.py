@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headgate.errors import UpstreamInterrupted
 from headgate.ports import Head
 from headgate.providers.anthropic.errors import STATUSES, mistake
 from headgate.providers.events import (
@@ -24,8 +23,7 @@ from headgate.providers.events import (
     ToolPiece,
     ToolStart,
 )
-from headgate.providers.frames import Frames, data_of
-from headgate.providers.translated import Body
+from headgate.providers.sources import DataStream, KeptBody, not_json
 from headgate.values import Usage
 from headgate.wire.answers import MOST_TOKENS, NOT_JSON
 
@@ -67,12 +65,6 @@ class _StreamEvent(msgspec.Struct, gc=False):
 
 _decode_event = msgspec.json.Decoder(_StreamEvent).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
-
-
-def _not_json(fault: Exception) -> UpstreamInterrupted:
-    interrupted = UpstreamInterrupted("The provider sent an answer that is not the API's JSON.")
-    interrupted.__cause__ = fault
-    return interrupted
 
 
 class _Blocks:
@@ -173,19 +165,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-class MessageSource:
+class MessageSource(KeptBody):
     """A whole message. Implements `Source`."""
 
-    __slots__ = ("_body", "done")
-
-    def __init__(self) -> None:
-        self._body = Body()
-        self.done = False
-
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """Keep bytes; a message is read as a whole."""
-        self._body.add(data)
-        return ()
+    __slots__ = ()
 
     def finish(self) -> Iterable[Event]:
         """Return what the message says."""
@@ -193,7 +176,7 @@ class MessageSource:
         try:
             message = _decode_message(body)
         except NOT_JSON as fault:
-            raise _not_json(fault) from fault
+            raise not_json(fault) from fault
         if message.type != "message":
             raise mistake(Head(502, ()), body)
         self.done = True
@@ -208,40 +191,23 @@ class MessageSource:
         yield from blocks.end(message.stop_reason, message.stop_details, message.usage)
 
 
-class StreamSource(Frames):
+class StreamSource(DataStream):
     """A stream of a message. Implements `Source`."""
 
-    __slots__ = ("_blocks", "done")
+    __slots__ = ("_blocks",)
 
     def __init__(self) -> None:
         super().__init__()
         self._blocks = _Blocks()
-        self.done = False
 
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """Return what the whole frames so far say."""
-        block = self.whole(data)
-        return self._read(block) if block else ()
-
-    def finish(self) -> Iterable[Event]:
-        """Return what a last frame says that no blank line ended."""
-        events = list(self._read(self.rest()))
-        if not self.done:
-            raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
-        return events
-
-    def _read(self, block: bytes) -> Iterator[Event]:
-        for frame in block.split(b"\n\n"):
-            data = data_of(frame)
-            if data is None or self.done:
-                continue
-            try:
-                event = _decode_event(data)
-            except NOT_JSON as fault:
-                raise _not_json(fault) from fault
-            if event.type == "error":
-                raise mistake(Head(STATUSES.get(_kind(event.error), 500), ()), data)
-            yield from self._event(event)
+    def _data(self, data: bytes) -> Iterator[Event]:
+        try:
+            event = _decode_event(data)
+        except NOT_JSON as fault:
+            raise not_json(fault) from fault
+        if event.type == "error":
+            raise mistake(Head(STATUSES.get(_kind(event.error), 500), ()), data)
+        yield from self._event(event)
 
     def _event(self, event: _StreamEvent) -> Iterator[Event]:
         blocks, delta = self._blocks, event.delta or {}

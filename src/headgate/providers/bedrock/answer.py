@@ -26,7 +26,7 @@ from headgate.providers.events import (
     ToolPiece,
     ToolStart,
 )
-from headgate.providers.translated import Body
+from headgate.providers.sources import KeptBody, not_json
 from headgate.values import Usage
 from headgate.wire.answers import MOST_TOKENS, NOT_JSON
 
@@ -218,33 +218,21 @@ def read_usage(given: Mapping[str, Any]) -> Counted:
     return Counted(Usage(fresh + read + written, made, read, written))
 
 
-def _not_json(fault: Exception) -> UpstreamInterrupted:
-    interrupted = UpstreamInterrupted("The provider sent an answer that is not the API's JSON.")
-    interrupted.__cause__ = fault
-    return interrupted
-
-
-class WholeSource:
+class WholeSource(KeptBody):
     """A whole answer. Implements `Source`."""
 
-    __slots__ = ("_blocks", "_body", "done")
+    __slots__ = ("_blocks",)
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._blocks = _Blocks(call)
-        self._body = Body()
-        self.done = False
-
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """Keep bytes; an answer is read as a whole."""
-        self._body.add(data)
-        return ()
 
     def finish(self) -> Iterable[Event]:
         """Yield what the answer says."""
         try:
             answer = msgspec.json.decode(self._body.whole(), type=_Whole)
         except NOT_JSON as fault:
-            raise _not_json(fault) from fault
+            raise not_json(fault) from fault
         for index, block in enumerate(answer.output.message.content):
             for start, delta in _pieces(block):
                 yield from self._blocks.start(index, start)
@@ -293,7 +281,7 @@ class StreamSource:
         try:
             event = _decode_event(message.payload)
         except NOT_JSON as fault:
-            raise _not_json(fault) from fault
+            raise not_json(fault) from fault
         yield from self._event(headers.get(":event-type", ""), event)
 
     def _event(self, kind: str, event: _Event) -> Iterator[Event]:

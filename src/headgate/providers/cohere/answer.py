@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headgate.errors import UpstreamFailed, UpstreamInterrupted, UpstreamTimeout
+from headgate.errors import UpstreamFailed, UpstreamTimeout
 from headgate.ports import Head
 from headgate.providers.chat import wants_one_call
 from headgate.providers.cohere.errors import mistake
@@ -24,8 +24,7 @@ from headgate.providers.events import (
     ToolStart,
     call_id,
 )
-from headgate.providers.frames import Frames, data_of
-from headgate.providers.translated import Body
+from headgate.providers.sources import DataStream, KeptBody, not_json
 from headgate.values import Usage
 from headgate.wire.answers import MOST_TOKENS, NOT_JSON
 
@@ -174,20 +173,14 @@ def _usage(counts: list[Any]) -> Usage | None:
     return Usage(given, made) if [given, made] == counts and (given or made) else None
 
 
-class WholeSource:
+class WholeSource(KeptBody):
     """A whole answer. Implements `Source`."""
 
-    __slots__ = ("_answer", "_body", "done")
+    __slots__ = ("_answer",)
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._answer = _Answer(call)
-        self._body = Body()
-        self.done = False
-
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """Keep bytes; an answer is read as a whole."""
-        self._body.add(data)
-        return ()
 
     def finish(self) -> Iterable[Event]:
         """Yield what the answer says."""
@@ -195,7 +188,7 @@ class WholeSource:
         try:
             whole = _decode_whole(body)
         except NOT_JSON as fault:
-            raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+            raise not_json(fault) from fault
         if isinstance(whole.message, str):
             raise mistake(Head(502, ()), body)
         yield from self._events(whole, whole.message or _Message())
@@ -217,41 +210,23 @@ class WholeSource:
         yield from answer.end(whole.finish_reason, whole.usage)
 
 
-class StreamSource(Frames):
+class StreamSource(DataStream):
     """A stream of an answer. Implements `Source`."""
 
-    __slots__ = ("_answer", "done")
+    __slots__ = ("_answer",)
 
     def __init__(self, call: Call) -> None:
         super().__init__()
         self._answer = _Answer(call)
-        self.done = False
 
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """Return what the whole frames so far say."""
-        block = self.whole(data)
-        return self._read(block) if block else ()
-
-    def finish(self) -> Iterable[Event]:
-        """Yield what a last frame says that no blank line ended."""
-        yield from self._read(self.rest())
-        if not self.done:
-            raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
-
-    def _read(self, block: bytes) -> Iterator[Event]:
-        for frame in block.split(b"\n\n"):
-            data = data_of(frame)
-            if data is None or data == b"[DONE]" or self.done:
-                continue
-            try:
-                event = _decode_event(data)
-            except NOT_JSON as fault:
-                raise UpstreamInterrupted(
-                    "The provider sent an answer that is not the API's JSON."
-                ) from fault
-            if not event.type:
-                raise mistake(Head(500, ()), data)
-            yield from self._event(event)
+    def _data(self, data: bytes) -> Iterator[Event]:
+        try:
+            event = _decode_event(data)
+        except NOT_JSON as fault:
+            raise not_json(fault) from fault
+        if not event.type:
+            raise mistake(Head(500, ()), data)
+        yield from self._event(event)
 
     def _event(self, event: _StreamEvent) -> Iterator[Event]:
         answer, delta = self._answer, event.delta or {}

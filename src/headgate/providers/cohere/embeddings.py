@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from headgate.providers.stance import leave_out
@@ -9,6 +10,9 @@ from headgate.providers.vectors import texts_of
 
 if TYPE_CHECKING:
     from headgate.values import Call, Target
+
+
+_OF_ONE_SIZE = re.compile(r"-v[23](\.|$)")  # those from version 4 on have vectors of several sizes
 
 
 def asked(call: Call, target: Target) -> dict[str, Any]:
@@ -20,7 +24,7 @@ def asked(call: Call, target: Target) -> dict[str, Any]:
     body: dict[str, Any] = {"texts": texts, "input_type": given.get("input_type", "search_document")}
     if "truncate" in given:
         body["truncate"] = given["truncate"]
-    if "dimensions" in given and "embed-v4" in target.model.name:
+    if "dimensions" in given and _OF_ONE_SIZE.search(target.model.name) is None:
         body["output_dimension"] = int(given["dimensions"])
     elif "dimensions" in given:
         leave_out(call, target, "dimensions", tuning=False)

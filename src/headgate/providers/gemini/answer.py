@@ -22,11 +22,10 @@ from headgate.providers.events import (
     ToolStart,
     call_id,
 )
-from headgate.providers.frames import Frames, data_of
 from headgate.providers.gemini.contents import SIGNED
 from headgate.providers.gemini.errors import reported
 from headgate.providers.gemini.usage import read_usage
-from headgate.providers.translated import Body
+from headgate.providers.sources import DataStream, KeptBody, not_json
 from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class _Answer:
         try:
             chunk = _decode(data)
         except NOT_JSON as fault:
-            raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+            raise not_json(fault) from fault
         if chunk.error is not None:
             raise reported(chunk.error)
         if chunk.usage_metadata is not None:
@@ -219,20 +218,14 @@ def _token(token: _Token) -> dict[str, Any]:
     return {"token": token.token, "logprob": logprob, "bytes": list(token.token.encode())}
 
 
-class WholeSource:
+class WholeSource(KeptBody):
     """A whole answer. Implements `Source`."""
 
-    __slots__ = ("_answer", "_body", "done")
+    __slots__ = ("_answer",)
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._answer = _Answer(call)
-        self._body = Body()
-        self.done = False
-
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """Keep bytes; an answer is read as a whole."""
-        self._body.add(data)
-        return ()
 
     def finish(self) -> Iterable[Event]:
         """Yield what the answer says."""
@@ -241,20 +234,14 @@ class WholeSource:
         self.done = True
 
 
-class StreamSource(Frames):
+class StreamSource(DataStream):
     """A stream of an answer. Implements `Source`: it is done when its body ends."""
 
-    __slots__ = ("_answer", "done")
+    __slots__ = ("_answer",)
 
     def __init__(self, call: Call) -> None:
         super().__init__()
         self._answer = _Answer(call)
-        self.done = False
-
-    def feed(self, data: bytes) -> Iterable[Event]:
-        """Return what the whole frames so far say."""
-        block = self.whole(data)
-        return self._read(block) if block else ()
 
     def finish(self) -> Iterable[Event]:
         """Yield what a last frame says that no blank line ended, and how all has stopped."""
@@ -262,8 +249,5 @@ class StreamSource(Frames):
         yield from self._answer.end()
         self.done = True
 
-    def _read(self, block: bytes) -> Iterator[Event]:
-        for frame in block.split(b"\n\n"):
-            data = data_of(frame)
-            if data is not None and data != b"[DONE]":
-                yield from self._answer.read(data)
+    def _data(self, data: bytes) -> Iterator[Event]:
+        return self._answer.read(data)

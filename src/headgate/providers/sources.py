@@ -1,0 +1,71 @@
+"""What the sources of other wires share: a body that is kept, and the data of server-sent events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.errors import UpstreamInterrupted
+from headgate.providers.frames import Frames, data_of
+from headgate.providers.translated import Body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from headgate.providers.events import Event
+
+
+def not_json(fault: Exception) -> UpstreamInterrupted:
+    """Return the error of bytes that are no answer."""
+    interrupted = UpstreamInterrupted("The provider sent an answer that is not the API's JSON.")
+    interrupted.__cause__ = fault
+    return interrupted
+
+
+class KeptBody:
+    """An answer that is read when it is whole: a `Source` without its `finish`."""
+
+    __slots__ = ("_body", "done")
+
+    def __init__(self) -> None:
+        self._body = Body()
+        self.done = False
+
+    def feed(self, data: bytes) -> Iterable[Event]:
+        """Keep bytes."""
+        self._body.add(data)
+        return ()
+
+
+class DataStream(Frames):
+    """A stream of server-sent events. Implements `Source`; `_data` says what the data of one event says."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = False
+
+    def feed(self, data: bytes) -> Iterable[Event]:
+        """Return what the whole frames so far say."""
+        block = self.whole(data)
+        return self._read(block) if block else ()
+
+    def finish(self) -> Iterable[Event]:
+        """Return what a last frame says that no blank line ended.
+
+        Raises:
+            UpstreamInterrupted: the answer is not complete.
+        """
+        events = list(self._read(self.rest()))
+        if not self.done:
+            raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
+        return events
+
+    def _read(self, block: bytes) -> Iterator[Event]:
+        for frame in block.split(b"\n\n"):
+            data = data_of(frame)
+            if data is not None and data != b"[DONE]" and not self.done:
+                yield from self._data(data)
+
+    def _data(self, data: bytes) -> Iterator[Event]:
+        raise NotImplementedError(data)
