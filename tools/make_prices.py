@@ -83,6 +83,19 @@ IMAGES = {
         },
     },
 }  # fmt: skip
+# Videos, which the package leaves out: USD a second, and a second of a resolution that costs more.
+# From Google's price page of the Gemini API (2026-04-07: Veo 3.1 Fast lowered by 14 to 33 percent).
+VIDEOS = {
+    "google": {
+        "veo-3.1-generate-preview": {"second": "0.40", "second:4k": "0.60"},
+        "veo-3.1-fast-generate-preview": {
+            "second": "0.10",
+            "second:1080p": "0.12",
+            "second:4k": "0.30",
+        },
+        "veo-3.1-lite-generate-preview": {"second": "0.05", "second:1080p": "0.08"},
+    },
+}
 
 # What people and our host rows call providers that the package names otherwise.
 ALIASES = {
@@ -356,6 +369,9 @@ def build(dated: str) -> str:
         for model, sizes in IMAGES.get(provider.id, {}).items():
             units = [[f"image:{size}", pico(Decimal(usd), Decimal(1))] for size, usd in sizes.items()]
             priced.append([model, 0, False, [model], [["", 0, 0, with_units([0] * 7, units)]]])
+        for model, seconds in VIDEOS.get(provider.id, {}).items():
+            units = [[unit, pico(Decimal(usd), Decimal(1))] for unit, usd in seconds.items()]
+            priced.append([model, 0, True, [model], [["", 0, 0, with_units([0] * 7, units)]]])
         models = ",\n".join(map(dumps, priced))
         comma = "," if position < len(package_providers) - 1 else ""
         lines.append(f'{dumps(provider.id)}:{dumps(head)[:-1]},"models":[\n{models}\n]}}{comma}')

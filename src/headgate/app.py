@@ -29,6 +29,7 @@ from headgate.identity.keys import Keyring
 from headgate.identity.standing import ended
 from headgate.metering import Metering
 from headgate.money.tokens import Tokenizers
+from headgate.observe.edge import EdgeLog
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
 from headgate.observe.scoreboard import Scoreboard
@@ -53,6 +54,7 @@ from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
+from headgate.studio import Studio
 from headgate.tokens import TokenKeeper
 from headgate.transport.egress import parse_origin
 from headgate.transport.simulator import Simulator
@@ -70,12 +72,12 @@ if TYPE_CHECKING:
     from headgate.dashboard.site import Status
     from headgate.errors import GatewayError
     from headgate.http.incoming import Route
-    from headgate.live.sessions import Sessions
     from headgate.ops.desk import AdminStore
     from headgate.ports import Sink
     from headgate.records import KeyRow
     from headgate.routing.routes import Routes
     from headgate.values import Call
+    from headgate.videos.keeper import Keeper
 
 _EXAMPLE = "gpt-4o-mini"
 _CHANGES_EVERY_S = 0.2
@@ -101,8 +103,9 @@ class App:
     """
 
     _board: Scoreboard | None = None  # where several workers show their counts
+    draining = False
+    stall_max_s = 0.0
     _upkeep: Upkeep | None = None  # in one worker of all
-    _sessions: Sessions | None = None  # once there was one
     _rows: Mapping[int, KeyRow | None] = {}  # the keys of calls that were open at the last change
 
     def __init__(
@@ -122,8 +125,6 @@ class App:
         self.metrics = Metrics()
         self.failpoints = failpoints_of(config.failpoints)
         self.instance = secrets.token_hex(8)
-        self.draining = False
-        self.stall_max_s = 0.0
         self.calls, self.background = Calls(), Background(self._task_ended)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
@@ -149,10 +150,12 @@ class App:
             answers=HttpAnswers(self.clock, self._metering.rates),
             attempts=self.outward.attempts,
             failpoints=self.failpoints,
-            fault=self._call_fault,
+            fault=self.fault,
             key_deadlines=config.key_deadlines,
         )
         self._stages, self.pipeline = stages, Pipeline(stages)
+        team, settings = (slot, config.server.workers), self.outward.transport.settings
+        self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, team)
         plane = DataPlane(self, config.server.max_body_bytes, config.server.max_image_body_bytes)
         self.server = Server(self._edge(plane.find))
         self.monitor = Server(self._edge(plane.find_health))
@@ -181,7 +184,14 @@ class App:
         limits = EdgeLimits(
             max_body_bytes=self.config.server.max_body_bytes, max_connections=connection_limit()
         )
-        return Edge(find, self._site, clock=self.clock, ids=self.ids, events=EdgeLog(self), limits=limits)
+        return Edge(
+            find,
+            self._site,
+            clock=self.clock,
+            ids=self.ids,
+            events=EdgeLog(self.metrics, self.log),
+            limits=limits,
+        )
 
     def _site(self) -> Starlette:
         from headgate.dashboard.site import build
@@ -223,13 +233,18 @@ class App:
         ids = {"request_id": call.request_id, "client_request_id": own_id}
         self.log.line("info", "a call with its caller's id", **ids, model=call.model)
 
-    def start_session(self, call: Call, sink: Sink, accept: Callable[[], Channel]) -> None:
-        """Own a session over WebSocket as a call; the first one imports what serves them."""
-        from headgate.live.sessions import Door, Sessions
+    def videos(self) -> Keeper:
+        """Return who keeps the jobs of videos."""
+        return self._studio.keeper(self.background)
 
-        if self._sessions is None:
-            self._sessions = Sessions(self.pipeline, self._stages, self.ids.next, lambda: self.draining)
-        self.calls.start(self._sessions.serve(call, Door(sink, accept), self.routes), call)
+    def fault(self, call: Call, fault: BaseException) -> None:
+        """Log a bug of ours."""
+        self.log.fault(call.request_id, fault)
+
+    def start_session(self, call: Call, sink: Sink, accept: Callable[[], Channel]) -> None:
+        """Own a session over WebSocket as a call."""
+        sessions = self._studio.sessions(self.ids.next, lambda: self.draining)
+        self.calls.start(sessions.serve(call, sink, accept, self.routes), call)
 
     @property
     def trusted_proxies(self) -> tuple[str, ...]:
@@ -393,6 +408,7 @@ class App:
             self._board = Scoreboard(self._data / BOARDS, self._slot)
             self._board.resume(self.metrics)
             self.background.spawn("counts", self._show_counts(self._board))
+        await self._studio.start(self._sql, self.background)
         await self.server.start()
         if server.monitor_port:  # never full of calls, so it can be probed when the other one is
             await self.monitor.bind(server.host, server.monitor_port)
@@ -406,12 +422,14 @@ class App:
         cut = await self.calls.drain(self.config.server.drain_s)
         await server
         await self.monitor.drain(_ARRIVING_S)
+        self._studio.rest()
         await self._write_down()
         await self._teller.close(_RETURN_S)
         await self.background.stop()
         await self._metering.close()
         await self._leases.close()
         await self.drain.close()
+        await self._studio.close()
         await self.outward.transport.close()
         self.journal.close()
         self._sql.close()
@@ -436,26 +454,6 @@ class App:
 
     def _token_trouble(self, said: str) -> None:
         self.log.line("error", "a credential cannot be had", said=said)
-
-    def _call_fault(self, call: Call, fault: BaseException) -> None:
-        self.log.fault(call.request_id, fault)
-
-
-class EdgeLog:
-    """What the edge reports that no call sees. Implements `EdgeEvents`."""
-
-    __slots__ = ("_app",)
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    def refused(self, error: GatewayError) -> None:
-        """Count a request that was refused before it had a route."""
-        self._app.metrics.refused("edge", error)
-
-    def fault(self, where: str, fault: BaseException) -> None:
-        """Log a bug of ours."""
-        self._app.log.fault(where, fault)
 
 
 __all__ = ["BOARDS", "App"]

@@ -28,7 +28,10 @@ _BEARER_KEPT = 256
 PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
-Operation = Literal["chat", "completions", "embeddings", "moderations", "realtime", "images"]
+Operation = Literal[
+    "chat", "completions", "embeddings", "moderations", "realtime", "images", "videos",
+]  # fmt: skip
+VideoStatus = Literal["queued", "in_progress", "completed", "failed"]
 BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing
 LEXICAL = "headgate-lexical"  # its model: word lists
 # What a host does for an answer's schema: keeps to it; takes it, perhaps keeps to it; makes JSON; nothing.

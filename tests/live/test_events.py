@@ -77,6 +77,10 @@ def test_what_is_cached_of_audio_and_images_has_its_own_price() -> None:
     assert cost(usage, row.prices) == round(micros * 1000)
 
 
+def test_a_transcription_may_be_billed_by_the_second() -> None:
+    assert told({"type": "duration", "seconds": 7.2}) == Usage(more=(("second", 8),))
+
+
 def test_a_conversation_is_never_longer_than_its_bound() -> None:
     context = Context()
     first = context.bound

@@ -20,6 +20,7 @@ from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
 from headgate.http.realtime import RealtimeRoute, key_offered
 from headgate.http.scan import scan
+from headgate.http.videos import VideoRoutes
 from headgate.identity.networks import client_address, inside
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from headgate.http.edge import Incoming
     from headgate.http.incoming import RequestHead
     from headgate.http.offers import Offer
+    from headgate.http.videos import Videos
     from headgate.identity.keys import Keyring
     from headgate.pipeline import Pipeline
     from headgate.ports import CallIds, Clock, Face, Failpoints, Sink
@@ -60,7 +62,7 @@ NOT_SERVED: Mapping[str, str] = {
     "chat": "Answers are not stored: keep them, or the messages, in your program.",
     "images": "Images are made by POST /v1/images/generations.",
     "audio": "Call the provider directly.",
-    "videos": "Call the provider directly.",
+    "videos": "Order one with POST /v1/videos.",
     "realtime": "Open a WebSocket at /v1/realtime?model=...",
     "files": "Send the text in the messages of POST /v1/chat/completions.",
     "uploads": "Send the text in the messages of POST /v1/chat/completions.",
@@ -132,6 +134,14 @@ class Service(Protocol):
         """Return the networks of the proxies that say truly for whom they ask."""
         ...
 
+    def videos(self) -> Videos:
+        """Return who keeps the jobs of videos."""
+        ...
+
+    def fault(self, call: Call, fault: BaseException) -> None:
+        """Log a bug of ours."""
+        ...
+
     def start_session(self, call: Call, sink: Sink, accept: Callable[[], Channel]) -> None:
         """Own a session over WebSocket as a call; `accept` answers its handshake."""
         ...
@@ -158,6 +168,7 @@ class DataPlane:
             kind = CountRoute if path.endswith(_COUNTS) else CallRoute
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
         self._put("/realtime", b"GET", RealtimeRoute(service, identify))
+        self._videos = VideoRoutes(service, identify, service.videos)
         self._models = ModelRoute(service)
         self._put("/models", b"GET", ModelsRoute(service))
         self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}
@@ -182,7 +193,8 @@ class DataPlane:
         if _group(path) in SITE:
             return None
         if path.startswith("/v1") or _group(path) in NOT_SERVED:
-            return Refusal(unknown_url(method, path))
+            found = self._videos.find(method, bare) if _group(path) == "videos" else None
+            return found or Refusal(unknown_url(method, path))
         return None
 
     def find_health(self, method: bytes, path: str) -> Route | None:

@@ -10,6 +10,7 @@ from headgate.errors import CallerGone, GatewayError, Internal, Unavailable, Ups
 from headgate.identity.standing import allow
 from headgate.live.session import Session, SessionLimits
 from headgate.live.till import Till
+from headgate.money.cost import unit_price
 from headgate.ports import Declined, Sink
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.routing.routes import Routes
     from headgate.values import Call, Target
 
+_LONGEST_SPEECH_S = 1_600  # seconds: of one turn, which is at most what `_TRANSCRIPT` of a session holds
 _FIRST_BOUND = 4_096  # tokens: what the first response may read, until more is said
 
 
@@ -57,15 +59,16 @@ class Sessions:
         self._stopping = stopping
         self._limits = limits or SessionLimits()
 
-    async def serve(self, call: Call, door: Door, routes: Routes) -> None:
+    async def serve(self, call: Call, sink: Sink, accept: Callable[[], Channel], routes: Routes) -> None:
         """Serve one session to its end; never raises but on cancellation.
 
         Args:
             call: the session's own, which is never in the books: its responses are.
-            door: where the caller waits.
+            sink: where the caller waits for an answer to its handshake.
+            accept: answers it; raises `CallerGone`.
             routes: where models are.
         """
-        ledger, sink, ticket = self._stages.ledger, door.sink, None
+        ledger, door, ticket = self._stages.ledger, Door(sink, accept), None
         till: Till | None = None
         try:
             targets = await self._pipeline.candidates(call, routes)
@@ -159,4 +162,7 @@ class Sessions:
         targets = routes.resold(targets, principal.multiplier_ppm)[:1]
         till = Till(self._stages, call, self._new_id, targets, sink)
         till.model = model
+        prices = targets[0].prices
+        if prices is not None and unit_price("second", prices) is not None:
+            till.units = (("second", _LONGEST_SPEECH_S),)
         return till

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headgate.admission.budget import Hold
     from headgate.pipeline import Stages
     from headgate.ports import Sink
-    from headgate.values import MonotonicNs, Target
+    from headgate.values import MonotonicNs, Target, Units
     from headgate.wire.realtime import EventUsage
 
 _FAILED = 502
@@ -80,7 +80,18 @@ class Till:
         sink: of the caller.
     """
 
-    __slots__ = ("_held", "_lock", "_new_id", "_session", "_sink", "_stages", "clock", "model", "targets")
+    __slots__ = (
+        "_held",
+        "_lock",
+        "_new_id",
+        "_session",
+        "_sink",
+        "_stages",
+        "clock",
+        "model",
+        "targets",
+        "units",
+    )
 
     def __init__(
         self,
@@ -93,6 +104,7 @@ class Till:
         self.targets = targets
         self.clock = stages.ledger.clock
         self.model = session.model
+        self.units: Units = ()  # what a turn can use besides tokens
         self._stages = stages
         self._session = session
         self._new_id = new_id
@@ -137,6 +149,7 @@ class Till:
         call.stream = True
         call.input_bytes = bound
         call.max_output = limit
+        call.units = self.units
         return call, await stages.reservations.reserve(call, self.targets)
 
     def release(self) -> None:

@@ -12,11 +12,13 @@ import msgspec
 from headgate.providers import anthropic, azure, bedrock, cohere, gemini, openai, plain
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
+from headgate.providers.videos import OpenAIVideos
 from headgate.values import BUILT_IN, Operation, Schemas
 
 if TYPE_CHECKING:
     from headgate.ports import Face
     from headgate.providers.codec import Codec
+    from headgate.providers.videos import VideoWire
     from headgate.values import Call, Host, Place, Target
 
 
@@ -107,6 +109,9 @@ DEPLOYED: Mapping[str, str] = {"azure": "azure"}
 # Whose requests are signed where there is no key to ask with: for which region, as the base URL and the
 # location say; raises ValueError.
 REGIONS: Mapping[str, Callable[[str, str], str]] = {"bedrock": bedrock.region_of}
+
+# Who makes videos, by the wire that it speaks.
+VIDEOS: Mapping[str, VideoWire] = {"openai": OpenAIVideos(), "gemini": gemini.VeoVideos()}
 
 # Other APIs in whose form callers may ask for chat: by the path, what reads and shows it.
 FACES: Mapping[str, FaceMaker] = {

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
 from headgate.errors import CallerGone, GatewayError, UpstreamInterrupted, UpstreamTimeout
-from headgate.transport.faults import Malformed, StaleConnection, describe
+from headgate.transport.faults import Malformed, Redirected, StaleConnection, describe
 from headgate.transport.framing import Answer
 from headgate.waits import Wait
 
@@ -166,9 +166,10 @@ class HttpExchange:
         while answer.head is None:
             await self._progress()
         if 300 <= answer.head.status < 400:
-            error = UpstreamInterrupted(
+            error = Redirected(
                 f"{self._lane.label} answered {answer.head.status}, a redirect; redirects are never "
-                "followed. Check the provider's base_url."
+                "followed. Check the provider's base_url.",
+                (answer.head.get(b"location") or b"").decode("latin-1"),
             )
             self._break(error)
             raise error

@@ -15,6 +15,14 @@ class StaleConnection(UpstreamInterrupted):
     not_processed: ClassVar[bool] = True
 
 
+class Redirected(UpstreamInterrupted):
+    """The provider answered with a redirect, which is not followed where a call is made."""
+
+    def __init__(self, message: str, location: str) -> None:
+        super().__init__(message)
+        self.location = location  # as it came
+
+
 class Malformed(Exception):
     """The bytes are not a well-formed answer. The text is short and quotes none of them."""
 

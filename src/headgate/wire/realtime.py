@@ -6,6 +6,7 @@ Everything else in an event passes as it came.
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import msgspec
@@ -108,6 +109,8 @@ class EventUsage(msgspec.Struct, frozen=True):
 
     def read(self) -> Usage:
         """Return it as the books count: of what was heard and seen, that which was not cached."""
+        if self.type == "duration":  # some models that write down are billed by the second
+            return Usage(more=(("second", math.ceil(max(0.0, self.seconds))),))
         given = self.input_token_details or _InputDetails()
         made = self.output_token_details or _OutputDetails()
         cached = given.cached_tokens_details

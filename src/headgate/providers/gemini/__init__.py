@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from headgate.providers.gemini.codec import STUDIO, VERTEX, credentials, located
 from headgate.providers.gemini.request import keeps_schema
+from headgate.providers.gemini.veo import VeoVideos
 
-__all__ = ["STUDIO", "VERTEX", "credentials", "keeps_schema", "located"]
+__all__ = ["STUDIO", "VERTEX", "VeoVideos", "credentials", "keeps_schema", "located"]

@@ -186,6 +186,12 @@ CREATE TABLE usage_hours (hour INTEGER NOT NULL, book INTEGER NOT NULL, account 
   PRIMARY KEY (hour, book, account, project, key, model, provider)) WITHOUT ROWID;
 CREATE TABLE drains (slot TEXT PRIMARY KEY, segment INTEGER NOT NULL, offset INTEGER NOT NULL) WITHOUT ROWID;
 -- how far each journal has been copied
+-- videos that are being made, or were
+CREATE TABLE videos (id TEXT PRIMARY KEY, project INTEGER NOT NULL, slot INTEGER NOT NULL, -- whose worker asks for it
+  created_at INTEGER NOT NULL, open INTEGER NOT NULL, deleted INTEGER NOT NULL,
+  job TEXT NOT NULL) WITHOUT ROWID;                                      -- JSON: what was asked, where it is made, what came of it
+CREATE INDEX videos_listed ON videos (project, created_at);
+CREATE INDEX videos_open ON videos (slot) WHERE open = 1;
 
 CREATE TRIGGER calls_keep_update BEFORE UPDATE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
 CREATE TRIGGER calls_keep_delete BEFORE DELETE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;

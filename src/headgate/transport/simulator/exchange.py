@@ -92,6 +92,8 @@ class Simulator:
         Raises:
             UpstreamInterrupted: the connection breaks before the answer, as asked.
         """
+        if "/videos" in request.path:
+            return self._film(request, target)
         answering = _answering(request.path)
         if answering is None:
             return error_reply(404, f"Invalid URL ({request.method} {request.path})", _REFUSED, None)
@@ -103,6 +105,21 @@ class Simulator:
             return error_reply(400, f"The simulator cannot do this: {error}.", _REFUSED, "invalid_value")
         except (msgspec.DecodeError, ValueError) as error:
             return error_reply(400, f"The simulator cannot answer this: {error}.", _REFUSED, "invalid_value")
+
+    def _film(self, request: Request, target: Target) -> Reply:
+        """Answer what is asked of a video."""
+        from headgate.transport.simulator.videos import asked, members_of, ordered
+
+        now_ms = self._clock.wall() // 1_000
+        if request.method != "POST":
+            return asked(request.path, target.model.name, now_ms)
+        try:
+            wish = read_wish(request, target.model.name, self._chunk_ms)
+            if wish.fault is not None and wish.fault.status:
+                return refuse(wish.fault)
+            return ordered(members_of(request.body), request, wish, now_ms)
+        except (UnknownWish, msgspec.DecodeError) as error:
+            return error_reply(400, f"The simulator cannot do this: {error}.", _REFUSED, "invalid_value")
 
     async def _wished(
         self, answering: Answering, members: dict[str, Any], wish: Wish, request: Request, target: Target

@@ -1,0 +1,116 @@
+"""Videos that are being made, or were: a row each, in the books' own SQLite file, by a thread of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sqlthread import SqlThread
+from headgate.wire.videos import VideoJob
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+_job = msgspec.json.Decoder(VideoJob).decode
+_encode = msgspec.json.encode
+_PUT: Final = (
+    "INSERT INTO videos (id, project, slot, created_at, open, deleted, job) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET slot = excluded.slot, open = excluded.open, deleted = excluded.deleted,"
+    " job = excluded.job"
+)
+
+
+def any_open(sql: sqlite3.Connection) -> bool:
+    """Say whether a video is being made."""
+    return sql.execute("SELECT 1 FROM videos WHERE open = 1 LIMIT 1").fetchone() is not None
+
+
+class SqlVideos:
+    """The videos of one data folder; close it after use.
+
+    Args:
+        connect: opens the database; called in the thread.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._thread = SqlThread("videos", connect, "The database does not keep videos")
+
+    async def put(self, job: VideoJob) -> None:
+        """Keep a job as it is now. Raises `Unavailable`."""
+        await self._thread.run(_put, job)
+
+    async def drop(self, job: VideoJob) -> None:
+        """Forget a job."""
+        await self._thread.run(_drop, job.id)
+
+    async def find(self, project: int, name: str) -> VideoJob | None:
+        """Return a job of a project; None where there is none, or it was deleted."""
+        return await self._thread.run(_find, project, name)
+
+    async def listed(self, project: int, after: str, limit: int, *, newest: bool) -> list[VideoJob] | None:
+        """Return a project's jobs behind another; None where that is none of its own."""
+        return await self._thread.run(_listed, project, after, limit, newest)
+
+    async def open(self, slot: int, workers: int) -> list[VideoJob]:
+        """Return the jobs that a worker asks for; the first one those of slots that are no more, too."""
+        return await self._thread.run(_open, slot, workers)
+
+    async def booked(self, job: VideoJob) -> bool:
+        """Say whether the books have its settlement."""
+        return await self._thread.run(_booked, job.call)
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await self._thread.close()
+
+
+# ── in the thread ────────────────────────────────────────────────────────────────────────────────
+
+
+def _put(sql: sqlite3.Connection, job: VideoJob) -> None:
+    row = (job.id, job.project, job.slot, job.created_at, job.open, job.deleted, _encode(job).decode())
+    with writing(sql):
+        sql.execute(_PUT, row)
+
+
+def _drop(sql: sqlite3.Connection, name: str) -> None:
+    with writing(sql):
+        sql.execute("DELETE FROM videos WHERE id = ?", (name,))
+
+
+def _find(sql: sqlite3.Connection, project: int, name: str) -> VideoJob | None:
+    row = sql.execute(
+        "SELECT job FROM videos WHERE id = ? AND project = ? AND deleted = 0", (name, project)
+    ).fetchone()
+    return None if row is None else _job(row[0])
+
+
+def _listed(
+    sql: sqlite3.Connection, project: int, after: str, limit: int, newest: bool
+) -> list[VideoJob] | None:
+    query = "SELECT job FROM videos WHERE project = ? AND deleted = 0"
+    values: list[int | str] = [project]
+    if after:
+        row = sql.execute(
+            "SELECT created_at FROM videos WHERE id = ? AND project = ?", (after, project)
+        ).fetchone()
+        if row is None:
+            return None
+        query += f" AND (created_at, id) {'<' if newest else '>'} (?, ?)"
+        values += [row[0], after]
+    way = "DESC" if newest else "ASC"
+    rows = sql.execute(f"{query} ORDER BY created_at {way}, id {way} LIMIT ?", (*values, limit))
+    return [_job(text) for (text,) in rows]
+
+
+def _open(sql: sqlite3.Connection, slot: int, workers: int) -> list[VideoJob]:
+    rows = sql.execute("SELECT job FROM videos WHERE open = 1 ORDER BY created_at").fetchall()
+    jobs = [_job(text) for (text,) in rows]
+    return [job for job in jobs if job.slot == slot or (slot == 0 and job.slot >= workers)]
+
+
+def _booked(sql: sqlite3.Connection, call: bytes) -> bool:
+    return sql.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is not None

@@ -1,0 +1,106 @@
+"""What serves sessions and videos, put together when the first one is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from headgate.stores.sql.database import connect
+from headgate.stores.sql.videos import SqlVideos, any_open
+from headgate.transport.framing import Bounds
+from headgate.transport.http import HttpTransport
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from headgate.background import Background
+    from headgate.live.sessions import Sessions
+    from headgate.pipeline import Pipeline, Stages
+    from headgate.routing.routes import Routes
+    from headgate.transport.http import HttpSettings
+    from headgate.videos.keeper import Keeper
+
+_LARGEST = 4 << 30  # bytes of one video
+
+
+class Studio:
+    """Who serves sessions, and keeps the jobs of videos, in one worker.
+
+    Args:
+        stages: of the pipeline.
+        pipeline: of calls.
+        data: the data folder.
+        settings: how the gateway goes out.
+        routes: where models are, now.
+        team: this worker's slot, and how many there are.
+    """
+
+    __slots__ = (
+        "_data", "_downloads", "_keeper", "_pipeline", "_routes", "_sessions", "_settings", "_stages",
+        "_store", "_team",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stages: Stages,
+        pipeline: Pipeline,
+        data: Path,
+        settings: HttpSettings,
+        routes: Callable[[], Routes],
+        team: tuple[int, int],
+    ) -> None:
+        self._stages = stages
+        self._pipeline = pipeline
+        self._data = data
+        self._settings = settings
+        self._routes = routes
+        self._team = team
+        self._sessions: Sessions | None = None
+        self._keeper: Keeper | None = None
+        self._store: SqlVideos | None = None
+        self._downloads: HttpTransport | None = None
+
+    def sessions(self, new_id: Callable[[], bytes], stopping: Callable[[], bool]) -> Sessions:
+        """Return who serves sessions; the first one imports what that needs."""
+        if self._sessions is None:
+            from headgate.live.sessions import Sessions
+
+            self._sessions = Sessions(self._pipeline, self._stages, new_id, stopping)
+        return self._sessions
+
+    def keeper(self, background: Background) -> Keeper:
+        """Return who keeps the jobs, which are asked for from now on."""
+        if self._keeper is None:
+            from dataclasses import replace
+
+            from headgate.providers.registry import VIDEOS
+            from headgate.videos.keeper import Keeper
+            from headgate.videos.works import Works
+
+            stages = self._stages
+            settings = replace(self._settings, bounds=Bounds(body_bytes=_LARGEST))
+            self._downloads = HttpTransport(stages.ledger.clock, settings)
+            self._store = SqlVideos(partial(connect, self._data))
+            works = Works(VIDEOS, stages.transport, stages.simulator, self._downloads)
+            self._keeper = Keeper(stages, self._pipeline, self._store, works, self._routes, self._team)
+            background.spawn("videos", self._keeper.run())
+        return self._keeper
+
+    async def start(self, sql: sqlite3.Connection, background: Background) -> None:
+        """Take over what is still being made, before anybody else can spend its money."""
+        if any_open(sql):
+            await self.keeper(background).adopt()
+
+    def rest(self) -> None:
+        """Ask for no job any more, and give back what is held for them."""
+        if self._keeper is not None:
+            self._keeper.close()
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._store is not None:
+            await self._store.close()
+        if self._downloads is not None:
+            await self._downloads.close()

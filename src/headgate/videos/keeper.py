@@ -1,0 +1,373 @@
+"""Who keeps the jobs: orders them, asks for them until they are done, and settles each exactly once.
+
+A job is written down before its provider is asked, with the prices of that moment; the money for it is held
+from then on, by the worker that asks for it. When it is done it is opened and settled in the journal, and
+only then written down as done. A start holds the money again, and asks the books before it settles what a
+stopped process may have settled. Nobody has to ask for a job for it to be finished and paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from headgate.admission.budget import Hold
+from headgate.admission.gates import Gate, Ticket
+from headgate.errors import GatewayError, Limited, NotFound, Unavailable, UpstreamError, UpstreamRefused
+from headgate.settle import Tab
+from headgate.values import Call, Host, Model, Principal, Target, Usage
+from headgate.wire.videos import VideoJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.pipeline import Pipeline, Stages
+    from headgate.ports import Exchange, Head, Sink
+    from headgate.providers.videos import VideoState
+    from headgate.routing.routes import Routes
+    from headgate.values import MonotonicNs
+    from headgate.videos.works import Works
+    from headgate.wire.videos import VideoOrder
+
+_US, _NS = 1_000_000, 1_000_000_000
+_LOOK_S = 0.2
+_FIRST_NS, _LONGEST_NS = _NS // 2, 10 * _NS  # how long until a job is asked for again: ever longer
+_LIVES_US = 2 * 3_600 * _US  # what is not done after so long will not be
+_FAILED = 502
+
+
+class VideoStore(Protocol):
+    """Where jobs are kept. Every method raises `Unavailable` when that does not answer."""
+
+    async def put(self, job: VideoJob) -> None:
+        """Keep a job as it is now."""
+        ...
+
+    async def drop(self, job: VideoJob) -> None:
+        """Forget a job."""
+        ...
+
+    async def find(self, project: int, name: str) -> VideoJob | None:
+        """Return a job of a project."""
+        ...
+
+    async def listed(self, project: int, after: str, limit: int, *, newest: bool) -> list[VideoJob] | None:
+        """Return a project's jobs behind another; None where that is none of its own."""
+        ...
+
+    async def open(self, slot: int, workers: int) -> list[VideoJob]:
+        """Return the jobs that a worker asks for."""
+        ...
+
+    async def booked(self, job: VideoJob) -> bool:
+        """Say whether the books have its settlement."""
+        ...
+
+
+class _Task:
+    """A job in the making."""
+
+    __slots__ = ("call", "due", "hold", "job", "settled", "wait")
+
+    def __init__(self, job: VideoJob, call: Call, hold: Hold, *, settled: bool = False) -> None:
+        self.job = job
+        self.call = call
+        self.hold = hold
+        self.settled = settled  # by a process that stopped before it could write that down
+        self.wait: MonotonicNs = _FIRST_NS
+        self.due: MonotonicNs = 0
+
+
+class Keeper:
+    """The jobs of one worker.
+
+    Args:
+        pipeline: of calls, whose stages are used here.
+        stages: the same.
+        store: of jobs.
+        works: who makes them.
+        routes: where models are, now.
+        team: this worker's slot, and how many there are.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        pipeline: Pipeline,
+        store: VideoStore,
+        works: Works,
+        routes: Callable[[], Routes],
+        team: tuple[int, int],
+    ) -> None:
+        self.store = store
+        self._stages = stages
+        self._pipeline = pipeline
+        self._works = works
+        self._routes = routes
+        self._slot, self._workers = team
+        self._tasks: dict[str, _Task] = {}
+        self._closed = False
+
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────
+
+    async def order(self, call: Call, order: VideoOrder, sink: Sink) -> VideoJob:
+        """Order a video: within the limits, and with the money for it held.
+
+        Raises:
+            GatewayError: it is not made; nothing is held or kept.
+        """
+        ledger, entrance = self._stages.ledger, self._stages.entrance
+        principal = call.principal
+        assert principal is not None
+        if not ledger.journal.accepting:
+            raise Unavailable("The gateway cannot write its books now. Try again in a moment.")
+        call.max_output = 0
+        call.units = ((order.unit, order.seconds),)
+        targets = await self._pipeline.candidates(call, self._routes())
+        now = ledger.clock.monotonic()
+        gate = ledger.rates.gate(principal, call.model, now)
+        ticket = entrance.enter(gate, 0, now) or await entrance.stand(gate, 0, call.model, sink)
+        try:
+            hold = await self._stages.reservations.reserve(call, targets)
+        except BaseException:
+            ledger.rates.cancel(ticket, ledger.clock.monotonic())
+            raise
+        try:
+            return await self._place(call, order, targets, hold)
+        except BaseException:
+            ledger.budgets.close(hold, 0)
+            raise
+        finally:
+            ledger.rates.settle(ticket, 0, ledger.clock.monotonic())
+
+    async def _place(
+        self, call: Call, order: VideoOrder, targets: tuple[Target, ...], hold: Hold
+    ) -> VideoJob:
+        """Place an order with the first provider that takes it."""
+        for index, target in enumerate(targets):
+            job = self._job(call, order, target)
+            await self.store.put(job)
+            asked = target
+            if call.sim and target.simulated:
+                asked = msgspec.structs.replace(target, headers=(("x-headgate-sim", call.sim),))
+            try:
+                state = await self._works.order(order, asked, call.request_id)
+            except BaseException as error:
+                await asyncio.shield(self.store.drop(job))
+                retry = isinstance(error, UpstreamError) and error.another_target
+                if not retry or index + 1 == len(targets):
+                    raise
+            else:
+                return await self._taken(job, call, hold, state)
+        raise AssertionError("there is always a target")
+
+    def _job(self, call: Call, order: VideoOrder, target: Target) -> VideoJob:
+        principal = call.principal
+        assert principal is not None
+        return VideoJob(
+            id=f"video_{call.id.hex()}",
+            call=call.id,
+            slot=self._slot,
+            account=principal.account,
+            project=principal.project,
+            key=principal.key,
+            member=principal.member,
+            book=principal.book,
+            model=order.model,
+            provider=target.host.name,
+            upstream=target.model.name,
+            prompt=order.prompt,
+            seconds=order.seconds,
+            size=order.size,
+            unit=order.unit,
+            created_at=self._stages.ledger.clock.wall(),
+            prepaid=principal.prepaid,
+            prices=target.prices,
+            costs=target.costs,
+        )
+
+    async def _taken(self, job: VideoJob, call: Call, hold: Hold, state: VideoState) -> VideoJob:
+        """Keep a job that its provider has taken: from here on it is asked for, whatever happens."""
+        task = self._tasks[job.id] = _Task(job, call, hold)
+        with suppress(Unavailable):  # what cannot be written down now is at the next change
+            await self._follow(task, state)
+        return task.job
+
+    # ── until they are done ─────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Ask for the jobs, for as long as the process serves."""
+        while True:
+            now = self._stages.ledger.clock.monotonic()
+            due = [task for task in self._tasks.values() if task.due <= now]
+            await asyncio.gather(*(self._ask(task) for task in due))
+            await asyncio.sleep(_LOOK_S)
+
+    async def adopt(self) -> None:
+        """Take over the jobs of a process that is no more. Raises `Unavailable`."""
+        for job in await self.store.open(self._slot, self._workers):
+            if job.id in self._tasks:
+                continue
+            call = self._call(job)
+            if not job.operation:  # it may have been ordered: nobody knows
+                await self._finish(_Task(job, call, self._unheld()), _lost(job))
+                continue
+            booked = await self.store.booked(job)
+            hold = self._unheld() if booked else await self._hold(job, call)
+            self._tasks[job.id] = _Task(job, call, hold, settled=booked)
+
+    def _call(self, job: VideoJob) -> Call:
+        call = Call(job.call, "videos", self._stages.ledger.clock.monotonic())
+        call.principal = Principal(
+            job.key, job.project, job.account, job.member, job.book, prepaid=job.prepaid
+        )
+        call.model = job.model
+        call.max_output = 0
+        call.units = ((job.unit, job.seconds),)
+        return call
+
+    async def _hold(self, job: VideoJob, call: Call) -> Hold:
+        """Hold the money of a job again; where somebody has spent it since, the house pays."""
+        try:
+            return await self._stages.reservations.reserve(call, (self._target(job),))
+        except (Limited, NotFound):
+            return self._unheld()
+
+    def _unheld(self) -> Hold:
+        return Hold(0, self._stages.ledger.clock.wall(), (), ())
+
+    def _target(self, job: VideoJob) -> Target:
+        """Return where a job is made, at the prices that it was ordered at.
+
+        Raises:
+            NotFound: its provider is no longer configured.
+        """
+        found = self._routes().candidates(job.model, job.book, self._stages.ledger.clock.wall())
+        for target in found:
+            if target.host.name == job.provider and target.model.name == job.upstream:
+                return msgspec.structs.replace(target, prices=job.prices, costs=job.costs)
+        raise NotFound(f"The provider {job.provider!r} of this video is no longer configured.")
+
+    async def _ask(self, task: _Task) -> None:
+        """Ask for a job once; trouble puts it off, until it is too old."""
+        job, clock = task.job, self._stages.ledger.clock
+        task.wait = min(task.wait * 3 // 2, _LONGEST_NS)
+        task.due = clock.monotonic() + task.wait
+        try:
+            state = await self._works.ask(job, self._target(job))
+            await self._follow(task, state)
+        except GatewayError as error:
+            unknown = isinstance(error, UpstreamRefused)  # it knows nothing of this job
+            late = clock.wall() - job.created_at > _LIVES_US
+            if (unknown or late) and not self._closed:
+                with suppress(Unavailable):
+                    await self._finish(task, _broken(job, error))
+
+    async def _follow(self, task: _Task, state: VideoState) -> None:
+        """Take in what a provider says."""
+        if self._closed:  # the next start will ask again
+            return
+        job = task.job
+        told = msgspec.structs.replace(
+            job, operation=state.operation, status=state.status, progress=state.progress, source=state.source
+        )
+        if state.status == "failed":
+            told = msgspec.structs.replace(
+                told, error_code=state.error_code, error_message=state.error_message
+            )
+        now = self._stages.ledger.clock.wall()
+        if told.open and now - job.created_at > _LIVES_US:
+            told = _late(told)
+        if not told.open:
+            expires = now + state.kept_s * _US if told.status == "completed" else 0
+            told = msgspec.structs.replace(told, completed_at=now, expires_at=expires)
+            await self._finish(task, told)
+        elif told != job:
+            task.job = told
+            await self.store.put(told)
+
+    async def _finish(self, task: _Task, done: VideoJob) -> None:
+        """Settle a job, and write it down as done."""
+        self._settle(task, done)
+        task.job = done
+        await (self.store.drop(done) if done.deleted else self.store.put(done))
+        self._tasks.pop(done.id, None)
+
+    def _settle(self, task: _Task, done: VideoJob) -> None:
+        """Book a job: what it costs where it was made, nothing where it failed."""
+        if task.settled:
+            return
+        ledger, principal = self._stages.ledger, task.call.principal
+        assert principal is not None
+        gate = Gate(principal, (), (), ())
+        tab = Tab(ledger, task.call, task.hold, Ticket(gate, 0, is_open=False))
+        if task.job.operation or done.operation:
+            tab.open(self._booked_at(task.job))
+        made = done.status == "completed"
+        usage = Usage(more=((done.unit, done.seconds),)) if made else Usage()
+        tab.settle(200 if made else _FAILED, usage)
+        task.settled = True
+
+    def _booked_at(self, job: VideoJob) -> Target:
+        """Return what the books say of where a job was made, also where that is gone."""
+        host = Host(name=job.provider, base_url="")
+        return Target(host=host, model=Model(name=job.upstream), prices=job.prices, costs=job.costs)
+
+    # ── what callers ask ────────────────────────────────────────────────────────────────────────
+
+    async def find(self, principal: Principal, name: str) -> VideoJob:
+        """Return a job of the caller's project. Raises `NotFound`."""
+        job = await self.store.find(principal.project, name)
+        if job is None or job.book is not principal.book:
+            raise NotFound(f"Video with id '{name[:100]}' not found.", param="video_id")
+        return job
+
+    async def listed(self, principal: Principal, after: str, limit: int, *, newest: bool) -> list[VideoJob]:
+        """Return jobs of the caller's project. Raises `NotFound` where `after` is none of them."""
+        jobs = await self.store.listed(principal.project, after, limit, newest=newest)
+        if jobs is None:
+            raise NotFound(f"Video with id '{after[:100]}' not found.", param="after")
+        return jobs
+
+    async def delete(self, principal: Principal, name: str) -> VideoJob:
+        """Delete a job. One that is being made is paid when it is done all the same: its maker bills it."""
+        job = await self.find(principal, name)
+        if not job.open:
+            await self.store.drop(job)
+            return job
+        task = self._tasks.get(name)
+        hidden = msgspec.structs.replace(task.job if task is not None else job, deleted=True)
+        if task is not None:
+            task.job = hidden
+        await self.store.put(hidden)
+        return job
+
+    async def fetch(self, job: VideoJob) -> tuple[Exchange, Head]:
+        """Begin to fetch a video from where it is kept. Raises `GatewayError`."""
+        return await self._works.fetch(job, self._target(job))
+
+    def close(self) -> None:
+        """Give back what is held: the next start holds it again."""
+        self._closed = True
+        for task in self._tasks.values():
+            self._stages.ledger.budgets.close(task.hold, 0)
+        self._tasks.clear()
+
+
+def _lost(job: VideoJob) -> VideoJob:
+    message = "The gateway was stopped while it ordered this video."
+    return msgspec.structs.replace(job, status="failed", error_code="interrupted", error_message=message)
+
+
+def _late(job: VideoJob) -> VideoJob:
+    message = "The provider was not done in time."
+    return msgspec.structs.replace(job, status="failed", error_code="timeout", error_message=message)
+
+
+def _broken(job: VideoJob, error: GatewayError) -> VideoJob:
+    return msgspec.structs.replace(
+        job, status="failed", error_code=error.code or "video_failed", error_message=error.message
+    )
