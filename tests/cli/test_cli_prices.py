@@ -35,6 +35,17 @@ def test_a_cost_states_its_price_with_date_and_source(say: Say) -> None:
     assert quote["prices"]["dated"]
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("sonar", "output $1.00; $0.012 for each call"),
+        ("gpt-5.4", "; above 272,000 input tokens: input $5.00"),
+    ],
+)
+def test_a_cost_says_every_price_that_it_is_made_of(run: Run, model: str, said: str) -> None:
+    assert said in run("cost", "--model", model, "--input", "300", "--output", "200").output
+
+
 def test_cached_input_and_batches_are_cheaper(say: Say) -> None:
     call = ("--model", "gpt-4o", "--input", "1000", "--output", "100")
     plain = say("cost", *call)["cost_nano_usd"]

@@ -92,7 +92,8 @@ def create(data: str | None, cap: tuple[int, str], only: str | None, as_json: bo
     The period is that of the local time in --tz. A call that may cost more than what is left is
     refused; with --soft it is served, and an event is written. Without a scope it caps the first
     account. Real and play money have a cap of their own each. It takes the place of your earlier one
-    of the same scope and period; a soft one never that of a hard one.
+    of the same scope and period; a soft one never that of a hard one. A call that is open then is not
+    held in it; what it costs is counted.
     """
     members: dict[str, Any] = {
         "amount": cap[0],

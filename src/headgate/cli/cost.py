@@ -11,7 +11,7 @@ from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import Tokens, config_option, env_option, examples, json_option, prices_option
 from headgate.cli.output import print_json, print_table
-from headgate.cli.pricing import Priced, Shelf, per_million, provenance, public_prices, unit_prices
+from headgate.cli.pricing import Priced, Shelf, listed, per_million, provenance, public_prices, unit_prices
 from headgate.cli.ratios import ratios_of_samples
 from headgate.money.amounts import format_usd
 from headgate.money.cost import cost
@@ -200,9 +200,7 @@ def _print_quote(quote: Quote, calls: Calls) -> None:
     )
     if calls.count != 1:
         click.echo(f"  one call {format_usd(quote.one)}")
-    parts = {"input": prices.input, "cached": prices.cached_input, "output": prices.output}
-    each = ", ".join(f"{name} {per_million(price)}" for name, price in parts.items())
-    click.echo(f"  per million tokens: {each}")
+    click.echo(f"  per million tokens: {listed(prices)}")
     click.echo(f"  {provenance(quote.row)}")
 
 

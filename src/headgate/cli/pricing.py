@@ -117,10 +117,25 @@ class Shelf:
 
 def per_million(price: PicoUSD) -> str:
     """Return a price per token as USD for a million tokens, exactly."""
-    pico = price * _MILLION
-    nano, rest = divmod(pico, 1000)
+    return per_call(price * _MILLION)
+
+
+def per_call(price: PicoUSD) -> str:
+    """Return pico-USD as USD, exactly."""
+    nano, rest = divmod(price, 1000)
     text = format_usd(nano)
     return f"{text} + {rest} pico" if rest else text
+
+
+def listed(prices: Prices) -> str:
+    """Return the unit prices in words, with a fee per call and the prices of long inputs."""
+    parts = {"input": prices.input, "cached": prices.cached_input, "output": prices.output}
+    text = ", ".join(f"{name} {per_million(price)}" for name, price in parts.items())
+    if prices.request:
+        text += f"; {per_call(prices.request)} for each call"
+    if prices.long is not None:
+        text += f"; above {prices.long_above:,} input tokens: {listed(prices.long)}"
+    return text
 
 
 def provenance(row: PriceRow) -> str:
