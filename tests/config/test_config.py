@@ -20,6 +20,22 @@ def test_each_known_variable_switches_its_provider_on():
     assert config.hosts[2].base_url == "http://127.0.0.1:11434/v1"
 
 
+def test_makers_come_before_those_who_sell_their_models():
+    keys = {
+        "AZURE_OPENAI_API_KEY": "a",
+        "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com",
+        "AWS_BEARER_TOKEN_BEDROCK": "b",
+        "AWS_REGION": "us-east-1",
+        "OPENAI_API_KEY": "c",
+        "DEEPSEEK_API_KEY": "d",
+        "MISTRAL_API_KEY": "e",
+        "XAI_API_KEY": "f",
+    }
+    names = [host.name for host in loaded(keys).hosts]
+    assert sorted(names[:4]) == ["deepseek", "mistral", "openai", "x-ai"]
+    assert sorted(names[4:]) == ["azure", "bedrock"]
+
+
 def test_what_belongs_to_the_client_is_left_alone():
     config = loaded({"OPENAI_API_KEY": "sk-hg-live-x", "OPENAI_BASE_URL": "http://127.0.0.1:8787/v1"})
     assert config.hosts == ()
