@@ -71,7 +71,11 @@ _COUNTED = frozenset(
 
 
 def _counted(call: Call) -> dict[str, Json]:
-    return {name: decode_any(raw) for name, raw in call.members.items() if name in _COUNTED}
+    members = {name: decode_any(raw) for name, raw in call.members.items() if name in _COUNTED}
+    given = members.get("input")
+    if isinstance(given, list) and given and isinstance(given[0], dict):  # parts that are to be moderated
+        members["input"] = [part.get("text", "") for part in given]
+    return members
 
 
 def _size(given: Json) -> int:

@@ -210,6 +210,8 @@ class Pipeline:
             delivery.refused = True
             raise codec.error(head, await _error_body(exchange))
         delivery.tab.first_byte()
+        if delivery.call.answer_type is not None:
+            delivery.call.answer_type = head.get(b"content-type") or b""
         reader = codec.reader(delivery.call, delivery.target)
         if delivery.call.shape is not None:
             reader = shaping.hold_back(reader, delivery.call, delivery.target)
@@ -344,7 +346,7 @@ class Delivery:
         self.target = target
         self.sink = sink
         self.tab = tab
-        self.stream = call.stream
+        self.stream = call.stream or call.flows
         self.reader: Reader | None = None
         self.refused = False  # by the provider
 

@@ -29,7 +29,7 @@ PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
 Operation = Literal[
-    "chat", "completions", "embeddings", "moderations", "realtime", "images", "videos",
+    "chat", "completions", "embeddings", "moderations", "realtime", "images", "videos", "speech",
 ]  # fmt: skip
 VideoStatus = Literal["queued", "in_progress", "completed", "failed"]
 BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing
@@ -356,10 +356,10 @@ class Call:
     """
 
     __slots__ = (
-        "counted", "face", "id", "include_usage", "input_bytes", "inputs", "max_output", "measures", "media",
-        "members", "model", "n", "notes", "operation", "parent", "predicted", "principal", "received_ns",
-        "request_id", "shape", "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units",
-        "unknown",
+        "answer_type", "counted", "face", "flows", "id", "include_usage", "input_bytes", "inputs",
+        "max_output", "measures", "media", "members", "model", "n", "notes", "operation", "parent",
+        "predicted", "principal", "received_ns", "request_id", "shape", "shaped", "shrunk_to", "sim",
+        "stream", "structured", "tier", "units", "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -379,6 +379,10 @@ class Call:
         self.shaped = 0  # how many of the bytes are tools and schemas, which hosts render in their way
         self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
         self.media: Media | None = None
+        self.answer_type: bytes | None = (
+            None  # of an answer that is neither JSON nor events; b"": not known yet
+        )
+        self.flows = False  # such an answer passes as it comes
         self.units: Units = ()  # the most that it can use in units other than tokens
         # Of what some hosts bill by the piece and others by tokens: both bounds, whichever has prices.
         self.measures: tuple[Units, Units] | None = None

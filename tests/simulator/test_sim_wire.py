@@ -217,8 +217,8 @@ async def test_older_functions_are_called_in_the_older_way(upstream: Upstream) -
 
 
 async def test_unknown_paths_and_broken_bodies_are_refused_in_openais_shape(upstream: Upstream) -> None:
-    seen = await upstream.ask("/images/generations", {"model": "gpt-4o"})
-    assert (seen.status, seen.json["error"]["message"]) == (404, "Invalid URL (POST /v1/images/generations)")
+    seen = await upstream.ask("/files", {"model": "gpt-4o"})
+    assert (seen.status, seen.json["error"]["message"]) == (404, "Invalid URL (POST /v1/files)")
     seen = await upstream.ask("/chat/completions", {"model": "gpt-4o", "messages": "hi"})
     assert seen.status == 400
     assert set(seen.json["error"]) == {"message", "type", "param", "code"}

@@ -1,8 +1,11 @@
-"""What makes no text, through the official SDK: moderations, images."""
+"""What makes no text, through the official SDK: moderations, images, speech."""
 
 import base64
+import io
+import json
 import struct
 import urllib.request
+import wave
 
 import openai
 import pytest
@@ -94,3 +97,32 @@ def test_a_model_that_does_something_else_is_refused(client):
 def test_what_the_simulator_cannot_paint_is_said(client):
     with pytest.raises(openai.BadRequestError, match="makes PNGs"):
         client.images.generate(model="gpt-image-1", prompt="x", output_format="webp")
+
+
+def test_speech_is_sound_that_opens(client):
+    answer = client.audio.speech.create(
+        model="tts-1", voice="alloy", input="Hello there", response_format="wav"
+    )
+    with wave.open(io.BytesIO(answer.read())) as sound:
+        assert sound.getnframes() > 10_000
+    raw = client.audio.speech.with_raw_response.create(model="tts-1", voice="alloy", input="Hello there")
+    assert raw.headers["content-type"] == "audio/mpeg"
+    assert "x-headgate-cost" not in raw.headers, "its head is out before it is complete"
+
+
+def test_speech_comes_in_events_that_end_with_the_usage(client):
+    with client.audio.speech.with_streaming_response.create(
+        model="gpt-4o-mini-tts",
+        voice="alloy",
+        input="Hello there",
+        response_format="pcm",
+        stream_format="sse",
+    ) as answer:
+        events = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+    assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
+    assert events[-1]["usage"]["output_tokens"] > 0
+
+
+def test_a_sound_that_the_simulator_cannot_make_is_refused(client):
+    with pytest.raises(openai.BadRequestError, match="opus needs a real model"):
+        client.audio.speech.create(model="tts-1", voice="alloy", input="x", response_format="opus")

@@ -20,7 +20,9 @@ from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, HIDDEN, IMA
 if TYPE_CHECKING:
     from headgate.values import Call, Media, Model, NanoUSD, Operation, Target, Units
 
-TEXTLESS: Final[frozenset[Operation]] = frozenset({"embeddings", "moderations", "images"})  # no limit is sent
+TEXTLESS: Final[frozenset[Operation]] = frozenset(
+    {"embeddings", "moderations", "images", "speech"}
+)  # no limit is sent
 # Tokens that a template adds beyond the bytes of `{"role":"user","content":""}` for each message.
 PRIMING = 16  # where the tokenizer, and so the template, is known
 TEMPLATE = 128

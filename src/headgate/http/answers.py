@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _JSON = (b"content-type", b"application/json")
+_JSON_LINE = b"content-type: application/json\r\n"
 _SIMULATED = (b"x-headgate-simulated", b"true")
 _KEPT = 10_000
 _NO_CACHE = (b"cache-control", b"no-cache")
@@ -45,7 +46,9 @@ class HttpAnswers:
             (now - call.received_ns) // 1_000_000,
             tab.rate_lines(now),
         )
-        if not call.stream:
+        if call.answer_type:
+            lines = lines.replace(_JSON_LINE, b"content-type: %b\r\n" % call.answer_type.strip(), 1)
+        if not (call.stream or call.flows):
             lines += b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
         if call.operation == "embeddings":
             lines += lines_of([(b"openai-model", target.model.name.encode("ascii", "replace"))])

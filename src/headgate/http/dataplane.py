@@ -51,6 +51,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "/embeddings": "embeddings",
     "/moderations": "moderations",
     "/images/generations": "images",
+    "/audio/speech": "speech",
 }
 # Routes that OpenAI has and this version does not serve: first segment, and what to use instead.
 _CHAT = "Use POST /v1/chat/completions, which every SDK of OpenAI has as `chat.completions.create`."
@@ -61,7 +62,7 @@ NOT_SERVED: Mapping[str, str] = {
     "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "chat": "Answers are not stored: keep them, or the messages, in your program.",
     "images": "Images are made by POST /v1/images/generations.",
-    "audio": "Call the provider directly.",
+    "audio": "Speech is made by POST /v1/audio/speech.",
     "videos": "Order one with POST /v1/videos.",
     "realtime": "Open a WebSocket at /v1/realtime?model=...",
     "files": "Send the text in the messages of POST /v1/chat/completions.",

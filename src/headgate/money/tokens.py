@@ -73,7 +73,7 @@ class Tokenizers(Vocabularies):
         """
         if operation == "chat":
             return self.count_chat(model, members.get("messages") or (), members)
-        given = members.get("input" if operation == "embeddings" else "prompt")
+        given = members.get("prompt", members.get("input"))
         tally = tally_inputs(given, members.get("suffix"))
         return self._count(model, tally, 0, windows=tally.items)
 

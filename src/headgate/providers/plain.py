@@ -15,7 +15,7 @@ from headgate.providers.edits import splice_model
 from headgate.providers.frames import Frames, data_of
 from headgate.providers.members import adapt, written
 from headgate.providers.refusals import refusal
-from headgate.providers.used import image_usage, input_usage
+from headgate.providers.used import image_usage, input_usage, spoken_usage
 from headgate.wire.answers import NOT_JSON
 from headgate.wire.checks import unknown
 from headgate.wire.strict import refuse_misplaced
@@ -100,6 +100,8 @@ class PlainCodec:
         """Return a reader for a stream of events, or for a whole answer."""
         if call.stream:
             return EventReader(call, target, self._count)
+        if call.flows:
+            return FlowingReader(call, target, self._count)
         return WholeReader(call, target, self._holds, self._count)
 
     def error(self, head: Head, body: bytes) -> UpstreamError:
@@ -233,7 +235,53 @@ class EventReader:
         return ""
 
 
+class FlowingReader:
+    """Bytes of sound, which pass as they come."""
+
+    __slots__ = ("_call", "_came", "_count", "_target", "awaits_count", "done")
+
+    def __init__(self, call: Call, target: Target, count: Counting) -> None:
+        self._call = call
+        self._target = target
+        self._count = count
+        self._came = False
+        self.awaits_count = False
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Pass the bytes on."""
+        self._came = True
+        return data
+
+    def finish(self) -> bytes:
+        """Take note of the end.
+
+        Raises:
+            UpstreamInterrupted: nothing came.
+        """
+        if not self._came:
+            raise UpstreamInterrupted("The provider's answer is empty.")
+        return b""
+
+    def end(self, _booked: Usage) -> bytes:
+        """Return nothing: everything has gone out."""
+        return b""
+
+    def usage(self) -> Usage | None:
+        """Return what was said, where that is what is paid for."""
+        return self._count(PlainAnswer(), self._call, self._target) if self._came else None
+
+    def produced(self) -> int:
+        """Return a guess of the tokens, where they are what it is paid in: a quarter of the most."""
+        return (self._call.max_output or 0) // 4 if self._came else 0
+
+    def text(self) -> str:
+        """Return an empty text: none is produced."""
+        return ""
+
+
 CODECS: Mapping[Operation, Codec] = {
     "moderations": PlainCodec("/moderations", "results", input_usage),
     "images": PlainCodec("/images/generations", "data", image_usage),
+    "speech": PlainCodec("/audio/speech", "data", spoken_usage),
 }

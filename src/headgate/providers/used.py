@@ -90,5 +90,18 @@ def image_usage(answer: PlainAnswer, call: Call, target: Target) -> Usage | None
     return Usage(given, made, min(tokens.given.cached_tokens or 0, given), more=more)
 
 
+def spoken_usage(answer: PlainAnswer, call: Call, target: Target) -> Usage | None:
+    """Return what was said or heard: in tokens where they are told, by the piece where that has a price."""
+    assert call.measures is not None
+    pieces = call.measures[0]
+    tokens = token_usage(answer.usage) if answer.usage is not None else None
+    by_piece = target.prices is None or _free(target) or covers(pieces, target.prices)
+    if tokens is None:
+        return Usage(more=pieces) if by_piece else None
+    given, made = tokens.input_tokens or 0, tokens.output_tokens or 0
+    heard = min(tokens.given.audio_tokens or 0, given)
+    return Usage(given, made, input_audio_tokens=heard, more=pieces if by_piece else ())
+
+
 def _free(target: Target) -> bool:
     return target.prices is not None and not any(msgspec.structs.astuple(target.prices))

@@ -1,4 +1,4 @@
-"""The members of requests that make no text: moderations, images. Source: OpenAI's API description.
+"""The members of requests that make no text: moderations, images, speech. Source: OpenAI's API description.
 
 `MEASURES` note on a parsed call what it can use at most, in each unit that somebody bills it by.
 """
@@ -17,8 +17,10 @@ from headgate.wire.checks import (
     invalid_value,
     length,
     mapping,
+    number,
     one_of,
     required,
+    short_text,
     text,
 )
 
@@ -111,4 +113,40 @@ def measure_images(call: Call, values: Mapping[str, Json]) -> None:
     call.measures = ((f"image:{graded}", call.n),), (("output_image", call.max_output * call.n),)
 
 
-MEASURES: Mapping[str, Callable[[Call, Mapping[str, Json]], None]] = {"images": measure_images}
+def _voice(path: str, value: Json) -> None:
+    """Accept a voice's name, or an object with its id."""
+    if type(value) is dict:
+        required(path, value, "id", text)
+    elif type(value) is not str:
+        raise invalid_type(path, "one of a string or object", value)
+
+
+SPEECH: Mapping[str, Check] = {
+    "model": text,
+    "input": short_text(4096),
+    "voice": _voice,
+    "instructions": short_text(4096),
+    "response_format": one_of("mp3", "opus", "aac", "flac", "wav", "pcm"),
+    "speed": number(0.25, 4),
+    "stream_format": one_of("sse", "audio"),
+}
+_TOKENS_PER_S: Final = 25  # of speech; OpenAI's models make about 21
+_S_PER_CHARACTER: Final = 0.5  # the slowest that anything is read at usual speed
+
+
+def measure_speech(call: Call, values: Mapping[str, Json]) -> None:
+    """Bound what is said: by its characters, and by the tokens that its sound can be."""
+    said = str(values["input"])
+    seconds = (len(said) * _S_PER_CHARACTER + 2) / min(float(values.get("speed") or 1), 1)
+    call.max_output = int(seconds * _TOKENS_PER_S)
+    call.measures = ((("character", len(said)),), ())
+    if values.get("stream_format") == "sse":
+        call.stream = True
+    else:
+        call.answer_type, call.flows = b"", True
+
+
+MEASURES: Mapping[str, Callable[[Call, Mapping[str, Json]], None]] = {
+    "images": measure_images,
+    "speech": measure_speech,
+}

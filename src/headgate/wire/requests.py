@@ -23,7 +23,7 @@ from headgate.wire.checks import (
     text,
     text_or,
 )
-from headgate.wire.media import IMAGES, MODERATIONS
+from headgate.wire.media import IMAGES, MODERATIONS, SPEECH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -245,6 +245,7 @@ MEMBERS: Mapping[Operation, Mapping[str, Check]] = {
     "embeddings": EMBEDDINGS,
     "moderations": MODERATIONS,
     "images": IMAGES,
+    "speech": SPEECH,
 }
 REQUIRED: Mapping[Operation, tuple[str, ...]] = {
     "chat": ("model", "messages"),
@@ -252,6 +253,7 @@ REQUIRED: Mapping[Operation, tuple[str, ...]] = {
     "embeddings": ("model", "input"),
     "moderations": ("input", "model"),
     "images": ("prompt", "model"),
+    "speech": ("model", "input", "voice"),
 }
 # Which model is asked where the caller names none.
 DEFAULT_MODELS: Mapping[Operation, str] = {

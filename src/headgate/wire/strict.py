@@ -42,7 +42,7 @@ _LOOKED_INTO = frozenset(
     }
 )
 _WHOLE_VECTORS = frozenset({"text-embedding-ada-002"})  # are not shortened
-_MEDIA = frozenset({"moderations", "images"})
+_MEDIA = frozenset({"moderations", "images", "speech"})
 _KNOWN_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
 
 

@@ -40,6 +40,7 @@ _SERVED: Final[dict[str, tuple[str, ...]]] = {
     "embeddings": ("embeddings",),
     "moderations": ("moderations",),
     "images": ("images",),
+    "audio_speeches": ("speech",),
 }
 
 Second = Annotated[int, Meta(ge=0, le=2**33)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -263,33 +264,28 @@ class SimulatedExchange:
             self._waiter = None
 
 
+_PACKAGE = "headgate.transport.simulator"
+_ANSWERING = {
+    "/chat/completions": ("chat", "chat_reply"),
+    "/completions": ("completions", "completion_reply"),
+    "/embeddings": ("embeddings", "embeddings_reply"),
+    "/moderations": ("moderations", "moderations_reply"),
+    "/images/generations": ("images", "images_reply"),
+    "/audio/speech": ("speech", "speech_reply"),
+}
+
+
 def _answering(path: str) -> Answering | None:
     """Return who answers a path; None for one that is not served.
 
     Imported by the first call: their many patterns take 60 ms to compile, for nothing where real
     providers are configured.
     """
-    if path.endswith("/chat/completions"):
-        from headgate.transport.simulator.chat import chat_reply
-
-        return chat_reply
-    if path.endswith("/completions"):
-        from headgate.transport.simulator.completions import completion_reply
-
-        return completion_reply
-    if path.endswith("/embeddings"):
-        from headgate.transport.simulator.embeddings import embeddings_reply
-
-        return embeddings_reply
-    if path.endswith("/moderations"):
-        from headgate.transport.simulator.moderations import moderations_reply
-
-        return moderations_reply
-    if path.endswith("/images/generations"):
-        from headgate.transport.simulator.images import images_reply
-
-        return images_reply
-    return None
+    found = next((where for end, where in _ANSWERING.items() if path.endswith(end)), None)
+    if found is None:
+        return None
+    answering: Answering = getattr(import_module(f"{_PACKAGE}.{found[0]}"), found[1])
+    return answering
 
 
 async def _pass(step: float | UpstreamError) -> None:
