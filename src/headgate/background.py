@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from headgate.values import Call
 
 LAST_WORD_S = 0.5  # for the error events of the answers that are cut
+_RESTS = 4  # times as long as a look took: it has a fifth of the process at most,
+_REST_S = 0.2  # or so many looks in a second
 
 
 class Background:
@@ -71,16 +73,20 @@ class Watch:
 
     async def run(self) -> None:
         """Look for as long as the process lives."""
+        time = asyncio.get_running_loop().time
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._every_s):
                     await self._bell.wait()
             self._bell.clear()
             waiting, self._waiting = self._waiting, []
+            began = time()
             await self._look()
+            took_s = time() - began
             for waiter in waiting:
                 if not waiter.done():
                     waiter.set_result(None)
+            await asyncio.sleep(min(_RESTS * took_s, _REST_S))  # many who wait one after the other share it
 
     async def now(self, within_s: float) -> None:
         """Wait until a look that begins after this has ended, but no longer than so."""
