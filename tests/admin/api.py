@@ -81,12 +81,23 @@ class Api:
         sent = {"host": "gate", **(headers or {})}
         if key is not None:
             sent.setdefault("authorization", f"Bearer {key or self.root}")
+        return asyncio.run(self._call(method, path, body, sent))
+
+    def together(self, *requests: tuple[str, str, object]) -> list[int]:
+        """Make requests at once, as root; return their statuses in the order in which they were answered."""
+
+        async def all_of_them() -> list[int]:
+            sent = {"host": "gate", "authorization": f"Bearer {self.root}"}
+            calls = [self._call(method, path, body, sent) for method, path, body in requests]
+            return [(await call).status for call in asyncio.as_completed(calls)]
+
+        return asyncio.run(all_of_them())
+
+    async def _call(self, method: str, path: str, body: object, given: Mapping[str, str]) -> Reply:
+        headers = dict(given)
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         if body is not None:
-            sent.setdefault("content-type", "application/json")
-        return asyncio.run(self._call(method, path, raw, sent))
-
-    async def _call(self, method: str, path: str, raw: bytes, headers: Mapping[str, str]) -> Reply:
+            headers.setdefault("content-type", "application/json")
         plain, _, query = path.partition("?")
         scope = {
             "type": "http",

@@ -72,6 +72,24 @@ def test_credit_is_given_paid_refunded_and_put_right(api: Api) -> None:
     assert [row["kind"] for row in grants] == ["signup", "signup", "gift", "balance"]
 
 
+def test_a_refund_that_waits_for_workers_keeps_nobody_waiting(api: Api) -> None:
+    ref = account(api)
+    paid = {"account": ref, "amount": 50 * DOLLAR, "reference": "wire-1"}
+    assert api.call("POST", "/admin/v1/credit/topups", paid).status == 201
+    with closing(connect(api.folder)) as sql:  # a worker that holds all of it
+        sql.execute(
+            "INSERT INTO slices (pot, slot, amount) SELECT p.id, 'slot-0', p.amount FROM pots p"
+            " JOIN grants g ON g.id = p.ref WHERE p.kind = 'grant' AND g.kind = 'balance' AND p.amount > 0"
+        )
+    back = {"account": ref, "amount": 50 * DOLLAR, "reference": "back-1"}
+    answered = api.together(
+        ("POST", "/admin/v1/credit/refunds", back),
+        ("GET", "/admin/v1/tiers", None),
+        ("POST", "/admin/v1/projects", {"name": "new", "account": ref}),
+    )
+    assert (sorted(answered), answered[-1]) == ([200, 201, 409], 409)
+
+
 def test_codes_are_made_redeemed_once_and_revoked(api: Api) -> None:
     ref = account(api)
     once = {"idempotency-key": "codes-1"}
