@@ -12,7 +12,8 @@ from headgate.app import build_routes
 from headgate.config import ServeOptions, load
 from headgate.errors import CallerError
 from headgate.http.parse import parse
-from headgate.providers.registry import CODECS, constant_headers
+from headgate.providers.cohere.schema import clean
+from headgate.providers.registry import CODECS, SCHEMAS, constant_headers
 from headgate.values import Book, Call, Target
 
 CODEC = CODECS["cohere"]["chat"]
@@ -318,6 +319,67 @@ def test_a_schema_among_tools_is_a_tool_that_must_be_called() -> None:
     assert refused(response_format=json_object, tools=[NOW])[0] == "response_format"
     lenient = target("cohere", "command-a-03-2025", parameters="lenient")
     assert settings(lenient, response_format=json_object, tools=[NOW]) == {"tools": tools(NOW)}
+
+
+@pytest.mark.parametrize(
+    ("members", "support"),
+    [
+        ({"response_format": SCHEMA}, "enforced"),
+        ({"response_format": {"type": "json_object"}}, "enforced"),
+        ({"response_format": SCHEMA, "tools": [NOW], "tool_choice": "none"}, "enforced"),
+        ({"response_format": SCHEMA, "tools": [NOW]}, "tried"),
+        ({"response_format": {"type": "json_object"}, "tools": [NOW]}, "none"),
+    ],
+)
+def test_what_it_does_for_a_schema(members: Any, support: str) -> None:
+    assert SCHEMAS["cohere"](chat(**members), TO) == support
+
+
+def test_what_cohere_cannot_say_of_a_schema() -> None:
+    number = {"type": "integer", "minimum": 1, "maximum": 9}
+    given = {
+        "type": "object",
+        "properties": {
+            "minimum": number,  # a name is no keyword
+            "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "minItems": 1, "uniqueItems": True},
+            "day": {"type": "string", "format": "date"},
+            "mail": {"type": "string", "format": "email"},
+            "either": {"oneOf": [number, {"type": "null"}]},
+            "any": {"anyOf": [{"type": "string", "pattern": "a+"}, True]},
+        },
+        "$defs": {"tag": {"type": "string", "pattern": "^a", "enum": ["a"]}},
+        "additionalProperties": False,
+        "required": ["day"],
+    }
+    cleaned, lost = clean(given)
+    assert cleaned == {
+        "type": "object",
+        "properties": {
+            "minimum": {"type": "integer"},
+            "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}},
+            "day": {"type": "string", "format": "date"},
+            "mail": {"type": "string"},
+            "either": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "any": {"anyOf": [{"type": "string", "pattern": "a+"}, True]},
+        },
+        "$defs": {"tag": {"type": "string", "enum": ["a"]}},
+        "additionalProperties": False,
+        "required": ["day"],
+    }
+    assert lost == ["format", "maximum", "minItems", "minimum", "oneOf", "pattern", "uniqueItems"]
+    shape: Any = {
+        "type": "json_schema",
+        "json_schema": {"name": "out", "schema": {"type": "object", "not": {}}},
+    }
+    made = chat(response_format=shape)
+    assert sent(CODEC, made, TO)["response_format"]["json_schema"] == {"type": "object"}
+    assert notes(made) == [("dropped", "response_format.json_schema.schema.not")]
+    assert SCHEMAS["cohere"](made, TO) == "tried"
+    shape["json_schema"]["strict"] = True
+    assert refused(response_format=shape) == (
+        "response_format.json_schema.schema.not",
+        "unsupported_parameter",
+    )
 
 
 # ── embeddings ──────────────────────────────────────────────────────────────────────────────────

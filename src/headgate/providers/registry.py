@@ -95,6 +95,7 @@ SCHEMAS: Mapping[str, Callable[[Call, Target], Schemas]] = {
     "gemini": gemini.keeps_schema,
     "vertex": gemini.keeps_schema,
     "bedrock": bedrock.keeps_schema,
+    "cohere": cohere.keeps_schema,
 }
 # Where a host is, as its base URL and what else is said of its place have it; raises ValueError.
 ADDRESSES: Mapping[str, Callable[[str, Place], str]] = {

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import CallerError
-from headgate.providers.chat import Shape, Tool, output_limit, read_chat
+from headgate.providers.chat import Shape, Tool, output_limit, read_chat, shape_of
+from headgate.providers.cohere.schema import clean
 from headgate.providers.parts import Image, Text, plain_text, unsupported
 from headgate.providers.stance import leave_out
 from headgate.values import Note
@@ -14,10 +15,10 @@ from headgate.values import Note
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.providers.chat import ChatRequest, Choice
+    from headgate.providers.chat import ChatRequest, Choice, Schema
     from headgate.providers.parts import Part
     from headgate.providers.turns import Turn
-    from headgate.values import Call, Target
+    from headgate.values import Call, Schemas, Target
 
 # Cohere's own members that shape an answer: their types, and what they are called there.
 _OWN: Mapping[str, tuple[tuple[type, ...], str]] = {
@@ -54,6 +55,22 @@ def schema_tool(shape: Shape) -> str:
         CallerError: the schema is not of an object.
     """
     return shape.tool() if may_call(shape.tools, shape.choice) else ""
+
+
+def keeps_schema(call: Call, _target: Target) -> Schemas:
+    """Return what Cohere does for the JSON that an answer shall be.
+
+    It keeps to what its words can say of a schema; where a tool may be called it has no word for it.
+    """
+    shape = shape_of(call)
+    if _calls_tools(call):
+        return "tried" if shape.schema is not None else "none"
+    return "enforced" if shape.schema is None or not clean(shape.schema.schema)[1] else "tried"
+
+
+def _calls_tools(call: Call) -> bool:
+    tools, choice = (bytes(call.members.get(name, b"null")) for name in ("tools", "tool_choice"))
+    return tools not in {b"null", b"[]"} and choice != b'"none"'
 
 
 def build(call: Call, target: Target) -> dict[str, Any]:
@@ -195,12 +212,19 @@ class _Building:
         if (asked.json_object or schema is not None) and not callable_tools:
             body["response_format"] = {"type": "json_object"}
             if schema is not None:
-                body["response_format"]["json_schema"] = schema.schema
+                body["response_format"]["json_schema"] = self._cleaned(schema)
             return
         if asked.json_object:
             self._leave_out("response_format", tuning=False)
         if asked.tools:
             self._add_tools(body, wrapped)
+
+    def _cleaned(self, schema: Schema) -> dict[str, Any]:
+        """Return a schema in Cohere's words. What has none is missed in the answer where it was promised."""
+        cleaned, lost = clean(schema.schema)
+        for keyword in lost:
+            self._leave_out(f"response_format.json_schema.schema.{keyword}", tuning=schema.strict is not True)
+        return cleaned
 
     def _add_tools(self, body: dict[str, Any], wrapped: str) -> None:
         asked, schema, choice = self._asked, self._asked.schema, self._asked.choice
