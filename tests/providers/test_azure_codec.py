@@ -81,6 +81,18 @@ def test_the_other_operations(operation: Operation) -> None:
     assert msgspec.json.decode(request.body) == {"model": "prod-4o", **what}
 
 
+def test_images() -> None:
+    made = Call(ID, "images", 0)
+    parse(b'{"model":"m","prompt":"a cat"}', made)
+    codec = CODECS["azure"]["images"]
+    request = codec.encode(made, TO)
+    assert request.path == "/openai/deployments/prod-4o/images/generations?api-version=2024-10-21"
+    assert msgspec.json.decode(request.body) == {"model": "prod-4o", "prompt": "a cat"}
+    assert codec.encode(made, to(False)).path == "/openai/v1/images/generations"
+    error = codec.error(Head(400, ()), msgspec.json.encode(wire.REFUSED))
+    assert error.code == "content_filter"
+
+
 @pytest.mark.parametrize("name", ["a/b", "../x", "a?b", "a b", "", "é", "a#b", "a%2f"])
 def test_a_name_that_would_lead_elsewhere(name: str) -> None:
     with pytest.raises(NotFound) as caught:

@@ -21,8 +21,10 @@ from headgate.ports import Head, Request
 from headgate.providers.codec import headers_of, name_in_path
 from headgate.providers.edits import members_of
 from headgate.providers.openai import PATHS, JsonReader, OpenAICodec
+from headgate.providers.plain import PlainCodec
 from headgate.providers.refusals import detail_of, meaning, status_of
 from headgate.providers.stream import StreamReader
+from headgate.providers.used import image_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -121,6 +123,21 @@ def _reported(body: bytes, otherwise: int) -> UpstreamError:
     return mistake(Head(status_of(detail_of(body), otherwise), ()), body)
 
 
+def _addressed(request: Request, target: Target) -> Request:
+    """Return a request of OpenAI's wire as it goes to a deployment.
+
+    Raises:
+        UpstreamError: there is no token to ask with.
+    """
+    place, version = target.base_path, target.host.api_version
+    operation = request.path.removeprefix(place)
+    if place.endswith(_DATED):
+        place += f"/{name_in_path(target)}"
+    query = f"?api-version={version}" if version else ""
+    headers = headers_of(target)
+    return Request(request.method, f"{place}{operation}{query}", headers, request.body, request.request_id)
+
+
 class AzureCodec(OpenAICodec):
     """Speak one operation of OpenAI's wire to a deployment."""
 
@@ -133,15 +150,7 @@ class AzureCodec(OpenAICodec):
             CallerError: the host takes only what OpenAI documents, and this is not.
             UpstreamError: there is no token to ask with.
         """
-        body = super().encode(call, target).body
-        return Request("POST", self._where(target), headers_of(target), body, call.request_id)
-
-    def _where(self, target: Target) -> str:
-        version = target.host.api_version
-        path = target.base_path
-        if path.endswith(_DATED):
-            path += f"/{name_in_path(target)}"
-        return f"{path}{self._path}" + (f"?api-version={version}" if version else "")
+        return _addressed(super().encode(call, target), target)
 
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream or for a JSON answer."""
@@ -183,4 +192,26 @@ class AzureStream(StreamReader):
         return _reported(payload, 500)
 
 
-CODECS: Mapping[Operation, Codec] = {name: AzureCodec(name) for name in PATHS}
+class AzureImages(PlainCodec):
+    """Speak of images to a deployment."""
+
+    __slots__ = ()
+
+    def encode(self, call: Call, target: Target) -> Request:
+        """Return the request.
+
+        Raises:
+            CallerError: the host takes only what OpenAI documents, and this is not.
+            UpstreamError: there is no token to ask with.
+        """
+        return _addressed(super().encode(call, target), target)
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return mistake(head, body)
+
+
+CODECS: Mapping[Operation, Codec] = {
+    **{name: AzureCodec(name) for name in PATHS},
+    "images": AzureImages("/images/generations", "data", image_usage),
+}
