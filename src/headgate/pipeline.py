@@ -281,11 +281,11 @@ class Pipeline:
         self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
         self._fail("after-settle")
 
-    def start(self, delivery: Delivery, length: int | None) -> None:
-        """Send our head: the answer is committed to this attempt."""
+    def head(self, delivery: Delivery) -> Headers:
+        """Return our head: the answer is committed to this attempt."""
         headers = self._stages.answers.head(delivery.call, delivery.target, delivery.tab)
         delivery.tab.shown = True
-        delivery.sink.start(200, headers, length)
+        return headers
 
     def failpoint(self, name: str) -> None:
         """Pass a named place."""
@@ -384,9 +384,13 @@ class Delivery:
         else:
             exchange.abort()
 
-    def start(self, length: int | None) -> None:
-        """Send the head."""
-        self._pipeline.start(self, length)
+    def start(self) -> None:
+        """Send the head of a stream."""
+        self.sink.start(200, self._pipeline.head(self), None)
+
+    def whole(self, body: bytes) -> None:
+        """Send a whole answer."""
+        self.sink.whole(200, self._pipeline.head(self), body)
 
     def settle_told(self) -> Usage | None:
         """Settle the complete answer by the provider's count, before its last byte goes out."""

@@ -115,6 +115,10 @@ class Sink(Protocol):
         """Send the head. `length` is the body's length in bytes, None for a stream."""
         ...
 
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer: `start`, `write` and `finish` in one."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Send bytes of the body: whole frames of a stream, or a part of a sized body."""
         ...

@@ -23,8 +23,12 @@ class Answering(Protocol):
     tab: Tab
     stream: bool
 
-    def start(self, length: int | None) -> None:
-        """Send the head."""
+    def start(self) -> None:
+        """Send the head of a stream."""
+        ...
+
+    def whole(self, body: bytes) -> None:
+        """Send a whole answer."""
         ...
 
     def settle_told(self) -> Usage | None:
@@ -57,9 +61,7 @@ async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
     booked = answer.settle_told()
     body = reader.end(booked if booked is not None else await answer.settle_counted())
     answer.failpoint("before-last-byte")
-    answer.start(len(body))
-    answer.sink.write(body)
-    answer.sink.finish()
+    answer.whole(body)
 
 
 async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -> None:
@@ -73,7 +75,7 @@ async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -
         out = reader.feed(data)
         if out:
             if not tab.shown:
-                answer.start(None)
+                answer.start()
                 answer.failpoint("first-frame")
             sink.write(out)
             answer.failpoint("mid-stream")
@@ -85,7 +87,7 @@ async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -
     tail += reader.end(booked if booked is not None else await answer.settle_counted())
     answer.failpoint("before-last-byte")
     if not tab.shown:
-        answer.start(None)
+        answer.start()
     sink.write(tail)
     sink.finish()
     if not ended:

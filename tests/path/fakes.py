@@ -83,6 +83,11 @@ class ListSink:
     def finish(self) -> None:
         self.finished = True
 
+    def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        self.start(status, headers, len(body))
+        self.write(body)
+        self.finish()
+
     def abort(self) -> None:
         self.gone = True
 

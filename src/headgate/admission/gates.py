@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from headgate.admission.durations import go_duration
-from headgate.admission.meters import group, token_group
+from headgate.admission.meters import OwnGroup, OwnTokenGroup, group, token_group
 from headgate.errors import RateLimited
 
 if TYPE_CHECKING:
@@ -127,19 +127,25 @@ class Gate:
         for count in self.counts:
             if count.full():
                 return None
-        if not self._tokens.fits(tokens, now) or not self._requests.admit(1, now):
+        requests, own_tokens = self._requests, self._tokens
+        if not (isinstance(requests, OwnGroup) and isinstance(own_tokens, OwnTokenGroup)):
+            return None if self.wait_ns(tokens, now) else self.take(tokens, now)
+        marks = own_tokens.enter(tokens, now)
+        if marks is None:
             return None
-        return self._begin(tokens, now)
+        if not requests.admit(1, now):
+            own_tokens.cancel(tokens)
+            return None
+        return self._begin(tokens, marks)
 
     def take(self, tokens: int, now: MonotonicNs) -> Ticket:
         """Count a call, whether it passes or not."""
         self._requests.take(1, now)
-        return self._begin(tokens, now)
+        return self._begin(tokens, self._tokens.reserve(tokens, now))
 
-    def _begin(self, tokens: int, now: MonotonicNs) -> Ticket:
+    def _begin(self, tokens: int, marks: list[int]) -> Ticket:
         ticket = Ticket(self, tokens)
-        if self.tokens:
-            ticket.marks = self._tokens.reserve(tokens, now)
+        ticket.marks = marks
         for count in self.counts:
             count.begin()
         return ticket
@@ -224,5 +230,5 @@ class Gate:
 
 
 def _told(buckets: Group, template: bytes, now: MonotonicNs) -> bytes:
-    bucket, left = buckets.least(now)
-    return template % (bucket.limit, left, go_duration(bucket.reset_ns(now)))
+    limit, left, reset_ns = buckets.least(now)
+    return template % (limit, left, go_duration(reset_ns) if reset_ns else b"0ms")

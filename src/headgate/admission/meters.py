@@ -158,6 +158,11 @@ class TokenBucket(Bucket):
         self.reserved += amount * self.unit
         return self.taken
 
+    def cancel(self, amount: int) -> None:
+        """Undo a reservation of this very moment."""
+        self.due -= amount * self.unit
+        self.reserved -= amount * self.unit
+
     def settle(self, reserved: int, used: int, mark: int, now: MonotonicNs) -> None:
         """End a call: give back what of its reservation it did not use, or take what it used beyond."""
         self.reserved -= reserved * self.unit
@@ -222,23 +227,17 @@ class Group:
     def __init__(self, buckets: tuple[Bucket, ...]) -> None:
         self.buckets = buckets
 
-    def admit(self, amount: int, now: MonotonicNs) -> bool:
-        """Take `amount` from each if it fits into each; else say so, and take nothing."""
-        if any(bucket.wait_ns(amount, now) for bucket in self.buckets):
-            return False
-        self.take(amount, now)
-        return True
-
     def take(self, amount: int, now: MonotonicNs) -> None:
         """Take `amount` from each for good, whether it fits or not."""
         for bucket in self.buckets:
             bucket.take(amount, now)
 
-    def least(self, now: MonotonicNs) -> tuple[Bucket, int]:
-        """Return the bucket with the fewest whole units left, and how many those are."""
+    def least(self, now: MonotonicNs) -> tuple[int, int, int]:
+        """Return the limit of the bucket with the fewest units left, those, and when it is full again."""
         left = [bucket.remaining(now) for bucket in self.buckets]
         fewest = min(left)
-        return self.buckets[left.index(fewest)], fewest
+        least = self.buckets[left.index(fewest)]
+        return least.limit, fewest, least.reset_ns(now)
 
 
 class TokenGroup(Group):
@@ -253,10 +252,6 @@ class TokenGroup(Group):
     def reserve(self, amount: int, now: MonotonicNs) -> list[int]:
         """Take `amount` from each, whether it fits or not; return the marks for `settle`."""
         return [bucket.reserve(amount, now) for bucket in self.tokens]
-
-    def fits(self, amount: int, now: MonotonicNs) -> bool:
-        """Say whether `amount` fits into each."""
-        return not any(bucket.wait_ns(amount, now) for bucket in self.tokens)
 
     def settle(self, reserved: int, used: int, marks: list[int], now: MonotonicNs) -> None:
         """End a call in each."""
@@ -290,15 +285,17 @@ class OwnGroup(Group):
                 return
             bucket.due -= amount * bucket.unit
 
-    def least(self, now: MonotonicNs) -> tuple[Bucket, int]:
-        """Return the bucket with the fewest whole units left, and how many those are."""
-        fewest, least = 1 << 62, self.buckets[0]
+    def least(self, now: MonotonicNs) -> tuple[int, int, int]:
+        """Return the limit of the bucket with the fewest units left, those, and when it is full again."""
+        fewest, limit, short = 1 << 62, 1, 0
         for bucket in self.buckets:
             lack = bucket.due - now * bucket.limit
-            left = bucket.limit if lack <= 0 else (bucket.size - lack) // bucket.unit
+            left = (bucket.size - lack) // bucket.unit if lack > 0 else bucket.limit
             if left < fewest:
-                fewest, least = left, bucket
-        return least, max(fewest, 0)
+                fewest, limit, short = left, bucket.limit, lack
+                if left <= 0:  # beyond its limit is no less than nothing
+                    break
+        return limit, max(fewest, 0), -(-short // limit) if short > 0 else 0
 
 
 class OwnTokenGroup(OwnGroup, TokenGroup):
@@ -306,23 +303,24 @@ class OwnTokenGroup(OwnGroup, TokenGroup):
 
     __slots__ = ()
 
-    def fits(self, amount: int, now: MonotonicNs) -> bool:
-        """Say whether `amount` fits into each."""
+    def cancel(self, amount: int) -> None:
+        """Undo the reservation of this very moment."""
         for bucket in self.tokens:
-            room = bucket.size - amount * bucket.unit
-            if room < 0 or bucket.due - now * bucket.limit > room:
-                return False
-        return True
+            bucket.cancel(amount)
 
-    def reserve(self, amount: int, now: MonotonicNs) -> list[int]:
-        """Take `amount` from each; return the marks for `settle`."""
-        marks = []
+    def enter(self, amount: int, now: MonotonicNs) -> list[int] | None:
+        """Take `amount` from each if it fits into each; return the marks for `settle`, or None."""
+        marks: list[int] = []
         for bucket in self.tokens:
             base = now * bucket.limit
             low = bucket.due - base
             if low < 0:
                 low, bucket.due = 0, base
             taken = amount * bucket.unit
+            if low + taken > bucket.size:
+                for earlier in self.tokens[: len(marks)]:
+                    earlier.cancel(amount)
+                return None
             bucket.due += taken
             bucket.taken = mark = bucket.taken + 1
             if low < bucket.reserved:

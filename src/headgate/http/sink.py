@@ -65,6 +65,22 @@ class HttpSink:
         self._headers = headers
         self._head = connection.edge.heads.make(status, headers, last)
 
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer."""
+        connection, asked = self._connection, self._asked
+        usual = self._keep_alive and asked.version == "1.1" and asked.method == b"POST"
+        if connection is None or not usual or status in _WITHOUT_BODY or not connection.stays_open():
+            self.start(status, headers, len(body))
+            self.write(body)
+            self.finish()
+            return
+        assert self._framing == _UNSTARTED, "an answer has one head"
+        self._framing = _SIZED
+        last = b"content-length: %d\r\n\r\n" % len(body)
+        connection.write(connection.edge.heads.make(status, headers, last) + body)
+        self._connection = self._callback = None
+        connection.answered(keep_alive=True)
+
     def _frame(self, status: int, length: int | None) -> bytes:
         """Choose how the end of the body is told; return the lines that say so."""
         if status in _WITHOUT_BODY:

@@ -124,6 +124,8 @@ def taken(sources: Sequence[Source], charge: NanoUSD, tokens: int) -> list[Taken
     Raises:
         ValueError: the sources do not hold that much.
     """
+    if len(sources) == 1 and not sources[0].tokens and 0 < charge <= sources[0].amount:
+        return [Taken(0, sources[0], charge)]  # the usual
     if in_tokens(sources):
         if tokens > sources[0].tokens or charge:
             raise ValueError(f"{tokens} tokens and {charge} nano-USD do not fit {sources[0]}")

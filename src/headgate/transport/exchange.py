@@ -120,8 +120,8 @@ class HttpExchange:
         "_quiet_since",
         "_seen",
         "_sent_at",
-        "_spoilt",
         "_wait",
+        "_waits",
         "reused",
         "sent",
     )
@@ -137,7 +137,7 @@ class HttpExchange:
         self._wait = Wait(connection.loop)
         self._error: GatewayError | CallerGone | None = None
         self._paused = False
-        self._spoilt = False
+        self._waits = 0  # that did not come to their end
         self._sent_at: MonotonicNs = 0
         self._quiet_since: MonotonicNs = 0
         self._seen = 0
@@ -164,7 +164,11 @@ class HttpExchange:
         """Wait for the head of the final answer."""
         answer = self._answer
         while answer.head is None:
-            await self._progress()
+            if self._error is not None:
+                raise self._error
+            self._waits += 1  # one that is cancelled never comes to its end
+            await self._wait
+            self._waits -= 1
         if 300 <= answer.head.status < 400:
             error = Redirected(
                 f"{self._lane.label} answered {answer.head.status}, a redirect; redirects are never "
@@ -181,7 +185,11 @@ class HttpExchange:
         while not answer.unread:
             if answer.complete:
                 return b""
-            await self._progress()
+            if self._error is not None:
+                raise self._error
+            self._waits += 1
+            await self._wait
+            self._waits -= 1
         if self._paused:
             self._resume()
         return answer.take()
@@ -199,7 +207,7 @@ class HttpExchange:
         if connection is not None:
             connection.exchange = None
             self._lane.watched.discard(self)
-            if answer.reusable and not answer.unread and not self._spoilt and connection.quiet():
+            if answer.reusable and not answer.unread and not self._waits and connection.quiet():
                 self._lane.put_back(connection, answer.keep_alive)
                 return  # it was read to its end
             connection.close()
@@ -263,16 +271,6 @@ class HttpExchange:
         self._break(self._interrupted(why))
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────
-
-    async def _progress(self) -> None:
-        """Wait until something happens; raise what ended the exchange."""
-        if self._error is not None:
-            raise self._error
-        try:
-            await self._wait
-        except asyncio.CancelledError:
-            self._spoilt = True
-            raise
 
     def _resume(self) -> None:
         self._paused = False

@@ -142,7 +142,8 @@ class SlotJournal:
         """
         if self._pending:
             self.retry_pending()
-        if not self.accepting:
+        undrained = self._start + self._offset - self._drained_bytes
+        if self._refusing or undrained >= self._bound_bytes:  # as in `accepting`
             raise Unavailable(f"The gateway cannot write its books now{self._why()}. Try again in a moment.")
         data = records.frame(records.OPEN, record)
         if len(data) > records.MAX_PAYLOAD:

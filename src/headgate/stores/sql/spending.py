@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from headgate.money.credit import taken
-from headgate.money.periods import period_end, period_key, period_start
+from headgate.money.periods import FOREVER, period_end, period_key, period_start
 from headgate.money.pots import PotName
 from headgate.stores.sql import pots
 from headgate.stores.sql.database import last_change
@@ -74,6 +74,27 @@ class BudgetSpan:
         return name
 
 
+class Tally:
+    """What calls of one payer took that opened in `since` to `until`, where the same pots are in force."""
+
+    __slots__ = ("account", "charge", "pots", "since", "until")
+
+    def __init__(self, payer: Payer, budgets: Sequence[BudgetSpan], opened: WallMicros) -> None:
+        self.account = payer.account
+        self.charge: NanoUSD = 0
+        self.since, self.until = 0, FOREVER
+        self.pots: list[tuple[BudgetSpan, PotName]] = []
+        for budget in budgets:
+            for name in (budget.at(opened), *budget.elsewhere):
+                if name.since <= opened < name.until:
+                    self.pots.append((budget, name))
+                    self.since, self.until = max(self.since, name.since), min(self.until, name.until)
+                elif name.since > opened:
+                    self.until = min(self.until, name.since)
+                else:
+                    self.since = max(self.since, name.until)
+
+
 class Spending:
     """What the calls of one worker's journal take from pots, batch by batch.
 
@@ -104,7 +125,9 @@ class Spending:
     def _start(self) -> None:
         self._slices: dict[int, int] = {}  # by pot
         self._grants: dict[int, int] = {}  # by pot
-        self._spans: dict[PotName, tuple[BudgetSpan, int, NanoUSD]] = {}  # whose account, and how much
+        self._held: dict[tuple[int, ...], int] = {}  # charges by the pots whose slices they were held in
+        self._last: dict[tuple[int, int, int, int], Tally] = {}  # by payer
+        self._tallies: list[Tally] = []
         self._at: WallMicros = 0
 
     def add(self, opens: Sequence[Open], settle: Settle) -> None:
@@ -117,27 +140,35 @@ class Spending:
                 self._slices[pot] = self._slices.get(pot, 0) + part.amount
         if not charge:
             return
-        for pot in last.pots:
-            self._slices[pot] = self._slices.get(pot, 0) + charge
-        payer = Payer(int(first.book), first.account, first.project, first.key)
-        for budget in self._covering(payer):
-            self._note(budget, budget.at(first.at), first.account, charge)
-            for name in budget.elsewhere:
-                if name.since <= first.at < name.until:
-                    self._note(budget, name, first.account, charge)
+        self._held[last.pots] = self._held.get(last.pots, 0) + charge
+        payer = (first.book, first.account, first.project, first.key)
+        tally = self._last.get(payer)
+        if tally is None or not tally.since <= first.at < tally.until:
+            named = Payer(int(first.book), *payer[1:])
+            tally = self._last[payer] = Tally(named, self._covering(named), first.at)
+            self._tallies.append(tally)
+        tally.charge += charge
         self._at = max(self._at, settle.at)
 
-    def _note(self, budget: BudgetSpan, name: PotName, account: int, charge: NanoUSD) -> None:
-        _, _, before = self._spans.get(name, (None, 0, 0))
-        self._spans[name] = (budget, account, before + charge)
+    def _spans(self) -> dict[PotName, tuple[BudgetSpan, int, NanoUSD]]:
+        """Return the pots of budgets, whose account each is of, and how much was taken from it."""
+        spans: dict[PotName, tuple[BudgetSpan, int, NanoUSD]] = {}
+        for tally in self._tallies:
+            for budget, name in tally.pots:
+                _, _, before = spans.get(name, (None, 0, 0))
+                spans[name] = (budget, tally.account, before + tally.charge)
+        return spans
 
     def write(self, slot: str) -> None:
         """Move the pots and the slot's slices; the calls themselves are in the books already."""
         sql = self._sql
+        for pots_held, amount in self._held.items():
+            for pot in pots_held:
+                self._slices[pot] = self._slices.get(pot, 0) + amount
         for pot, amount in self._grants.items():
             sql.execute("UPDATE pots SET spent = spent + ? WHERE id = ?", (amount, pot))
         sql.executemany(pots.LESS, ((amount, pot, slot) for pot, amount in self._slices.items()))
-        for name, (budget, account, charge) in self._spans.items():
+        for name, (budget, account, charge) in self._spans().items():
             self._spend(name, charge)
             if budget.thresholds and name not in budget.elsewhere:
                 self._tell(budget, name, account)
