@@ -169,7 +169,7 @@ class DataPlane:
             kind = CountRoute if path.endswith(_COUNTS) else CallRoute
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
         self._put("/realtime", b"GET", RealtimeRoute(service, identify))
-        self._videos = VideoRoutes(service, identify, service.videos)
+        self._videos = VideoRoutes(service, identify)
         self._models = ModelRoute(service)
         self._put("/models", b"GET", ModelsRoute(service))
         self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}

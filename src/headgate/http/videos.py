@@ -69,18 +69,11 @@ class VideoRoutes:
     Args:
         service: the process.
         identify: returns who calls.
-        videos: who keeps the jobs; asked for when the first request comes.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        identify: Callable[[Service, Incoming], Caller],
-        videos: Callable[[], Videos],
-    ) -> None:
+    def __init__(self, service: Service, identify: Callable[[Service, Incoming], Caller]) -> None:
         self._service = service
         self._identify = identify
-        self._videos = videos
         order, listing, look, delete, fetch = (
             VideoRoute(self, act) for act in (self._order, self._list, self._look, self._delete, self._fetch)
         )
@@ -155,13 +148,13 @@ class VideoRoutes:
         order = read_order(incoming.head.header(b"content-type") or b"", incoming.body)
         call.model = order.model
         allow(principal, "videos", call.model)
-        job = await self._videos().order(call, order, sink)
+        job = await self._service.videos().order(call, order, sink)
         _send(call, job.shown(), sink)
 
     async def _list(self, call: Call, incoming: Incoming, sink: Sink) -> None:
         principal = _reader(call)
         after, limit, newest = _page(incoming.query)
-        jobs = await self._videos().listed(principal, after, limit + 1, newest=newest)
+        jobs = await self._service.videos().listed(principal, after, limit + 1, newest=newest)
         shown = [job.shown() for job in jobs[:limit] if job.book is principal.book]
         _send(
             call,
@@ -176,11 +169,11 @@ class VideoRoutes:
         )
 
     async def _look(self, call: Call, incoming: Incoming, sink: Sink) -> None:
-        job = await self._videos().find(_reader(call), _name(incoming.path))
+        job = await self._service.videos().find(_reader(call), _name(incoming.path))
         _send(call, job.shown(), sink)
 
     async def _delete(self, call: Call, incoming: Incoming, sink: Sink) -> None:
-        job = await self._videos().delete(_reader(call), _name(incoming.path))
+        job = await self._service.videos().delete(_reader(call), _name(incoming.path))
         _send(call, {"id": job.id, "object": "video.deleted", "deleted": True}, sink)
 
     async def _fetch(self, call: Call, incoming: Incoming, sink: Sink) -> None:
@@ -192,13 +185,13 @@ class VideoRoutes:
                 param="variant",
                 code="invalid_value",
             )
-        job = await self._videos().find(_reader(call), _name(incoming.path))
+        job = await self._service.videos().find(_reader(call), _name(incoming.path))
         if job.status != "completed":
             raise NotFound(
                 f"The video '{job.id}' is {job.status}: it has no content{' yet' if job.open else ''}.",
                 code="video_not_ready",
             )
-        exchange, head = await self._videos().fetch(job)
+        exchange, head = await self._service.videos().fetch(job)
         try:
             await _relay(call, exchange, head, sink)
         finally:
