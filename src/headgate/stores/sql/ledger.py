@@ -7,6 +7,7 @@ interpreter to another thread and back.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,7 +138,7 @@ class Books:
             "INSERT INTO books VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", batch.seq.items()
         )
         self._sql.executemany(_BALANCE, batch.balances())
-        self._sql.executemany(_HOUR, ((*key, *sums) for key, sums in batch.hours.items()))
+        self._sql.executemany(_HOUR, batch.sums())
         self._sql.executemany(_USE, batch.uses.items())
         self._spending.write(slot)
         return True
@@ -155,6 +156,7 @@ class Books:
         words = (last.operation, last.model, last.provider, last.upstream_model)
         ids = self._words.get(words) or self._learn(words)
         usage, book, cost = settle.usage, int(last.book), sum(settle.costs)
+        prices = self._price_row(last.prices)
         self._enter(opens, settle, book, batch)
         if settle.lost:
             batch.lost.extend(self._lost_rows(opens, settle))
@@ -164,14 +166,15 @@ class Books:
         )
         if first.at > batch.uses.get(last.key, 0):
             batch.uses[last.key] = first.at
+        costs = prices if last.costs is last.prices else self._price_row(last.costs)
         return (
             last.call, batch.next_seq(book), book, last.account, last.project, last.key, last.member,
             last.parent or None, settle.attempt, *ids, first.at, settle.at, settle.status,
             _flags(last, estimated=settle.estimated, recovered=recovered), usage.input_tokens,
             usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
-            usage.input_audio_tokens, usage.output_audio_tokens, self._price_row(last.prices),
-            self._price_row(last.costs), last.hold, settle.charge, settle.absorbed, cost,
-            settle.first_byte_us, settle.duration_us, more_text(usage) if usage.more else "",
+            usage.input_audio_tokens, usage.output_audio_tokens, prices, costs, last.hold, settle.charge,
+            settle.absorbed, cost, settle.first_byte_us, settle.duration_us,
+            more_text(usage) if usage.more else "",
         )  # fmt: skip
 
     def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
@@ -241,7 +244,7 @@ class _Batch:
         self.entries: list[tuple[Any, ...]] = []
         self.lost: list[tuple[Any, ...]] = []
         self.moved: dict[tuple[int, int], int] = {}  # by debit and credit account
-        self.hours: dict[tuple[int, ...], list[int]] = {}
+        self.hours: defaultdict[tuple[int, ...], list[tuple[int, ...]]] = defaultdict(list)
         self.uses: dict[int, int] = {}  # when each key made its last call
 
     def next_seq(self, book: int) -> int:
@@ -249,18 +252,16 @@ class _Batch:
         return seq
 
     def add_hour(self, key: tuple[int, ...], settle: Settle, cost: NanoUSD) -> None:
-        sums = self.hours.get(key)
-        if sums is None:
-            self.hours[key] = sums = [0] * len(_SUMS)
         usage = settle.usage
-        sums[0] += 1
-        sums[1] += settle.status >= 400
-        sums[2] += settle.estimated
-        sums[3] += usage.input_tokens
-        sums[4] += usage.output_tokens
-        sums[5] += usage.cached_tokens
-        sums[6] += settle.charge
-        sums[7] += cost
+        line = (
+            1, settle.status >= 400, settle.estimated, usage.input_tokens, usage.output_tokens,
+            usage.cached_tokens, settle.charge, cost,
+        )  # fmt: skip
+        self.hours[key].append(line)
+
+    def sums(self) -> Iterable[tuple[int, ...]]:
+        """Return the rows of the roll-up."""
+        return ((*key, *map(sum, zip(*lines, strict=True))) for key, lines in self.hours.items())
 
     def balances(self) -> list[tuple[int, int, int]]:
         """Return what each account is debited and credited."""
