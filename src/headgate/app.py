@@ -151,7 +151,7 @@ class App:
             attempts=self.outward.attempts,
             failpoints=self.failpoints,
             fault=self.fault,
-            key_deadlines=config.key_deadlines,
+            key_rules=config.key_rules,
         )
         self._stages, self.pipeline = stages, Pipeline(stages)
         team, settings = (slot, config.server.workers), self.outward.transport.settings

@@ -29,7 +29,7 @@ from headgate.routing.routes import Route
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
 from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
-from headgate.values import Deadlines, Host
+from headgate.values import Deadlines, Host, KeyRules
 from headgate.vaults.envelope import SealError, parse_kek
 
 Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms)
@@ -87,7 +87,8 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What the file says of the keys of one name."""
 
     name: str  # as in `keys create --name`
-    deadlines: Deadlines  # of their calls
+    deadlines: Deadlines | None = None  # of their calls
+    parameters: Literal["", "strict", "lenient"] = ""  # what a target cannot honour; before that of the model
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,7 +145,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str]
     prices: PriceSettings
     deadlines: Deadlines
-    key_deadlines: Mapping[str, Deadlines]  # by the key's name
+    key_rules: Mapping[str, KeyRules]  # by the key's name
     proxies: Proxies
     tiers: tuple[Tier, ...]  # the cheapest first
     terms: Terms
@@ -192,9 +193,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         aliases=_resolved({**file.aliases, **_aliases(options.aliases)}),
         prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
         deadlines=_deadlines(file.deadlines),
-        key_deadlines={
-            key.name: _deadlines(key.deadlines, f"keys {key.name!r}: deadlines") for key in file.keys
-        },
+        key_rules={key.name: _key_rules(key) for key in file.keys},
         proxies=_proxies(env),
         tiers=tiers,
         terms=_terms(file.mode, options, tiers),
@@ -261,6 +260,11 @@ def _budget(budget: Budget, options: ServeOptions) -> Budget:
     except ValueError as fault:
         raise ConfigError(f"budget.timezone: {fault}.") from fault
     return msgspec.structs.replace(budget, cap=options.cap or budget.cap)
+
+
+def _key_rules(key: KeySettings) -> KeyRules:
+    where = f"keys {key.name!r}: deadlines"
+    return KeyRules(_deadlines(key.deadlines, where) if key.deadlines else None, key.parameters)
 
 
 def _deadlines(deadlines: Deadlines, where: str = "deadlines") -> Deadlines:

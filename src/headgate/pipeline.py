@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from headgate.admission import window
 from headgate.admission.bounds import output_bound, priced, rough_input, units_bound
+from headgate.choices import Choices, come_apart
 from headgate.errors import (
     CallerError,
     CallerGone,
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from headgate.ports import Exchange, Failpoints, Headers, Reader, Request, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
-    from headgate.values import Call, Deadlines, Operation, Target
+    from headgate.values import Call, KeyRules, Operation, Target
 
 _MAX_ERROR_BODY = 256 * 1024
 _NOTHING = Usage()
@@ -98,18 +97,19 @@ class Stages:
     attempts: Attempts
     failpoints: Failpoints
     fault: Callable[[Call, BaseException], None]  # told of our own bugs
-    key_deadlines: Mapping[str, Deadlines] = field(default_factory=dict)  # by the key's name
+    key_rules: Mapping[str, KeyRules] = field(default_factory=dict)  # by the key's name
 
 
 class Pipeline:
     """Serve calls. One per process."""
 
-    __slots__ = ("_entrance", "_fail", "_ledger", "_stages")
+    __slots__ = ("_choices", "_entrance", "_fail", "_ledger", "_stages")
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._ledger = stages.ledger
         self._entrance = stages.entrance
+        self._choices = Choices(stages, self._attempt)
         self._fail = stages.failpoints.hit
 
     async def serve(self, call: Call, sink: Sink, routes: Routes) -> None:
@@ -117,6 +117,9 @@ class Pipeline:
         tab: Tab | None = None
         try:
             targets = await self.candidates(call, routes)
+            if call.n > 1 and come_apart(call, targets):
+                await self._choices.serve(call, sink, targets)
+                return
             tab = await self._admit(call, targets, sink)
             self._fail("after-hold")
             await self._stages.attempts.run(self._attempt, call, sink, tab, targets)
@@ -144,9 +147,9 @@ class Pipeline:
         targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
         if principal.multiplier_ppm != PAR:
             targets = routes.resold(targets, principal.multiplier_ppm)
-        own = self._stages.key_deadlines.get(principal.name)
+        own = self._stages.key_rules.get(principal.name)
         if own is not None:
-            targets = tuple(msgspec.structs.replace(target, deadlines=own) for target in targets)
+            targets = tuple(map(own.applied, targets))
         if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
             targets = tuple(priced(call, target) for target in targets)
         if call.shape is not None:
@@ -263,14 +266,16 @@ class Pipeline:
             return rough
 
     def settle_told(self, delivery: Delivery) -> Usage | None:
-        """Settle a complete answer by the provider's count; None where there is none to believe."""
-        usage = _believed(delivery)
+        """Settle a complete answer by the provider's count; None where there is none, or it must wait."""
+        usage = None if delivery.call.parent else _believed(delivery)
         if usage is not None:
             self._settle_whole(delivery, usage, estimated=False)
         return usage
 
     async def settle_counted(self, delivery: Delivery) -> Usage:
-        """Settle a complete answer by a count of our own."""
+        """Settle a complete answer, once those that belong to it are complete, perhaps by our own count."""
+        if delivery.call.parent and not delivery.stream:
+            await self._choices.arrive(delivery.call)
         usage, estimated = await self._used(delivery)
         self._settle_whole(delivery, usage, estimated=estimated)
         return usage

@@ -117,6 +117,11 @@ class Tab:
         """Return how many attempts were opened."""
         return len(self._costs)
 
+    @property
+    def used(self) -> Usage:
+        """Return what was booked of it; nothing before it is settled."""
+        return self._bill.usage if self._bill is not None else Usage()
+
     def rate_lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines of the caller, and how long it waited for them."""
         lines = self._ticket.gate.lines(now)

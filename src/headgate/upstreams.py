@@ -14,7 +14,16 @@ from typing import Literal
 import msgspec
 
 from headgate.providers.grants import signing_key
-from headgate.providers.registry import ADDRESSES, CODECS, DEPLOYED, OURS, REGIONS, TOKENS, KnownHost
+from headgate.providers.registry import (
+    ADDRESSES,
+    CODECS,
+    DEPLOYED,
+    ONE_ANSWER,
+    OURS,
+    REGIONS,
+    TOKENS,
+    KnownHost,
+)
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
 from headgate.values import AccessKeys, Bearer, Host, Place, Schemas, Signing, TokenSource
@@ -62,9 +71,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profile: str = ""  # or where AWS's own files say what signs; without any: as AWS's tools find it
     headers: Mapping[str, str] = {}  # sent with every request
     proxy: str = ""  # instead of those of the environment; `direct`: none
+    several: bool | None = None  # it gives as many answers as `n` says; if not, it is asked so many times
     schema: Schemas | None = None  # what it does for an answer's JSON schema; for other wires it is known
     schema_models: tuple[str, ...] | None = None  # patterns of the models that keep to a schema all the same
-    drops: tuple[str, ...] | None = None  # members that it refuses: left out, and named in a header
+    drops: tuple[str, ...] | None = None  # members that it does not take; see docs/models.md
     renames: Mapping[str, str] | None = None  # members that it knows by another name
 
 
@@ -225,9 +235,9 @@ def _informed(
 
 _FROM_ROW = (
     *("models", "extras", "stream_usage", "hangup", "local", "drops", "renames"),
-    *("deviates", "completion_tokens", "schema", "schema_models"),
+    *("deviates", "completion_tokens", "schema", "schema_models", "several"),
 )
-_CHANGED = (*_FROM_ROW[:7], "schema", "schema_models")
+_CHANGED = (*_FROM_ROW[:7], "schema", "schema_models", "several")
 
 
 def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
@@ -246,6 +256,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         raise ConfigError(f"provider {provider.name!r}: base_url {url!r} or its proxy: {fault}.") from fault
     given = {name: value for name in _CHANGED if (value := getattr(provider, name)) is not None}
     rows = {name: getattr(base, name) for name in _FROM_ROW}
+    rows["several"] = rows["several"] and kind not in ONE_ANSWER
     tokens = _tokens(provider, base, kind, url)
     local = {**rows, **given}["local"]
     signing = None if key or tokens is not None else _signing(provider, kind, local=local)

@@ -249,6 +249,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     renames: Mapping[str, str] = {}  # members that it knows under another name
     deviates: bool = True  # its answers need the edits of `providers.compat`
     models: tuple[str, ...] = ()  # name patterns of the models that it serves
+    several: bool = True  # it gives as many answers as `n` says
     schema: Schemas = "enforced"
     schema_models: tuple[str, ...] = ()  # patterns of the models that keep to a schema all the same
     completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
@@ -280,6 +281,21 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     first_byte_s: float = 120.0  # from the request to the first byte of the answer
     between_frames_s: float = 60.0  # from one piece of an answer to the next
     total_s: float = 590.0  # from the request to the end of the answer
+
+
+class KeyRules(msgspec.Struct, frozen=True):
+    """What the configuration says of the calls of a key."""
+
+    deadlines: Deadlines | None = None  # instead of those of models
+    parameters: Literal["", "strict", "lenient"] = ""  # instead of what models say; empty: that
+
+    def applied(self, target: Target) -> Target:
+        """Return a target as it is for such a call."""
+        return msgspec.structs.replace(
+            target,
+            deadlines=self.deadlines or target.deadlines,
+            parameters=self.parameters or target.parameters,
+        )
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -231,7 +231,7 @@ class Bench:
         self,
         *scripts: Script | GatewayError,
         cap: int | None = None,
-        key_deadlines: dict | None = None,
+        key_rules: dict | None = None,
         retries: RetryTerms | None = None,
     ) -> None:
         self.clock = HandClock()
@@ -265,7 +265,7 @@ class Bench:
                 attempts=self.attempts,
                 failpoints=NoPoints(),
                 fault=lambda call, fault: self.faults.append(fault),
-                key_deadlines=key_deadlines or {},
+                key_rules=key_rules or {},
             )
         )
 

@@ -11,7 +11,7 @@ from headgate.http.parse import parse
 from headgate.money.cost import cost
 from headgate.pipeline import refuse_loop
 from headgate.transport.faults import StaleConnection
-from headgate.values import Call, Deadlines, Principal, Usage
+from headgate.values import Call, Deadlines, KeyRules, Principal, Usage
 
 pytestmark = pytest.mark.anyio
 USAGE = {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
@@ -322,11 +322,20 @@ async def test_a_provider_that_bills_anyway_is_read_to_its_end():
 
 
 async def test_a_keys_own_deadlines_win():
-    bench = Bench(Script(200, [answer()]), key_deadlines={"fast": Deadlines(total_s=30)})
+    bench = Bench(Script(200, [answer()]), key_rules={"fast": KeyRules(Deadlines(total_s=30))})
     call = make()
     call.principal = Principal(key=1, project=2, account=3, name="fast")
     await bench.serve(call, ListSink())
     assert bench.transport.targets[0].deadlines.total_s == 30
+
+
+async def test_a_keys_own_policy_for_parameters_wins():
+    bench = Bench(Script(200, [answer()]), key_rules={"strict": KeyRules(parameters="strict")})
+    call = make()
+    call.principal = Principal(key=1, project=2, account=3, name="strict")
+    await bench.serve(call, ListSink(), msgspec.structs.replace(target(), parameters="lenient"))
+    assert bench.transport.targets[0].parameters == "strict"
+    assert bench.transport.targets[0].deadlines == target().deadlines
 
 
 async def test_a_request_that_we_sent_ourselves_is_refused():

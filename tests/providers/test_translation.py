@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import pytest
-from tests.providers.asking import HELLO, chat, chunks, message, notes, put_together, target
+from tests.providers.asking import HELLO, chat, chunks, message, notes, put_together, sent, target
 
 from headgate.errors import CallerError, UpstreamInterrupted
 from headgate.providers.chat import Choice, output_limit, read_chat
@@ -21,10 +22,11 @@ from headgate.providers.events import (
     ToolPiece,
     ToolStart,
 )
+from headgate.providers.openai import CODECS
 from headgate.providers.parts import Audio, File, Image, Text
 from headgate.providers.translated import TranslatedReader
 from headgate.providers.turns import ToolUse, read_turns
-from headgate.values import Usage
+from headgate.values import Call, Usage
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("f", "g")
@@ -190,6 +192,24 @@ def test_strict_refuses_tuning_and_lenient_drops_features() -> None:
     made = chat(n=2, foo=1)
     assert read_chat(made, target("openai", parameters="lenient"), ()).n == 1
     assert notes(made) == [("dropped", "n"), ("dropped", "foo")]
+
+
+def test_what_a_host_of_openais_wire_does_not_take_is_left_out_or_refused_by_the_same_policy() -> None:
+    def members(made: Call, parameters: str = "") -> Any:
+        to = target("openai", parameters=parameters)
+        to = msgspec.structs.replace(to, host=msgspec.structs.replace(to.host, drops=("seed", "logprobs")))
+        return sent(CODECS["chat"], made, to)
+
+    made = chat(seed=1, logprobs=False)
+    assert not {"seed", "logprobs"} & members(made).keys()
+    assert notes(made) == [("dropped", "seed")]
+    with pytest.raises(CallerError, match="Unsupported parameter: 'logprobs'"):
+        members(chat(logprobs=True))
+    with pytest.raises(CallerError, match="Unsupported parameter: 'seed'"):
+        members(chat(seed=1), "strict")
+    made = chat(logprobs=True)
+    members(made, "lenient")
+    assert notes(made) == [("dropped", "logprobs")]
 
 
 def test_a_choice_of_tools_needs_tools() -> None:

@@ -6,25 +6,32 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.providers.stance import TUNING, leave_out, says_something
 from headgate.values import Note
 from headgate.wire.requests import MEMBERS
 
 if TYPE_CHECKING:
-    from headgate.values import Call, Host
+    from headgate.values import Call, Target
 
 _encode = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
 _KEYS = {name: b',"%b":' % name.encode() for checks in MEMBERS.values() for name in checks}
 
 
-def adapt(call: Call, host: Host, members: dict[str, msgspec.Raw]) -> None:
-    """Rename and drop the members that a host knows otherwise, or not at all; the caller is told."""
+def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
+    """Rename and drop the members that a host knows otherwise, or not at all; the caller is told.
+
+    Raises:
+        CallerError: one must not be left out, by the policy of `stance`.
+    """
+    host = target.host
     for name, other in host.renames.items():
         if name in members:
             rename(call, members, name, other)
     for name in host.drops:
-        if members.pop(name, None) is not None:
-            call.notes.append(Note("x-headgate-dropped", name))
+        raw = members.pop(name, None)
+        if raw is not None and says_something(name, raw):
+            leave_out(call, target, name, tuning=name in TUNING)
 
 
 def written(members: dict[str, msgspec.Raw]) -> bytes:

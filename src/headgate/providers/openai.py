@@ -86,7 +86,7 @@ class OpenAICodec:
             _shrink(call, members)
         if target.model.wants_max_completion_tokens and "max_tokens" in members and self._operation == "chat":
             rename(call, members, "max_tokens", "max_completion_tokens")
-        adapt(call, host, members)
+        adapt(call, target, members)
         if call.stream and not call.include_usage and host.stream_usage:
             members["stream_options"] = _ask_usage(members.get("stream_options"))
         headers = target.headers

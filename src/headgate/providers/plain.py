@@ -90,7 +90,7 @@ class PlainCodec:
             refuse_misplaced(call, target.model)
         members = call.members.copy()
         members["model"] = msgspec.Raw(_encode(target.model.name))
-        adapt(call, host, members)
+        adapt(call, target, members)
         headers = target.headers
         if call.sim and target.simulated:
             headers = (*headers, ("x-headgate-sim", call.sim))

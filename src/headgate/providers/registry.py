@@ -44,6 +44,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     drops: tuple[str, ...] = ()
     renames: Mapping[str, str] = {}
     hangup: Literal["cancel", "drain"] = "cancel"
+    several: bool = True
     schema: Schemas = "enforced"
     schema_models: tuple[str, ...] = ()
     completion_tokens: int = 0
@@ -97,6 +98,8 @@ SCHEMAS: Mapping[str, Callable[[Call, Target], Schemas]] = {
     "bedrock": bedrock.keeps_schema,
     "cohere": cohere.keeps_schema,
 }
+# Wires of which an answer has one choice.
+ONE_ANSWER: Final = frozenset({"anthropic", "bedrock"})
 # Where a host is, as its base URL and what else is said of its place have it; raises ValueError.
 ADDRESSES: Mapping[str, Callable[[str, Place], str]] = {
     "vertex": gemini.located,

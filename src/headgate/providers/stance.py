@@ -26,6 +26,8 @@ from headgate.wire.checks import decode_any, unknown
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    import msgspec
+
     from headgate.values import Call, Target
 
 # What only shapes, speeds up, labels or stores the answer: without it the answer is of the same kind.
@@ -74,17 +76,22 @@ def reconcile(call: Call, target: Target, honoured: Collection[str]) -> dict[str
     for name, raw in call.members.items():
         if name in _READ:
             continue
-        value = decode_any(raw)
-        if value is None or value in _ANYWAY.get(name, ()):
+        if not says_something(name, raw):
             continue
         if name in honoured:
-            given[name] = value
+            given[name] = decode_any(raw)
         else:
             leave_out(call, target, name, tuning=name in TUNING or name in call.unknown)
     if "tools" not in given:
         for name in _NEEDS_TOOLS & given.keys():
             del given[name]
     return given
+
+
+def says_something(name: str, raw: msgspec.Raw) -> bool:
+    """Say whether a member changes anything: null does not, nor does a value that is the default."""
+    value = decode_any(raw)
+    return value is not None and value not in _ANYWAY.get(name, ())
 
 
 def leave_out(call: Call, target: Target, name: str, *, tuning: bool) -> None:
