@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from headgate.errors import AuthenticationFailed, GatewayError
-from headgate.http.dataplane import identify
+from headgate.http.callers import identify
 from headgate.http.edge import EdgeLimits
 from headgate.http.incoming import Incoming, RequestHead
 from headgate.http.intake import Intake

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.test_revoked import desk
+from tests.faults.test_revoked import desk, known, unknown
 from tests.faults.worker import INPUT, OUTPUT, Worker, worker
 from tests.live.peer import MODEL, Caller, Script, Told, begun, calling, done, provider, session, usage, word
 from websockets.asyncio.client import connect
@@ -214,7 +214,7 @@ async def test_a_revoked_key_ends_the_session(tmp_path: Path) -> None:
     async with provider(stuck) as upstream, worker(tmp_path, upstream.base_url) as gateway:
         with desk(tmp_path) as on:
             made = create_key(LOCAL, on, KeyOrder(name="a"))
-            await asyncio.sleep(0.5)
+            await known(gateway, made.text)
             gateway.key = made.text
             async with calling(gateway) as caller:
                 await caller.hear("session.created")
@@ -232,7 +232,7 @@ async def test_a_limit_holds_a_response_back_and_the_session_goes_on(tmp_path: P
     async with provider(answering) as upstream, worker(tmp_path, upstream.base_url) as gateway:
         with desk(tmp_path) as on:  # one request opens the session, one is a response
             gateway.key = create_key(LOCAL, on, KeyOrder(name="a", rpm=2)).text
-            await asyncio.sleep(0.5)
+            await known(gateway, gateway.key)
         async with calling(gateway) as caller:
             await caller.hear("session.created")
             await asked(caller)
@@ -252,7 +252,7 @@ async def test_a_key_for_other_endpoints_opens_none(tmp_path: Path) -> None:
     async with worker(tmp_path, "http://127.0.0.1:9/v1") as gateway:
         with desk(tmp_path) as on:
             gateway.key = create_key(LOCAL, on, KeyOrder(name="a", endpoints=("chat",))).text
-        await asyncio.sleep(0.5)
+        await known(gateway, gateway.key)
         with pytest.raises(InvalidStatus) as caught:
             async with calling(gateway):
                 pass
@@ -335,3 +335,83 @@ async def test_large_events_flow_at_the_pace_of_the_slower_side(tmp_path: Path) 
         for _ in range(12):
             await caller.say("input_audio_buffer.append", audio=audio)
         await caller.hear("input_audio_buffer.cleared")
+
+
+async def lent(gateway: Worker, **order: Any) -> dict[str, Any]:
+    settings = {"type": "realtime", "model": MODEL, "instructions": "Be brief."}
+    reply = await gateway.ask(
+        json.dumps({"session": settings, **order}).encode(), "/v1/realtime/client_secrets"
+    )
+    answer = json.loads(reply.body)
+    assert reply.status == 200, answer
+    return dict(answer)
+
+
+def browser(secret: str) -> dict[str, Any]:
+    return {"additional_headers": {}, "subprotocols": ["realtime", f"openai-insecure-api-key.{secret}"]}
+
+
+async def refused(gateway: Worker, **options: Any) -> int:
+    with pytest.raises(InvalidStatus) as caught:
+        async with calling(gateway, **options):
+            pass
+    return caught.value.response.status_code
+
+
+async def test_a_lent_key_opens_sessions_of_its_model_with_its_settings(tmp_path: Path) -> None:
+    async with provider(answering) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        secret = await lent(gateway, expires_after={"anchor": "created_at", "seconds": 60})
+        assert secret["session"]["instructions"] == "Be brief."
+        assert secret["session"]["object"] == "realtime.session"
+        assert gateway.key not in json.dumps(secret)
+        host, port = gateway.address
+        url = f"ws://{host}:{port}/v1/realtime"
+        async with connect(url, proxy=None, **browser(secret["value"])) as socket:
+            caller = Caller(socket)
+            await caller.hear("session.created")
+            await asked(caller)
+        update = {"type": "realtime", "model": MODEL, "instructions": "Be brief."}
+        assert upstream.heard[0] == {"type": "session.update", "session": update}
+        assert len(await gateway.books()) == 1
+        assert await refused(gateway, model="gpt-4o-realtime-preview", **browser(secret["value"])) == 403
+        assert await refused(gateway, **browser(secret["value"][:-2] + "xx")) == 401
+        key, gateway.key = gateway.key, secret["value"]
+        assert (await gateway.ask(b"{}")).status == 401, "it is for sessions alone"
+        gateway.key = key
+
+
+async def test_a_lent_key_ends_with_the_key_that_lent_it(tmp_path: Path) -> None:
+    async with provider(answering) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        with desk(tmp_path) as on:
+            made = create_key(LOCAL, on, KeyOrder(name="a"))
+            await known(gateway, made.text)
+            gateway.key = made.text
+            secret = (await lent(gateway))["value"]
+            revoke_key(LOCAL, on, made.record.id)
+            await unknown(gateway, made.text)
+        with pytest.raises(InvalidStatus) as caught:
+            async with calling(gateway, **browser(secret)):
+                pass
+        assert caught.value.response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"session": {"type": "transcription"}},
+        {"session": {"type": "realtime"}},
+        {"session": {"model": "gpt-realtime"}, "expires_after": {"seconds": 5}},
+        {"session": {"model": "gpt-realtime"}, "expires_after": {"seconds": 7_201}},
+        {
+            "session": {
+                "model": "gpt-realtime",
+                "instructions": [str(n * 7919 % 10_007) for n in range(5_000)],
+            }
+        },
+    ],
+)
+async def test_what_cannot_be_lent_is_refused(body: dict[str, Any], refusing: Worker) -> None:
+    reply = await refusing.ask(json.dumps(body).encode(), "/v1/realtime/client_secrets")
+    assert reply.status == 400
+    assert json.loads(reply.body)["error"]["type"] == "invalid_request_error"

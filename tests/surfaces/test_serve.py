@@ -220,7 +220,7 @@ def test_a_served_call_imports_nothing_heavy(tmp_path):
     code = (
         "import sys, headgate.serving\n"
         "heavy = {'starlette', 'sqlalchemy', 'alembic', 'prometheus_client', 'tiktoken', 'jinja2', 'rich',"
-        " 'structlog', 'uvicorn'} & set(sys.modules)\n"
+        " 'structlog', 'uvicorn', 'websockets'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

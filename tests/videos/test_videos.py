@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.test_revoked import desk
+from tests.faults.test_revoked import desk, known
 from tests.faults.worker import Reply, Worker, parse, worker
 from tests.videos.maker import FILE, MODEL, OPERATION, Maker, maker
 
@@ -203,7 +203,7 @@ async def test_what_is_somebody_elses_is_as_if_it_were_not_there(tmp_path: Path)
         with desk(tmp_path) as on:
             other = create_project(LOCAL, on, ProjectOrder(name="other"))
             gateway.key = create_key(LOCAL, on, KeyOrder(name="b", project=other.id)).text
-        await asyncio.sleep(0.5)
+        await known(gateway, gateway.key)
         for method, tail in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
             theirs = await send(gateway, method, f"/v1/videos/{name}{tail}")
             nobodys = await send(gateway, method, f"/v1/videos/{absent}{tail}")
@@ -246,6 +246,6 @@ async def test_a_key_for_other_endpoints_sees_none(tmp_path: Path) -> None:
     async with maker() as made, studio(tmp_path, made) as gateway:
         with desk(tmp_path) as on:
             gateway.key = create_key(LOCAL, on, KeyOrder(name="a", endpoints=("chat",))).text
-        await asyncio.sleep(0.5)
+        await known(gateway, gateway.key)
         assert (await send(gateway, "POST", "/v1/videos", ORDER)).status == 403
         assert (await send(gateway, "GET", "/v1/videos")).status == 403

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from headgate.errors import (
-    AuthenticationFailed,
-    CallerError,
     GatewayError,
     MethodRefused,
     NotFound,
     Unavailable,
 )
 from headgate.http.answers import processing, refuse, whose
+from headgate.http.callers import identify
 from headgate.http.errors import VERSION
 from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
-from headgate.http.realtime import RealtimeRoute, key_offered
+from headgate.http.realtime import RealtimeRoute, SecretRoute
 from headgate.http.scan import scan
 from headgate.http.videos import VideoRoutes
-from headgate.identity.networks import client_address, inside
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.providers.registry import FACES
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
     from headgate.channels import Channel
     from headgate.http.edge import Incoming
-    from headgate.http.incoming import RequestHead
     from headgate.http.offers import Offer
     from headgate.http.videos import Videos
     from headgate.identity.keys import Keyring
@@ -86,7 +83,6 @@ NOT_SERVED: Mapping[str, str] = {
     "edits": f"OpenAI closed /v1/edits. {_CHAT}",
     "engines": f"OpenAI closed /v1/engines. {_CHAT}",
 }
-_LONGEST_OWN_ID: Final = 512
 _COUNTS: Final = "/count_tokens"  # the end of a path that asks how long an input is
 SITE: Final = frozenset({"organization"})  # the site serves these, and refuses what it does not serve of them
 
@@ -168,8 +164,9 @@ class DataPlane:
         for path, face in FACES.items():
             kind = CountRoute if path.endswith(_COUNTS) else CallRoute
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
-        self._put("/realtime", b"GET", RealtimeRoute(service, identify))
-        self._videos = VideoRoutes(service, identify)
+        self._put("/realtime", b"GET", RealtimeRoute(service))
+        self._put("/realtime/client_secrets", b"POST", SecretRoute(service))
+        self._videos = VideoRoutes(service)
         self._models = ModelRoute(service)
         self._put("/models", b"GET", ModelsRoute(service))
         self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}
@@ -329,76 +326,6 @@ class CountRoute(CallRoute):
             service.pipeline.refuse(call, error, sink)
             return
         send_json(call.request_id, sink, _encode({"input_tokens": tokens}))
-
-
-class Caller(NamedTuple):
-    """What a head says of who calls, as one ring of keys sees it."""
-
-    keyring: Keyring
-    principal: Principal
-    hop: bytes | None
-    sim: str  # directives for the simulator
-    bounded: bool = False  # its key may not use all models or all endpoints
-    own_id: str = ""  # what it calls its request
-
-
-def identify(service: Service, incoming: Incoming) -> Caller:
-    """Return who calls; found once for each head and ring, and again each time where a key expires.
-
-    Raises:
-        AuthenticationFailed: no key, one that is not valid here, or not from this address.
-        CallerError: two different keys in one request, or an own id that is none.
-    """
-    head, keyring = incoming.head, service.keyring
-    known = head.memo
-    if type(known) is not Caller or known.keyring is not keyring:
-        known = _identify(service, head)
-    if known.principal.networks:
-        _check_address(service, incoming, known.principal.networks)
-    return known
-
-
-def _check_address(service: Service, incoming: Incoming, networks: tuple[str, ...]) -> None:
-    peer = incoming.peer[0] if incoming.peer is not None else ""
-    address = client_address(peer, incoming.head.headers, service.trusted_proxies)
-    if not inside(address, networks):
-        whence = f"Your IP address {address}" if address else "The address that your request comes from"
-        raise AuthenticationFailed(
-            f"IP not authorized. {whence} is not on the allow-list of this API key. Call from another "
-            "address, use another key, or change this one: `headgate keys change NAME --networks ...`.",
-            code="ip_not_authorized",
-        )
-
-
-def _identify(service: Service, head: RequestHead) -> Caller:
-    keyring = service.keyring
-    own = head.header(b"x-api-key")
-    if head.switches:
-        own = key_offered(head) or own
-    token = keyring.extract(head.header(b"authorization"), head.header(b"api-key"), own)
-    principal = keyring.authenticate(token, service.clock.wall())
-    sim = head.header(b"x-headgate-sim") or b""
-    bounded = bool(principal.models or principal.endpoints)
-    caller = Caller(
-        keyring, principal, head.header(b"x-headgate-hop"), sim.decode("latin-1"), bounded, _own_id(head)
-    )
-    if not principal.expires_at:
-        head.memo = caller
-    return caller
-
-
-def _own_id(head: RequestHead) -> str:
-    """Return `X-Client-Request-Id`; its limits are OpenAI's ("Debugging requests").
-
-    Raises:
-        CallerError: it is too long, or not ASCII.
-    """
-    given = head.header(b"x-client-request-id") or b""
-    if len(given) > _LONGEST_OWN_ID or not given.isascii():
-        raise CallerError(
-            f"Invalid 'X-Client-Request-Id' header: expected at most {_LONGEST_OWN_ID} ASCII characters."
-        )
-    return given.decode("ascii")
 
 
 class ModelsRoute:

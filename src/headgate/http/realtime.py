@@ -12,9 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import parse_qs
 
+import msgspec
+
 from headgate.channels import SocketLimits, accept_key
-from headgate.errors import CallerError, GatewayError, Unavailable
-from headgate.http.answers import whose
+from headgate.errors import CallerError, GatewayError, PermissionRefused, Unavailable
+from headgate.http.answers import refuse, whose
+from headgate.http.callers import identify, offered, presented
 from headgate.http.errors import VERSION
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
@@ -22,16 +25,18 @@ from headgate.ports import Sink
 from headgate.values import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from headgate.channels import Channel
-    from headgate.http.dataplane import Caller, Service
+    from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming, RequestHead
     from headgate.ports import Headers
+    from headgate.values import Principal
 
 _KEY_BYTES = 16
+_JSON = (b"content-type", b"application/json")
+_US = 1_000_000
+_SHORTEST_S, _USUAL_S, _LONGEST_S = 10, 600, 7_200  # of a lent key, as OpenAI has them
+_LARGEST_SECRET = 6_000  # characters: it travels in a header
 _PROTOCOL = b"realtime"
-_IN_PROTOCOL = b"openai-insecure-api-key."
 
 
 class SwitchingSink(Sink, Protocol):
@@ -47,14 +52,12 @@ class RealtimeRoute:
 
     Args:
         service: the process.
-        identify: returns who calls.
     """
 
-    __slots__ = ("_identify", "_service", "max_body_bytes", "sockets")
+    __slots__ = ("_service", "max_body_bytes", "sockets")
 
-    def __init__(self, service: Service, identify: Callable[[Service, Incoming], Caller]) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._identify = identify
         self.max_body_bytes = 0
         self.sockets = SocketLimits()
 
@@ -66,12 +69,14 @@ class RealtimeRoute:
         try:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Open the session again.")
-            caller = self._identify(service, incoming)
+            caller = identify(service, incoming)
             call.principal = caller.principal
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
             _check_handshake(head)
-            call.model = _model(head)
+            call.model = _model(head, caller.session)
+            if caller.session:
+                call.members["session"] = msgspec.Raw(caller.session)
             allow(caller.principal, "realtime", call.model)
         except GatewayError as error:
             service.refused("realtime", error)
@@ -98,28 +103,6 @@ def _accept(call: Call, head: RequestHead, sink: SwitchingSink, limits: SocketLi
     if _PROTOCOL in offered(head):
         rows.append((b"sec-websocket-protocol", _PROTOCOL))
     return sink.switch(rows, limits)
-
-
-def offered(head: RequestHead) -> list[bytes]:
-    """Return the subprotocols that a client offers."""
-    names = [value for name, value in head.headers if name == b"sec-websocket-protocol"]
-    return [part.strip() for part in b",".join(names).split(b",") if part.strip()]
-
-
-def key_offered(head: RequestHead) -> bytes | None:
-    """Return the key that a client of a WebSocket gives as a subprotocol; None where it gives none.
-
-    Raises:
-        CallerError: it gives two.
-    """
-    keys = {
-        name.removeprefix(_IN_PROTOCOL)
-        for name in offered(head)
-        if name.startswith(_IN_PROTOCOL) and name != _IN_PROTOCOL
-    }
-    if len(keys) > 1:
-        raise CallerError("This request offers two different API keys as subprotocols. Send one.")
-    return keys.pop() if keys else None
 
 
 def _check_handshake(head: RequestHead) -> None:
@@ -149,8 +132,8 @@ def _check_handshake(head: RequestHead) -> None:
         raise CallerError("The Sec-WebSocket-Key is not 16 bytes in base64.")
 
 
-def _model(head: RequestHead) -> str:
-    """Return the model that a session is for.
+def _model(head: RequestHead, session: bytes) -> str:
+    """Return the model that a session is for: with a lent key, the one that it was lent for.
 
     Raises:
         CallerError: there is none, or a kind of session that is not served.
@@ -169,6 +152,15 @@ def _model(head: RequestHead) -> str:
     if "call_id" in query:
         raise CallerError("Calls over SIP and WebRTC are not served here.", param="call_id")
     models = query.get("model", [])
+    lent = msgspec.json.decode(session, type=_Asked).model if session else None
+    if lent is not None and models in ([], [lent]):
+        return lent
+    if lent is not None:
+        raise PermissionRefused(
+            f"This client secret is for the model `{lent}`. Open the session with that one.",
+            param="model",
+            code="model_not_found",
+        )
     if len(models) != 1 or not models[0]:
         raise CallerError(
             "Missing required parameter: 'model'. Open wss://.../v1/realtime?model=gpt-realtime.",
@@ -176,3 +168,91 @@ def _model(head: RequestHead) -> str:
             code="missing_required_parameter",
         )
     return models[0]
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """The settings of a session, as far as they are looked at."""
+
+    type: str = "realtime"
+    model: str | None = None
+
+
+class _Expiry(msgspec.Struct, frozen=True):
+    anchor: str = "created_at"
+    seconds: int = _USUAL_S
+
+
+class _Order(msgspec.Struct, frozen=True):
+    session: msgspec.Raw
+    expires_after: _Expiry | None = None
+
+
+class SecretRoute:
+    """`POST /v1/realtime/client_secrets`: lend a key to a browser, for sessions and for minutes."""
+
+    __slots__ = ("_service", "max_body_bytes")
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.max_body_bytes = 256 * 1024
+
+    def handle(self, incoming: Incoming, sink: Sink) -> None:
+        """Answer at once: nothing is stored."""
+        service = self._service
+        try:
+            caller = identify(service, incoming)
+            body = self._lend(incoming, caller.principal)
+        except GatewayError as error:
+            service.refused("realtime", error)
+            refuse(incoming.request_id, error, sink)
+            return
+        rows = [_JSON, VERSION, (b"x-request-id", incoming.request_id.encode()), *whose(caller.principal)]
+        sink.start(200, rows, len(body))
+        sink.write(body)
+        sink.finish()
+
+    def _lend(self, incoming: Incoming, principal: Principal) -> bytes:
+        order, asked = _order(incoming.body)
+        allow(principal, "realtime", asked.model or "")
+        seconds = (order.expires_after or _Expiry()).seconds
+        if not _SHORTEST_S <= seconds <= _LONGEST_S:
+            raise CallerError(
+                f"Invalid 'expires_after.seconds': {seconds}. It must be from {_SHORTEST_S} to {_LONGEST_S}.",
+                param="expires_after.seconds",
+                code="invalid_value",
+            )
+        service = self._service
+        until = service.clock.wall() // _US + seconds
+        token = presented(service.keyring, incoming.head) or b""
+        secret = service.keyring.lend(token, until, bytes(order.session))
+        if len(secret) > _LARGEST_SECRET:
+            raise CallerError(
+                "The settings are too long for a client secret, which travels in a header. Send the rest in "
+                "a `session.update` when the session is open.",
+                param="session",
+            )
+        settings = msgspec.json.decode(order.session, type=dict[str, object])
+        session = {"type": "realtime", "object": "realtime.session", "id": f"sess_{incoming.request_id[4:]}"}
+        return msgspec.json.encode({"value": secret, "expires_at": until, "session": {**session, **settings}})
+
+
+def _order(body: bytes) -> tuple[_Order, _Asked]:
+    """Return what is asked for: OpenAI's default model where none is named.
+
+    Raises:
+        CallerError: it is no such thing.
+    """
+    try:
+        order = msgspec.json.decode(body, type=_Order)
+        asked = msgspec.json.decode(order.session, type=_Asked)
+    except msgspec.DecodeError as fault:
+        raise CallerError(
+            f"We could not read your request: {fault}. Send {{'session': {{'model': 'gpt-realtime'}}}}."
+        ) from None
+    if asked.type != "realtime" or not asked.model:
+        raise CallerError(
+            "A client secret is for sessions of one model: {'session': {'type': 'realtime', 'model': ...}}.",
+            param="session.model" if asked.type == "realtime" else "session.type",
+            code="invalid_value",
+        )
+    return order, asked

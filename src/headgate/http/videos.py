@@ -19,6 +19,7 @@ from headgate.errors import (
     Unavailable,
 )
 from headgate.http.answers import whose
+from headgate.http.callers import identify
 from headgate.http.errors import VERSION
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
@@ -27,7 +28,7 @@ from headgate.values import Call
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headgate.http.dataplane import Caller, Service
+    from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming
     from headgate.ports import Exchange, Head, Sink
     from headgate.values import Principal
@@ -68,12 +69,10 @@ class VideoRoutes:
 
     Args:
         service: the process.
-        identify: returns who calls.
     """
 
-    def __init__(self, service: Service, identify: Callable[[Service, Incoming], Caller]) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._identify = identify
         order, listing, look, delete, fetch = (
             VideoRoute(self, act) for act in (self._order, self._list, self._look, self._delete, self._fetch)
         )
@@ -105,7 +104,7 @@ class VideoRoutes:
         try:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
-            caller = self._identify(service, incoming)
+            caller = identify(service, incoming)
             call.principal = caller.principal
             call.sim = caller.sim
             if caller.hop is not None:

@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 
 from headgate.errors import AuthenticationFailed, CallerError
+from headgate.identity.loans import Loan, lend, read_loan
 from headgate.identity.standing import HOW, ceiling_now, halted, principal_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowerca
 _RANDOM, _CHECK = 43, 6
 _SHAPE: Final = re.compile(rb"sk-hg-(?:live|test|adm)-[0-9A-Za-z]{49}").fullmatch
 _VALUES: Final = bytes(_ALPHABET.find(chr(code)) % 256 for code in range(256))
+_US: Final = 1_000_000
 _KEPT: Final = 65_536  # keys in use whose principals are kept: some 30 MB
 
 
@@ -163,6 +165,33 @@ class Keyring:
         if principal.expires_at and now >= principal.expires_at:
             raise incorrect(token, f"This key has expired, or has a new secret. {HOW}")
         return principal
+
+    def lend(self, token: bytes, expires_at: int, session: bytes) -> str:
+        """Return a key for sessions that stands for another one until then, in Unix seconds."""
+        return lend(self._hmac.copy(), Loan(self._digest(token), expires_at, session)).decode()
+
+    def borrowed(self, token: bytes, now: WallMicros) -> tuple[Principal, bytes]:
+        """Return who a lent key stands for, and the settings that its sessions begin with.
+
+        Raises:
+            AuthenticationFailed: it is not one, or has expired, or what it stands for makes no calls.
+        """
+        loan = read_loan(self._hmac.copy(), token)
+        if loan is None or now >= loan.expires_at * _US:
+            raise incorrect(
+                token,
+                "This client secret has expired, or is not one of this gateway. Ask for another one: POST "
+                "/v1/realtime/client_secrets.",
+            )
+        principal = self._active.get(loan.digest) or self._find(loan.digest, token)
+        if principal.expires_at and now >= principal.expires_at:
+            raise incorrect(token, f"The key that it was lent by has expired. {HOW}")
+        return principal, loan.session
+
+    def _digest(self, token: bytes) -> bytes:
+        keyed = self._hmac.copy()
+        keyed.update(token)
+        return keyed.digest()
 
     def _find(self, found: bytes, token: bytes) -> Principal:
         row = self._directory.get(found)

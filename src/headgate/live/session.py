@@ -39,6 +39,8 @@ from headgate.wire.realtime import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import msgspec
+
     from headgate.admission.gates import Ticket
     from headgate.channels import Channel
     from headgate.live.till import Till, Turn
@@ -162,6 +164,7 @@ class Session:
 
     async def _hear_client(self) -> None:
         client, provider = self._client, self._provider
+        await self._begin_with(self._call.members.get("session"))
         while (message := await client.receive()) is not None:
             self._spoke = self._till.clock.monotonic()
             cause = None
@@ -177,6 +180,13 @@ class Session:
             provider.send(told)
             await provider.drained()
         raise CallerGone
+
+    async def _begin_with(self, settings: msgspec.Raw | None) -> None:
+        """Tell the provider the settings that a lent key holds, as if the client had said them."""
+        if settings is None:
+            return
+        message = b'{"type":"session.update","session":%b}' % bytes(settings)
+        self._provider.send(await self._asks(read_client(message), message))
 
     async def _asks(self, event: ClientEvent, message: bytes) -> bytes:
         """Take in what a client says; return what the provider is told.
