@@ -1,14 +1,14 @@
 """Meters that several workers share: in SQLite beside the books, or in this process.
 
 The file is made anew at each start, from what the books' file has kept (`sql.meters`), and never synced:
-after a power cut no worker lives. Beside it is a file that workers map into memory (`money.shares.Sight`).
+after a power cut no worker lives. Beside it is memory that workers share because they are forked from the
+process that has made it (`money.shares.Sight`): no file, since on a full disk a page of one kills its writer.
 The store in memory is for one process, and for the contract's tests.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -49,8 +49,8 @@ _HOLD: Final = (
     "INSERT INTO hands VALUES (?, ?, ?, ?) ON CONFLICT (name, slot) DO UPDATE SET"
     " held = excluded.held, told = told + excluded.told"
 )
-SEEN: Final = "live.cells"
 _BYTES: Final = 8 * CELLS  # of which only what is used takes space
+_seen: Final[dict[Path, memoryview[int]]] = {}  # by data folder, of this process and those forked from it
 _BUSY_S: Final = 0.25
 
 
@@ -63,7 +63,7 @@ class MemoryMeters:
         self._hands: dict[str, dict[int, int]] = {}
         self._told: dict[str, dict[int, int]] = {}
         self._rows: dict[str, int] = {}
-        self._cells = memoryview(mmap.mmap(-1, _BYTES)).cast("q")
+        self._cells = _new_cells()
 
     def sight(self, slot: int) -> Sight:
         """Return what a worker sees of all."""
@@ -111,7 +111,7 @@ class SqliteMeters:
 
     def __init__(self, folder: Path, workers: int) -> None:
         self._workers = workers
-        self._cells = _map(folder)
+        self._cells = _cells(folder)
         self._thread = SqlThread(
             "meters", partial(_open, folder / FILE), "The store of shared limits does not answer"
         )
@@ -138,7 +138,7 @@ class SqliteMeters:
 
 
 def start_anew(folder: Path, lacks: Iterable[tuple[str, int, MonotonicNs]], now: MonotonicNs) -> None:
-    """Make the file for a new run, before any worker is there.
+    """Make the file for a new run, and what workers share in memory, before any of them is forked.
 
     Args:
         folder: the data folder.
@@ -147,7 +147,7 @@ def start_anew(folder: Path, lacks: Iterable[tuple[str, int, MonotonicNs]], now:
     """
     for suffix in ("", "-wal", "-shm"):
         (folder / (FILE + suffix)).unlink(missing_ok=True)
-    (folder / SEEN).unlink(missing_ok=True)
+    _seen[folder.resolve()] = _new_cells()
     with closing(_open(folder / FILE)) as sql, sql:
         sql.execute("BEGIN")
         # The limit is not known here. The first worker that asks brings it, and the time since counts then.
@@ -174,7 +174,7 @@ def bury(folder: Path, slot: int, now: MonotonicNs) -> None:
         sqlite3.Error: the file cannot be written.
     """
     with closing(_open(folder / FILE)) as sql:
-        _forget(sql, Sight(_map(folder), slot, slot + 1), slot, now)
+        _forget(sql, Sight(_cells(folder), slot, slot + 1), slot, now)
 
 
 def _exchange(
@@ -223,14 +223,16 @@ def _forget(sql: sqlite3.Connection, sight: Sight, slot: int, now: MonotonicNs) 
             sight.show(row, unused(after), told, now)
 
 
-def _map(folder: Path) -> memoryview[int]:
+def _new_cells() -> memoryview[int]:
+    return memoryview(mmap.mmap(-1, _BYTES)).cast("q")
+
+
+def _cells(folder: Path) -> memoryview[int]:
     """Return the cells that the workers of a folder share."""
-    number = os.open(folder / SEEN, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        os.truncate(number, _BYTES)
-        return memoryview(mmap.mmap(number, _BYTES)).cast("q")
-    finally:
-        os.close(number)
+    place = folder.resolve()
+    if place not in _seen:
+        _seen[place] = _new_cells()
+    return _seen[place]
 
 
 def _open(path: Path) -> sqlite3.Connection:
