@@ -194,8 +194,8 @@ class Worker:
 
     @property
     def spent(self) -> int:
-        """Nano-USD that the cap has spent."""
-        return sum(own.drawn for own in self.app._budgets._purse._slices.values())
+        """Nano-USD that the cap has spent; one that is gone is still known for a moment."""
+        return sum(own.drawn for own in self.app._budgets._purse._slices.values() if not own.retired)
 
     async def check(self) -> None:
         """See that nothing is left of the calls so far but their settlements."""
