@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate import __version__
-from headgate.accesskeys import AccessKeyKeeper
 from headgate.admission.budget import Budgets
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
 from headgate.background import LAST_WORD_S, Background, Calls, Watch
+from headgate.configwatch import ConfigWatch
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
@@ -55,7 +55,6 @@ from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
 from headgate.studio import Studio
-from headgate.tokens import TokenKeeper
 from headgate.transport.egress import parse_origin
 from headgate.transport.simulator import Simulator
 from headgate.upstreams import ConfigError
@@ -151,7 +150,6 @@ class App:
             attempts=self.outward.attempts,
             failpoints=self.failpoints,
             fault=self.fault,
-            key_rules=config.key_rules,
         )
         self._stages, self.pipeline = stages, Pipeline(stages)
         team, settings = (slot, config.server.workers), self.outward.transport.settings
@@ -358,6 +356,21 @@ class App:
 
         self.calls.end_where(why)
 
+    def _reconfigure(self, config: Config) -> None:
+        """Go on with other providers, models and prices; open calls end with those that they began with.
+
+        Raises:
+            ConfigError: it cannot be used; nothing has changed.
+        """
+        before = self.config
+        self.config = msgspec.structs.replace(config, hosts=self.outward.known(config.hosts))
+        try:
+            self.routes = self._open_routes(running=True)
+        except ConfigError:
+            self.config = before
+            raise
+        self.outward.keep_credentials(self.config.hosts, self.background)
+
     async def _watch_keys(self) -> None:
         while True:
             await asyncio.sleep(_EXPIRY_EVERY_S)
@@ -391,13 +404,9 @@ class App:
         await self._metering.start(self.background)
         self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._watch_loop())
-        for host in self.config.hosts:
-            if host.tokens is not None:
-                keeper = TokenKeeper(host, self.outward.transport, self.clock, self._token_trouble)
-                self.background.spawn(f"tokens of {host.name}", keeper.run())
-            if host.signing is not None and not host.signing.given:
-                keys = AccessKeyKeeper(host, self._token_trouble)
-                self.background.spawn(f"keys of {host.name}", keys.run())
+        self.outward.keep_credentials(self.config.hosts, self.background)
+        if self.config.options.config is not None:
+            self.background.spawn("settings", ConfigWatch(self.config, self._reconfigure, self.log).run())
         if self._slot == 0:
             connection = partial(connect, self._data)
             self._upkeep = upkeep = Upkeep(
@@ -451,9 +460,6 @@ class App:
 
     def _database_trouble(self, said: str) -> None:
         self.log.line("error", "the database refuses the books; the journal keeps them", said=said)
-
-    def _token_trouble(self, said: str) -> None:
-        self.log.line("error", "a credential cannot be had", said=said)
 
 
 __all__ = ["BOARDS", "App"]

@@ -34,11 +34,12 @@ class Background:
         self._tasks: set[asyncio.Task[None]] = set()
         self.failed = ""  # the name of the first task that ended
 
-    def spawn(self, name: str, run: Coroutine[None, None, None]) -> None:
-        """Start a task that shall run as long as the process."""
+    def spawn(self, name: str, run: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Start a task that shall run as long as the process, or until it is cancelled."""
         task = asyncio.get_running_loop().create_task(run, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

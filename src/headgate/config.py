@@ -161,6 +161,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     simulate: bool = False
     found: tuple[str, ...] = ()  # where each provider came from, for people
     ignored: tuple[str, ...] = ()  # names in the environment that belong to the client
+    options: ServeOptions = ServeOptions()  # what it was made of
 
 
 def load(options: ServeOptions, environment: Mapping[str, str] | None = None) -> Config:
@@ -209,6 +210,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         simulate=options.simulate,
         found=tuple(found),
         ignored=(*_clients_own(env, dotenv), *lost),
+        options=options,
     )
 
 

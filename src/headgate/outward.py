@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from headgate import __version__
+from headgate.accesskeys import AccessKeyKeeper
 from headgate.attempts import Attempts
 from headgate.money.catalogue import Catalogue
 from headgate.money.prices import PriceBook
@@ -14,13 +17,16 @@ from headgate.providers.registry import DEPLOYED, constant_headers, known_hosts,
 from headgate.routing.health import Health
 from headgate.routing.retries import Active
 from headgate.routing.routes import Makers, Routes
+from headgate.tokens import TokenKeeper
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
 from headgate.upstreams import ConfigError
 from headgate.values import Host
 
 if TYPE_CHECKING:
-    from headgate.background import Calls
+    import asyncio
+
+    from headgate.background import Background, Calls
     from headgate.config import Config
     from headgate.observe.log import Log
     from headgate.ports import Clock
@@ -55,9 +61,34 @@ def build_routes(config: Config, instance: str) -> Routes:
     }
     known = filter(None, map(book.data.provider_id, known_hosts()))
     sellers = tuple(dict.fromkeys((*known, *book.data.providers)))
-    makers = Makers(Catalogue.load(book.data), book, names, headers, base_path, config.deadlines, sellers)
+    makers = Makers(
+        Catalogue.load(book.data),
+        book,
+        names,
+        headers,
+        base_path,
+        config.deadlines,
+        sellers,
+        config.key_rules,
+    )
     aliases = {**nicknames(config.hosts, config.routes), **config.aliases}
     return Routes(config.hosts, config.routes, aliases, SIMULATOR, makers)
+
+
+class _Kept(NamedTuple):
+    """A host whose credential expires, and the task that renews it."""
+
+    host: Host
+    task: asyncio.Task[None]
+
+    def lend(self, host: Host) -> Host:
+        """Return a host with what is kept here, where it is the same but for that."""
+        lent = msgspec.structs.replace(host, bearer=self.host.bearer, signing=self.host.signing)
+        return lent if lent == self.host else host
+
+
+def _expires(host: Host) -> bool:
+    return host.tokens is not None or (host.signing is not None and not host.signing.given)
 
 
 class Outward:
@@ -72,11 +103,34 @@ class Outward:
 
     def __init__(self, config: Config, clock: Clock, log: Log, calls: Calls) -> None:
         self._log = log
+        self._clock = clock
         self._calls = calls
         self.transport = HttpTransport(clock, _outbound(config))
         draw = SystemRandom().random
         self.health = Health(config.breaker, draw, self._changed)
         self.attempts = Attempts(config.retries, self.health, clock, draw, self._active)
+        self._kept: dict[str, _Kept] = {}
+
+    def known(self, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+        """Return hosts with the credentials that are kept for them already, where they are the same."""
+        return tuple(self._kept[host.name].lend(host) if host.name in self._kept else host for host in hosts)
+
+    def keep_credentials(self, hosts: tuple[Host, ...], background: Background) -> None:
+        """Fetch and renew what expires, of these hosts and no others."""
+        wanted = {host.name: host for host in hosts if _expires(host)}
+        for name in [name for name, kept in self._kept.items() if wanted.get(name) != kept.host]:
+            self._kept.pop(name).task.cancel()
+        for name, host in wanted.items():
+            if name not in self._kept:
+                keeper = (
+                    TokenKeeper(host, self.transport, self._clock, self._trouble)
+                    if host.tokens is not None
+                    else AccessKeyKeeper(host, self._trouble)
+                )
+                self._kept[name] = _Kept(host, background.spawn(f"credential of {name}", keeper.run()))
+
+    def _trouble(self, said: str) -> None:
+        self._log.line("error", "a credential cannot be had", said=said)
 
     def _active(self, target: Target) -> Active:
         in_all = len(self._calls.runs)

@@ -9,7 +9,7 @@ event without `[DONE]` after it. Fallback is allowed until the first byte reache
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from headgate.ports import Exchange, Failpoints, Headers, Reader, Request, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
-    from headgate.values import Call, KeyRules, Operation, Target
+    from headgate.values import Call, Operation, Target
 
 _MAX_ERROR_BODY = 256 * 1024
 _NOTHING = Usage()
@@ -97,7 +97,6 @@ class Stages:
     attempts: Attempts
     failpoints: Failpoints
     fault: Callable[[Call, BaseException], None]  # told of our own bugs
-    key_rules: Mapping[str, KeyRules] = field(default_factory=dict)  # by the key's name
 
 
 class Pipeline:
@@ -147,7 +146,7 @@ class Pipeline:
         targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
         if principal.multiplier_ppm != PAR:
             targets = routes.resold(targets, principal.multiplier_ppm)
-        own = self._stages.key_rules.get(principal.name)
+        own = routes.key_rules.get(principal.name)
         if own is not None:
             targets = tuple(map(own.applied, targets))
         if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):

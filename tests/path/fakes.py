@@ -22,7 +22,7 @@ from headgate.routing.health import Health
 from headgate.routing.retries import Active, RetryTerms
 from headgate.routing.routes import Routes
 from headgate.settle import Ledger
-from headgate.values import Book, Call, Host, Model, Prices, Principal, Target
+from headgate.values import Book, Call, Host, KeyRules, Model, Prices, Principal, Target
 
 NOW = 1_790_000_000_000_000
 PRICES = Prices(input=1_000_000, output=2_000_000, cached_input=1_000_000, reasoning=2_000_000)
@@ -212,6 +212,7 @@ class FixedRoutes:
 
     def __init__(self, *targets: Target) -> None:
         self.targets = targets
+        self.key_rules: dict[str, KeyRules] = {}
         self._resold: dict = {}
 
     def candidates(self, model: str, book: Book, at: int, tier: str = "") -> tuple[Target, ...]:
@@ -235,6 +236,7 @@ class Bench:
         retries: RetryTerms | None = None,
     ) -> None:
         self.clock = HandClock()
+        self.key_rules = key_rules or {}
         self.changed: list[tuple[str, bool]] = []
         self.health = Health(
             BreakerTerms(), lambda: 0.0, lambda place, out: self.changed.append((place.provider, out))
@@ -265,12 +267,13 @@ class Bench:
                 attempts=self.attempts,
                 failpoints=NoPoints(),
                 fault=lambda call, fault: self.faults.append(fault),
-                key_rules=key_rules or {},
             )
         )
 
     async def serve(self, call: Call, sink: ListSink, *targets: Target) -> ListSink:
         call.principal = call.principal or WHO
-        await asyncio.wait_for(self.pipeline.serve(call, sink, FixedRoutes(*(targets or (target(),)))), 5)
+        routes = FixedRoutes(*(targets or (target(),)))
+        routes.key_rules = self.key_rules
+        await asyncio.wait_for(self.pipeline.serve(call, sink, routes), 5)
         assert self.faults == []
         return sink

@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
 from headgate.money.prices import scaled
-from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, Model, Pairs, Prices, Target
+from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, KeyRules, Model, Pairs, Prices, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,6 +110,7 @@ class Makers(msgspec.Struct, frozen=True):
     base_path: Callable[[Host], str]
     deadlines: Deadlines = Deadlines()  # where a route has none of its own
     sellers: tuple[str, ...] = ()  # of the price book, makers first: whose prices the simulator plays
+    key_rules: Mapping[str, KeyRules] = {}  # for the calls of a key, by its name
 
 
 class _Known(NamedTuple):
@@ -163,6 +164,7 @@ class Routes:
         self.hosts = {host.name: host for host in hosts}
         self.routes = routes
         self.aliases = aliases
+        self.key_rules = makers.key_rules
         self._simulator = simulator
         self._makers = makers
         self._known: dict[tuple[str, Book, str], _Known] = {}
@@ -188,9 +190,10 @@ class Routes:
         return targets
 
     def key_of(self, host: Host) -> str:
-        """Return the key that a host of the same name and credential has here."""
-        there = self.hosts[host.name]
-        return next(each.api_key for each in (there, *there.spares) if each.credential == host.credential)
+        """Return the key that a host of the same name and credential has here; empty: none."""
+        there = self.hosts.get(host.name, host)
+        same = (each.api_key for each in (there, *there.spares) if each.credential == host.credential)
+        return next(same, "") if there is not host else ""
 
     def resold(self, targets: tuple[Target, ...], ppm: int) -> tuple[Target, ...]:
         """Return targets at an account's own prices: so many millionths. What they cost us stays.

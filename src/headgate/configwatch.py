@@ -1,0 +1,92 @@
+"""Follow the configuration's file while the process serves.
+
+The file and `.env` are looked at each second. What changed is read whole; one that is wrong is refused whole,
+and said once. A call goes on with the table of models that it began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+
+from headgate.config import load
+from headgate.upstreams import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.config import Config
+    from headgate.observe.log import Log
+
+_EVERY_S: Final = 1.0
+FOLLOWED: Final = ("hosts", "routes", "aliases", "prices", "deadlines", "key_rules")
+_SAID_OF: Final = ("found", "ignored", "has_file", "options")  # nothing is done by them
+Print: TypeAlias = tuple[tuple[int, int, int], ...]  # what tells that files are others
+
+
+class ConfigWatch:
+    """Look at the files of a configuration.
+
+    Args:
+        config: as it was read at the start.
+        use: goes on with another one, or raises ConfigError.
+        log: hears what was done.
+    """
+
+    def __init__(self, config: Config, use: Callable[[Config], None], log: Log) -> None:
+        self._config = config
+        self._use = use
+        self._log = log
+        options = config.options
+        self._paths = [Path(name) for name in (options.config, options.env_file) if name]
+        self._print = self._look()
+
+    async def run(self) -> None:
+        """Look for as long as the process serves."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            self.step()
+
+    def step(self) -> None:
+        """Look once."""
+        found = self._look()
+        if found == self._print:
+            return
+        self._print = found
+        try:
+            read = load(self._config.options)
+            config = msgspec.structs.replace(
+                self._config, **{name: getattr(read, name) for name in (*FOLLOWED, "found")}
+            )
+            self._use(config)
+        except ConfigError as fault:
+            self._log.line("error", "the changed settings are not used; the old ones stay", fault=str(fault))
+            return
+        waiting = _later(self._config, read)
+        self._config = config
+        names = [host.name for host in config.hosts]
+        self._log.line("info", "the changed settings are in force", hosts=", ".join(names))
+        if waiting:
+            self._log.line("warning", "these settings wait for the next start", settings=", ".join(waiting))
+
+    def _look(self) -> Print:
+        return tuple(_print_of(path) for path in self._paths)
+
+
+def _print_of(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # a file that is being replaced, or that there is not
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _later(before: Config, after: Config) -> list[str]:
+    """Return what differs and is read at the start alone."""
+    names = [name for name in before.__struct_fields__ if name not in {*FOLLOWED, *_SAID_OF}]
+    listening = msgspec.structs.replace(after.server, port=before.server.port)  # 0 has become a free one
+    after = msgspec.structs.replace(after, server=listening)
+    return [name for name in names if getattr(before, name) != getattr(after, name)]

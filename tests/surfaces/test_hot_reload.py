@@ -1,0 +1,116 @@
+"""The settings' file is changed while the gateway serves."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.surfaces.conftest import Gateway
+from tests.upstream import ScriptedUpstream
+
+
+def settings(base: str, model: str = "first", more: str = "") -> str:
+    return (
+        f'[[providers]]\nname = "corp"\nbase_url = "{base}"\napi_key = "k"\nmodels = ["none-*"]\nlocal = true\n'
+        f'[[models]]\nname = "{model}"\ntargets = [{{provider = "corp", model = "m"}}]\n{more}'
+    )
+
+
+@contextmanager
+def gateway(folder: Path, toml: str, *args: str) -> Iterator[tuple[Gateway, Callable[[str], None]]]:
+    path = folder / "headgate.toml"
+    path.write_text(toml)
+    made = Gateway(folder, "--config", str(path), *args)
+
+    def change(text: str) -> None:
+        fresh = folder / "fresh.toml"
+        fresh.write_text(text)
+        fresh.replace(path)  # as editors and deployments do it
+
+    try:
+        yield made, change
+    finally:
+        made.stop()
+    assert made.command("ledger", "check").returncode == 0
+
+
+def ask(made: Gateway, model: str) -> int:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    request = urllib.request.Request(
+        made.base + "/chat/completions",
+        json.dumps(body).encode(),
+        {"authorization": f"Bearer {made.key}", "content-type": "application/json", "connection": "close"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_models_and_providers_follow_the_file_and_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
+    with (
+        ScriptedUpstream() as one,
+        ScriptedUpstream() as two,
+        gateway(tmp_path, settings(one.base_url)) as (made, change),
+    ):
+        assert (ask(made, "first"), ask(made, "second")) == (200, 404)
+        change(settings(two.base_url, "second"))
+        until(lambda: ask(made, "second") == 200)
+        assert ask(made, "first") == 404
+        assert (len(one.requests), len(two.requests) > 0) == (1, True)
+        change("[[providers]]\nname = 7")
+        time.sleep(1.5)
+        assert ask(made, "second") == 200
+        change(settings(one.base_url, "third", "[aliases]\nfourth = 'third'\n[server]\ndrain_s = 1.0\n"))
+        until(lambda: ask(made, "fourth") == 200)
+        made.process.terminate()
+        said = [json.loads(line) for line in made.process.communicate(timeout=30)[1].splitlines()]
+    events = [line["event"] for line in said]
+    assert events == [
+        "the changed settings are in force",
+        "the changed settings are not used; the old ones stay",
+        "the changed settings are in force",
+        "these settings wait for the next start",
+    ]
+    assert said[-1]["settings"] == "server"
+
+
+def test_no_call_fails_or_goes_astray_while_settings_change_under_load(tmp_path: Path) -> None:
+    with (
+        ScriptedUpstream() as upstream,
+        gateway(tmp_path, settings(upstream.base_url), "--workers", "2") as (made, change),
+    ):
+        found: list[int] = []
+        done = threading.Event()
+
+        def load() -> None:
+            while not done.is_set():
+                found.append(ask(made, "first"))
+
+        callers = [threading.Thread(target=load) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        for number in range(4):
+            more = f'[[models]]\nname = "extra-{number}"\ntargets = [{{provider = "corp", model = "m"}}]\n'
+            change(settings(upstream.base_url, more=more))
+            until(lambda name=f"extra-{number}": all(ask(made, name) == 200 for _ in range(4)))  # type: ignore[misc]
+            change(settings("nonsense"))
+        done.set()
+        for caller in callers:
+            caller.join()
+        assert set(found) == {200}
+        assert len(found) > 20
