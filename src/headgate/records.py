@@ -392,6 +392,7 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     recovered: bool  # booked by a start after a crash
     duration_us: int
     units: dict[str, int] = {}  # used in other units than tokens: `second`, `image:1024x1024:hd`, …
+    parent: str = ""  # the id of the call that it is a part of
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):

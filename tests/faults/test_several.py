@@ -23,7 +23,10 @@ from tests.upstream import (
     stream_steps,
 )
 
+from headgate.records import UsageOrder
 from headgate.stores.sql.database import connect
+from headgate.stores.sql.reports import SqlReports
+from headgate.values import Book
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +69,8 @@ async def test_a_whole_answer_has_all_choices_and_the_sum_of_what_was_used(tmp_p
         assert reply.headers["x-headgate-emulated"] == "n"
         charge = 19 * INPUT + 3 * OUTPUT
         assert await parents(gateway) == [(reply.request_id, 200, charge)] * 3
+        lines = SqlReports(gateway._folder).calls(UsageOrder(book=Book.REAL))
+        assert [(line.parent, line.cost_nano_usd) for line in lines] == [(reply.request_id, charge)] * 3
         assert reply.headers["x-headgate-cost"] == f"0.{3 * charge:09d}"
 
 

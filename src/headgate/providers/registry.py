@@ -99,7 +99,7 @@ SCHEMAS: Mapping[str, Callable[[Call, Target], Schemas]] = {
     "cohere": cohere.keeps_schema,
 }
 # Wires of which an answer has one choice.
-ONE_ANSWER: Final = frozenset({"anthropic", "bedrock"})
+ONE_ANSWER: Final = frozenset({"anthropic", "bedrock", "cohere"})
 # Where a host is, as its base URL and what else is said of its place have it; raises ValueError.
 ADDRESSES: Mapping[str, Callable[[str, Place], str]] = {
     "vertex": gemini.located,

@@ -107,7 +107,7 @@ _PLACES: Final = {
 _CALLS: Final = (
     "SELECT c.call, c.opened_at, c.book, coalesce(a.public_id, ''), coalesce(j.public_id, ''),"
     " coalesce(u.public_id, ''), coalesce(k.public_id, ''), p.name, m.name, o.name, c.status,"
-    " c.input, c.output, c.cached, c.charge, c.flags, c.duration_us, c.more"
+    " c.input, c.output, c.cached, c.charge, c.flags, c.duration_us, c.more, c.parent"
     " FROM calls c"
     " JOIN names p ON p.id = c.provider JOIN names m ON m.id = c.model JOIN names o ON o.id = c.operation"
     " LEFT JOIN accounts a ON a.id = c.account LEFT JOIN projects j ON j.id = c.project"
@@ -125,7 +125,7 @@ def _row(item: Settled, names: Names) -> tuple[Any, ...]:
         *(names.of(kind, getattr(last, kind)) for kind in ("account", "project", "member", "key")),
         last.provider, last.model, last.operation, settle.status, usage.input_tokens, usage.output_tokens,
         usage.cached_tokens, settle.charge, ESTIMATED * settle.estimated, settle.duration_us,
-        more_text(usage),
+        more_text(usage), last.parent,
     )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def _units(more: str) -> dict[str, int]:
 
 def _line(row: tuple[Any, ...]) -> CallLine:
     call, at, book, account, project, member, key, provider, model, operation, status, *rest = row
-    given, made, cached, charge, flags, took, more = rest
+    given, made, cached, charge, flags, took, more, parent = rest
     return CallLine(
         request_id="req_" + call.hex(),
         opened_at=_instant(at).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -156,6 +156,7 @@ def _line(row: tuple[Any, ...]) -> CallLine:
         recovered=bool(flags & RECOVERED),
         duration_us=took,
         units=_units(more),
+        parent="req_" + parent.hex() if parent else "",
     )
 
 
