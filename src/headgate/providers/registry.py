@@ -115,7 +115,11 @@ DEPLOYED: Mapping[str, str] = {"azure": "azure"}
 REGIONS: Mapping[str, Callable[[str, str], str]] = {"bedrock": bedrock.region_of}
 
 # Who makes videos, by the wire that it speaks.
-VIDEOS: Mapping[str, VideoWire] = {"openai": OpenAIVideos(), "gemini": gemini.VeoVideos()}
+VIDEOS: Mapping[str, VideoWire] = {
+    "openai": OpenAIVideos(),
+    OURS: OpenAIVideos(),
+    "gemini": gemini.VeoVideos(),
+}
 
 # Other APIs in whose form callers may ask for chat: by the path, what reads and shows it.
 FACES: Mapping[str, FaceMaker] = {
