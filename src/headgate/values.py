@@ -14,6 +14,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from headgate.ports import Face
+    from headgate.wire.forms import Part
 
 NanoUSD: TypeAlias = int
 PicoUSD: TypeAlias = int
@@ -30,6 +31,7 @@ NANO_PER_USD = 1_000_000_000
 
 Operation = Literal[
     "chat", "completions", "embeddings", "moderations", "realtime", "images", "videos", "speech",
+    "image_edits", "image_variations", "transcriptions", "translations",
 ]  # fmt: skip
 VideoStatus = Literal["queued", "in_progress", "completed", "failed"]
 BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing
@@ -372,7 +374,7 @@ class Call:
     """
 
     __slots__ = (
-        "answer_type", "counted", "face", "flows", "id", "include_usage", "input_bytes", "inputs",
+        "answer_type", "counted", "face", "files", "flows", "id", "include_usage", "input_bytes", "inputs",
         "max_output", "measures", "media", "members", "model", "n", "notes", "operation", "parent",
         "predicted", "principal", "received_ns", "request_id", "shape", "shaped", "shrunk_to", "sim",
         "stream", "structured", "tier", "units", "unknown",
@@ -385,7 +387,7 @@ class Call:
         self.received_ns = received_ns
         self.members: dict[str, msgspec.Raw] = {}
         self.model = ""
-        self.stream = False
+        self.stream = self.flows = False  # flows: an answer that is no stream of events passes as it comes
         self.include_usage = False
         self.n = 1
         self.max_output: int | None = None  # what the caller allows, per choice; None: not said
@@ -398,7 +400,7 @@ class Call:
         self.answer_type: bytes | None = (
             None  # of an answer that is neither JSON nor events; b"": not known yet
         )
-        self.flows = False  # such an answer passes as it comes
+        self.files: tuple[Part, ...] | None = None  # of a request that came as a form
         self.units: Units = ()  # the most that it can use in units other than tokens
         # Of what some hosts bill by the piece and others by tokens: both bounds, whichever has prices.
         self.measures: tuple[Units, Units] | None = None

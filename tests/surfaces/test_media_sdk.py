@@ -126,3 +126,45 @@ def test_speech_comes_in_events_that_end_with_the_usage(client):
 def test_a_sound_that_the_simulator_cannot_make_is_refused(client):
     with pytest.raises(openai.BadRequestError, match="opus needs a real model"):
         client.audio.speech.create(model="tts-1", voice="alloy", input="x", response_format="opus")
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_speech_becomes_text_again(client):
+    sound = client.audio.speech.create(
+        model="tts-1", voice="alloy", input="Hello there", response_format="wav"
+    ).read()
+    raw = client.audio.transcriptions.with_raw_response.create(model="whisper-1", file=("a.wav", sound))
+    assert "0.7 seconds" in raw.parse().text
+    assert raw.headers["x-headgate-cost"] == "0.000100000"
+    text = client.audio.transcriptions.create(
+        model="whisper-1", file=("a.wav", sound), response_format="text"
+    )
+    assert text.endswith("0.7 seconds.\n")
+    vtt = client.audio.translations.create(model="whisper-1", file=("a.wav", sound), response_format="vtt")
+    assert str(vtt).startswith("WEBVTT")
+    long = client.audio.transcriptions.create(
+        model="whisper-1", file=("a.wav", sound), response_format="verbose_json"
+    )
+    assert long.duration == pytest.approx(0.66)
+    stream = client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", sound), stream=True)
+    events = list(stream)
+    assert "".join(event.delta for event in events[:-1]) == events[-1].text
+    assert events[-1].usage.input_tokens > 0
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_images_are_edited_and_varied(client):
+    drawn = client.images.generate(model="gpt-image-1", prompt="a cat", size="256x256").data[0].b64_json
+    picture = ("a.png", base64.b64decode(drawn))
+    answer = client.images.edit(
+        model="gpt-image-1", image=[picture, picture], prompt="blue", n=2, size="512x512"
+    )
+    assert [png_size(image.b64_json) for image in answer.data] == [(512, 512)] * 2
+    assert answer.usage.input_tokens_details.image_tokens > 0
+    events = list(
+        client.images.edit(model="gpt-image-1", image=picture, prompt="blue", stream=True, partial_images=1)
+    )
+    assert [event.type for event in events] == ["image_edit.partial_image", "image_edit.completed"]
+    assert len(client.images.create_variation(image=picture, n=2, size="256x256").data) == 2
+    with pytest.raises(openai.BadRequestError, match="no PNG"):
+        client.images.edit(model="gpt-image-1", image=("a.txt", b"hello"), prompt="blue")

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from headgate.values import Call, Media, Model, NanoUSD, Operation, Target, Units
 
 TEXTLESS: Final[frozenset[Operation]] = frozenset(
-    {"embeddings", "moderations", "images", "speech"}
+    {
+        *("embeddings", "moderations", "images", "speech"),
+        *("image_edits", "image_variations", "transcriptions", "translations"),
+    }
 )  # no limit is sent
 # Tokens that a template adds beyond the bytes of `{"role":"user","content":""}` for each message.
 PRIMING = 16  # where the tokenizer, and so the template, is known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -19,11 +19,13 @@ from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
 from headgate.http.realtime import RealtimeRoute, SecretRoute
 from headgate.http.scan import scan
+from headgate.http.unserved import NOT_SERVED
 from headgate.http.videos import VideoRoutes
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.providers.registry import FACES
 from headgate.values import Call
+from headgate.wire.uploads import take_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -50,38 +52,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "/images/generations": "images",
     "/audio/speech": "speech",
 }
-# Routes that OpenAI has and this version does not serve: first segment, and what to use instead.
-_CHAT = "Use POST /v1/chat/completions, which every SDK of OpenAI has as `chat.completions.create`."
-NOT_SERVED: Mapping[str, str] = {
-    "responses": _CHAT,
-    "conversations": f"Keep the messages in your program. {_CHAT}",
-    "assistants": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
-    "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
-    "chat": "Answers are not stored: keep them, or the messages, in your program.",
-    "images": "Images are made by POST /v1/images/generations.",
-    "audio": "Speech is made by POST /v1/audio/speech.",
-    "videos": "Order one with POST /v1/videos.",
-    "realtime": "Open a WebSocket at /v1/realtime?model=...",
-    "files": "Send the text in the messages of POST /v1/chat/completions.",
-    "uploads": "Send the text in the messages of POST /v1/chat/completions.",
-    "batches": "Send the requests to POST /v1/chat/completions one by one.",
-    "vector_stores": "Compute vectors with POST /v1/embeddings and search them in your program.",
-    "fine_tuning": "Fine-tune at the provider, then call the model here by its name.",
-    "evals": "Run the evaluation in your program.",
-    "organization": "See docs/admin-api.md for the routes of the admin API that are served.",
-    "containers": _CHAT,
-    "live": f"Streams are served by SSE. {_CHAT}",
-    "skills": _CHAT,
-    "chatkit": _CHAT,
-    "agents": _CHAT,
-    "vaults": "Keep secrets with the program that needs them.",
-    "decisions": _CHAT,
-    "safety": "Call the provider directly.",
-    "content_provenance_checks": "Call the provider directly.",
-    "webhook_endpoints": "Read the answer of each call, or its stream.",
-    "webhook_event_types": "Read the answer of each call, or its stream.",
-    "edits": f"OpenAI closed /v1/edits. {_CHAT}",
-    "engines": f"OpenAI closed /v1/engines. {_CHAT}",
+FORMS: Mapping[str, Operation] = {  # come with files
+    "/images/edits": "image_edits",
+    "/images/variations": "image_variations",
+    "/audio/transcriptions": "transcriptions",
+    "/audio/translations": "translations",
 }
 _COUNTS: Final = "/count_tokens"  # the end of a path that asks how long an input is
 SITE: Final = frozenset({"organization"})  # the site serves these, and refuses what it does not serve of them
@@ -161,6 +136,8 @@ class DataPlane:
             # Chat requests carry images inside their messages.
             limit = max_image_body_bytes if operation == "chat" else max_body_bytes
             self._put(path, b"POST", CallRoute(service, operation, limit))
+        for path, operation in FORMS.items():
+            self._put(path, b"POST", FormRoute(service, operation, max_image_body_bytes))
         for path, face in FACES.items():
             kind = CountRoute if path.endswith(_COUNTS) else CallRoute
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
@@ -255,6 +232,7 @@ class CallRoute:
     """A route that makes calls of one operation, in OpenAI's form or in that of a face."""
 
     __slots__ = ("_face", "_operation", "_service", "max_body_bytes")
+    brings_files: ClassVar = False
 
     def __init__(
         self, service: Service, operation: Operation, max_body_bytes: int, face: FaceMaker | None = None
@@ -279,7 +257,7 @@ class CallRoute:
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
             if call.face is None:
-                parse(incoming.body, call)
+                parse(self._fields(incoming, call) if self.brings_files else incoming.body, call)
             else:
                 self._read(call.face, call, incoming.body)
             if caller.own_id:
@@ -296,6 +274,13 @@ class CallRoute:
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:
         return self._service.pipeline.serve(call, sink, self._service.routes)
 
+    @staticmethod
+    def _fields(incoming: Incoming, call: Call) -> bytes:
+        """Take the files of a form; return its fields as a JSON body."""
+        kind = incoming.head.header(b"content-type") or b""
+        fields = take_form(kind, incoming.body, call)
+        return incoming.body if fields is None else fields
+
     def _read(self, face: Face, call: Call, body: bytes) -> None:
         """Read the call in its own form."""
         scan(body)
@@ -310,6 +295,13 @@ class CallRoute:
             return service.routes.candidates(model, principal.book, service.clock.wall())[0]
         except GatewayError:
             return None
+
+
+class FormRoute(CallRoute):
+    """A route whose calls bring files."""
+
+    __slots__ = ()
+    brings_files = True
 
 
 class CountRoute(CallRoute):

@@ -23,6 +23,7 @@ from headgate.wire.requests import (
     SHAPED_MEMBERS,
     is_own_tool,
 )
+from headgate.wire.uploads import UPLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
         not _COUNTS.isdisjoint(names),
         tuple(name for name in _LIMITS if name in names),
         "tools" in names or "web_search_options" in names,
-        MEASURES.get(operation),
+        MEASURES.get(operation) or UPLOADS.get(operation),
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Request
-from headgate.providers import compat, plain
+from headgate.providers import compat, plain, uploads
 from headgate.providers.edits import read_answer, splice_model, splice_usage
 from headgate.providers.members import adapt, rename, written
 from headgate.providers.realtime import RealtimeCodec
@@ -190,5 +190,6 @@ class JsonReader:
 CODECS: Mapping[Operation, Codec] = {
     **{name: OpenAICodec(name) for name in PATHS},
     **plain.CODECS,
+    **uploads.CODECS,
     "realtime": RealtimeCodec(),
 }

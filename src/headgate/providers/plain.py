@@ -38,6 +38,8 @@ class PlainAnswer(msgspec.Struct, gc=False):
 
     results: list[msgspec.Raw] | None = None  # of moderations
     data: list[msgspec.Raw] | None = None  # of images
+    text: Any = None  # of transcripts
+    duration: Any = None
     usage: Any = None
     error: Any = None
 

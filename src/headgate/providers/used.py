@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from headgate.money.cost import covers
 from headgate.values import Usage
 from headgate.wire.answers import MOST_TOKENS, WireUsage
+from headgate.wire.sound import length_of
 
 if TYPE_CHECKING:
     from headgate.providers.plain import PlainAnswer
@@ -101,6 +103,22 @@ def spoken_usage(answer: PlainAnswer, call: Call, target: Target) -> Usage | Non
     given, made = tokens.input_tokens or 0, tokens.output_tokens or 0
     heard = min(tokens.given.audio_tokens or 0, given)
     return Usage(given, made, input_audio_tokens=heard, more=pieces if by_piece else ())
+
+
+def heard_usage(answer: PlainAnswer, call: Call, target: Target) -> Usage | None:
+    """Return what was listened to: in tokens or seconds, as the answer says; else the sound's length."""
+    given = answer.usage if isinstance(answer.usage, dict) else {}
+    if given.get("type") != "duration" and answer.usage is not None:
+        return spoken_usage(answer, call, target)
+    assert call.measures is not None
+    seconds = given.get("seconds", answer.duration)
+    if type(seconds) not in {int, float} or not 0 <= seconds < MOST_TOKENS:
+        seconds = length_of(call.files[0].data) if call.files else None
+    if seconds is None or not (
+        target.prices is None or _free(target) or covers(call.measures[0], target.prices)
+    ):
+        return None
+    return Usage(more=(("second", math.ceil(seconds)),))
 
 
 def _free(target: Target) -> bool:

@@ -26,7 +26,8 @@ _BUILT_IN = Target(
     simulated=True,
     base_path="/v1",
 )
-_EVERYTHING = ("chat", "completions", "embeddings", "moderations", "images", "speech")
+UPLOADED = ("image_edits", "image_variations", "transcriptions", "translations")
+_EVERYTHING = ("chat", "completions", "embeddings", "moderations", "images", "speech", *UPLOADED)
 _SHARES = 5040  # a weight in parts that up to ten keys share without a rest
 _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
 

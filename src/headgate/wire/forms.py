@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.errors import CallerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _BOUNDARY = re.compile(
     rb'multipart/form-data\s*;.*?boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE
 )
 _QUOTED = re.compile(rb'\b(name|filename)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_KIND = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(;[ \w.=+-]{1,60})?", re.ASCII)
 _MOST_PARTS = 100
 
 
@@ -34,6 +38,15 @@ def read_form(content_type: bytes, body: bytes) -> dict[str, Part]:
     Raises:
         CallerError: it is no form.
     """
+    return {part.name: part for part in parts_of(content_type, body)}
+
+
+def parts_of(content_type: bytes, body: bytes) -> list[Part]:
+    """Return the parts of a form in their order.
+
+    Raises:
+        CallerError: it is no form.
+    """
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise CallerError("The Content-Type of the form has no boundary.")
@@ -43,8 +56,27 @@ def read_form(content_type: bytes, body: bytes) -> dict[str, Part]:
         raise CallerError("The form is not complete: its closing boundary is missing.")
     if len(pieces) > _MOST_PARTS + 2:
         raise CallerError(f"The form has more than {_MOST_PARTS} parts.")
-    parts = map(_part, pieces[1:-1])
-    return {part.name: part for part in parts}
+    return list(map(_part, pieces[1:-1]))
+
+
+def written(parts: Iterable[Part], boundary: str) -> bytes:
+    """Return parts as a form; the boundary must be one that nobody could have written into them."""
+    pieces: list[bytes] = []
+    for part in parts:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(part.name)}"'
+        if part.filename:
+            head += f'; filename="{_quoted(part.filename)}"'
+        if part.kind:
+            head += (
+                f"\r\nContent-Type: {part.kind if _KIND.fullmatch(part.kind) else 'application/octet-stream'}"
+            )
+        pieces += (head.encode(), b"\r\n\r\n", part.data, b"\r\n")
+    return b"".join((*pieces, f"--{boundary}--\r\n".encode()))
+
+
+def _quoted(text: str) -> str:
+    """Return a name as browsers write it."""
+    return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _part(piece: bytes) -> Part:

@@ -24,6 +24,7 @@ from headgate.wire.checks import (
     text_or,
 )
 from headgate.wire.media import IMAGES, MODERATIONS, SPEECH
+from headgate.wire.uploads import EDITS, TRANSCRIPTIONS, TRANSLATIONS, VARIATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -246,6 +247,10 @@ MEMBERS: Mapping[Operation, Mapping[str, Check]] = {
     "moderations": MODERATIONS,
     "images": IMAGES,
     "speech": SPEECH,
+    "image_edits": EDITS,
+    "image_variations": VARIATIONS,
+    "transcriptions": TRANSCRIPTIONS,
+    "translations": TRANSLATIONS,
 }
 REQUIRED: Mapping[Operation, tuple[str, ...]] = {
     "chat": ("model", "messages"),
@@ -254,10 +259,16 @@ REQUIRED: Mapping[Operation, tuple[str, ...]] = {
     "moderations": ("input", "model"),
     "images": ("prompt", "model"),
     "speech": ("model", "input", "voice"),
+    "image_edits": ("prompt", "model"),
+    "image_variations": ("model",),
+    "transcriptions": ("model",),
+    "translations": ("model",),
 }
 # Which model is asked where the caller names none.
 DEFAULT_MODELS: Mapping[Operation, str] = {
     "moderations": "omni-moderation-latest",
+    "image_edits": "gpt-image-1",
+    "image_variations": "dall-e-2",
     "images": "gpt-image-1",  # OpenAI's own default was dall-e-2, which it has closed
 }
 # null means "not given" for every optional member; these say something even then

@@ -42,7 +42,12 @@ _LOOKED_INTO = frozenset(
     }
 )
 _WHOLE_VECTORS = frozenset({"text-embedding-ada-002"})  # are not shortened
-_MEDIA = frozenset({"moderations", "images", "speech"})
+_MEDIA = frozenset(
+    {
+        *("moderations", "images", "speech"),
+        *("image_edits", "image_variations", "transcriptions", "translations"),
+    }
+)
 _KNOWN_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
 
 

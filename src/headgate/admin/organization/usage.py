@@ -39,8 +39,9 @@ _SERVED: Final[dict[str, tuple[str, ...]]] = {
     "completions": ("chat", "completions"),
     "embeddings": ("embeddings",),
     "moderations": ("moderations",),
-    "images": ("images",),
+    "images": ("images", "image_edits", "image_variations"),
     "audio_speeches": ("speech",),
+    "audio_transcriptions": ("transcriptions", "translations"),
 }
 
 Second = Annotated[int, Meta(ge=0, le=2**33)]

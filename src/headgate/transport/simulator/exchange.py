@@ -16,6 +16,8 @@ from headgate.transport.simulator.counting import ModelTokens
 from headgate.transport.simulator.reply import Reply, Stamp, error_reply
 from headgate.transport.simulator.wishes import UnknownWish, fault_of_model, read_wish
 from headgate.waits import own_task
+from headgate.wire.forms import is_form, parts_of
+from headgate.wire.uploads import FILES, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -99,7 +101,7 @@ class Simulator:
         if answering is None:
             return error_reply(404, f"Invalid URL ({request.method} {request.path})", _REFUSED, None)
         try:
-            members = msgspec.json.decode(request.body, type=dict[str, Any])
+            members = _members(request)
             wish = read_wish(request, str(members.get("model")), self._chunk_ms)
             return await self._wished(answering, members, wish, request, target)
         except UnknownWish as error:
@@ -272,6 +274,10 @@ _ANSWERING = {
     "/moderations": ("moderations", "moderations_reply"),
     "/images/generations": ("images", "images_reply"),
     "/audio/speech": ("speech", "speech_reply"),
+    "/images/edits": ("images", "images_reply"),
+    "/images/variations": ("images", "images_reply"),
+    "/audio/transcriptions": ("transcripts", "transcript_reply"),
+    "/audio/translations": ("transcripts", "transcript_reply"),
 }
 
 
@@ -286,6 +292,17 @@ def _answering(path: str) -> Answering | None:
         return None
     answering: Answering = getattr(import_module(f"{_PACKAGE}.{found[0]}"), found[1])
     return answering
+
+
+def _members(request: Request) -> dict[str, Any]:
+    """Return the members of a body; of a form its fields, and its files under `FILES`."""
+    kind = next((value for name, value in request.headers if name == "content-type"), "").encode()
+    if not is_form(kind):
+        return msgspec.json.decode(request.body, type=dict[str, Any])
+    parts = parts_of(kind, request.body)
+    members: dict[str, Any] = msgspec.json.decode(fields_of(parts))
+    members[FILES] = [part for part in parts if part.filename]
+    return members
 
 
 async def _pass(step: float | UpstreamError) -> None:

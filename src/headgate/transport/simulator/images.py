@@ -10,6 +10,7 @@ import msgspec
 
 from headgate.transport.simulator.pictures import MOST_PIXELS, png
 from headgate.transport.simulator.reply import STREAM_TYPE, Reply, json_reply
+from headgate.wire.uploads import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 _BY_PIECE: Final = "dall-e-"  # models whose answers have no usage, and an address by default
 _PER_MEGAPIXEL: Final = {"low": 272, "medium": 1056, "high": 4160}
 _PER_PARTIAL: Final = 100
+_PER_GIVEN: Final = 194
+_PICTURES: Final = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"RIFF")
 
 
 class ImagesAsked(msgspec.Struct):
     """The body of `/images/generations`."""
 
     model: str
-    prompt: str
+    prompt: str = ""
     n: int | None = None
     size: str | None = None
     quality: str | None = None
@@ -35,15 +38,21 @@ class ImagesAsked(msgspec.Struct):
     output_format: str | None = None
     stream: bool | None = None
     partial_images: int | None = None
+    given: int = 0  # images that are to be edited
 
 
 async def images_reply(members: dict[str, Any], _wish: Wish, _tokens: ModelTokens, stamp: Stamp) -> Reply:
-    """Return the answer to a decoded body of `/images/generations`.
+    """Return the answer to a body of `/images/generations`, `edits` or `variations`.
 
     Raises:
         ValueError: a size or a format that cannot be made here.
     """
+    files = members.pop(FILES, [])
+    for part in files:
+        if not part.data.startswith(_PICTURES):
+            raise ValueError(f"the file {part.filename[:60]!r} is no PNG, JPEG or WebP")
     asked = msgspec.convert(members, ImagesAsked)
+    asked.given = len(files) or len(members.get("images") or ())
     if asked.output_format not in {None, "png"}:
         raise ValueError(f"it makes PNGs; output_format {asked.output_format} needs a real model")
     size = asked.size if asked.size not in {None, "auto"} else "1024x1024"
@@ -74,7 +83,8 @@ def _facts(asked: ImagesAsked, size: tuple[int, int], partials: int = 0) -> dict
     if asked.model.startswith(_BY_PIECE):
         return {}
     quality = asked.quality if asked.quality in _PER_MEGAPIXEL else "medium"
-    given = max(1, len(asked.prompt.encode()) // 4)
+    text = max(1, len(asked.prompt.encode()) // 4)
+    given = text + _PER_GIVEN * asked.given
     made = -(-size[0] * size[1] * _PER_MEGAPIXEL[str(quality)] // 2**20) * int(asked.n or 1)
     made += _PER_PARTIAL * partials
     return {
@@ -84,7 +94,7 @@ def _facts(asked: ImagesAsked, size: tuple[int, int], partials: int = 0) -> dict
         "size": f"{size[0]}x{size[1]}",
         "usage": {
             "input_tokens": given,
-            "input_tokens_details": {"image_tokens": 0, "text_tokens": given},
+            "input_tokens_details": {"image_tokens": given - text, "text_tokens": text},
             "output_tokens": made,
             "output_tokens_details": {"image_tokens": made, "text_tokens": 0},
             "total_tokens": given + made,
@@ -93,6 +103,7 @@ def _facts(asked: ImagesAsked, size: tuple[int, int], partials: int = 0) -> dict
 
 
 def _events(asked: ImagesAsked, stamp: Stamp, size: tuple[int, int]) -> Iterator[bytes]:
+    deed = "image_edit" if asked.given else "image_generation"
     partials = int(asked.partial_images or 0)
     facts = _facts(asked, size, partials)
     usage = facts.pop("usage", None)
@@ -100,9 +111,10 @@ def _events(asked: ImagesAsked, stamp: Stamp, size: tuple[int, int]) -> Iterator
     seed = stamp.seed + b"\0"
     for number in range(partials):
         drawn = b64encode(png(seed, *size, shown=2 + 2 * number)).decode()
-        kind = "image_generation.partial_image"
-        yield _event({"type": kind, **common, "b64_json": drawn, "partial_image_index": number})
-    whole = {"type": "image_generation.completed", **common, "b64_json": b64encode(png(seed, *size)).decode()}
+        yield _event(
+            {"type": f"{deed}.partial_image", **common, "b64_json": drawn, "partial_image_index": number}
+        )
+    whole = {"type": f"{deed}.completed", **common, "b64_json": b64encode(png(seed, *size)).decode()}
     yield _event(whole if usage is None else {**whole, "usage": usage})
 
 
