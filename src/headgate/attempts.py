@@ -13,6 +13,7 @@ from headgate.errors import CallerGone, UpstreamError, UpstreamOverloaded, Wrong
 from headgate.providers import shaping
 from headgate.routing.retries import RetryBudget, Tries
 from headgate.routing.weights import drawn
+from headgate.waits import own_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,6 +160,7 @@ class Attempts:
         Raises:
             CallerGone: the caller hung up meanwhile.
         """
+        await own_task()
         gone = asyncio.Event()
         sink.on_gone(gone.set)
         try:

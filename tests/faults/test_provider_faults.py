@@ -340,6 +340,17 @@ async def test_a_fault_before_the_first_byte_is_mended_by_the_next_attempt(
         assert len(await gateway.books()) == 1
 
 
+async def test_a_pause_on_a_kept_connection_ends_in_the_next_attempt(tmp_path: Path) -> None:
+    failing = [error_json(500)]
+    async with (
+        ScriptedUpstream(chat_json(), failing, chat_json()) as upstream,
+        worker(tmp_path, upstream.base_url, more="\n[retries]\nbase_s = 0.1\n") as gateway,
+    ):
+        assert (await gateway.ask(chat())).status == 200
+        again = await gateway.ask(chat())
+        assert (again.status, again.headers["x-headgate-attempts"]) == (200, "2")
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 async def test_a_reset_in_mid_answer_is_charged_for_what_had_arrived(stream: bool, tmp_path: Path) -> None:
     async with (

@@ -93,7 +93,8 @@ def test_the_cost_is_the_exact_sum_rounded_up(usage, prices):
         prices = prices.long
     text_in = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens - usage.input_audio_tokens
     text_out = usage.output_tokens - usage.reasoning_tokens - usage.output_audio_tokens
-    pico = Fraction(prices.request) + text_in * prices.input + text_out * prices.output
+    used = usage.input_tokens or usage.output_tokens  # else it was refused, and has no fee
+    pico = Fraction(prices.request if used else 0) + text_in * prices.input + text_out * prices.output
     pico += usage.cached_tokens * prices.cached_input
     pico += usage.cache_write_tokens * prices.cache_write
     pico += usage.input_audio_tokens * prices.input_audio

@@ -14,6 +14,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from tests.answers import http_answer, json_answer
+from tests.faults.worker import ONE_ATTEMPT
 from tests.providers import bedrock_wire as wire
 from tests.surfaces.conftest import Gateway
 from tests.surfaces.test_claude import ASK, TOOLS, spent
@@ -63,7 +64,7 @@ def serving(
 ) -> Iterator[tuple[Any, Gateway, Any]]:
     """A gateway before a scripted Bedrock, and a client of it."""
     with ScriptedUpstream(*answers) as upstream:
-        row = f'[[providers]]\nname = "bedrock"\nbase_url = "{upstream.base_url}"\n{settings}'
+        row = f'[[providers]]\nname = "bedrock"\nbase_url = "{upstream.base_url}"\n{settings}' + ONE_ATTEMPT
         (folder / "headgate.toml").write_text(row)
         made = Gateway(folder, "--config", "headgate.toml", "--cap", "5/day", **environment)
         with openai.OpenAI(base_url=made.base, api_key=made.key, max_retries=0) as sdk:

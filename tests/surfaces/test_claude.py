@@ -121,8 +121,8 @@ def test_errors_and_notes_reach_the_sdk(tmp_path: Path) -> None:
             sdk.chat.completions.create(model=MODEL, messages=ASK)
         assert limited.value.response.headers["retry-after"] == "7"
         with pytest.raises(openai.BadRequestError) as refused:
-            sdk.chat.completions.create(model=MODEL, messages=ASK, n=2)
-        assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "n")
+            sdk.chat.completions.create(model=MODEL, messages=ASK, logprobs=True)
+        assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "logprobs")
         raw = sdk.chat.completions.with_raw_response.create(model=MODEL, messages=ASK, seed=1)
         assert raw.headers["x-headgate-dropped"] == "seed"
         assert len(upstream.requests) == 2

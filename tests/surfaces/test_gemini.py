@@ -153,8 +153,8 @@ def test_errors_notes_and_blocked_prompts_reach_the_sdk(tmp_path: Path) -> None:
             create(model=PRICED, messages=ASK)
         assert failed.value.status_code == 502
         with pytest.raises(openai.BadRequestError) as refused:
-            create(model=PRICED, messages=ASK, tools=TOOLS, response_format={"type": "json_object"})
-        assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "response_format")
+            create(model=PRICED, messages=ASK, modalities=["text", "audio"])
+        assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "modalities")
         raw = sdk.chat.completions.with_raw_response.create(model=PRICED, messages=ASK, user="me")
         assert raw.headers["x-headgate-dropped"] == "user"
         assert len(upstream.requests) == 5
