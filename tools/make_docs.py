@@ -68,7 +68,7 @@ targets = [{ provider = "openai", model = "gpt-4o" }]
 fallback = ["gpt-4o-mini"]
 
 [aliases]
-"gpt-3.5-turbo" = "deepseek-chat"
+"gpt-3.5-turbo" = "deepseek-flash"
 
 [prices]
 rows = [{ provider = "mycorp", model = "mycorp-large", input = "0.50", output = "1.50" }]

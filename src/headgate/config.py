@@ -32,6 +32,7 @@ from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, disco
 from headgate.values import Deadlines, Host, KeyRules
 from headgate.vaults.envelope import SealError, parse_kek
 
+_MOST_WEIGHT = 1_000_000
 Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms)
 
 
@@ -357,6 +358,8 @@ def _routes(models: tuple[Route, ...], hosts: Mapping[str, Host]) -> dict[str, R
         if route.deadlines is not None:
             _deadlines(route.deadlines, f"model {route.name!r}: deadlines")
         for target in route.targets:
+            if not 0 <= target.weight <= _MOST_WEIGHT:
+                raise ConfigError(f"model {route.name!r}: weight {target.weight} is not 0 to {_MOST_WEIGHT}.")
             if target.provider not in hosts and target.provider != "simulator":
                 raise ConfigError(
                     f"model {route.name!r}: provider {target.provider!r} is not configured; "
@@ -371,7 +374,7 @@ def _aliases(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         name, sign, target = pair.partition("=")
         if not (name and sign and target):
-            raise ConfigError(f"--alias {pair!r} is not NAME=MODEL, e.g. gpt-3.5-turbo=deepseek-chat.")
+            raise ConfigError(f"--alias {pair!r} is not NAME=MODEL, e.g. gpt-3.5-turbo=deepseek-flash.")
         aliases[name] = target
     return aliases
 

@@ -12,6 +12,7 @@ from headgate.money.catalogue import Catalogue
 from headgate.money.drift import OwnBook, ShippedBook, drift
 from headgate.money.ownprices import PriceOverride, read_book
 from headgate.money.pricedata import DATA, PriceData, day_micros
+from headgate.providers.registry import known_hosts
 from headgate.values import Host
 
 KNOWN = cards()
@@ -173,3 +174,10 @@ def test_the_shipped_book_compares_with_itself_and_with_the_guides():
     guide = {row.model for row in drift(OwnBook(read_book("guide-2025"), "2026-11-26"), today)}
     assert "gpt-3.5-turbo" in guide
     assert (DATA / "cards.json").stat().st_size < 100_000
+
+
+def test_what_is_shown_to_people_for_a_first_try_is_not_shut_down_soon() -> None:
+    soon = day_micros("2026-12-31")  # a little after the month of the shipped prices
+    for name, row in known_hosts().items():
+        card = KNOWN.find(name, row.example, row.base_url) if row.example else None
+        assert card is None or not card.ended(soon), f"{name}: {row.example}"

@@ -39,7 +39,7 @@ def test_an_alias_and_what_helps_where_nobody_has_a_model():
     with pytest.raises(NotFound, match="Providers found here: deepseek") as caught:
         served(table, "claude-x")
     assert caught.value.code == "model_not_found"
-    assert "--alias claude-x=deepseek-chat`" in caught.value.message
+    assert "--alias claude-x=deepseek-flash`" in caught.value.message
 
 
 def test_each_hosts_example_is_a_model_that_it_serves(tmp_path):

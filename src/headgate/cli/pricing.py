@@ -51,7 +51,7 @@ class Shelf:
         self._urls = {host.name: host.base_url for host in config.hosts}
 
     def find(self, name: str, provider: str | None = None) -> Priced:
-        """Return a model by its name, which may say its provider: `deepseek/deepseek-chat`.
+        """Return a model by its name, which may say its provider: `deepseek/deepseek-flash`.
 
         Raises:
             Failed: no provider that is known here has it.

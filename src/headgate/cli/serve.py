@@ -11,7 +11,7 @@ from headgate.cli.options import config_option, data_option, env_option, example
     "serve",
     "serve --port 9000 --cap 20/month",
     "serve --mode prepaid",
-    "serve --alias gpt-3.5-turbo=deepseek-chat",
+    "serve --alias gpt-3.5-turbo=deepseek-flash",
     "serve --config headgate.toml --data /srv/headgate",
 )
 @click.command(name="serve")
