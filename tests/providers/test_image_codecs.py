@@ -13,6 +13,8 @@ from headgate.http.parse import parse
 from headgate.money.cost import cost
 from headgate.providers.registry import CODECS
 from headgate.values import Call, Prices, Target, Usage
+from headgate.wire.forms import Part, written
+from headgate.wire.uploads import take_form
 
 OPENAI, GEMINI = CODECS["openai"]["images"], CODECS["gemini"]["images"]
 PICTURE = b64encode(b"a picture").decode()
@@ -210,3 +212,53 @@ def test_a_chat_with_a_model_that_paints_is_held_for_images():
     chat = Call(bytes(16), "chat", 0)
     parse(b'{"model":"m","max_tokens":100,"messages":[{"role":"user","content":"draw"}]}', chat)
     assert units_bound(chat, google()) == (("output_image", 100),)
+
+
+def formed(operation: Any, *files: Part, **fields: str) -> Call:
+    made = Call(bytes.fromhex("0199c5f4a1b2") + bytes(10), operation, 0)
+    parts = [*files, *(Part(name, value.encode()) for name, value in fields.items())]
+    body = take_form(b"multipart/form-data; boundary=XYZ", written(parts, "XYZ"), made)
+    assert body is not None
+    parse(body, made)
+    return made
+
+
+SHOWN = Part("image", b"a picture", "a.webp", "image/webp")
+
+
+def test_images_to_edit_are_shown_beside_the_prompt():
+    call = formed(
+        "image_edits", SHOWN, SHOWN._replace(name="image[]"), prompt="make it red", input_fidelity="high"
+    )
+    body = sent(CODECS["gemini"]["image_edits"], call, google())
+    inline = {"inlineData": {"mimeType": "image/webp", "data": PICTURE}}
+    assert body["contents"] == [{"role": "user", "parts": [inline, inline, {"text": "make it red"}]}]
+    assert notes(call) == [("dropped", "input_fidelity")]
+    out, usage = read(CODECS["gemini"]["image_edits"], call, google(), [painted(IMAGE)])
+    assert msgspec.json.decode(out)["data"] == [{"b64_json": PICTURE}]
+    assert usage == Usage(9, 1_300, more=(("output_image", 1_290),))
+
+
+def test_an_edit_as_json_takes_what_stands_in_its_address():
+    call = Call(bytes(16), "image_edits", 0)
+    images = [{"image_url": f"data:image/png;base64,{PICTURE}"}]
+    parse(msgspec.json.encode({"prompt": "red", "images": images, "stream": True}), call)
+    codec = CODECS["gemini"]["image_edits"]
+    [turn] = sent(codec, call, google())["contents"]
+    assert turn["parts"][0] == {"inlineData": {"mimeType": "image/png", "data": PICTURE}}
+    assert b"event: image_edit.completed" in read(codec, call, google(), [painted(IMAGE)])[0]
+    elsewhere = Call(bytes(16), "image_edits", 0)
+    parse(msgspec.json.encode({"prompt": "red", "images": [{"image_url": "https://x/y.png"}]}), elsewhere)
+    with pytest.raises(CallerError) as caught:
+        codec.encode(elsewhere, google())
+    assert caught.value.param == "images[0]"
+
+
+def test_a_variation_is_asked_for_in_words_and_a_mask_is_refused():
+    call = formed("image_variations", SHOWN)
+    [turn] = sent(CODECS["gemini"]["image_variations"], call, google())["contents"]
+    assert turn["parts"][1] == {"text": "Draw a variation of this image."}
+    masked = formed("image_edits", SHOWN, SHOWN._replace(name="mask"), prompt="red")
+    with pytest.raises(CallerError) as caught:
+        CODECS["gemini"]["image_edits"].encode(masked, google())
+    assert (caught.value.param, caught.value.code) == ("mask", "unsupported_parameter")

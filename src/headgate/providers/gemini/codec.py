@@ -140,13 +140,14 @@ class ImagesCodec:
 
 
 _PUBLISHER = "/publishers/google"
+_PAINTS: tuple[Operation, ...] = ("images", "image_edits", "image_variations")
 STUDIO: Mapping[Operation, Codec] = {
     "chat": ContentCodec(""),
     "embeddings": EmbeddingsCodec("", Batch()),
-    "images": ImagesCodec(""),
+    **dict.fromkeys(_PAINTS, ImagesCodec("")),
 }
 VERTEX: Mapping[Operation, Codec] = {
     "chat": ContentCodec(_PUBLISHER),
     "embeddings": EmbeddingsCodec(_PUBLISHER, Predict()),
-    "images": ImagesCodec(_PUBLISHER),
+    **dict.fromkeys(_PAINTS, ImagesCodec(_PUBLISHER)),
 }

@@ -1,10 +1,13 @@
 """Images by `:generateContent`: the models of Google's that paint answer with `inlineData`.
 
-They take a shape (`aspectRatio`) and, from the third generation on, a size; one image for each call.
+They take a shape (`aspectRatio`) and, from the third generation on, a size; one image for each call. To edit,
+they are shown images beside the prompt, and know no mask.
 """
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,17 +35,20 @@ _ANYWAY: Final[Mapping[str, tuple[Any, ...]]] = {
     "moderation": ("auto",), "output_format": ("png",), "response_format": ("b64_json",),
     "output_compression": (100,),
 }  # fmt: skip
-_TUNING: Final = frozenset({"quality", "style", "moderation", "output_compression", "user"})
+_TUNING: Final = frozenset({"quality", "style", "moderation", "output_compression", "user", "input_fidelity"})
+_VARIED: Final = "Draw a variation of this image."
+_INLINE: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,([A-Za-z0-9+/=\s]+)")
 
 
 def image_body(call: Call, target: Target) -> dict[str, Any]:
-    """Return the body of a request for an image.
+    """Return the body of a request for an image, or for another of one that comes with it.
 
     Raises:
-        CallerError: what these models cannot do: several images, an address, a transparent background.
+        CallerError: what they cannot do: several images, an address, a transparent background, a mask.
     """
     config: dict[str, Any] = {"responseModalities": ["TEXT", "IMAGE"]}
-    prompt = ""
+    prompt = _VARIED if call.operation == "image_variations" else ""
+    shown: list[dict[str, Any]] = []
     for name, raw in call.members.items():
         value = decode_any(raw)
         if name in _READ or value is None or value in _ANYWAY.get(name, ()):
@@ -51,9 +57,34 @@ def image_body(call: Call, target: Target) -> dict[str, Any]:
             prompt = value
         elif name == "size":
             config["imageConfig"] = _shaped(value, target.model.name)
+        elif name == "images":
+            shown += [_referred(each, f"images[{index}]") for index, each in enumerate(value)]
         else:
             leave_out(call, target, name, tuning=name in _TUNING or name in call.unknown)
-    return {"contents": [{"role": "user", "parts": [{"text": prompt}]}], "generationConfig": config}
+    for file in call.files or ():
+        if file.name.removesuffix("[]") == "image":
+            data = b64encode(file.data).decode()
+            shown.append({"inlineData": {"mimeType": file.kind or "image/png", "data": data}})
+        else:
+            leave_out(call, target, file.name, tuning=False)
+    return {"contents": [{"role": "user", "parts": [*shown, {"text": prompt}]}], "generationConfig": config}
+
+
+def _referred(image: Any, path: str) -> dict[str, Any]:
+    """Return an image that a JSON body names: one that stands in its address itself.
+
+    Raises:
+        CallerError: it is elsewhere.
+    """
+    url = image.get("image_url") if isinstance(image, dict) else None
+    found = _INLINE.fullmatch(url) if isinstance(url, str) else None
+    if found is None:
+        raise CallerError(
+            "This model takes images in the request itself: as files of a form or as `data:` URLs in base64.",
+            param=path,
+            code="invalid_value",
+        )
+    return {"inlineData": {"mimeType": found[1], "data": found[2]}}
 
 
 def _shaped(size: str, model: str) -> dict[str, str]:
@@ -172,7 +203,8 @@ class ImageReader:
         if not self._call.stream:
             data = [{"b64_json": image} for image in images]
             return _encode({"created": created, "data": data, **common})
-        kind = "image_generation.completed"
+        done = "image_edit" if self._call.operation == "image_edits" else "image_generation"
+        kind = f"{done}.completed"
         return b"".join(
             b"event: %b\ndata: %b\n\n"
             % (kind.encode(), _encode({"type": kind, "created_at": created, "b64_json": image, **common}))
