@@ -334,18 +334,3 @@ def test_a_full_disk_stops_admission_until_there_is_space_and_loses_no_settlemen
 def test_a_failpoint_stands_before_each_rotation(tmp_path: Path) -> None:
     with journal(tmp_path, failpoints=ArmedFailpoints("rotate=raise")) as book, pytest.raises(FailpointHit):
         fill(book)
-
-
-def test_a_record_costs_a_few_microseconds(tmp_path: Path) -> None:
-    calls = [opened() for _ in range(2000)]
-    ends = [settled(record) for record in calls]
-    best = 1.0
-    with journal(tmp_path, segment_bytes=1 << 20) as book:
-        for _ in range(3):
-            began = time.thread_time()
-            for start, end in zip(calls, ends, strict=True):
-                book.open(start)
-                book.settle(end)
-            best = min(best, (time.thread_time() - began) / 4000)
-    print(f"{best * 1e6:.2f} us of CPU per record")
-    assert best < 25e-6  # the goal is 5; a loaded machine is slower

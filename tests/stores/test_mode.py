@@ -100,14 +100,15 @@ def test_an_account_is_promoted_when_it_has_waited_long_enough(sql: sqlite3.Conn
     credit = Credit(data)
     credit.top_up(60 * USD)
     credit.close()
-    assert promote_due(sql, slow, START) == 1
-    assert promote_due(sql, slow, START + 6 * DAY) == 0
-    assert promote_due(sql, slow, START + 8 * DAY) == 1
+    (paid,) = sql.execute("SELECT first_paid_at FROM accounts").fetchone()
+    assert promote_due(sql, slow, paid) == 1
+    assert promote_due(sql, slow, paid + 6 * DAY) == 0
+    assert promote_due(sql, slow, paid + 8 * DAY) == 1
     assert only_key(sql).tier == "tier2"
     assert sql.execute("SELECT amount FROM budgets WHERE book = 0").fetchone() == (500 * USD,)
     said = sql.execute("SELECT kind FROM events UNION ALL SELECT action FROM audit").fetchall()
     assert said == [("tier.promoted",)] * 4
-    assert promote_due(sql, TIERS, START + 9 * DAY) == 0  # no tier asks for days
+    assert promote_due(sql, TIERS, paid + 9 * DAY) == 0  # no tier asks for days
 
 
 def _after(tier, days: int):

@@ -33,10 +33,11 @@ def test_one_is_ordered_made_listed_fetched_and_deleted(client, simulated):
     video = ended(client, video)
     assert (video.status, video.progress, video.error) == ("completed", 100, None)
     assert client.videos.download_content(video.id).read().startswith(b"GIF89a")
-    assert [row.id for row in client.videos.list()] == [video.id]
+    assert video.id in [row.id for row in client.videos.list()]
     assert client.videos.delete(video.id).deleted
     with pytest.raises(openai.NotFoundError, match="not found"):
         client.videos.retrieve(video.id)
+    assert video.id not in [row.id for row in client.videos.list()]
     assert "second:720p" in simulated.command("usage", "--by", "model", "--json").stdout
     assert simulated.command("ledger", "check").returncode == 0
 
