@@ -7,6 +7,7 @@ is asked last; with all of a model's targets out a few calls still go through, s
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.errors import CallerGone, UpstreamError, UpstreamOverloaded, WrongShape
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from headgate.values import Call, Target
 
 _NS = 1_000_000_000
-_PANICS = 3  # calls at once that ask targets of which none is well
+_PANICS = 3  # calls of a model at once, while none of its targets is well
 
 
 class Attempt(Protocol):
@@ -77,7 +78,7 @@ class Attempts:
         self._draw = draw
         self._active = active
         self._budget = RetryBudget(terms)
-        self._panics = 0
+        self._panics = Counter[str]()  # by the first target's model
 
     async def run(
         self, attempt: Attempt, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...]
@@ -98,13 +99,16 @@ class Attempts:
         if not choice.panic:
             await self._ask(asked, choice.targets, panic=False)
             return
-        if self._panics >= _PANICS:
+        model = choice.targets[0].model.name
+        if self._panics[model] >= _PANICS:
             raise self._all_out(choice.targets)
-        self._panics += 1
+        self._panics[model] += 1
         try:
             await self._ask(asked, choice.targets, panic=True)
         finally:
-            self._panics -= 1
+            self._panics[model] -= 1
+            if not self._panics[model]:
+                del self._panics[model]
 
     async def _ask(self, asked: _Asked, targets: tuple[Target, ...], *, panic: bool) -> None:
         failed = await self._try(asked, targets[0])
@@ -116,8 +120,7 @@ class Attempts:
             step = None
             if not (asked.tab.shown or asked.sink.gone):
                 step = tries.after(index, failed, self._clock.monotonic(), self._draw())
-            provider = targets[step.target].host.name if step is not None else ""
-            if step is None or (step.again and not self._budget.take(provider, self._active(targets[index]))):
+            if step is None or (step.again and not self._room(targets[step.target])):
                 if tries.made > 1 or step is not None:
                     failed.retry = False
                 raise failed
@@ -129,7 +132,11 @@ class Attempts:
                 failed = await self._try(asked, targets[index])
             finally:
                 if step.again:
-                    self._budget.give(provider)
+                    self._budget.give(targets[index].host.name)
+
+    def _room(self, target: Target) -> bool:
+        """Begin a retry at a target, if the budget has room for it."""
+        return self._budget.take(target.host.name, self._active(target))
 
     async def _try(self, asked: _Asked, target: Target) -> UpstreamError | None:
         """Ask one target.
@@ -138,6 +145,7 @@ class Attempts:
         is not the JSON that was asked for.
         """
         attempt, call, sink, tab = asked
+        self.health.asked(target, self._clock)
         stale = False
         while True:
             try:

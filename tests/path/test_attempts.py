@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from tests.path.fakes import Bench, ListSink, Script, target
 from tests.path.test_pipeline import answer, make
 
 from headgate.errors import UpstreamInterrupted, UpstreamOverloaded, UpstreamTimeout
 from headgate.routing.health import Place
-from headgate.routing.retries import RetryTerms
+from headgate.routing.retries import Active, RetryTerms
+from headgate.values import Target
 
 pytestmark = pytest.mark.anyio
 SOON = RetryTerms(base_s=0.0)
@@ -127,3 +129,53 @@ async def test_retries_have_a_budget() -> None:
     for _ in range(10):
         assert (await bench.serve(make(), ListSink())).status == 500
     assert len(bench.transport.targets) == 10
+
+
+async def test_a_target_that_is_not_asked_is_not_taken_for_probed() -> None:
+    both = (target("a"), target("b"))
+    scripts: list[Script] = []
+    for _ in range(5):
+        scripts += [*failing(1, 503), Script(200, [answer()])]
+    bench = Bench(*scripts, *[Script(200, [answer()]) for _ in range(3)])
+    for _ in range(5):
+        await bench.serve(make(), ListSink(), *both)
+    bench.clock.now_ns = 31 * S
+    await bench.serve(make(), ListSink(), target("b"), target("a"))  # `a` is only the one to fall back to
+    assert bench.changed == [("a", True)]
+    await bench.serve(make(), ListSink(), *both)
+    assert [each.host.name for each in bench.transport.targets[-2:]] == ["b", "a"]
+    assert bench.changed == [("a", True), ("a", False)]
+
+
+async def test_the_panic_of_a_model_leaves_room_for_another() -> None:
+    plain = target("a")
+    other = msgspec.structs.replace(plain, model=msgspec.structs.replace(plain.model, name="other"))
+    bench = Bench(*failing(10), *[Script(200, [None]) for _ in range(4)])
+    for each in (target("a"), other):
+        for _ in range(5):
+            await bench.serve(make(), ListSink(), each)
+    sinks = [ListSink() for _ in range(4)]
+    asked = [target("a"), target("a"), target("a"), other]
+    asking = [
+        asyncio.ensure_future(bench.serve(make(), sink, to)) for sink, to in zip(sinks, asked, strict=True)
+    ]
+    await asyncio.sleep(0.01)
+    assert (await bench.serve(make(), ListSink(), target("a"))).status == 503
+    assert len(bench.transport.targets) == 14
+    for sink in sinks:
+        sink.hang_up()
+    await asyncio.gather(*asking)
+
+
+async def test_a_retry_needs_room_where_it_is_made() -> None:
+    asked: list[str] = []
+    bench = Bench(*failing(4), retries=RetryTerms(base_s=0.0, attempts=4))
+
+    def active(at: Target) -> Active:
+        asked.append(at.host.name)
+        return Active(0, 0)
+
+    bench.attempts._active = active
+    await bench.serve(make(), ListSink(), target("a"), target("b"))
+    assert [each.host.name for each in bench.transport.targets] == ["a", "b", "a", "b"]
+    assert asked == ["a", "b"]

@@ -53,12 +53,14 @@ def test_half_of_twenty_over_more_than_ten_seconds_does_not() -> None:
 def test_one_call_probes_it_and_what_it_meets_decides() -> None:
     breaker = broken()
     assert breaker.admits(31 * S)
+    assert breaker.admits(31 * S)  # whoever looks has not asked
+    breaker.asked(31 * S)
     assert not breaker.admits(31 * S)  # one at a time
     breaker.served(32 * S)
     assert not breaker.out
     assert all(breaker.admits(32 * S) for _ in range(3))
     worse = broken()
-    assert worse.admits(31 * S)
+    worse.asked(31 * S)
     assert worse.failed(32 * S, 0)
     assert worse.wait_ns(32 * S) == 60 * S
     assert worse.times == 2
@@ -66,7 +68,7 @@ def test_one_call_probes_it_and_what_it_meets_decides() -> None:
 
 def test_a_probe_that_never_reports_does_not_keep_it_out() -> None:
     breaker = broken()
-    assert breaker.admits(31 * S)
+    breaker.asked(31 * S)
     assert not breaker.admits(61 * S - 1)
     assert breaker.admits(61 * S)
 
@@ -76,7 +78,7 @@ def test_it_stays_out_ever_longer_and_never_above_the_bound() -> None:
     for _ in range(14):
         spans.append(breaker.wait_ns(now) // S)
         now += breaker.wait_ns(now)
-        assert breaker.admits(now)
+        breaker.asked(now)
         breaker.failed(now, 0)
     assert spans == [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300, 300, 300]
 
@@ -87,10 +89,10 @@ def test_jitter_is_up_to_a_tenth() -> None:
 
 def test_health_makes_the_next_time_out_short_again() -> None:
     breaker = broken()
-    breaker.admits(31 * S)
+    breaker.asked(31 * S)
     breaker.failed(31 * S, 0)
     assert breaker.times == 2
-    breaker.admits(91 * S)
+    breaker.asked(91 * S)
     breaker.served(91 * S)
     for _ in range(5):
         breaker.failed(91 * S + 61 * S, 0)
@@ -130,13 +132,17 @@ def test_wrong_numbers_are_named(terms) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["ask", "ask well", "ask badly"])), max_size=300)
+    st.lists(
+        st.tuples(st.integers(0, 40), st.sampled_from(["look", "ask", "ask well", "ask badly"])), max_size=300
+    )
 )
 def test_whatever_happens_it_is_asked_again_within_the_longest_time(events) -> None:
     breaker, now = Breaker(BreakerTerms()), S
     for seconds, what in events:
         now += seconds * S
         if breaker.admits(now):
+            if what != "look":
+                breaker.asked(now)
             if what == "ask well":
                 breaker.served(now)
                 assert not breaker.out

@@ -82,6 +82,7 @@ def test_the_providers_own_wait_is_obeyed_and_a_long_one_is_the_callers() -> Non
 def test_nothing_is_tried_beyond_the_callers_deadline() -> None:
     assert steps(tries("a", until=S // 4), FAILED) == []
     assert len(steps(tries("a", until=S * 3 // 4), FAILED)) == 1
+    assert steps(tries("a", "b", until=0), FAILED) == []
 
 
 def test_jitter_is_full_and_the_pause_bounded() -> None:

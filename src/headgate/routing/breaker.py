@@ -79,16 +79,16 @@ class Breaker:
         return max(0, self._out_until - now, self._busy_until - now)
 
     def admits(self, now: MonotonicNs) -> bool:
-        """Say whether a call may ask it. Of a target that is out, that call is the probe."""
+        """Say whether a call may ask it. Where it is out, that call would be the probe."""
         if self._busy_until > now:
             return False
-        if not self._out_until:
-            return True
-        if self._out_until > now or self._probing > now:
-            return False
-        # A probe that never reports, as its caller left, is not waited for longer than a time out.
-        self._probing = now + int(self._terms.out_s * _NS)
-        return True
+        return not self._out_until or (self._out_until <= now and self._probing <= now)
+
+    def asked(self, now: MonotonicNs) -> None:
+        """Take in that a call asks it. Of a target whose time out is over, that call is the probe."""
+        if self._out_until and self._out_until <= now:
+            # A probe that never reports, as its caller left, is not waited for longer than a time out.
+            self._probing = now + int(self._terms.out_s * _NS)
 
     def served(self, now: MonotonicNs) -> None:
         """Take in that it answered."""

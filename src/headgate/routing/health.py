@@ -79,6 +79,12 @@ class Health:
             return Choice(targets)
         return Choice((*well, *out), panic=not well)
 
+    def asked(self, target: Target, clock: Clock) -> None:
+        """Take in that a target is asked: that may be what probes it."""
+        breaker = self._breakers.get(place_of(target)) if self._breakers else None
+        if breaker is not None:
+            breaker.asked(clock.monotonic())
+
     @property
     def quiet(self) -> bool:
         """Say whether nothing has failed lately."""

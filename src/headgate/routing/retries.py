@@ -120,7 +120,7 @@ class Tries:
             draw: chance from [0, 1).
         """
         self._failed.add(self._targets[index].host.name)
-        if not error.another_target or self.made >= min(self._most, MOST_ATTEMPTS):
+        if not error.another_target or self.made >= min(self._most, MOST_ATTEMPTS) or now >= self._until:
             return None
         if error.same_target and not self._targets[index].simulated:  # its faults are asked for
             self._again.append(index)
