@@ -134,7 +134,7 @@ class App:
         self.keyring = Keyring(pepper, self._directory, playing=simulating)
         self.journal = self._open_journal(slot)
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
-        self.routes = self._open_routes()
+        self.routes = self._open_routes(config)
         tokenizers = Tokenizers()
         self.outward = Outward(config, self.clock, self.log, self.calls)
         counter = LocalCounter(tokenizers)
@@ -301,10 +301,10 @@ class App:
             "headgate_keys_overdue": self._upkeep.ages.overdue if self._upkeep is not None else 0,
         }
 
-    def _open_routes(self, *, running: bool = False) -> Routes:
+    def _open_routes(self, config: Config, *, running: bool = False) -> Routes:
         """Return the table of models, with the providers' stored keys opened."""
-        hosts = tuple(self._with_key(host, running=running) for host in self.config.hosts)
-        return build_routes(msgspec.structs.replace(self.config, hosts=hosts), self.instance)
+        hosts = tuple(self._with_key(host, running=running) for host in config.hosts)
+        return build_routes(msgspec.structs.replace(config, hosts=hosts), self.instance)
 
     def _with_key(self, host: Host, *, running: bool) -> Host:
         if host.spares:
@@ -331,7 +331,7 @@ class App:
         kinds = {kind for _, kind, _ in changes}
         self._directory.follow([(kind, ref) for _, kind, ref in changes])
         if "secret" in kinds:
-            self.routes = self._open_routes(running=True)
+            self.routes = self._open_routes(self.config, running=True)
         self.keyring = Keyring(self._pepper, self._directory, playing=self.simulating)
         self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
         limits = [LimitRow(*row) for row in load_limits(self._sql)]
@@ -362,13 +362,12 @@ class App:
         Raises:
             ConfigError: it cannot be used; nothing has changed.
         """
-        before = self.config
-        self.config = msgspec.structs.replace(config, hosts=self.outward.known(config.hosts))
+        config = msgspec.structs.replace(config, hosts=self.outward.known(config.hosts))
         try:
-            self.routes = self._open_routes(running=True)
-        except ConfigError:
-            self.config = before
-            raise
+            routes = self._open_routes(config, running=True)
+        except sqlite3.Error as fault:
+            raise ConfigError(f"stored keys cannot be read: {fault}") from fault
+        self.config, self.routes = config, routes
         self.outward.keep_credentials(self.config.hosts, self.background)
 
     async def _watch_keys(self) -> None:

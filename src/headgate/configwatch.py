@@ -48,16 +48,16 @@ class ConfigWatch:
         """Look for as long as the process serves."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            self.step()
+            await self.step()
 
-    def step(self) -> None:
-        """Look once."""
+    async def step(self) -> None:
+        """Look once. The files are read in a thread: a secret manager may be asked for what they name."""
         found = self._look()
         if found == self._print:
             return
         self._print = found
         try:
-            read = load(self._config.options)
+            read = await asyncio.to_thread(load, self._config.options)
             config = msgspec.structs.replace(
                 self._config, **{name: getattr(read, name) for name in (*FOLLOWED, "found")}
             )

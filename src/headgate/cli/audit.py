@@ -9,7 +9,7 @@ import msgspec
 
 from headgate.cli import compose
 from headgate.cli.naming import id_of
-from headgate.cli.options import data_option, examples, json_option
+from headgate.cli.options import data_option, examples, json_option, last_option
 from headgate.cli.output import date_text, newest, print_json, print_list, public
 from headgate.ops.actors import LOCAL
 from headgate.ops.audit import list_audit
@@ -35,9 +35,7 @@ def command() -> None:
 @click.option("--action", metavar="NAME", help="Only this: key.created, budget.changed, ...")
 @click.option("--ref", metavar="ID", help="Only about this thing.")
 @click.option("--outcome", type=click.Choice(["done", "refused"]), help="Only these.")
-@click.option(
-    "--last", type=click.IntRange(1), default=50, show_default=True, help="So many, the newest first."
-)
+@last_option
 @json_option
 def list_(data: str | None, account: str, last: int, as_json: bool, **given: Any) -> None:
     """List the newest rows of the audit."""

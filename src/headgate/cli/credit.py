@@ -17,6 +17,7 @@ from headgate.cli.options import (
     data_option,
     examples,
     json_option,
+    last_option,
     play_option,
 )
 from headgate.cli.output import date_text, newest, print_fields, print_json, print_list, public
@@ -230,9 +231,7 @@ command.add_command(codes)
 @command.command()
 @data_option
 @account_option
-@click.option(
-    "--last", type=click.IntRange(1), default=50, show_default=True, help="So many, the newest first."
-)
+@last_option
 @json_option
 def history(data: str | None, account: str, last: int, as_json: bool) -> None:
     """List what was put into an account's credit and taken out, other than by calls."""
@@ -261,9 +260,7 @@ def history(data: str | None, account: str, last: int, as_json: bool) -> None:
 @examples("credit payments", "credit payments --json")
 @command.command()
 @data_option
-@click.option(
-    "--last", type=click.IntRange(1), default=50, show_default=True, help="So many, the newest first."
-)
+@last_option
 @json_option
 def payments(data: str | None, last: int, as_json: bool) -> None:
     """List what payment providers have reported, and what came of it."""

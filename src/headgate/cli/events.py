@@ -8,7 +8,7 @@ import click
 
 from headgate.cli import compose
 from headgate.cli.naming import Names, id_of
-from headgate.cli.options import data_option, examples, json_option
+from headgate.cli.options import data_option, examples, json_option, last_option
 from headgate.cli.output import date_text, newest, print_json, print_list, public
 from headgate.money.amounts import format_usd
 from headgate.ops.actors import LOCAL
@@ -31,9 +31,7 @@ def command() -> None:
     "--kind", metavar="NAME", help="Only this: budget.threshold, key.old, tier.promoted, grant.expired."
 )
 @click.option("--ref", metavar="ID", help="Only about this thing.")
-@click.option(
-    "--last", type=click.IntRange(1), default=50, show_default=True, help="So many, the newest first."
-)
+@last_option
 @json_option
 def list_(data: str | None, account: str, last: int, as_json: bool, **given: Any) -> None:
     """List the newest events. Each is told once: a threshold of a cap in each of its periods."""

@@ -22,6 +22,9 @@ data_option = click.option(
     "--data", metavar="DIR", help="Data folder. [default: $HEADGATE_DATA or ./headgate-data]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+last_option = click.option(
+    "--last", type=click.IntRange(1), default=50, show_default=True, help="So many, the newest first."
+)
 config_option = click.option("--config", "config_file", metavar="FILE", help="Configuration (TOML).")
 env_option = click.option(
     "--env-file", metavar="FILE", default=".env", show_default=True, help="File of environment variables."

@@ -16,6 +16,7 @@ from headgate.providers.frames import Frames, data_of
 from headgate.providers.members import adapt, written
 from headgate.providers.refusals import refusal
 from headgate.providers.used import image_usage, input_usage, spoken_usage
+from headgate.providers.whole import KeptAnswer
 from headgate.wire.answers import NOT_JSON
 from headgate.wire.checks import unknown
 from headgate.wire.strict import refuse_misplaced
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Counting = Callable[["PlainAnswer", Call, Target], Usage | None]
 
 _encode = msgspec.json.encode
-MAX_ANSWER_BYTES = 128 * 1024 * 1024
+_MOST_MB = 128
 
 
 class PlainAnswer(msgspec.Struct, gc=False):
@@ -111,32 +112,19 @@ class PlainCodec:
         return refusal(head, body)
 
 
-class WholeReader:
+class WholeReader(KeptAnswer):
     """A whole JSON answer."""
 
-    __slots__ = (
-        "_call", "_count", "_holds", "_made", "_parts", "_size", "_target", "_usage", "awaits_count", "done",
-    )  # fmt: skip
+    __slots__ = ("_answer", "_call", "_count", "_holds", "_made", "_target")
 
     def __init__(self, call: Call, target: Target, holds: str, count: Counting) -> None:
+        super().__init__(_MOST_MB)
         self._call = call
         self._target = target
         self._holds = holds
         self._count = count
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._answer = b""
         self._made = 0
-        self._usage: Usage | None = None
-        self.awaits_count = False
-        self.done = False
-
-    def feed(self, data: bytes) -> bytes:
-        """Keep the bytes; nothing is passed on before the answer is whole."""
-        self._size += len(data)
-        if self._size > MAX_ANSWER_BYTES:
-            raise UpstreamInterrupted("The provider's answer is longer than 128 MB.")
-        self._parts.append(data)
-        return b""
 
     def finish(self) -> bytes:
         """Read the answer; it goes out whole, by `end`.
@@ -144,31 +132,23 @@ class WholeReader:
         Raises:
             UpstreamInterrupted: it is not an answer of this operation.
         """
-        body = b"".join(self._parts)
+        body = self._body.whole()
         answer = read_plain(body)
         if getattr(answer, self._holds) is None:
             raise UpstreamInterrupted(f"The provider's answer lacks its {self._holds}.")
         self._usage = self._count(answer, self._call, self._target)
         self._made = len(answer.data or ()) * (self._call.max_output or 0)
-        self._parts = [body]
+        self._answer = body
         return b""
 
     def end(self, _booked: Usage) -> bytes:
         """Return the answer, under the name that the caller used."""
-        (body,) = self._parts
+        body = self._answer
         return body if self._target.model.name == self._call.model else splice_model(body, self._call.model)
-
-    def usage(self) -> Usage | None:
-        """Return what the answer says that it took."""
-        return self._usage
 
     def produced(self) -> int:
         """Return the most that what came can be, where tokens are what it is paid in."""
         return self._made
-
-    def text(self) -> str:
-        """Return an empty text: none is produced."""
-        return ""
 
 
 class EventReader:
@@ -180,7 +160,7 @@ class EventReader:
         self._call = call
         self._target = target
         self._count = count
-        self._frames = Frames(MAX_ANSWER_BYTES)
+        self._frames = Frames(_MOST_MB * 1024 * 1024)
         self._held = b""
         self._came = False
         self._usage: Usage | None = None

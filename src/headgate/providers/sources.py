@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import UpstreamInterrupted
 from headgate.providers.frames import Frames, data_of
-from headgate.providers.translated import Body
+from headgate.providers.whole import Body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from headgate.providers.writing import Writer
     from headgate.values import Call, Usage
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-
 
 class TranslatedReader:
     """Read one answer. Implements `ports.Reader`.
@@ -123,28 +121,3 @@ class TranslatedReader:
         if usage is None or (known is not None and usage.output_tokens < known.output_tokens):
             self._fell = True
         self._usage = None if self._fell else usage
-
-
-class Body:
-    """The bytes of an answer that is read as a whole, for sources of JSON."""
-
-    __slots__ = ("_parts", "_size")
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def add(self, data: bytes) -> None:
-        """Keep bytes.
-
-        Raises:
-            UpstreamInterrupted: there are too many.
-        """
-        self._size += len(data)
-        if self._size > MAX_ANSWER_BYTES:
-            raise UpstreamInterrupted("The provider's answer is longer than 64 MB.")
-        self._parts.append(data)
-
-    def whole(self) -> bytes:
-        """Return all bytes so far."""
-        return b"".join(self._parts)

@@ -104,7 +104,7 @@ class TextReader(WholeReader):
         Raises:
             UpstreamInterrupted: it is empty, or not of this operation.
         """
-        body = b"".join(self._parts)
+        body = self._body.whole()
         if _as_json(self._call):
             answer = read_plain(body)
             if not isinstance(answer.text, str):
@@ -114,12 +114,12 @@ class TextReader(WholeReader):
         else:
             answer = PlainAnswer(duration=_subtitled(body, self._call))
         self._usage = self._count(answer, self._call, self._target)
-        self._parts = [body]
+        self._answer = body
         return b""
 
     def end(self, _booked: Usage) -> bytes:
         """Return the text."""
-        return b"".join(self._parts)
+        return self._answer
 
 
 def _subtitled(body: bytes, call: Call) -> float:

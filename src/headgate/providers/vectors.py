@@ -13,8 +13,9 @@ from headgate.errors import UpstreamInterrupted
 from headgate.providers.compat import embeddings_answer
 from headgate.providers.edits import usage_object
 from headgate.providers.parts import unsupported
+from headgate.providers.sources import not_json
 from headgate.providers.stance import reconcile
-from headgate.providers.translated import Body
+from headgate.providers.whole import KeptAnswer
 from headgate.values import Usage
 from headgate.wire.answers import MOST_TOKENS, NOT_JSON
 
@@ -56,24 +57,16 @@ def texts_of(call: Call, target: Target, honoured: Collection[str]) -> tuple[lis
     return texts, given
 
 
-class EmbeddingsReader:
+class EmbeddingsReader(KeptAnswer):
     """Read one answer. Implements `ports.Reader`."""
 
-    __slots__ = ("_body", "_call", "_usage", "_vectors", "_wire", "awaits_count", "done")
+    __slots__ = ("_call", "_vectors", "_wire")
 
     def __init__(self, call: Call, wire: Wire) -> None:
+        super().__init__()
         self._call = call
         self._wire = wire
-        self._body = Body()
         self._vectors: list[Any] = []
-        self._usage: Usage | None = None
-        self.awaits_count = False
-        self.done = False
-
-    def feed(self, data: bytes) -> bytes:
-        """Keep bytes; an answer is read as a whole."""
-        self._body.add(data)
-        return b""
 
     def finish(self) -> bytes:
         """Read the answer.
@@ -84,7 +77,7 @@ class EmbeddingsReader:
         try:
             vectors, count = self._wire.vectors(_decode(self._body.whole()))
         except (*NOT_JSON, KeyError, TypeError, AttributeError) as fault:
-            raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+            raise not_json(fault) from fault
         if len(vectors) != self._call.inputs or not all(isinstance(vector, list) for vector in vectors):
             raise UpstreamInterrupted("The provider's answer lacks some of its embeddings.")
         self._vectors = vectors
@@ -101,14 +94,6 @@ class EmbeddingsReader:
         }
         return embeddings_answer(answer, self._call)
 
-    def usage(self) -> Usage | None:
-        """Return the provider's count."""
-        return self._usage
-
     def produced(self) -> int:
         """Return 0: vectors are no tokens."""
         return 0
-
-    def text(self) -> str:
-        """Return no text."""
-        return ""

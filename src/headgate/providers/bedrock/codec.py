@@ -96,13 +96,23 @@ def _request(call: Call, target: Target, verb: str, body: bytes, clock: Clock) -
     return Request("POST", path, _headers(target, path, body, clock), body, call.request_id)
 
 
-class ConverseCodec:
-    """Speak Converse for chat. Requests are signed for the time of the clock."""
+class _Signed:
+    """What the codecs share. Requests are signed for the time of the clock."""
 
     __slots__ = ("_clock",)
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return mistake(head, body)
+
+
+class ConverseCodec(_Signed):
+    """Speak Converse for chat."""
+
+    __slots__ = ()
 
     def encode(self, call: Call, target: Target) -> Request:
         """Return the request.
@@ -119,18 +129,11 @@ class ConverseCodec:
         source = StreamSource(call) if call.stream else WholeSource(call)
         return TranslatedReader(call, source, schema_tool(shape_of(call), target))
 
-    def error(self, head: Head, body: bytes) -> UpstreamError:
-        """Return what a refusing answer means for the caller."""
-        return mistake(head, body)
 
-
-class InvokeCodec:
+class InvokeCodec(_Signed):
     """Speak InvokeModel for embeddings."""
 
-    __slots__ = ("_clock",)
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    __slots__ = ()
 
     def encode(self, call: Call, target: Target) -> Request:
         """Return the request.
@@ -145,10 +148,6 @@ class InvokeCodec:
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for the vectors."""
         return EmbeddingsReader(call, wire_of(target.model.name))
-
-    def error(self, head: Head, body: bytes) -> UpstreamError:
-        """Return what a refusing answer means for the caller."""
-        return mistake(head, body)
 
 
 def codecs(clock: Clock) -> Mapping[Operation, Codec]:

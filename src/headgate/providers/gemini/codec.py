@@ -58,13 +58,23 @@ def _request(call: Call, target: Target, place: str, verb: str, body: bytes) -> 
     return Request("POST", path, headers_of(target), body, call.request_id)
 
 
-class ContentCodec:
-    """Speak `:generateContent` for chat. `place` is what stands before `/models` in a path."""
+class _Placed:
+    """What the codecs share. `place` is what stands before `/models` in a path."""
 
     __slots__ = ("_place",)
 
     def __init__(self, place: str) -> None:
         self._place = place
+
+    def error(self, head: Head, body: bytes) -> UpstreamError:
+        """Return what a refusing answer means for the caller."""
+        return mistake(head, body)
+
+
+class ContentCodec(_Placed):
+    """Speak `:generateContent` for chat."""
+
+    __slots__ = ()
 
     def encode(self, call: Call, target: Target) -> Request:
         """Return the request.
@@ -80,18 +90,14 @@ class ContentCodec:
         """Return a reader for a stream or for a whole answer."""
         return TranslatedReader(call, StreamSource(call) if call.stream else WholeSource(call))
 
-    def error(self, head: Head, body: bytes) -> UpstreamError:
-        """Return what a refusing answer means for the caller."""
-        return mistake(head, body)
 
-
-class EmbeddingsCodec:
+class EmbeddingsCodec(_Placed):
     """Speak one of the forms of embeddings."""
 
-    __slots__ = ("_place", "_wire")
+    __slots__ = ("_wire",)
 
     def __init__(self, place: str, wire: VerbWire) -> None:
-        self._place = place
+        super().__init__(place)
         self._wire = wire
 
     def encode(self, call: Call, target: Target) -> Request:
@@ -108,18 +114,11 @@ class EmbeddingsCodec:
         """Return a reader for the vectors."""
         return EmbeddingsReader(call, self._wire)
 
-    def error(self, head: Head, body: bytes) -> UpstreamError:
-        """Return what a refusing answer means for the caller."""
-        return mistake(head, body)
 
-
-class ImagesCodec:
+class ImagesCodec(_Placed):
     """Speak `:generateContent` for images."""
 
-    __slots__ = ("_place",)
-
-    def __init__(self, place: str) -> None:
-        self._place = place
+    __slots__ = ()
 
     def encode(self, call: Call, target: Target) -> Request:
         """Return the request.
@@ -133,10 +132,6 @@ class ImagesCodec:
     def reader(self, call: Call, _target: Target) -> Reader:
         """Return a reader for the image."""
         return ImageReader(call)
-
-    def error(self, head: Head, body: bytes) -> UpstreamError:
-        """Return what a refusing answer means for the caller."""
-        return mistake(head, body)
 
 
 _PUBLISHER = "/publishers/google"

@@ -15,8 +15,9 @@ import msgspec
 from headgate.errors import CallerError, UpstreamInterrupted, UpstreamRefused
 from headgate.providers.gemini.errors import reported
 from headgate.providers.gemini.usage import read_usage
+from headgate.providers.sources import not_json
 from headgate.providers.stance import leave_out
-from headgate.providers.translated import Body
+from headgate.providers.whole import KeptAnswer
 from headgate.wire.answers import NOT_JSON
 from headgate.wire.checks import decode_any
 
@@ -140,25 +141,16 @@ class _Answer(msgspec.Struct, gc=False, rename="camel"):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-class ImageReader:
+class ImageReader(KeptAnswer):
     """Read one answer; a stream that was asked for has one event. Implements `ports.Reader`."""
 
-    __slots__ = ("_body", "_call", "_data", "_kind", "_seen", "_usage", "awaits_count", "done")
+    __slots__ = ("_call", "_data", "_kind")
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
-        self._body = Body()
         self._data: list[dict[str, Any]] = []
         self._kind = "png"
-        self._seen = 0
-        self._usage: Usage | None = None
-        self.awaits_count = False
-        self.done = False
-
-    def feed(self, data: bytes) -> bytes:
-        """Keep bytes; an answer is read as a whole."""
-        self._body.add(data)
-        return b""
 
     def finish(self) -> bytes:
         """Read the answer.
@@ -170,7 +162,7 @@ class ImageReader:
         try:
             answer = _decode(self._body.whole())
         except NOT_JSON as fault:
-            raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
+            raise not_json(fault) from fault
         if answer.error is not None:
             raise reported(answer.error)
         for counted in read_usage(answer.usage_metadata) if answer.usage_metadata is not None else ():
@@ -211,17 +203,9 @@ class ImageReader:
             for image in images
         )
 
-    def usage(self) -> Usage | None:
-        """Return the provider's count."""
-        return self._usage
-
     def produced(self) -> int:
         """Return the most that an image can be, once there is one."""
         return (self._call.max_output or 0) if self._data else 0
-
-    def text(self) -> str:
-        """Return no text."""
-        return ""
 
 
 def _missing(answer: _Answer) -> UpstreamRefused | UpstreamInterrupted:
