@@ -84,7 +84,8 @@ IMAGES = {
     },
 }  # fmt: skip
 # Videos, which the package leaves out: USD a second, and a second of a resolution that costs more.
-# From Google's price page of the Gemini API (2026-04-07: Veo 3.1 Fast lowered by 14 to 33 percent).
+# Of the Gemini API, as pages of May 2026 quote Google's own: https://reapi.ai/blog/cheapest-veo-3-1-api-2026 has all of
+# them. Veo 3.1 Fast was lowered by 14 to 33 percent on 2026-04-07.
 VIDEOS = {
     "google": {
         "veo-3.1-generate-preview": {"second": "0.40", "second:4k": "0.60"},
