@@ -180,7 +180,9 @@ class App:
 
     def _edge(self, find: Callable[[bytes, str], Route | None]) -> Edge:
         limits = EdgeLimits(
-            max_body_bytes=self.config.server.max_body_bytes, max_connections=connection_limit()
+            max_body_bytes=self.config.server.max_body_bytes,
+            max_connections=connection_limit(),
+            spool_folder=self._data,
         )
         return Edge(
             find,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import msgspec
 
 from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Units, Usage, WallMicros
+from headgate.wire.forms import Buffer
 
 if TYPE_CHECKING:
     import asyncio
@@ -151,6 +152,11 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, str], ...]  # without host, content-length and x-client-request-id
     body: bytes
     request_id: str  # sent as x-client-request-id
+    tail: tuple[Buffer, ...] = ()  # the rest of a long body, sent as fast as the provider takes it
+
+    def whole(self) -> bytes:
+        """Return the body in one."""
+        return b"".join((self.body, *self.tail))
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):

@@ -2,6 +2,8 @@
 
 import io
 import wave
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -44,7 +46,7 @@ def asked(operation: Any, *files: Part, **fields: str | list[str]) -> Call:
         rows = value if isinstance(value, list) else [value]
         suffix = "[]" if isinstance(value, list) else ""
         parts += [Part(name + suffix, row.encode()) for row in rows]
-    body = take_form(TYPE, written(parts, "XYZ"), made)
+    body = take_form(TYPE, b"".join(written(parts, "XYZ")), made)
     assert body is not None
     parse(body, made)
     return made
@@ -203,3 +205,26 @@ def test_a_sound_says_how_long_it_is():
     for damaged in (b"", b"RIFF", wav()[:30], b"fLaC", b"ID3", b"\xff\xfb"):
         assert longest_of(damaged) >= 0
         assert likely_of(damaged) >= 0
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"a preamble\r\n"])
+def test_a_form_reads_the_same_in_a_file(before: bytes, tmp_path: Path) -> None:
+    parts = [
+        PICTURE,
+        Part("prompt", b"a --XYZ in it\r\n-- "),
+        SOUND,
+        Part("empty", b"", "none.png", "image/png"),
+    ]
+    body = before + b"".join(written(parts, "XYZ")) + b"an epilogue"
+    (tmp_path / "form").write_bytes(body)
+    with (tmp_path / "form").open("rb") as file:
+        mapped = mmap(file.fileno(), 0, access=ACCESS_READ)  # the views of it let it go
+        found = parts_of(TYPE, mapped)
+        assert [part._replace(data=bytes(part.data)) for part in found] == parts_of(TYPE, body)
+        assert [bytes(part.data) for part in found] == [part.data for part in parts]
+        assert [isinstance(part.data, memoryview) for part in found] == [True, False, True, True]
+        again = written(found, "XYZ")
+        assert b"".join(again) == b"".join(written(parts, "XYZ"))
+        assert [piece for piece in again if isinstance(piece, memoryview)] == [
+            p.data for p in found if p.filename
+        ]

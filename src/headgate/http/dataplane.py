@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
@@ -232,7 +232,6 @@ class CallRoute:
     """A route that makes calls of one operation, in OpenAI's form or in that of a face."""
 
     __slots__ = ("_face", "_operation", "_service", "max_body_bytes")
-    brings_files: ClassVar = False
 
     def __init__(
         self, service: Service, operation: Operation, max_body_bytes: int, face: FaceMaker | None = None
@@ -257,7 +256,7 @@ class CallRoute:
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
             if call.face is None:
-                parse(self._fields(incoming, call) if self.brings_files else incoming.body, call)
+                parse(self._body(incoming, call), call)
             else:
                 self._read(call.face, call, incoming.body)
             if caller.own_id:
@@ -274,12 +273,9 @@ class CallRoute:
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:
         return self._service.pipeline.serve(call, sink, self._service.routes)
 
-    @staticmethod
-    def _fields(incoming: Incoming, call: Call) -> bytes:
-        """Take the files of a form; return its fields as a JSON body."""
-        kind = incoming.head.header(b"content-type") or b""
-        fields = take_form(kind, incoming.body, call)
-        return incoming.body if fields is None else fields
+    def _body(self, incoming: Incoming, _call: Call) -> bytes:
+        """Return the members of a call."""
+        return incoming.body
 
     def _read(self, face: Face, call: Call, body: bytes) -> None:
         """Read the call in its own form."""
@@ -301,7 +297,13 @@ class FormRoute(CallRoute):
     """A route whose calls bring files."""
 
     __slots__ = ()
-    brings_files = True
+    brings_files: Literal[True] = True
+
+    def _body(self, incoming: Incoming, call: Call) -> bytes:
+        """Take the files of a form; return its fields as a JSON body."""
+        kind = incoming.head.header(b"content-type") or b""
+        fields = take_form(kind, incoming.form, call)
+        return incoming.body if fields is None else fields
 
 
 class CountRoute(CallRoute):

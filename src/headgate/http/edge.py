@@ -19,6 +19,7 @@ from headgate.wire.known import KnownHeads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from headgate.errors import GatewayError
     from headgate.http.asgi import ASGIApp
@@ -37,6 +38,7 @@ class EdgeLimits:
     max_headers: int = 100
     max_body_bytes: int = 10 * 1024 * 1024  # of requests to the ASGI app; a route of ours has its own
     max_connections: int = 10_000
+    spool_folder: Path | None = None  # where long forms are while they come; None: the system's own
     head_s: float = 10.0  # from the connection, or the first byte of a head, to its end
     body_grace_s: float = 10.0  # after which a body must have come at `body_bytes_per_s`
     body_bytes_per_s: int = 1024

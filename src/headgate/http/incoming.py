@@ -6,12 +6,13 @@ doubled or odd lengths, length together with chunks. What it lets pass and we do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from headgate.errors import BodyTooLarge, CallerError, HeadersTooLarge, MediaTypeRefused, MethodRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from mmap import mmap
 
     from headgate.channels import SocketLimits
     from headgate.ports import Sink
@@ -39,6 +40,13 @@ class SocketRoute(Route, Protocol):
     """A route that serves WebSockets, and so may ask its sink to switch."""
 
     sockets: SocketLimits
+
+
+@runtime_checkable
+class FileRoute(Route, Protocol):
+    """A route that takes forms with files, and reads them through `Incoming.form`."""
+
+    brings_files: Literal[True]
 
 
 class RequestHead:
@@ -143,9 +151,12 @@ class RequestHead:
 
 
 class Incoming:
-    """One request; its body is complete when a route sees it. `length` is what its head announced."""
+    """One request, complete when a route sees it. `length` is what its head announced.
 
-    __slots__ = ("_new_id", "_request_id", "body", "head", "length", "peer", "received_ns")
+    `spooled` holds the body in place of `body` where it is a long form for a `FileRoute`.
+    """
+
+    __slots__ = ("_new_id", "_request_id", "body", "head", "length", "peer", "received_ns", "spooled")
 
     def __init__(
         self, head: RequestHead, length: int, received_ns: MonotonicNs, new_id: Callable[[], bytes]
@@ -154,6 +165,7 @@ class Incoming:
         self.length = length
         self.received_ns = received_ns
         self.body = b""
+        self.spooled: mmap | None = None
         self.peer: tuple[str, int] | None = None
         self._new_id = new_id
         self._request_id = ""
@@ -164,6 +176,11 @@ class Incoming:
         if not self._request_id:
             self._request_id = "req_" + self._new_id().hex()
         return self._request_id
+
+    @property
+    def form(self) -> bytes | mmap:
+        """Return the body, wherever it is."""
+        return self.body if self.spooled is None else self.spooled
 
     @property
     def method(self) -> bytes:

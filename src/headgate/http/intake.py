@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import httptools
 
 from headgate.errors import CallerError, GatewayError, Internal
-from headgate.http.incoming import Incoming, RequestHead, head_too_large, too_large
+from headgate.http.incoming import FileRoute, Incoming, RequestHead, head_too_large, too_large
+from headgate.http.spool import Spool
+from headgate.wire.forms import is_form
 
 if TYPE_CHECKING:
     from headgate.http.edge import Edge
 
 _SLICE = 64 * 1024  # parsed at once: bounds how many requests one read can hold
+_SPOOLED = 256 * 1024  # a longer form goes into a file
 _CHUNK_OVERHEAD = 8  # bytes on the wire per byte of a chunked body, beyond two slices
 _GARBLED = "We could not parse this as an HTTP/1.1 request. {}."
 
@@ -44,7 +47,7 @@ class Intake:
         self._parser: httptools.HttpRequestParser | None = None  # made when bytes come that need it
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: bytes | bytearray = b""
+        self._body: bytes | bytearray | Spool = b""
         self._head_bytes = 0
         self._fed = 0  # bytes that the parser has had since it was last between two requests
         self._begun = b""  # the first of them
@@ -155,6 +158,9 @@ class Intake:
         self.ended = True
         self.partial = None
         self._parser = None  # it refers back to us
+        if isinstance(self._body, Spool):
+            self._body.close()
+        self._body = b""
         self.ready.clear()
 
     # ── called by the parser ────────────────────────────────────────────────────────────────────
@@ -200,18 +206,29 @@ class Intake:
 
         Raises:
             BodyTooLarge: it grows beyond its route's limit.
+            Unavailable: the file for it cannot be written.
         """
-        body = self._body
+        body, incoming = self._body, self.partial
         if not body:
             self._body = body = data
-        elif type(body) is bytearray:
-            body += data
+        elif isinstance(body, bytes):
+            longer = self._begin_long(incoming)
+            longer.extend(body)
+            longer.extend(data)
+            self._body = body = longer
         else:
-            self._body = body = bytearray(body)
-            body += data
-        incoming = self.partial
+            body.extend(data)
         if incoming is not None and len(body) > incoming.head.route.max_body_bytes:
             raise too_large(incoming.head.route.max_body_bytes)
+
+    def _begin_long(self, incoming: Incoming | None) -> bytearray | Spool:
+        """Return what a body grows in that comes in several parts: a file, for a long form."""
+        if incoming is not None and isinstance(incoming.head.route, FileRoute):
+            head = incoming.head
+            long = head.chunked or head.length > _SPOOLED
+            if long and is_form(head.header(b"content-type") or b""):
+                return Spool(self._edge.limits.spool_folder)
+        return bytearray()
 
     def on_message_complete(self) -> None:
         """Put the request in line."""
@@ -223,8 +240,11 @@ class Intake:
         if parser.should_upgrade():  # the parser stops here, before any body
             return
         self.partial = None
-        incoming.body = bytes(self._body)
-        self._body = b""
+        body, self._body = self._body, b""
+        if isinstance(body, Spool):
+            incoming.spooled = body.whole()
+        else:
+            incoming.body = bytes(body)
         self.ready.append(incoming)
 
     # ── limits and refusals ─────────────────────────────────────────────────────────────────────

@@ -135,7 +135,8 @@ def _addressed(request: Request, target: Target) -> Request:
         place += f"/{name_in_path(target)}"
     query = f"?api-version={version}" if version else ""
     headers = headers_of(target)
-    return Request(request.method, f"{place}{operation}{query}", headers, request.body, request.request_id)
+    path = f"{place}{operation}{query}"
+    return Request(request.method, path, headers, request.body, request.request_id, request.tail)
 
 
 class AzureCodec(OpenAICodec):

@@ -61,8 +61,9 @@ class FormCodec(PlainCodec):
         headers += (("content-type", f"multipart/form-data; boundary={boundary}"),)
         if call.sim and target.simulated:
             headers += (("x-headgate-sim", call.sim),)
-        body = written((*_fields(members), *call.files), boundary)
-        return Request("POST", target.base_path + self._path, headers, body, call.request_id)
+        body, *tail = written((*_fields(members), *call.files), boundary)
+        path = target.base_path + self._path
+        return Request("POST", path, headers, bytes(body), call.request_id, tuple(tail))
 
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream, for JSON, or for text."""

@@ -14,17 +14,22 @@ from headgate.errors import CallerGone, GatewayError, UpstreamInterrupted, Upstr
 from headgate.transport.faults import Malformed, Redirected, StaleConnection, describe
 from headgate.transport.framing import Answer
 from headgate.waits import Wait
+from headgate.wire.forms import forget
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from headgate.outbox import Outbox
     from headgate.ports import Clock, Head, Request
     from headgate.transport.framing import Bounds, Proven
     from headgate.transport.request import Writer
     from headgate.values import Deadlines, MonotonicNs
+    from headgate.wire.forms import Buffer
     from headgate.wire.known import KnownHeads
 
 _HIGH_WATER = 256 * 1024  # unread bytes above which no more is taken from the connection
 _JOINED = 16 * 1024  # a longer body is not copied behind its head
+_SLICE = 64 * 1024  # of a long body, written at once
 _STALE_NS = 1_000_000_000  # closed later than this after the request: it was seen
 _NS = 1e9
 
@@ -60,7 +65,7 @@ class Lane(Protocol):
 class Connection(asyncio.Protocol):
     """One connection. Bytes that arrive while it is idle belong to nobody and close it."""
 
-    __slots__ = ("closed", "exchange", "expires_at", "lane", "loop", "spoilt", "transport")
+    __slots__ = ("closed", "exchange", "expires_at", "full", "lane", "loop", "spoilt", "transport")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
@@ -69,6 +74,7 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.closed = True  # until it is made
         self.spoilt = False  # broke, or spoke to nobody
+        self.full = False  # more is written than the other side has taken
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -92,6 +98,16 @@ class Connection(asyncio.Protocol):
         self.lane.lost(self)
         if exchange is not None:
             exchange.lose(exc)
+
+    def pause_writing(self) -> None:
+        """Take note that the provider takes no more for now."""
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """Send on."""
+        self.full = False
+        if self.exchange is not None:
+            self.exchange.push()
 
     def close(self) -> None:
         """Close at once, without the courtesies of TLS."""
@@ -118,6 +134,7 @@ class HttpExchange:
         "_lane",
         "_paused",
         "_quiet_since",
+        "_rest",
         "_seen",
         "_sent_at",
         "_wait",
@@ -140,6 +157,7 @@ class HttpExchange:
         self._waits = 0  # that did not come to their end
         self._sent_at: MonotonicNs = 0
         self._quiet_since: MonotonicNs = 0
+        self._rest: Iterator[memoryview] | None = None  # of a long body that is being sent
         self._seen = 0
         connection.exchange = self
 
@@ -153,12 +171,16 @@ class HttpExchange:
         lane = self._lane
         head = lane.writer.head(request)
         body = request.body
-        self._sent_at = lane.clock.monotonic()
+        self._sent_at = self._quiet_since = lane.clock.monotonic()
         self.sent = True
         if len(body) <= _JOINED:
             lane.outbox.send(connection.transport, head + body)
         else:
             connection.transport.writelines((head, body))
+        if request.tail:
+            lane.outbox.flush()
+            self._rest = _slices(request.tail)
+            self.push()
 
     async def head(self) -> Head:
         """Wait for the head of the final answer."""
@@ -207,13 +229,27 @@ class HttpExchange:
         if connection is not None:
             connection.exchange = None
             self._lane.watched.discard(self)
-            if answer.reusable and not answer.unread and not self._waits and connection.quiet():
+            clean = answer.reusable and not answer.unread and not self._waits and self._rest is None
+            if clean and connection.quiet():
                 self._lane.put_back(connection, answer.keep_alive)
                 return  # it was read to its end
             connection.close()
         answer.drop()
 
     # ── what happens to it ──────────────────────────────────────────────────────────────────────
+
+    def push(self) -> None:
+        """Send of a long body what the provider takes now; its connection calls again when it takes more."""
+        connection = self._connection
+        if self._rest is None or connection is None:
+            return
+        self._quiet_since = self._lane.clock.monotonic()
+        while not connection.full:
+            piece = next(self._rest, None)
+            if piece is None:
+                self._rest = None
+                return
+            connection.transport.write(piece)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the connection."""
@@ -258,7 +294,7 @@ class HttpExchange:
         if elapsed_s >= limits.total_s:
             self._expire(f"had not finished after {limits.total_s:g} s (total_s)")
         elif answer.head is None:
-            if elapsed_s >= limits.first_byte_s:
+            if (now - self._quiet_since) / _NS >= limits.first_byte_s:
                 self._expire(f"did not answer within {limits.first_byte_s:g} s (first_byte_s)")
         elif self._wait.resume is None or answer.received != self._seen:
             # While nobody waits, the silence is ours: the caller has not taken what came before.
@@ -307,3 +343,11 @@ class HttpExchange:
             self._lane.distrust()
             return StaleConnection(f"{label} closed an idle connection before it saw the request.")
         return UpstreamInterrupted(f"{label} closed the connection before it answered.")
+
+
+def _slices(pieces: Iterable[Buffer]) -> Iterator[memoryview]:
+    for piece in pieces:
+        view = memoryview(piece)
+        for at in range(0, len(view), _SLICE):
+            yield view[at : at + _SLICE]
+            forget(view.obj)

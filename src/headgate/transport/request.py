@@ -45,7 +45,10 @@ class Writer:
         request_id = request.request_id
         if not (request_id.isascii() and request_id.isprintable()):
             raise self._refused("the request id")
-        return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (prefix, request_id.encode(), len(request.body))
+        length = len(request.body)
+        if request.tail:
+            length += sum(map(len, request.tail))
+        return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (prefix, request_id.encode(), length)
 
     def handshake(self, request: Request, key: str) -> bytes:
         """Return the head of a request for a WebSocket (RFC 6455, 4.1).

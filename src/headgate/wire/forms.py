@@ -1,11 +1,17 @@
-"""Forms of files and fields (`multipart/form-data`, RFC 7578), whole and bounded by their route's limit."""
+"""Forms of files and fields (`multipart/form-data`, RFC 7578), in memory or mapped from a file."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+import sys
+from itertools import groupby
+from mmap import mmap
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from headgate.errors import CallerError
+
+if sys.platform != "win32":
+    from mmap import MADV_DONTNEED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,15 +22,29 @@ _BOUNDARY = re.compile(
 _QUOTED = re.compile(rb'\b(name|filename)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _KIND = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(;[ \w.=+-]{1,60})?", re.ASCII)
 _MOST_PARTS = 100
+_LONGEST_HEAD = 8 * 1024
+
+
+Buffer: TypeAlias = "bytes | memoryview"
 
 
 class Part(NamedTuple):
-    """A field, or a file."""
+    """A field, or a file, which may be a part of a form that is elsewhere than in memory."""
 
     name: str
-    data: bytes
+    data: Buffer
     filename: str = ""
     kind: str = ""  # the file's media type
+
+    def text(self) -> str:
+        """Return a field's value."""
+        return bytes(self.data).decode("utf-8", "replace")
+
+
+def forget(body: object) -> None:
+    """Give back the memory of a mapped form that has been looked at; it is read again where it is wanted."""
+    if isinstance(body, mmap) and sys.platform != "win32":
+        body.madvise(MADV_DONTNEED)
 
 
 def is_form(content_type: bytes) -> bool:
@@ -32,7 +52,7 @@ def is_form(content_type: bytes) -> bool:
     return content_type.lower().startswith(b"multipart/form-data")
 
 
-def read_form(content_type: bytes, body: bytes) -> dict[str, Part]:
+def read_form(content_type: bytes, body: bytes | mmap) -> dict[str, Part]:
     """Return the parts of a form by their names, the last of a doubled one.
 
     Raises:
@@ -41,8 +61,8 @@ def read_form(content_type: bytes, body: bytes) -> dict[str, Part]:
     return {part.name: part for part in parts_of(content_type, body)}
 
 
-def parts_of(content_type: bytes, body: bytes) -> list[Part]:
-    """Return the parts of a form in their order.
+def parts_of(content_type: bytes, body: bytes | mmap) -> list[Part]:
+    """Return the parts of a form in their order; the files of a mapped one are views of it.
 
     Raises:
         CallerError: it is no form.
@@ -50,18 +70,30 @@ def parts_of(content_type: bytes, body: bytes) -> list[Part]:
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise CallerError("The Content-Type of the form has no boundary.")
-    mark = b"--" + (found[1] or found[2])
-    pieces = (b"\r\n" + body).split(b"\r\n" + mark)
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
-        raise CallerError("The form is not complete: its closing boundary is missing.")
-    if len(pieces) > _MOST_PARTS + 2:
-        raise CallerError(f"The form has more than {_MOST_PARTS} parts.")
-    return list(map(_part, pieces[1:-1]))
+    mark = b"\r\n--" + (found[1] or found[2])
+    first = len(mark) - 2
+    at = 0 if body[:first] == mark[2:] else body.find(mark) + 2
+    parts: list[Part] = []
+    while at != 1:
+        begin = at + first
+        end = body.find(mark, begin)
+        if end < 0:
+            if body[begin : begin + 2] != b"--":
+                break
+            return parts
+        if len(parts) == _MOST_PARTS:
+            raise CallerError(f"The form has more than {_MOST_PARTS} parts.")
+        parts.append(_part(body, begin, end))
+        at = end + 2
+    raise CallerError("The form is not complete: its closing boundary is missing.")
 
 
-def written(parts: Iterable[Part], boundary: str) -> bytes:
-    """Return parts as a form; the boundary must be one that nobody could have written into them."""
-    pieces: list[bytes] = []
+def written(parts: Iterable[Part], boundary: str) -> list[Buffer]:
+    """Return parts as a form, in pieces: the views among them stay views.
+
+    The boundary must be one that nobody could have written into them.
+    """
+    pieces: list[Buffer] = []
     for part in parts:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(part.name)}"'
         if part.filename:
@@ -71,7 +103,9 @@ def written(parts: Iterable[Part], boundary: str) -> bytes:
                 f"\r\nContent-Type: {part.kind if _KIND.fullmatch(part.kind) else 'application/octet-stream'}"
             )
         pieces += (head.encode(), b"\r\n\r\n", part.data, b"\r\n")
-    return b"".join((*pieces, f"--{boundary}--\r\n".encode()))
+    pieces.append(f"--{boundary}--\r\n".encode())
+    joined = groupby(pieces, lambda piece: isinstance(piece, bytes))
+    return [piece for small, run in joined for piece in ([b"".join(run)] if small else run)]
 
 
 def _quoted(text: str) -> str:
@@ -79,10 +113,13 @@ def _quoted(text: str) -> str:
     return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _part(piece: bytes) -> Part:
-    head, gap, data = piece.partition(b"\r\n\r\n")
-    if not gap or not head.startswith(b"\r\n"):
+def _part(body: bytes | mmap, begin: int, end: int) -> Part:
+    stop = body.find(b"\r\n\r\n", begin, end)
+    if stop < 0 or body[begin : begin + 2] != b"\r\n":
         raise CallerError("A part of the form has no head.")
+    if stop - begin > _LONGEST_HEAD:
+        raise CallerError(f"A part of the form has a head of more than {_LONGEST_HEAD} bytes.")
+    head = body[begin:stop]
     fields = {}
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
@@ -91,7 +128,10 @@ def _part(piece: bytes) -> Part:
     if b"name" not in words:
         raise CallerError("A part of the form has no name.")
     kind = fields.get(b"content-type", b"").decode("latin-1")
-    return Part(_text(words[b"name"]), data, _text(words.get(b"filename", b"")), kind)
+    filename = _text(words.get(b"filename", b""))
+    mapped = filename and not isinstance(body, bytes)
+    data = memoryview(body)[stop + 4 : end] if mapped else body[stop + 4 : end]
+    return Part(_text(words[b"name"]), data, filename, kind)
 
 
 def _text(value: bytes) -> str:

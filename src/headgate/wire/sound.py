@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from headgate.wire.forms import Buffer
 
 _SLOWEST: Final = 250  # bytes per second: speech codecs do not go below
 _MP3_SLOWEST: Final = 1_000  # 8 kbit/s is the lowest rate of the format
@@ -10,7 +13,7 @@ _MPEG1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
-def length_of(data: bytes) -> float | None:
+def length_of(data: Buffer) -> float | None:
     """Return the seconds of a sound; None where its head does not say."""
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return _wav(data)
@@ -21,7 +24,7 @@ def length_of(data: bytes) -> float | None:
     return None
 
 
-def longest_of(data: bytes) -> float:
+def longest_of(data: Buffer) -> float:
     """Return an upper bound of the seconds of a sound."""
     exact = length_of(data)
     if exact is not None:
@@ -30,13 +33,13 @@ def longest_of(data: bytes) -> float:
     return len(data) / (_MP3_SLOWEST if mp3 else _SLOWEST)
 
 
-def likely_of(data: bytes) -> float:
+def likely_of(data: Buffer) -> float:
     """Return a guess of the seconds of a sound: an MP3 by its first frame, others at 32 kbit/s."""
     exact = length_of(data)
     return exact if exact is not None else len(data) / (_mp3_rate(data) or 4_000)
 
 
-def _wav(data: bytes) -> float | None:
+def _wav(data: Buffer) -> float | None:
     at, rate = 12, 0
     while at + 8 <= len(data):
         kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
@@ -48,7 +51,7 @@ def _wav(data: bytes) -> float | None:
     return None
 
 
-def _mp3_rate(data: bytes) -> int:
+def _mp3_rate(data: Buffer) -> int:
     """Return the bytes per second of an MP3's first frame; 0: it is none."""
     at = 0
     if data[:3] == b"ID3" and len(data) > 10:

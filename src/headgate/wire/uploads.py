@@ -24,12 +24,13 @@ from headgate.wire.checks import (
     one_of,
     text,
 )
-from headgate.wire.forms import is_form, parts_of
+from headgate.wire.forms import forget, is_form, parts_of
 from headgate.wire.media import IMAGES, measure_images
 from headgate.wire.sound import longest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from mmap import mmap
 
     from headgate.values import Call
     from headgate.wire.forms import Part
@@ -91,7 +92,7 @@ TRANSCRIPTIONS: Mapping[str, Check] = {
 }
 
 
-def take_form(content_type: bytes, body: bytes, call: Call) -> bytes | None:
+def take_form(content_type: bytes, body: bytes | mmap, call: Call) -> bytes | None:
     """Take the files of a form, and return its fields as a JSON body; None where the body is one.
 
     Raises:
@@ -103,6 +104,7 @@ def take_form(content_type: bytes, body: bytes, call: Call) -> bytes | None:
             return None
         raise MediaTypeRefused("Send a form: `Content-Type: multipart/form-data`, with the file in it.")
     parts = parts_of(content_type, body)
+    forget(body)
     wanted = "file" if call.operation in {"transcriptions", "translations"} else "image"
     allowed = {wanted, "mask"} if call.operation == "image_edits" else {wanted}
     files = tuple(part for part in parts if part.filename)
@@ -135,7 +137,7 @@ def fields_of(parts: Iterable[Part]) -> bytes:
             continue
         if len(part.data) > _LONGEST_FIELD:
             raise CallerError(f"Invalid '{part.name[:100]}': it is too long.", param=part.name[:100])
-        name, value = _bare(part.name), part.data.decode("utf-8", "replace")
+        name, value = _bare(part.name), part.text()
         if name in _LISTS or part.name.endswith("[]"):
             members.setdefault(name, []).append(value)
         elif part.name != name:  # chunking_strategy[type]

@@ -142,13 +142,11 @@ def _form(content_type: bytes, body: bytes) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, part in read_form(content_type, body).items():
         if part.filename or part.kind.startswith("image/"):
-            given[name] = Picture(part.kind or "application/octet-stream", part.data)
+            given[name] = Picture(part.kind or "application/octet-stream", bytes(part.data))
         elif name.startswith("input_reference["):
-            given.setdefault("input_reference", {})[name[16:].rstrip("]")] = part.data.decode(
-                "utf-8", "replace"
-            )
+            given.setdefault("input_reference", {})[name[16:].rstrip("]")] = part.text()
         else:
-            given[name] = part.data.decode("utf-8", "replace")
+            given[name] = part.text()
     return given
 
 

@@ -139,7 +139,7 @@ class Simulator:
             await asyncio.sleep(delay_ms / 1000)
         if wish.fault is not None and wish.fault.status:
             return refuse(wish.fault)
-        seed = b"%b\n%b\n%b" % (request.request_id.encode(), request.path.encode(), request.body)
+        seed = b"%b\n%b\n%b" % (request.request_id.encode(), request.path.encode(), request.whole())
         stamp = Stamp(seed, self._clock.wall() // 1_000_000, str(members.get("model")))
         reply = broken(
             await answering(members, wish, ModelTokens(self._tokenizers, target.model), stamp), wish
@@ -299,7 +299,7 @@ def _members(request: Request) -> dict[str, Any]:
     kind = next((value for name, value in request.headers if name == "content-type"), "").encode()
     if not is_form(kind):
         return msgspec.json.decode(request.body, type=dict[str, Any])
-    parts = parts_of(kind, request.body)
+    parts = parts_of(kind, request.whole())
     members: dict[str, Any] = msgspec.json.decode(fields_of(parts))
     members[FILES] = [part for part in parts if part.filename]
     return members
