@@ -327,7 +327,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     by_unit: bool = False  # it has prices of other units than tokens
     headers: tuple[tuple[str, str], ...] = ()  # the constant headers of its requests
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
-    weight: int = 0  # its share of the calls among the first targets of a model; 0: by its place
+    weight: int = 0  # its share of the calls among the targets of its group; 0: by its place
+    group: int = 0  # of a model's targets: one of each group is drawn by weight, and groups keep their order
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down
     notice: Pairs = ()  # response headers that tell of that

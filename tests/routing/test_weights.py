@@ -15,7 +15,11 @@ from headgate.values import Book, Target
 
 
 def weighted(**weights: int) -> tuple[Target, ...]:
-    return tuple(msgspec.structs.replace(target(name), weight=weight) for name, weight in weights.items())
+    """Targets with these weights: one group, then each without a weight."""
+    return tuple(
+        msgspec.structs.replace(target(name), weight=weight, group=0 if weight else index)
+        for index, (name, weight) in enumerate(weights.items(), 1)
+    )
 
 
 def names(targets: tuple[Target, ...]) -> str:
@@ -25,6 +29,25 @@ def names(targets: tuple[Target, ...]) -> str:
 def test_each_comes_first_by_its_share_and_the_rest_follow_in_order() -> None:
     targets = weighted(a=9, b=1, c=0)
     assert Counter(names(drawn(targets, each / 1000)) for each in range(1000)) == {"abc": 900, "bac": 100}
+
+
+def test_what_comes_later_never_takes_calls_of_what_comes_first(tmp_path) -> None:
+    toml = """
+[[providers]]
+name = "openai"
+api_keys = ["sk-1", "sk-2"]
+[[models]]
+name = "a"
+targets = [{provider = "openai", model = "x"}]
+fallback = ["b"]
+[[models]]
+name = "b"
+targets = [{provider = "deepseek", model = "p", weight = 1}, {provider = "openai", model = "q", weight = 1}]
+"""
+    found = routes(tmp_path, toml, BOTH).candidates("a", Book.REAL, NOW)
+    orders = {tuple(each.model.name for each in drawn(found, n / 100)) for n in range(100)}
+    assert orders == {("x", "x", "p", "q", "q"), ("x", "x", "q", "p", "q")}
+    assert {drawn(found, n / 100)[0].host.api_key for n in range(100)} == {"sk-1", "sk-2"}
 
 
 def test_without_weights_nothing_moves() -> None:

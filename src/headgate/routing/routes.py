@@ -123,12 +123,13 @@ class _Known(NamedTuple):
 class _Wanted:
     """A question for targets, and the span around `at` in which the answer stays true."""
 
-    __slots__ = ("at", "book", "since", "tier", "until")
+    __slots__ = ("at", "book", "group", "since", "tier", "until")
 
     def __init__(self, book: Book, at: WallMicros, tier: str) -> None:
         self.book = book
         self.at = at
         self.tier = tier
+        self.group = 0  # of the targets that are found now
         self.since = at // _DAY_US * _DAY_US
         self.until = self.since + _DAY_US
 
@@ -223,10 +224,14 @@ class Routes:
         route = self.routes.get(name)
         if route is None:
             host, upstream = self._host_of(name)
+            wanted.group += 1
             return self._keyed(host, upstream, wanted, None, 0) if host is not None else []
         seen.add(name)
-        ranked = sorted(route.targets, key=lambda target: -target.weight)
-        found = [each for target in ranked for each in self._route_target(target, route, wanted)]
+        found: list[Target] = []
+        for index, target in enumerate(sorted(route.targets, key=lambda target: -target.weight)):
+            if not (index and target.weight):  # those with a weight are one group, each other one its own
+                wanted.group += 1
+            found += self._route_target(target, route, wanted)
         for other in route.fallback:
             if other not in seen:
                 found += self._resolve(other, wanted, seen)
@@ -235,7 +240,7 @@ class Routes:
     def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> list[Target]:
         if target.provider == self._simulator.name:
             [found] = self._simulated(target.model, wanted)
-            return [msgspec.structs.replace(found, weight=target.weight * _SHARES)]
+            return [msgspec.structs.replace(found, weight=target.weight * _SHARES, group=wanted.group)]
         return self._keyed(self.hosts[target.provider], target.model, wanted, route, target.weight)
 
     def _keyed(
@@ -247,10 +252,9 @@ class Routes:
         found = [
             self._target(each, name, wanted, route.deadlines if route is not None else None) for each in hosts
         ]
+        parameters = route.parameters if route is not None else ""
         return [
-            msgspec.structs.replace(
-                each, weight=share, parameters=route.parameters if route is not None else ""
-            )
+            msgspec.structs.replace(each, weight=share, group=wanted.group, parameters=parameters)
             for each in found
         ]
 
