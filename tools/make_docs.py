@@ -22,11 +22,11 @@ from headgate.money.terms import ModeSettings, PaymentSettings
 from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
-from headgate.routing.routes import Route, RouteTarget
+from headgate.routing.settings import Route, RouteTarget
 from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
 from headgate.transport.simulator.wishes import DIRECTIVES, HEADER, PREFIX
-from headgate.values import Deadlines
+from headgate.values import Deadlines, When
 
 DOCS = Path(__file__).parent.parent / "docs"
 SECTIONS = {
@@ -39,6 +39,7 @@ SECTIONS = {
     "[[providers]]": config.Provider,
     "[[models]]": Route,
     "[[models]] targets": RouteTarget,
+    "[[models]] when": When,
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
     "mode": ModeSettings,
@@ -241,7 +242,8 @@ def _kind(kind: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f"`{each}`" for each in inner)
     if origin is tuple:
-        return f"list of {'tables' if issubclass(inner[0], msgspec.Struct) else 'texts'}"
+        tables = isinstance(inner[0], type) and issubclass(inner[0], msgspec.Struct)
+        return f"list of {'tables' if tables else 'texts'}"
     return _kind(inner[0]) if len(inner) == 1 else "table"
 
 

@@ -25,14 +25,13 @@ from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import known_hosts
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.retries import RetryTerms
-from headgate.routing.routes import Route
+from headgate.routing.settings import Route
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
 from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
 from headgate.values import Deadlines, Host, KeyRules
 from headgate.vaults.envelope import SealError, parse_kek
 
-_MOST_WEIGHT = 1_000_000
 Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms)
 
 
@@ -351,20 +350,12 @@ def client_key() -> str:
 def _routes(models: tuple[Route, ...], hosts: Mapping[str, Host]) -> dict[str, Route]:
     routes = {}
     for route in models:
-        if not route.targets:
-            raise ConfigError(f"model {route.name!r}: targets is empty.")
         if route.name in routes:
             raise ConfigError(f"model {route.name!r} stands twice.")
+        if fault := route.wrong(hosts):
+            raise ConfigError(f"model {route.name!r}: {fault}")
         if route.deadlines is not None:
             _deadlines(route.deadlines, f"model {route.name!r}: deadlines")
-        for target in route.targets:
-            if not 0 <= target.weight <= _MOST_WEIGHT:
-                raise ConfigError(f"model {route.name!r}: weight {target.weight} is not 0 to {_MOST_WEIGHT}.")
-            if target.provider not in hosts and target.provider != "simulator":
-                raise ConfigError(
-                    f"model {route.name!r}: provider {target.provider!r} is not configured; "
-                    f"configured: {', '.join(hosts) or 'none'}."
-                )
         routes[route.name] = route
     return routes
 

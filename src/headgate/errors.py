@@ -5,6 +5,7 @@ GatewayError
 │  ├─ AuthenticationFailed 401 present a valid key
 │  ├─ PermissionRefused   403  ask for the right
 │  ├─ NotFound            404  ask for something that exists
+│  ├─ NoTarget            400  ask for what the model's targets are for
 │  ├─ MethodRefused       405  use the method that the route has
 │  ├─ RequestTimeout      408  send the request faster
 │  ├─ Conflict            409  resolve the conflict first
@@ -106,6 +107,12 @@ class NotFound(CallerError):
     """The model, object or URL does not exist, or not for this caller."""
 
     status = 404
+
+
+class NoTarget(CallerError):
+    """The model exists, and none of its targets is for this call."""
+
+    default_code = "no_target_for_call"
 
 
 class MethodRefused(CallerError):

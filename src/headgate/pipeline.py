@@ -30,7 +30,9 @@ from headgate.errors import (
 from headgate.money.prices import PAR
 from headgate.providers import shaping
 from headgate.relay import relay
+from headgate.routing.conditions import fitting
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
+from headgate.steering import described
 from headgate.values import Usage
 
 if TYPE_CHECKING:
@@ -149,6 +151,8 @@ class Pipeline:
         own = routes.key_rules.get(principal.name)
         if own is not None:
             targets = tuple(map(own.applied, targets))
+        if targets[0].steered:
+            targets = fitting(targets, described(call))
         if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
             targets = tuple(priced(call, target) for target in targets)
         if call.shape is not None:

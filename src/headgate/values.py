@@ -315,6 +315,35 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     operations: tuple[str, ...] = ("chat",)
 
 
+Holding = Literal["images", "audio", "files", "tools", "schema"]  # what a call may have besides text
+
+
+class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which calls a target or a model is for: those of which everything that stands here is true."""
+
+    keys: tuple[str, ...] = ()  # names of keys, or patterns: `*` stands for any characters
+    projects: tuple[str, ...] = ()  # ids: `proj_...`
+    tiers: tuple[str, ...] = ()  # of the account
+    metadata: Mapping[str, str] = {}  # of the request: a pattern of the value, by its name
+    min_input_tokens: int = 0  # by our estimate: a quarter of the input's bytes, 1000 for each image
+    max_input_tokens: int = 0  # by the same; 0: no limit
+    has: tuple[Holding, ...] = ()  # each of these: `images`, `audio`, `files`, `tools`, `schema`
+    lacks: tuple[Holding, ...] = ()  # none of these
+    stream: bool | None = None  # whether the answer is streamed
+    able: bool = False  # the model's card says that it can do with what the call has; without a card it can
+
+    def wrong(self) -> str:
+        """Return what is wrong with the conditions, or an empty text."""
+        least, most = self.min_input_tokens, self.max_input_tokens
+        if least < 0 or most < 0:
+            return "min_input_tokens and max_input_tokens begin at 0"
+        if most and least > most:
+            return f"min_input_tokens {least} is above max_input_tokens {most}, so no call fits"
+        if both := set(self.has) & set(self.lacks):
+            return f"has and lacks both name {', '.join(sorted(both))}, so no call fits"
+        return ""
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A provider and one of its models, with everything resolved that a call needs."""
 
@@ -329,6 +358,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
     weight: int = 0  # its share of the calls among the targets of its group; 0: by its place
     group: int = 0  # of a model's targets: one of each group is drawn by weight, and groups keep their order
+    steered: bool = False  # which of a model's targets are asked depends on the call
+    whens: tuple[When, ...] = ()  # all of them must be true of a call that it is for
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down
     notice: Pairs = ()  # response headers that tell of that

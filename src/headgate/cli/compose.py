@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from headgate.config import Config
     from headgate.money.prices import PriceBook
+    from headgate.routing.routes import Routes
     from headgate.stores.sql.check import Result
     from headgate.stores.sql.single import Charge
 
@@ -117,18 +118,23 @@ def price_book(config: Config) -> PriceBook:
         raise Unusable(f"{fault}") from fault
 
 
+def routes(config: Config) -> tuple[Routes, Book]:
+    """Return the table of models of some settings, and the book that a key would spend from."""
+    from headgate.outward import build_routes
+
+    return build_routes(config, ""), Book.REAL if config.hosts or config.has_file else Book.SIM
+
+
 def unserved(config: Config) -> list[str]:
     """Return the aliases and fallbacks of some settings that no provider of theirs serves."""
     from headgate.errors import GatewayError
-    from headgate.outward import build_routes
 
-    book = Book.REAL if config.hosts or config.has_file else Book.SIM
-    routes, now = build_routes(config, ""), CLOCK.wall()
+    (table, book), now = routes(config), CLOCK.wall()
     named = [*config.aliases, *(name for route in config.routes.values() for name in route.fallback)]
     missing = []
     for name in dict.fromkeys(named):
         try:
-            routes.candidates(name, book, now)
+            table.candidates(name, book, now)
         except GatewayError:
             missing.append(name)
     return missing

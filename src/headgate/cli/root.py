@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "count": ("headgate.cli.count", "Count tokens, offline."),
     "cost": ("headgate.cli.cost", "Say what calls cost."),
     "models": ("headgate.cli.models", "List models: windows, abilities, prices, their end."),
+    "route": ("headgate.cli.route", "Show which target a described call takes, and why."),
     "prices": ("headgate.cli.prices", "Show what changed between price books."),
     "accounts": ("headgate.cli.accounts", "Open, change and close accounts: who pays."),
     "projects": ("headgate.cli.projects", "Make projects, and say who is in them."),

@@ -18,9 +18,12 @@ from headgate.values import Model
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headgate.values import Host, Pairs
+    from headgate.values import Holding, Host, Pairs
 
 _ANY: Final = ("chat", "completions", "embeddings")
+_NEEDED: Final[dict[Holding, str]] = {  # what a card says of a model that can do with it
+    "images": "image", "audio": "audio", "files": "file", "tools": "tools", "schema": "schema",
+}  # fmt: skip
 _DATE = re.compile(r"-(20\d\d-\d\d-\d\d|20\d{6}|\d{4}|latest)$")
 _PLACE = re.compile(r"^(?:[a-z-]+\.){1,2}(?=[a-z])")  # a cloud's region and maker: `us.anthropic.claude-…`
 _EMBEDS = re.compile(r"embed|^(bge|gte|e5)-|^all-minilm")
@@ -122,6 +125,15 @@ class Catalogue:
         """Return the day on which a model is shut down there, and the response headers that say so."""
         card = cards().find(host.name, name, host.base_url)
         return (card.shutdown, card.notice()) if card is not None else ("", ())
+
+    @staticmethod
+    def cannot(host: Host, name: str) -> tuple[Holding, ...]:
+        """Return what a model cannot do with by its card; nothing where it has none."""
+        card = cards().find(host.name, name, host.base_url)
+        if card is None:
+            return ()
+        can = {*card.takes.split(), *card.can.split()}
+        return tuple(holding for holding, needed in _NEEDED.items() if needed not in can)
 
     def _openai_names(self) -> Iterable[str]:
         for profile in self._families.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,7 +15,8 @@ from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, KeyRules, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headgate.values import WallMicros
+    from headgate.routing.settings import Route, RouteTarget
+    from headgate.values import Holding, WallMicros, When
 
 _DAY_US = 86_400_000_000
 _BUILT_IN = Target(
@@ -30,24 +31,6 @@ UPLOADED = ("image_edits", "image_variations", "transcriptions", "translations")
 _EVERYTHING = ("chat", "completions", "embeddings", "moderations", "images", "speech", *UPLOADED)
 _SHARES = 5040  # a weight in parts that up to ten keys share without a rest
 _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
-
-
-class RouteTarget(msgspec.Struct, frozen=True):
-    """One target of a configured model."""
-
-    provider: str  # its name; `simulator` is the built-in one
-    model: str  # as the provider calls it
-    weight: int = 0  # its share of the calls among those that have one; 0: tried after them, in order
-
-
-class Route(msgspec.Struct, frozen=True):
-    """A model that the configuration names: its targets, then the models to fall back to."""
-
-    name: str  # as callers call it
-    targets: tuple[RouteTarget, ...]  # one is chosen by weight, else the first; then each until one answers
-    fallback: tuple[str, ...] = ()  # other models, when no target answers
-    deadlines: Deadlines | None = None  # of its calls, instead of the general ones
-    parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
 
 
 class PriceSource(Protocol):
@@ -98,6 +81,10 @@ class Facts(Protocol):
 
     def end(self, host: Host, name: str) -> tuple[str, Pairs]:
         """Return the day on which a model is shut down there, and the response headers that say so."""
+        ...
+
+    def cannot(self, host: Host, name: str) -> tuple[Holding, ...]:
+        """Return what a model cannot do with, as far as that is known."""
         ...
 
 
@@ -186,6 +173,8 @@ class Routes:
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
             raise self.not_found(model, book)
+        if any(target.whens for target in targets):
+            targets = tuple(msgspec.structs.replace(target, steered=True) for target in targets)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
         self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
@@ -235,13 +224,33 @@ class Routes:
         for other in route.fallback:
             if other not in seen:
                 found += self._resolve(other, wanted, seen)
-        return found
+        return self._under(route.when, found)
 
     def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> list[Target]:
         if target.provider == self._simulator.name:
-            [found] = self._simulated(target.model, wanted)
-            return [msgspec.structs.replace(found, weight=target.weight * _SHARES, group=wanted.group)]
-        return self._keyed(self.hosts[target.provider], target.model, wanted, route, target.weight)
+            found = [
+                msgspec.structs.replace(each, weight=target.weight * _SHARES, group=wanted.group)
+                for each in self._simulated(target.model, wanted)
+            ]
+        else:
+            host = self.hosts[target.provider]
+            found = self._keyed(host, target.model, wanted, route, target.weight)
+        return self._under(target.when, found)
+
+    def _under(self, when: When | None, targets: list[Target]) -> list[Target]:
+        """Return targets that are only for some calls; what `able` says is worked out for each."""
+        if when is None:
+            return targets
+        return [
+            msgspec.structs.replace(target, whens=(self._able(when, target), *target.whens))
+            for target in targets
+        ]
+
+    def _able(self, when: When, target: Target) -> When:
+        if not when.able or target.simulated:
+            return when
+        cannot = self._makers.facts.cannot(target.host, target.model.name)
+        return msgspec.structs.replace(when, lacks=tuple(dict.fromkeys((*when.lacks, *cannot))))
 
     def _keyed(
         self, host: Host, name: str, wanted: _Wanted, route: Route | None, weight: int

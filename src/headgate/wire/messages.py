@@ -107,6 +107,12 @@ def inspect(raw: bytes) -> Weight:
     return _weigh(weight, media) if media else weight
 
 
+def kinds_of_parts(raw: bytes) -> set[str]:
+    """Return the types of the parts in checked `messages`."""
+    lists = (message.content for message in _decode(raw) if type(message.content) is list)
+    return {part.type for parts in lists for part in parts}
+
+
 def _weigh(weight: Weight, media: list[Part]) -> Weight:
     """Take media out of the text's bytes."""
     size, images, audio, hidden, structured = weight

@@ -1,0 +1,57 @@
+"""The models that the configuration names, as the file says them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from headgate.values import Deadlines, When
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+SIMULATOR: Final = "simulator"  # the provider that is built in
+_MOST_WEIGHT: Final = 1_000_000
+
+
+class RouteTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One target of a configured model."""
+
+    provider: str  # its name; `simulator` is the built-in one
+    model: str  # as the provider calls it
+    weight: int = 0  # its share of the calls among those that have one; 0: tried after them, in order
+    when: When | None = None  # which calls it is for; not given: all
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model that the configuration names: its targets, then the models to fall back to."""
+
+    name: str  # as callers call it
+    targets: tuple[RouteTarget, ...]  # one is chosen by weight, else the first; then each until one answers
+    fallback: tuple[str, ...] = ()  # other models, when no target answers
+    deadlines: Deadlines | None = None  # of its calls, instead of the general ones
+    parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
+    when: When | None = None  # which calls it is for, with what it falls back to; not given: all
+
+    def wrong(self, providers: Collection[str]) -> str:
+        """Return the first thing that is wrong with it, or an empty text.
+
+        Args:
+            providers: names of those that are configured.
+        """
+        return next(self._faults(providers), "")
+
+    def _faults(self, providers: Collection[str]) -> Iterator[str]:
+        if not self.targets:
+            yield "targets is empty."
+        if self.when is not None and (fault := self.when.wrong()):
+            yield f"when: {fault}."
+        for target in self.targets:
+            if not 0 <= target.weight <= _MOST_WEIGHT:
+                yield f"weight {target.weight} is not 0 to {_MOST_WEIGHT}."
+            if target.provider not in providers and target.provider != SIMULATOR:
+                there = ", ".join(providers) or "none"
+                yield f"provider {target.provider!r} is not configured; configured: {there}."
+            if target.when is not None and (fault := target.when.wrong()):
+                yield f"when of {target.provider}/{target.model}: {fault}."

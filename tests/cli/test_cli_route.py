@@ -1,0 +1,47 @@
+"""`headgate route`: where a described call would go."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.cli.conftest import Run
+
+SETTINGS = """
+[[providers]]
+name = "near"
+base_url = "http://127.0.0.1:1/v1"
+api_key = "k"
+models = []
+[[providers]]
+name = "far"
+base_url = "http://127.0.0.1:2/v1"
+api_key = "k"
+models = []
+[[models]]
+name = "smart"
+targets = [
+  { provider = "near", model = "small", when = { max_input_tokens = 8000, keys = ["shop*"] } },
+  { provider = "far", model = "a", weight = 3, when = { lacks = ["images"] } },
+  { provider = "near", model = "b", weight = 1, when = { lacks = ["images"] } },
+]
+"""
+
+
+def test_a_described_call_shows_its_targets_and_why_not_the_others(
+    run: Run, say: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "headgate.toml").write_text(SETTINGS)
+    here = ("route", "smart", "--config", "headgate.toml")
+    rows = say(*here, "--input-tokens", "9k")["targets"]
+    assert [(row["model"], row["asked"], row["share"], row["why_not"]) for row in rows] == [
+        ("a", 1, 75.0, ""),
+        ("b", 2, 25.0, ""),
+        ("small", 0, 0.0, "for keys shop*"),
+    ]
+    printed = run(*here, "--key", "shop-1", "--with", "images").output
+    assert "for calls without images" in printed
+    assert "never" in printed
+    refused = run(*here, "--with", "images")
+    assert refused.exit_code == 1
+    assert "No target of the model `smart` is for this call" in refused.output
+    assert run("route", "nothing-like-it", "--config", "headgate.toml").exit_code == 1
