@@ -148,6 +148,7 @@ class App:
             counter=counter,
             answers=HttpAnswers(self.clock, self._metering.rates),
             attempts=self.outward.attempts,
+            steering=self.outward.steering,
             failpoints=self.failpoints,
             fault=self.fault,
         )

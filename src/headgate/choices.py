@@ -317,7 +317,10 @@ class Choices:
         """Serve one of them; it is settled on every way out."""
         call, tab, status = part.call, part.tab, Internal.status
         try:
-            await self._stages.attempts.run(self._attempt, call, part, tab, targets)
+            attempt = self._attempt
+            if targets[0].steered:
+                attempt = self._stages.steering.watching(attempt)
+            await self._stages.attempts.run(attempt, call, part, tab, targets)
         except GatewayError as error:
             status = error.http_status
             raise

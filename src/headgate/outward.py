@@ -17,6 +17,7 @@ from headgate.providers.registry import DEPLOYED, constant_headers, known_hosts,
 from headgate.routing.health import Health
 from headgate.routing.retries import Active
 from headgate.routing.routes import Makers, Routes
+from headgate.steering import Steering
 from headgate.tokens import TokenKeeper
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
@@ -109,6 +110,7 @@ class Outward:
         draw = SystemRandom().random
         self.health = Health(config.breaker, draw, self._changed)
         self.attempts = Attempts(config.retries, self.health, clock, draw, self._active)
+        self.steering = Steering(clock, draw)
         self._kept: dict[str, _Kept] = {}
 
     def known(self, hosts: tuple[Host, ...]) -> tuple[Host, ...]:

@@ -30,9 +30,7 @@ from headgate.errors import (
 from headgate.money.prices import PAR
 from headgate.providers import shaping
 from headgate.relay import relay
-from headgate.routing.conditions import fitting
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
-from headgate.steering import described
 from headgate.values import Usage
 
 if TYPE_CHECKING:
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from headgate.ports import Exchange, Failpoints, Headers, Reader, Request, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
+    from headgate.steering import Steering
     from headgate.values import Call, Operation, Target
 
 _MAX_ERROR_BODY = 256 * 1024
@@ -97,6 +96,7 @@ class Stages:
     counter: Counter
     answers: Answers
     attempts: Attempts
+    steering: Steering
     failpoints: Failpoints
     fault: Callable[[Call, BaseException], None]  # told of our own bugs
 
@@ -123,7 +123,10 @@ class Pipeline:
                 return
             tab = await self._admit(call, targets, sink)
             self._fail("after-hold")
-            await self._stages.attempts.run(self._attempt, call, sink, tab, targets)
+            attempt = self._attempt
+            if targets[0].steered:
+                attempt = self._stages.steering.watching(attempt)
+            await self._stages.attempts.run(attempt, call, sink, tab, targets)
         except GatewayError as error:
             self._refuse(call, sink, tab, error)
         except CallerGone:
@@ -151,10 +154,10 @@ class Pipeline:
         own = routes.key_rules.get(principal.name)
         if own is not None:
             targets = tuple(map(own.applied, targets))
-        if targets[0].steered:
-            targets = fitting(targets, described(call))
         if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
             targets = tuple(priced(call, target) for target in targets)
+        if targets[0].steered:
+            targets = self._stages.steering.choose(call, targets)
         if call.shape is not None:
             shaping.prepare(call, targets)
         model = targets[0].model

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 MARK_EVERY_NS = 1_000_000_000
 MARK_EVERY_TOKENS = 256
 HUNG_UP = 499
+_OK = 200
 _LIMITED = 429
 _PLENTY = 1_000_000  # tokens: where no window is known, a count up to here is believed
 
@@ -121,6 +122,16 @@ class Tab:
     def used(self) -> Usage:
         """Return what was booked of it; nothing before it is settled."""
         return self._bill.usage if self._bill is not None else Usage()
+
+    @property
+    def pace_ns(self) -> float:
+        """Return how long an answer took: a stream to its first byte, a whole one for each token; 0: none."""
+        bill = self._bill
+        if bill is None or bill.status != _OK or not self._first_byte_ns:
+            return 0.0
+        if self._call.stream:
+            return max(0, self._first_byte_ns - self._opened_ns)
+        return bill.duration_us * 1000 / (bill.usage.output_tokens or 1)
 
     def rate_lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines of the caller, and how long it waited for them."""

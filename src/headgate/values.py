@@ -358,7 +358,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
     weight: int = 0  # its share of the calls among the targets of its group; 0: by its place
     group: int = 0  # of a model's targets: one of each group is drawn by weight, and groups keep their order
-    steered: bool = False  # which of a model's targets are asked depends on the call
+    steered: bool = False  # which of a model's targets are asked, and in which order, depends on the call
+    choice: Literal["", "least_cost", "least_latency"] = (
+        ""  # which of its group comes first; empty: by weight
+    )
     whens: tuple[When, ...] = ()  # all of them must be true of a call that it is for
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down

@@ -27,6 +27,26 @@ targets = [
 """
 
 
+SETTINGS += """
+[[models]]
+name = "cheap"
+choice = "least_cost"
+targets = [{ provider = "near", model = "small" }, { provider = "far", model = "a" }, { provider = "near", model = "b" }]
+[[models]]
+name = "fast"
+choice = "least_latency"
+targets = [{ provider = "far", model = "a" }, { provider = "near", model = "b" }]
+[[prices.rows]]
+model = "a"
+input = 2
+output = 1
+[[prices.rows]]
+model = "b"
+input = 1
+output = 9
+"""
+
+
 def test_a_described_call_shows_its_targets_and_why_not_the_others(
     run: Run, say: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -44,4 +64,11 @@ def test_a_described_call_shows_its_targets_and_why_not_the_others(
     refused = run(*here, "--with", "images")
     assert refused.exit_code == 1
     assert "No target of the model `smart` is for this call" in refused.output
+    rows = say("route", "cheap", "--config", "headgate.toml", "--input-tokens", "1m", "--output-tokens", "0")
+    assert [(row["model"], row["share"], row["cost"]) for row in rows["targets"]] == [
+        ("b", 100.0, 1_000_000_000),
+        ("a", 0.0, 2_000_000_000),
+        ("small", 0.0, None),
+    ]
+    assert "while fastest" in run("route", "fast", "--config", "headgate.toml").output
     assert run("route", "nothing-like-it", "--config", "headgate.toml").exit_code == 1

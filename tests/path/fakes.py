@@ -22,6 +22,7 @@ from headgate.routing.health import Health
 from headgate.routing.retries import Active, RetryTerms
 from headgate.routing.routes import Routes
 from headgate.settle import Ledger
+from headgate.steering import Steering
 from headgate.values import Book, Call, Host, KeyRules, Model, Prices, Principal, Target
 
 NOW = 1_790_000_000_000_000
@@ -265,6 +266,7 @@ class Bench:
                 counter=counter,
                 answers=self.answers,
                 attempts=self.attempts,
+                steering=Steering(self.clock, lambda: 0.0),
                 failpoints=NoPoints(),
                 fault=lambda call, fault: self.faults.append(fault),
             )

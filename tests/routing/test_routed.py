@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.faults.worker import ONE_ATTEMPT, chat, worker
-from tests.upstream import ScriptedUpstream
+from tests.upstream import ScriptedUpstream, chat_json, error_json
+
+from headgate.values import Book
 
 pytestmark = pytest.mark.anyio
 
@@ -55,3 +57,55 @@ async def test_a_call_that_no_target_is_for_is_refused_before_anything_is_held(t
         assert b"`smart`" in reply.body
         assert await gateway.books() == {}
         assert upstream.requests == []
+
+
+CHOICES = (
+    ONE_ATTEMPT
+    + """
+[[models]]
+name = "cheap"
+choice = "least_cost"
+targets = [{ provider = "compatible", model = "scripted-1" }, { provider = "openai", model = "gpt-4o-mini" }]
+[[models]]
+name = "fast"
+choice = "least_latency"
+targets = [{ provider = "compatible", model = "scripted-1" }, { provider = "openai", model = "gpt-4o-mini" }]
+"""
+    + _DEAR
+)
+
+
+async def test_the_cheapest_is_asked_first_and_the_hold_covers_the_dearest(tmp_path: Path) -> None:
+    answers = (chat_json("one"), error_json(500), chat_json("two"))
+    async with (
+        ScriptedUpstream(*answers) as upstream,
+        worker(tmp_path, upstream.base_url, more=CHOICES) as gateway,
+    ):
+        first = await gateway.ask(chat(model="cheap"))
+        second = await gateway.ask(chat(model="cheap"))
+        assert [request.json()["model"] for request in upstream.requests] == [
+            "gpt-4o-mini",
+            "gpt-4o-mini",
+            "scripted-1",
+        ]
+        cheap, dear = await gateway.booked(first), await gateway.booked(second)
+        assert cheap is not None
+        assert dear is not None
+        assert cheap.hold == dear.hold > 1_000_000
+        assert dear.charge > 100 * cheap.charge
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_each_is_measured_and_then_the_fastest_is_asked(tmp_path: Path, stream: bool) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url, more=CHOICES) as gateway:
+        latencies, now = gateway.app.outward.steering.latencies, gateway.app.clock.monotonic
+        both = gateway.app.routes.candidates("fast", Book.REAL, gateway.app.clock.wall())
+        for _ in range(2):
+            assert (await gateway.ask(chat(model="fast", stream=stream))).status == 200
+        assert [request.json()["model"] for request in upstream.requests] == ["scripted-1", "gpt-4o-mini"]
+        assert all(latencies.of(target, stream=stream) > 0 for target in both)
+        assert not any(latencies.of(target, stream=not stream) for target in both)
+        for _ in range(50):
+            latencies.took(both[0], 1e12, now(), stream=stream)
+        await gateway.ask(chat(model="fast", stream=stream))
+        assert upstream.requests[-1].json()["model"] == "gpt-4o-mini"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
@@ -11,7 +12,11 @@ from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import Pair, Tokens, config_option, env_option, examples, json_option, prices_option
 from headgate.cli.output import print_json, print_table
-from headgate.values import Holding
+from headgate.money.amounts import format_usd
+from headgate.money.cost import cost
+from headgate.routing.cheapest import cheapest_first
+from headgate.steering import USUAL_OUTPUT, by_group
+from headgate.values import Holding, NanoUSD, Usage
 
 if TYPE_CHECKING:
     from headgate.routing.conditions import Described
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = ("config_file", "env_file", "prices")
 _HOLDINGS: Final = get_args(Holding)
-_HEADS: Final = ("asked", "provider", "model", "first for", "why not")
+_HEADS: Final = ("asked", "provider", "model", "first for", "costs us", "why not")
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -29,7 +34,8 @@ class _Row(msgspec.Struct, frozen=True):
     provider: str
     model: str
     asked: int  # 0: never
-    share: float  # of the calls that it is the first for, in per cent
+    share: float | None  # of the calls that it is the first for, in per cent; None: while it is the fastest
+    cost: NanoUSD | None  # expected of such a call; None: it has no price
     why_not: str
 
 
@@ -44,6 +50,14 @@ class _Row(msgspec.Struct, frozen=True):
 @click.option("--project", metavar="ID", default="", help="In this project.")
 @click.option("--tier", metavar="NAME", default="", help="Of an account in this tier.")
 @click.option("--input-tokens", type=Tokens(), default=0, metavar="N", help="With an input of this size.")
+@click.option(
+    "--output-tokens",
+    type=Tokens(),
+    default=USUAL_OUTPUT,
+    show_default=True,
+    metavar="N",
+    help="And an answer.",
+)
 @click.option(
     "--with", "holds", type=click.Choice(_HOLDINGS), multiple=True, help="With these. May be repeated."
 )
@@ -66,55 +80,73 @@ def command(context: click.Context, /, model: str, as_json: bool, **given: Any) 
 
     settings = compose.settings(**{name: given.pop(name) for name in _SETTINGS})
     holds, metadata = frozenset(given.pop("holds")), dict(given.pop("metadata"))
+    output_tokens = given.pop("output_tokens")
     call = Described(model, holds=holds, metadata=metadata, **given)
-    rows, refused = _rows(*compose.routes(settings), call)
+    rows, refused = _rows(*compose.routes(settings), call, output_tokens)
     if as_json:
         print_json({"model": model, "targets": rows, "refused": refused or None})
         context.exit(bool(refused))
     if rows:
-        print_table(_HEADS, [_line(row) for row in rows], numbers=(0, 3))
+        print_table(_HEADS, [_line(row) for row in rows], numbers=(0, 3, 4))
     if refused:
         raise Failed(refused)
 
 
 def _line(row: _Row) -> tuple[str, ...]:
-    share = f"{row.share:g} %" if row.share else ""
-    return (str(row.asked or "never"), row.provider, row.model, share, row.why_not)
+    share = f"{row.share:g} %" if row.share else "while fastest" if row.share is None else ""
+    cost = "no price" if row.cost is None else format_usd(row.cost)
+    return (str(row.asked or "never"), row.provider, row.model, share, cost, row.why_not)
 
 
-def _rows(routes: Routes, book: Book, call: Described) -> tuple[list[_Row], str]:
+def _rows(routes: Routes, book: Book, call: Described, output_tokens: int) -> tuple[list[_Row], str]:
     """Return every target, and what a caller would be told where none is for the call."""
     from headgate.errors import GatewayError
     from headgate.routing.conditions import fitting, unfit
 
+    usage = Usage(call.input_tokens, output_tokens)
+    refused = ""
+    targets: tuple[Target, ...] = ()
+    asked: tuple[Target, ...] = ()
     try:
         targets = routes.candidates(call.model, book, compose.CLOCK.wall())
-    except GatewayError as error:
-        return [], error.message
-    refused = ""
-    try:
         asked = fitting(targets, call)
     except GatewayError as error:
-        asked, refused = (), error.message
-    shares = _shares(asked)
+        refused = error.message
+    asked = by_group(asked, partial(_chosen_first, usage))
     rows = [
-        _Row(target.host.name, target.model.name, number, share, "")
-        for number, (target, share) in enumerate(zip(asked, shares, strict=True), 1)
+        _row(target, usage, number, share)
+        for number, (target, share) in enumerate(zip(asked, _shares(asked, usage), strict=True), 1)
     ]
-    rows += [
-        _Row(target.host.name, target.model.name, 0, 0.0, unfit(target, call))
-        for target in targets
-        if not any(target is each for each in asked)
-    ]
-    return rows, refused
+    left_out = [target for target in targets if not any(target is each for each in asked)]
+    return rows + [_row(target, usage, 0, 0.0, unfit(target, call)) for target in left_out], refused
 
 
-def _shares(asked: tuple[Target, ...]) -> list[float]:
-    """Return for how many calls of a hundred each target is the first."""
+def _row(target: Target, usage: Usage, asked: int, share: float | None, why_not: str = "") -> _Row:
+    key = f" #{target.host.credential}" if target.host.credential else ""
+    return _Row(target.host.name + key, target.model.name, asked, share, _cost(target, usage), why_not)
+
+
+def _cost(target: Target, usage: Usage) -> NanoUSD | None:
+    return None if target.costs is None else cost(usage, target.costs)
+
+
+def _chosen_first(usage: Usage, group: tuple[Target, ...]) -> tuple[Target, ...]:
+    if group[0].choice == "least_cost":
+        return cheapest_first(group, [_cost(target, usage) for target in group], 0.0)
+    return group  # by what each worker has measured
+
+
+def _shares(asked: tuple[Target, ...], usage: Usage) -> list[float | None]:
+    """Return for how many calls of a hundred each target is the first; None: while it is the fastest."""
     first = [target for target in asked if target.group == asked[0].group]
-    total = sum(target.weight for target in first)
-    if not total:
-        return [100.0 if not index else 0.0 for index in range(len(asked))]
-    return [
-        round(100 * target.weight / total, 2) if target.group == asked[0].group else 0.0 for target in asked
-    ]
+    weights: list[float | None]
+    if first and first[0].choice == "least_latency":
+        weights = [None] * len(first)
+    elif first and first[0].choice == "least_cost":
+        costs = [_cost(target, usage) for target in first]
+        weights = [float(cost == costs[0]) for cost in costs]
+    else:
+        weights = [target.weight or float(not any(each.weight for each in first)) for target in first]
+    total = sum(filter(None, weights))
+    shares = [None if weight is None else round(100 * weight / total, 2) for weight in weights]
+    return shares + [0.0] * (len(asked) - len(first))

@@ -10,6 +10,7 @@ import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
 from headgate.money.prices import scaled
+from headgate.routing.settings import CHOSEN
 from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, KeyRules, Model, Pairs, Prices, Target
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Routes:
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
             raise self.not_found(model, book)
-        if any(target.whens for target in targets):
+        if any(target.whens or target.choice for target in targets):
             targets = tuple(msgspec.structs.replace(target, steered=True) for target in targets)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
@@ -218,7 +219,8 @@ class Routes:
         seen.add(name)
         found: list[Target] = []
         for index, target in enumerate(sorted(route.targets, key=lambda target: -target.weight)):
-            if not (index and target.weight):  # those with a weight are one group, each other one its own
+            # Those with a weight are one group, each other one its own, unless one is chosen of all.
+            if not (index and (target.weight or route.choice in CHOSEN)):
                 wanted.group += 1
             found += self._route_target(target, route, wanted)
         for other in route.fallback:
@@ -235,6 +237,8 @@ class Routes:
         else:
             host = self.hosts[target.provider]
             found = self._keyed(host, target.model, wanted, route, target.weight)
+        if route.choice in CHOSEN:
+            found = [msgspec.structs.replace(each, choice=route.choice, weight=0) for each in found]
         return self._under(target.when, found)
 
     def _under(self, when: When | None, targets: list[Target]) -> list[Target]:

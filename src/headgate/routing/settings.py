@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,8 @@ from headgate.values import Deadlines, When
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+Choice: TypeAlias = Literal["weights", "order", "least_cost", "least_latency"]
+CHOSEN: Final = frozenset({"least_cost", "least_latency"})  # for each call anew
 SIMULATOR: Final = "simulator"  # the provider that is built in
 _MOST_WEIGHT: Final = 1_000_000
 
@@ -28,7 +30,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model that the configuration names: its targets, then the models to fall back to."""
 
     name: str  # as callers call it
-    targets: tuple[RouteTarget, ...]  # one is chosen by weight, else the first; then each until one answers
+    targets: tuple[RouteTarget, ...]  # one is chosen as `choice` says; then each until one answers
+    choice: Choice = "weights"  # else the first in `order`, or the one of `least_cost` or `least_latency`
     fallback: tuple[str, ...] = ()  # other models, when no target answers
     deadlines: Deadlines | None = None  # of its calls, instead of the general ones
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
@@ -50,6 +53,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for target in self.targets:
             if not 0 <= target.weight <= _MOST_WEIGHT:
                 yield f"weight {target.weight} is not 0 to {_MOST_WEIGHT}."
+            if target.weight and self.choice != "weights":
+                yield f"weight {target.weight} means nothing with choice {self.choice!r}: leave one out."
             if target.provider not in providers and target.provider != SIMULATOR:
                 there = ", ".join(providers) or "none"
                 yield f"provider {target.provider!r} is not configured; configured: {there}."
