@@ -22,6 +22,7 @@ from headgate.money.terms import ModeSettings, PaymentSettings
 from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
+from headgate.routing.demands import DemandSettings
 from headgate.routing.settings import Route, RouteTarget
 from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
@@ -36,6 +37,7 @@ SECTIONS = {
     "prices": config.PriceSettings,
     "deadlines": Deadlines,
     "[[keys]]": config.KeySettings,
+    "[[demands]]": DemandSettings,
     "[[providers]]": config.Provider,
     "[[models]]": Route,
     "[[models]] targets": RouteTarget,

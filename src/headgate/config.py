@@ -24,6 +24,7 @@ from headgate.money.terms import ModeName, ModeSettings, PaymentSettings, Terms,
 from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import known_hosts
 from headgate.routing.breaker import BreakerTerms
+from headgate.routing.demands import DemandSettings, wrong_tags
 from headgate.routing.retries import RetryTerms
 from headgate.routing.settings import Route
 from headgate.transport.mail import MailSettings
@@ -124,6 +125,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     prices: PriceSettings = PriceSettings()
     deadlines: Deadlines = Deadlines()
     keys: tuple[KeySettings, ...] = ()
+    demands: tuple[DemandSettings, ...] = ()
     tiers: tuple[TierRow, ...] = ()
     mode: ModeSettings = ModeSettings()
     payments: PaymentSettings = PaymentSettings()
@@ -146,6 +148,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     prices: PriceSettings
     deadlines: Deadlines
     key_rules: Mapping[str, KeyRules]  # by the key's name
+    demands: tuple[DemandSettings, ...]  # of targets
     proxies: Proxies
     tiers: tuple[Tier, ...]  # the cheapest first
     terms: Terms
@@ -195,6 +198,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
         deadlines=_deadlines(file.deadlines),
         key_rules={key.name: _key_rules(key) for key in file.keys},
+        demands=_demands(file.demands, hosts),
         proxies=_proxies(env),
         tiers=tiers,
         terms=_terms(file.mode, options, tiers),
@@ -358,6 +362,16 @@ def _routes(models: tuple[Route, ...], hosts: Mapping[str, Host]) -> dict[str, R
             _deadlines(route.deadlines, f"model {route.name!r}: deadlines")
         routes[route.name] = route
     return routes
+
+
+def _demands(demands: tuple[DemandSettings, ...], hosts: Mapping[str, Host]) -> tuple[DemandSettings, ...]:
+    for host in hosts.values():
+        if fault := wrong_tags((*([host.region] if host.region else ()), *host.data)):
+            raise ConfigError(f"provider {host.name!r}: region or data: {fault}.")
+    for number, demand in enumerate(demands, 1):
+        if fault := demand.wrong():
+            raise ConfigError(f"demands, row {number}: {fault}.")
+    return demands
 
 
 def _aliases(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headgate.observe.log import Log
 
 _EVERY_S: Final = 1.0
-FOLLOWED: Final = ("hosts", "routes", "aliases", "prices", "deadlines", "key_rules")
+FOLLOWED: Final = ("hosts", "routes", "aliases", "prices", "deadlines", "key_rules", "demands")
 _SAID_OF: Final = ("found", "ignored", "has_file", "options")  # nothing is done by them
 Print: TypeAlias = tuple[tuple[int, int, int], ...]  # what tells that files are others
 

@@ -71,6 +71,7 @@ def build_routes(config: Config, instance: str) -> Routes:
         config.deadlines,
         sellers,
         config.key_rules,
+        config.demands,
     )
     aliases = {**nicknames(config.hosts, config.routes), **config.aliases}
     return Routes(config.hosts, config.routes, aliases, SIMULATOR, makers)

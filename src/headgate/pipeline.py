@@ -156,8 +156,8 @@ class Pipeline:
             targets = tuple(map(own.applied, targets))
         if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
             targets = tuple(priced(call, target) for target in targets)
-        if targets[0].steered:
-            targets = self._stages.steering.choose(call, targets)
+        if targets[0].steered or call.demand is not None:
+            targets = self._stages.steering.choose(call, targets, routes)
         if call.shape is not None:
             shaping.prepare(call, targets)
         model = targets[0].model

@@ -16,6 +16,7 @@ from headgate.admission.bounds import TEXTLESS, output_limit, rough_input, units
 from headgate.money.cost import cost
 from headgate.routing.cheapest import cheapest_first
 from headgate.routing.conditions import Described, fitting
+from headgate.routing.demands import meeting
 from headgate.routing.latency import Latencies
 from headgate.values import Usage
 from headgate.wire.messages import kinds_of_parts
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from headgate.attempts import Attempt
     from headgate.ports import Clock, Sink
+    from headgate.routing.routes import Routes
     from headgate.settle import Tab
     from headgate.values import Call, Holding, Target
 
@@ -50,12 +52,19 @@ class Steering:
         self._clock = clock
         self._draw = draw
 
-    def choose(self, call: Call, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    def choose(self, call: Call, targets: tuple[Target, ...], routes: Routes) -> tuple[Target, ...]:
         """Return the targets that a call may take, in the order in which they are asked.
 
         Raises:
             NoTarget: there is none.
         """
+        principal = call.principal
+        assert principal is not None
+        demands = routes.demanded(principal)
+        if call.demand is not None:
+            demands += (call.demand,)
+        if demands:
+            targets = meeting(targets, demands, call.model)
         if any(target.whens for target in targets):
             targets = fitting(targets, described(call))
         if len(targets) > 1 and any(target.choice for target in targets):

@@ -74,6 +74,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     several: bool | None = None  # it gives as many answers as `n` says; if not, it is asked so many times
     schema: Schemas | None = None  # what it does for an answer's JSON schema; for other wires it is known
     schema_models: tuple[str, ...] | None = None  # patterns of the models that keep to a schema all the same
+    region: str = ""  # where it is, such as `eu` or `eu-de`; see docs/routing.md
+    data: tuple[str, ...] = ()  # its policies for data, such as `no_training` and `zero_retention`
     drops: tuple[str, ...] | None = None  # members that it does not take; see docs/models.md
     renames: Mapping[str, str] | None = None  # members that it knows by another name
 
@@ -271,6 +273,8 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         proxy=provider.proxy,
         example=next(iter(provider.deployments), base.example),
         api_version=provider.api_version,
+        region=provider.region,
+        data=provider.data,
         deployments=provider.deployments if kind in DEPLOYED else None,
         tokens=tokens,
         bearer=Bearer() if tokens is not None else None,

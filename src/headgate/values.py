@@ -262,6 +262,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     bearer: Bearer | None = None  # and where it is kept
     signing: Signing | None = None  # where there is neither, but keys that sign every request
     location: str = ""  # the region that they sign for
+    region: str = ""  # where it is, as its owner says
+    data: tuple[str, ...] = ()  # the policies for data that it keeps to, as its owner says
 
     def deployed(self, name: str) -> tuple[str, str]:
         """Return what is asked for by a name, and the model that it is: of deployments these may differ."""
@@ -344,6 +346,14 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return ""
 
 
+class Demand(msgspec.Struct, frozen=True, gc=False):
+    """Where a call may be served, and under which policy for its data."""
+
+    regions: tuple[str, ...] = ()  # in one of these; empty: anywhere
+    data: tuple[str, ...] = ()  # under all of these
+    by: str = ""  # who demands it, for people
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A provider and one of its models, with everything resolved that a call needs."""
 
@@ -363,6 +373,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         ""  # which of its group comes first; empty: by weight
     )
     whens: tuple[When, ...] = ()  # all of them must be true of a call that it is for
+    region: str = ""  # where it is
+    data: tuple[str, ...] = ()  # the policies for data that it keeps to
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down
     notice: Pairs = ()  # response headers that tell of that
@@ -409,8 +421,8 @@ class Call:
     """
 
     __slots__ = (
-        "answer_type", "counted", "face", "files", "flows", "id", "include_usage", "input_bytes", "inputs",
-        "max_output", "measures", "media", "members", "model", "n", "notes", "operation", "parent",
+        "answer_type", "counted", "demand", "face", "files", "flows", "id", "include_usage", "input_bytes",
+        "inputs", "max_output", "measures", "media", "members", "model", "n", "notes", "operation", "parent",
         "predicted", "principal", "received_ns", "request_id", "shape", "shaped", "shrunk_to", "sim",
         "stream", "structured", "tier", "units", "unknown",
     )  # fmt: skip
@@ -422,8 +434,9 @@ class Call:
         self.received_ns = received_ns
         self.members: dict[str, msgspec.Raw] = {}
         self.model = ""
-        self.stream = self.flows = False  # flows: an answer that is no stream of events passes as it comes
-        self.include_usage = False
+        self.stream = self.flows = self.include_usage = (
+            False  # flows: an answer that is no stream of events passes as it comes
+        )
         self.n = 1
         self.max_output: int | None = None  # what the caller allows, per choice; None: not said
         self.input_bytes = 0  # of text that may be read as input, media apart
@@ -446,6 +459,7 @@ class Call:
         self.tier = ""  # service tier, where it has a price of its own
         self.sim = ""  # directives for the simulator
         self.principal: Principal | None = None
+        self.demand: Demand | None = None  # what its head demands of targets
         self.parent = b""  # the id of the call that this one is a part of
         self.face: Face | None = None  # how it was asked, where that is not OpenAI's own form
         self.notes: list[Note] = []

@@ -15,6 +15,7 @@ models = []
 [[providers]]
 name = "far"
 base_url = "http://127.0.0.1:2/v1"
+region = "eu-fr"
 api_key = "k"
 models = []
 [[models]]
@@ -70,5 +71,13 @@ def test_a_described_call_shows_its_targets_and_why_not_the_others(
         ("a", 0.0, 2_000_000_000),
         ("small", 0.0, None),
     ]
+    placed = say(*here, "--input-tokens", "9k", "--demand", "region=eu")
+    assert [(row["model"], row["asked"], row["why_not"]) for row in placed["targets"]] == [
+        ("a", 1, ""),
+        ("b", 0, "not in region eu"),
+        ("small", 0, "not in region eu"),
+    ]
+    assert "data zero_retention" in run(*here, "--demand", "data=zero_retention").output
+    assert "continent=eu" in run(*here, "--demand", "continent=eu").output
     assert "while fastest" in run("route", "fast", "--config", "headgate.toml").output
     assert run("route", "nothing-like-it", "--config", "headgate.toml").exit_code == 1

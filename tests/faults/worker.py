@@ -122,21 +122,23 @@ class Worker:
         host, port = self.address
         return f"http://{host}:{port}/v1"
 
-    def request(self, body: bytes, path: str = "/v1/chat/completions") -> bytes:
-        """The bytes of one request, after whose answer the connection closes."""
+    def request(self, body: bytes, path: str = "/v1/chat/completions", more: str = "") -> bytes:
+        """The bytes of one request, after whose answer the connection closes; `more`: lines of its head."""
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {self.key}\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {self.key}\r\n{more}"
             f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 
-    async def ask(self, body: bytes, path: str = "/v1/chat/completions", within_s: float = 30.0) -> Reply:
+    async def ask(
+        self, body: bytes, path: str = "/v1/chat/completions", within_s: float = 30.0, more: str = ""
+    ) -> Reply:
         """One request, read to the end of its connection."""
         began = time.monotonic()
         async with asyncio.timeout(within_s):
             reader, writer = await asyncio.open_connection(*self.address)
             try:
-                writer.write(self.request(body, path))
+                writer.write(self.request(body, path, more))
                 raw = await reader.read()
             finally:
                 writer.close()

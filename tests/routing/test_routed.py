@@ -109,3 +109,66 @@ async def test_each_is_measured_and_then_the_fastest_is_asked(tmp_path: Path, st
             latencies.took(both[0], 1e12, now(), stream=stream)
         await gateway.ask(chat(model="fast", stream=stream))
         assert upstream.requests[-1].json()["model"] == "gpt-4o-mini"
+
+
+PLACES = (
+    ONE_ATTEMPT
+    + """
+[[models]]
+name = "smart"
+targets = [
+  { provider = "openai", model = "gpt-4o-mini", region = "us" },
+  { provider = "compatible", model = "scripted-1" },
+]
+fallback = ["gpt-4o-mini"]
+"""
+)
+IN_EU = 'region = "eu-de"\ndata = ["no_training"]'
+DEMAND = "x-headgate-demand: region=eu, data=no_training\r\n"
+
+
+async def test_a_demand_of_the_request_holds_for_fallbacks_too(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream(chat_json("a"), chat_json("b"), error_json(500)) as upstream,
+        worker(tmp_path, upstream.base_url, extra=IN_EU, more=PLACES) as gateway,
+    ):
+        assert (await gateway.ask(chat(model="smart"))).status == 200
+        assert (await gateway.ask(chat(model="smart"), more=DEMAND)).status == 200
+        assert (await gateway.ask(chat(model="smart"), more=DEMAND)).status == 500
+        assert [request.json()["model"] for request in upstream.requests] == [
+            "gpt-4o-mini",
+            "scripted-1",
+            "scripted-1",
+        ]
+        charged = [row.charge for row in (await gateway.books()).values()]
+        assert sum(charge > 0 for charge in charged) == 2
+
+
+async def test_a_demand_that_no_target_meets_is_named_before_anything_is_held(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url, more=PLACES) as gateway:
+        for model in ("smart", "gpt-4o-mini"):
+            reply = await gateway.ask(chat(model=model), more="x-headgate-demand: region=eu\r\n")
+            assert reply.status == 400
+            assert b'"code":"no_target_for_demand"' in reply.body
+            assert b"region eu (the header x-headgate-demand)" in reply.body
+        wrong = await gateway.ask(chat(), more="x-headgate-demand: continent=eu\r\n")
+        assert wrong.status == 400
+        assert b"continent=eu" in wrong.body
+        assert upstream.requests == []
+        assert await gateway.books() == {}
+
+
+async def test_the_settings_demand_it_of_the_calls_of_a_key(tmp_path: Path) -> None:
+    demands = (
+        PLACES
+        + '[[demands]]\nkeys = ["first"]\nregions = ["eu"]\n[[demands]]\nkeys = ["x*"]\nregions = ["ch"]\n'
+    )
+    async with (
+        ScriptedUpstream() as upstream,
+        worker(tmp_path, upstream.base_url, extra=IN_EU, more=demands) as gateway,
+    ):
+        assert (await gateway.ask(chat(model="smart"))).status == 200
+        assert upstream.requests[0].json()["model"] == "scripted-1"
+        reply = await gateway.ask(chat())
+        assert reply.status == 400
+        assert b"region eu (the gateway's settings)" in reply.body

@@ -16,12 +16,12 @@ from headgate.money.amounts import format_usd
 from headgate.money.cost import cost
 from headgate.routing.cheapest import cheapest_first
 from headgate.steering import USUAL_OUTPUT, by_group
-from headgate.values import Holding, NanoUSD, Usage
+from headgate.values import Holding, NanoUSD, Principal, Usage
 
 if TYPE_CHECKING:
     from headgate.routing.conditions import Described
     from headgate.routing.routes import Routes
-    from headgate.values import Book, Target
+    from headgate.values import Book, Demand, Target
 
 _SETTINGS = ("config_file", "env_file", "prices")
 _HOLDINGS: Final = get_args(Holding)
@@ -42,6 +42,7 @@ class _Row(msgspec.Struct, frozen=True):
 @examples(
     "route gpt-4o",
     "route gpt-4o --key shop --input-tokens 9k --with images",
+    "route gpt-4o --demand region=eu,data=no_training",
     "route gpt-4o --stream --with tools --with schema --metadata team=search --json",
 )
 @click.command(name="route")
@@ -65,6 +66,7 @@ class _Row(msgspec.Struct, frozen=True):
 @click.option(
     "--metadata", type=Pair(), multiple=True, metavar="NAME=TEXT", help="With this. May be repeated."
 )
+@click.option("--demand", metavar="LIST", default="", help="That demands: region=eu, data=no_training.")
 @config_option
 @env_option
 @prices_option
@@ -77,12 +79,14 @@ def command(context: click.Context, /, model: str, as_json: bool, **given: Any) 
     call would be refused.
     """
     from headgate.routing.conditions import Described
+    from headgate.routing.demands import read_demand
 
     settings = compose.settings(**{name: given.pop(name) for name in _SETTINGS})
     holds, metadata = frozenset(given.pop("holds")), dict(given.pop("metadata"))
-    output_tokens = given.pop("output_tokens")
+    output_tokens, demanded = given.pop("output_tokens"), given.pop("demand")
+    demands = (read_demand(demanded),) if demanded else ()
     call = Described(model, holds=holds, metadata=metadata, **given)
-    rows, refused = _rows(*compose.routes(settings), call, output_tokens)
+    rows, refused = _rows(*compose.routes(settings), call, output_tokens, demands)
     if as_json:
         print_json({"model": model, "targets": rows, "refused": refused or None})
         context.exit(bool(refused))
@@ -98,18 +102,22 @@ def _line(row: _Row) -> tuple[str, ...]:
     return (str(row.asked or "never"), row.provider, row.model, share, cost, row.why_not)
 
 
-def _rows(routes: Routes, book: Book, call: Described, output_tokens: int) -> tuple[list[_Row], str]:
+def _rows(
+    routes: Routes, book: Book, call: Described, output_tokens: int, demands: tuple[Demand, ...]
+) -> tuple[list[_Row], str]:
     """Return every target, and what a caller would be told where none is for the call."""
     from headgate.errors import GatewayError
     from headgate.routing.conditions import fitting, unfit
+    from headgate.routing.demands import lacking, meeting
 
     usage = Usage(call.input_tokens, output_tokens)
+    demands += routes.demanded(_caller(call))
     refused = ""
     targets: tuple[Target, ...] = ()
     asked: tuple[Target, ...] = ()
     try:
         targets = routes.candidates(call.model, book, compose.CLOCK.wall())
-        asked = fitting(targets, call)
+        asked = fitting(meeting(targets, demands, call.model) if demands else targets, call)
     except GatewayError as error:
         refused = error.message
     asked = by_group(asked, partial(_chosen_first, usage))
@@ -118,7 +126,13 @@ def _rows(routes: Routes, book: Book, call: Described, output_tokens: int) -> tu
         for number, (target, share) in enumerate(zip(asked, _shares(asked, usage), strict=True), 1)
     ]
     left_out = [target for target in targets if not any(target is each for each in asked)]
-    return rows + [_row(target, usage, 0, 0.0, unfit(target, call)) for target in left_out], refused
+    reasons = [lacking(target, demands) or unfit(target, call) for target in left_out]
+    rows += [_row(target, usage, 0, 0.0, why) for target, why in zip(left_out, reasons, strict=True)]
+    return rows, refused
+
+
+def _caller(call: Described) -> Principal:
+    return Principal(0, 0, 0, name=call.key, project_id=call.project, tier=call.tier)
 
 
 def _row(target: Target, usage: Usage, asked: int, share: float | None, why_not: str = "") -> _Row:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from headgate.errors import AuthenticationFailed, CallerError
 from headgate.identity.loans import PREFIX
 from headgate.identity.networks import client_address, inside
+from headgate.routing.demands import HEADER, read_demand
 
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming, RequestHead
     from headgate.identity.keys import Keyring
-    from headgate.values import Principal
+    from headgate.values import Demand, Principal
 
 _LONGEST_OWN_ID: Final = 512
+_DEMAND: Final = HEADER.encode()
 _IN_PROTOCOL = b"openai-insecure-api-key."
 
 
@@ -27,6 +29,7 @@ class Caller(NamedTuple):
     sim: str  # directives for the simulator
     bounded: bool = False  # its key may not use all models or all endpoints
     own_id: str = ""  # what it calls its request
+    demand: Demand | None = None  # of targets
     session: bytes = b""  # JSON: the settings of the session that its lent key is for
 
 
@@ -68,7 +71,9 @@ def _identify(service: Service, head: RequestHead) -> Caller:
     sim = head.header(b"x-headgate-sim") or b""
     bounded = bool(principal.models or principal.endpoints)
     hop = head.header(b"x-headgate-hop")
-    caller = Caller(keyring, principal, hop, sim.decode("latin-1"), bounded, _own_id(head), session)
+    demanded = head.header(_DEMAND)
+    demand = read_demand(demanded.decode("latin-1")) if demanded is not None else None
+    caller = Caller(keyring, principal, hop, sim.decode("latin-1"), bounded, _own_id(head), demand, session)
     if not (principal.expires_at or session):
         head.memo = caller
     return caller

@@ -267,7 +267,7 @@ class CallRoute:
             service.refused(self._operation, error)
             service.pipeline.refuse(call, error, sink)
             return
-        call.sim = caller.sim
+        call.sim, call.demand = caller.sim, caller.demand
         service.start_call(self._serve(call, sink), call)
 
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:

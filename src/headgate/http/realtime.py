@@ -82,7 +82,7 @@ class RealtimeRoute:
             service.refused("realtime", error)
             service.pipeline.refuse(call, error, sink)
             return
-        call.sim = caller.sim
+        call.sim, call.demand = caller.sim, caller.demand
         accept = partial(_accept, call, head, cast("SwitchingSink", sink), self.sockets)
         service.start_session(call, sink, accept)
 

@@ -106,7 +106,7 @@ class VideoRoutes:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
             caller = identify(service, incoming)
             call.principal = caller.principal
-            call.sim = caller.sim
+            call.sim, call.demand = caller.sim, caller.demand
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
         except GatewayError as error:

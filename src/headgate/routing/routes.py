@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
 from headgate.money.prices import scaled
+from headgate.routing.demands import DemandSettings
 from headgate.routing.settings import CHOSEN
 from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, KeyRules, Model, Pairs, Prices, Target
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate.routing.settings import Route, RouteTarget
-    from headgate.values import Holding, WallMicros, When
+    from headgate.values import Demand, Holding, Principal, WallMicros, When
 
 _DAY_US = 86_400_000_000
 _BUILT_IN = Target(
@@ -100,6 +101,7 @@ class Makers(msgspec.Struct, frozen=True):
     deadlines: Deadlines = Deadlines()  # where a route has none of its own
     sellers: tuple[str, ...] = ()  # of the price book, makers first: whose prices the simulator plays
     key_rules: Mapping[str, KeyRules] = {}  # for the calls of a key, by its name
+    demands: tuple[DemandSettings, ...] = ()  # of all calls
 
 
 class _Known(NamedTuple):
@@ -174,12 +176,16 @@ class Routes:
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
             raise self.not_found(model, book)
-        if any(target.whens or target.choice for target in targets):
+        if self._makers.demands or any(target.whens or target.choice for target in targets):
             targets = tuple(msgspec.structs.replace(target, steered=True) for target in targets)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
         self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
         return targets
+
+    def demanded(self, caller: Principal) -> tuple[Demand, ...]:
+        """Return what the settings demand of the calls of a key."""
+        return tuple(each.demand for each in self._makers.demands if each.meets(caller))
 
     def key_of(self, host: Host) -> str:
         """Return the key that a host of the same name and credential has here; empty: none."""
@@ -237,8 +243,15 @@ class Routes:
         else:
             host = self.hosts[target.provider]
             found = self._keyed(host, target.model, wanted, route, target.weight)
+        said: dict[str, Any] = {}
+        if target.region:
+            said["region"] = target.region
+        if target.data is not None:
+            said["data"] = target.data
         if route.choice in CHOSEN:
-            found = [msgspec.structs.replace(each, choice=route.choice, weight=0) for each in found]
+            said |= {"choice": route.choice, "weight": 0}
+        if said:
+            found = [msgspec.structs.replace(each, **said) for each in found]
         return self._under(target.when, found)
 
     def _under(self, when: When | None, targets: list[Target]) -> list[Target]:
@@ -324,6 +337,8 @@ class Routes:
             deadlines=deadlines or makers.deadlines,
             headers=makers.headers(host),
             base_path=makers.base_path(host),
+            region=host.region,
+            data=host.data,
             by_unit=prices is not None and bool(prices.more),
         )
 

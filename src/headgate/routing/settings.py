@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
+from headgate.routing.demands import wrong_tags
 from headgate.values import Deadlines, When
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class RouteTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str  # as the provider calls it
     weight: int = 0  # its share of the calls among those that have one; 0: tried after them, in order
     when: When | None = None  # which calls it is for; not given: all
+    region: str = ""  # where it is; empty: where its provider is
+    data: tuple[str, ...] | None = None  # its policies for data; not given: those of its provider
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,5 +61,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if target.provider not in providers and target.provider != SIMULATOR:
                 there = ", ".join(providers) or "none"
                 yield f"provider {target.provider!r} is not configured; configured: {there}."
+            if fault := wrong_tags((*([target.region] if target.region else ()), *(target.data or ()))):
+                yield f"region or data of {target.provider}/{target.model}: {fault}."
             if target.when is not None and (fault := target.when.wrong()):
                 yield f"when of {target.provider}/{target.model}: {fault}."
