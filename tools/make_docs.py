@@ -159,6 +159,20 @@ public cloud; rows of `[prices]` for `azure-cn` and the like say others.
 """
 
 
+ROOM = """## Room at providers
+
+A provider, and a target of a model, may have bounds: `max_concurrent` calls are there at once. A call goes to the first of its
+targets with room. Where none has any it waits, `longest_wait_s` at most and with `max_waiting` others, for whichever has first:
+accounts take turns, in each its keys; keys of priority `batch` wait for the others. In a full line the one with the most calls
+gives way. Who is not let in gets 503 `server_is_overloaded` with `Retry-After`; the header `x-headgate-queued-ms` says how long a
+call waited. Several workers have equal shares of a bound. Sessions and jobs of videos are not counted.
+
+With no setting at all a provider is asked only as fast as it says itself (`x-ratelimit-*`, `anthropic-ratelimit-*`, `retry-after`),
+for each key and model: where nothing is left, another target or key is asked, or the call waits in the same way. What it says
+with no sense is ignored, and so is, for a minute, what one call shows to be wrong.
+"""
+
+
 def comments(kind: type) -> dict[str, str]:
     """Return the comment behind each member of a struct, read from its source."""
     import inspect
@@ -221,6 +235,8 @@ def settings() -> str:
         "The defaults suit every model: connect 5 s, first byte 120 s, between frames 60 s, total 590 s (the SDKs stop at 600).",
         "For a chat that people wait for, 30 to 60 seconds in all is the interactive profile: `[deadlines] first_byte_s = 30,",
         "between_frames_s = 15, total_s = 60`.",
+        "",
+        *ROOM.splitlines(),
         "",
     ]
     return "\n".join(out)

@@ -293,6 +293,7 @@ class App:
         return {
             "headgate_open_calls": len(self.calls.runs),
             "headgate_queued_calls": self._metering.entrance.waiting,
+            "headgate_waiting_calls": self.outward.doors.waiting,
             "headgate_connections": self.server.edge.open_connections,
             "headgate_journal_undrained_records": self.journal.undrained_records,
             "headgate_journal_undrained_bytes": self.journal.undrained_bytes,
@@ -371,6 +372,7 @@ class App:
         except sqlite3.Error as fault:
             raise ConfigError(f"stored keys cannot be read: {fault}") from fault
         self.config, self.routes = config, routes
+        self.outward.follow(config)
         self.outward.keep_credentials(self.config.hosts, self.background)
 
     async def _watch_keys(self) -> None:

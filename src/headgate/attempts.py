@@ -2,6 +2,7 @@
 
 Nothing is tried again once the caller has seen a byte, nor for one who has left. What a breaker has taken out
 is asked last; with all of a model's targets out a few calls still go through, since one of them may be well.
+Where targets have bounds, each attempt takes a seat at its target first, if need be after a wait.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from headgate.errors import CallerGone, UpstreamError, UpstreamOverloaded, WrongShape
+from headgate.admission.bounds import rough_input
+from headgate.errors import CallerGone, GatewayError, UpstreamError, UpstreamOverloaded, WrongShape
 from headgate.providers import shaping
+from headgate.providers.told import told
+from headgate.routing.health import Choice
 from headgate.routing.retries import RetryBudget, Tries
 from headgate.routing.weights import drawn
 from headgate.waits import own_task
@@ -19,7 +23,8 @@ from headgate.waits import own_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.ports import Clock, Sink
+    from headgate.ports import Clock, Head, Sink
+    from headgate.routing.doors import Doors, Seat
     from headgate.routing.health import Health
     from headgate.routing.retries import Active, RetryTerms
     from headgate.settle import Tab
@@ -56,22 +61,25 @@ class Attempts:
     Args:
         terms: how often and how soon.
         health: which targets are well.
+        doors: which have room.
         clock: monotonic time.
         draw: returns chance from [0, 1).
         active: returns how many calls are open at a target's provider, and in all.
     """
 
-    __slots__ = ("_active", "_budget", "_clock", "_draw", "_panics", "_terms", "health", "made")
+    __slots__ = ("_active", "_budget", "_clock", "_draw", "_panics", "_terms", "doors", "health", "made")
 
     def __init__(
         self,
         terms: RetryTerms,
         health: Health,
+        doors: Doors,
         clock: Clock,
         draw: Callable[[], float],
         active: Callable[[Target], Active],
     ) -> None:
         self.health = health
+        self.doors = doors
         self.made = 0  # attempts beyond the first ones
         self._terms = terms
         self._clock = clock
@@ -92,10 +100,50 @@ class Attempts:
         asked = _Asked(attempt, call, sink, tab)
         if targets[0].weight and len(targets) > 1:
             targets = drawn(targets, self._draw())
-        if self.health.quiet:
+        if self.doors.idle and self.health.quiet:
             await self._ask(asked, targets, panic=False)
             return
         choice = self.health.choose(targets, self._clock.monotonic())
+        if not self.doors.idle:
+            choice = await self._let_in(asked, choice)
+        try:
+            await self._ask_chosen(asked, choice)
+        finally:
+            self.free(tab)
+
+    async def _let_in(self, asked: _Asked, choice: Choice) -> Choice:
+        """Take a seat at the first target that has room; the others stand behind it.
+
+        Raises:
+            GatewayError: none lets the call in.
+            CallerGone: the caller hung up while it waited.
+        """
+        targets = choice.targets
+        seat = await self._seat(asked, targets[: choice.open or None])
+        targets = (targets[seat.index], *targets[: seat.index], *targets[seat.index + 1 :])
+        if not choice.panic:
+            return Choice(targets)
+        now = self._clock.monotonic()
+        return Choice(targets, panic=all(self.health.wait_ns(target, now) for target in targets))
+
+    async def _seat(self, asked: _Asked, targets: tuple[Target, ...]) -> Seat:
+        call, tab, began = asked.call, asked.tab, self._clock.monotonic()
+        tokens = rough_input(call) + (call.max_output or 0) * call.n
+        seat = tab.seat = await self.doors.enter(call, targets, tokens, asked.sink)
+        tab.waited_ns += self._clock.monotonic() - began
+        return seat
+
+    def free(self, tab: Tab) -> None:
+        """Give back the seat of an attempt; the second time does nothing."""
+        seat, tab.seat = tab.seat, None
+        if seat is not None:
+            self.doors.leave(seat)
+
+    def heard(self, tab: Tab, target: Target, head: Head) -> None:
+        """Take in what the head of an answer says of its provider's limits."""
+        self.doors.told(target, told(head), tab.seat, served=head.status < 300)
+
+    async def _ask_chosen(self, asked: _Asked, choice: Choice) -> None:
         if not choice.panic:
             await self._ask(asked, choice.targets, panic=False)
             return
@@ -114,6 +162,7 @@ class Attempts:
         failed = await self._try(asked, targets[0])
         if failed is None:
             return
+        self.free(asked.tab)
         until = asked.call.received_ns + int(targets[0].deadlines.total_s * _NS)
         tries, index = Tries(self._terms, targets, until, panic=panic), 0
         while failed is not None:
@@ -129,10 +178,26 @@ class Attempts:
             try:
                 if step.pause_ns:
                     await self._pause(asked.sink, step.pause_ns)
-                failed = await self._try(asked, targets[index])
+                failed = await self._retry(asked, targets[index], failed)
             finally:
                 if step.again:
                     self._budget.give(targets[index].host.name)
+
+    async def _retry(self, asked: _Asked, target: Target, failed: UpstreamError) -> UpstreamError | None:
+        """Ask a target after another attempt has failed, if it has room for that.
+
+        Raises:
+            UpstreamError: the failure before, where there is no room.
+        """
+        if not self.doors.idle:
+            try:
+                await self._seat(asked, (target,))
+            except GatewayError:
+                raise failed from None
+        try:
+            return await self._try(asked, target)
+        finally:
+            self.free(asked.tab)
 
     def _room(self, target: Target) -> bool:
         """Begin a retry at a target, if the budget has room for it."""
@@ -157,10 +222,16 @@ class Attempts:
                     continue
                 if isinstance(error, WrongShape) and not seen and shaping.asks_again(call, error):
                     continue
-                self.health.failed(target, error, self._clock.monotonic())
+                self._failed(target, error)
                 return error
             self.health.served(target, self._clock)
             return None
+
+    def _failed(self, target: Target, error: UpstreamError) -> None:
+        now = self._clock.monotonic()
+        self.health.failed(target, error, now)
+        if isinstance(error, UpstreamOverloaded) and error.limited_by and not target.simulated:
+            self.doors.refused(target, error.retry_after_s, now)
 
     async def _pause(self, sink: Sink, pause_ns: int) -> None:
         """Wait, but for nobody.

@@ -26,6 +26,7 @@ from headgate.providers.registry import known_hosts
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings, wrong_tags
 from headgate.routing.retries import RetryTerms
+from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import Route
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
@@ -188,12 +189,14 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
             found.append(f"{provider.name} (from {options.config})")
         lost = discover(known, env, dotenv, hosts, found)
     tiers = _tiers(file.tiers)
+    server, routes = _server(file.server, options), _routes(file.models, hosts)
+    _check_rooms(hosts, routes, server.workers)
     return Config(
-        server=_server(file.server, options),
+        server=server,
         storage=_storage(file.storage, options, env),
         budget=_budget(file.budget, options),
         hosts=tuple(hosts.values()),
-        routes=_routes(file.models, hosts),
+        routes=routes,
         aliases=_resolved({**file.aliases, **_aliases(options.aliases)}),
         prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
         deadlines=_deadlines(file.deadlines),
@@ -372,6 +375,23 @@ def _demands(demands: tuple[DemandSettings, ...], hosts: Mapping[str, Host]) -> 
         if fault := demand.wrong():
             raise ConfigError(f"demands, row {number}: {fault}.")
     return demands
+
+
+def _check_rooms(hosts: Mapping[str, Host], routes: Mapping[str, Route], workers: int) -> None:
+    try:
+        rooms = rooms_of(hosts, routes)
+    except ValueError as fault:
+        raise ConfigError(f"{fault}.") from fault
+    named = [(f"provider {host.name!r}", host.room) for host in hosts.values()]
+    named += [(f"target {provider}/{model}", room) for (provider, model), room in rooms.items()]
+    for where, room in named:
+        if said := room.wrong():
+            raise ConfigError(f"{where}: {said}.")
+        if 0 < room.max_concurrent < workers:
+            raise ConfigError(
+                f"{where}: max_concurrent {room.max_concurrent} is below the {workers} workers, of which "
+                "each has its share: give it more, or run fewer workers."
+            )
 
 
 def _aliases(pairs: tuple[str, ...]) -> dict[str, str]:

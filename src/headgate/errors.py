@@ -26,6 +26,7 @@ GatewayError
 │  ├─ UpstreamInterrupted 502  it broke off or sent what is not its wire
 │  └─ WrongShape          502  its answer is not the JSON that was asked for
 ├─ Unavailable            503  we cannot serve now (draining, books away, journal full)
+│  └─ Crowded                   as too many calls are here; says when to come back
 └─ Internal               500  our own fault
 
 Each class fixes the status, OpenAI's `type` and `code`, the log level, whether another attempt of ours may
@@ -337,6 +338,13 @@ class Unavailable(GatewayError):
     def __init__(self, message: str, *, retry_after_s: float | None = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Crowded(Unavailable):
+    """Too many calls are here already, or wait for the same provider."""
+
+    default_code = "server_is_overloaded"
+    level = "warning"
 
 
 class Internal(GatewayError):

@@ -14,6 +14,7 @@ from headgate.attempts import Attempts
 from headgate.money.catalogue import Catalogue
 from headgate.money.prices import PriceBook
 from headgate.providers.registry import DEPLOYED, constant_headers, known_hosts, nicknames
+from headgate.routing.doors import Doors
 from headgate.routing.health import Health
 from headgate.routing.retries import Active
 from headgate.routing.routes import Makers, Routes
@@ -110,9 +111,19 @@ class Outward:
         self.transport = HttpTransport(clock, _outbound(config))
         draw = SystemRandom().random
         self.health = Health(config.breaker, draw, self._changed)
-        self.attempts = Attempts(config.retries, self.health, clock, draw, self._active)
+        self.doors = Doors(clock, config.server.workers, draw)
+        self.attempts = Attempts(config.retries, self.health, self.doors, clock, draw, self._active)
         self.steering = Steering(clock, draw)
         self._kept: dict[str, _Kept] = {}
+        self.follow(config)
+
+    def follow(self, config: Config) -> None:
+        """Take in whether a provider or a target has bounds."""
+        targets = [target for route in config.routes.values() for target in route.targets]
+        limited = any(host.room.max_concurrent for host in config.hosts) or any(
+            target.max_concurrent for target in targets
+        )
+        self.doors.follow(limited=limited)
 
     def known(self, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
         """Return hosts with the credentials that are kept for them already, where they are the same."""

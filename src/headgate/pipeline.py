@@ -215,6 +215,8 @@ class Pipeline:
         self._fail("after-send")
         head = await exchange.head()
         self._fail("after-head")
+        if head.rated:
+            self._stages.attempts.heard(delivery.tab, delivery.target, head)
         if head.status >= 300:
             delivery.refused = True
             raise codec.error(head, await _error_body(exchange))
@@ -281,6 +283,7 @@ class Pipeline:
     async def settle_counted(self, delivery: Delivery) -> Usage:
         """Settle a complete answer, once those that belong to it are complete, perhaps by our own count."""
         if delivery.call.parent and not delivery.stream:
+            self._stages.attempts.free(delivery.tab)  # the others may need its place
             await self._choices.arrive(delivery.call)
         usage, estimated = await self._used(delivery)
         self._settle_whole(delivery, usage, estimated=estimated)

@@ -164,6 +164,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
+    rated: bool = False  # some of them may say what is left of a limit
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of a header."""

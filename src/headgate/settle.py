@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headgate.admission.gates import Ticket
     from headgate.admission.rate import Rates
     from headgate.ports import Clock, Journal, Observer
+    from headgate.routing.doors import Seat
     from headgate.values import Call, MonotonicNs, NanoUSD, Target, Units
 
 MARK_EVERY_NS = 1_000_000_000
@@ -84,8 +85,10 @@ class Tab:
         "_target",
         "_ticket",
         "charge",
+        "seat",
         "settled",
         "shown",
+        "waited_ns",
         "withdrawn",
     )
 
@@ -106,6 +109,8 @@ class Tab:
         self.settled = False
         self.charge: NanoUSD = 0
         self.shown = False  # has the caller seen any of the answer?
+        self.seat: Seat | None = None  # of the attempt, where its target has bounds
+        self.waited_ns = 0  # for seats
         self.withdrawn = False  # we refused the call ourselves, so no limit counts it
 
     @property
@@ -134,10 +139,11 @@ class Tab:
         return bill.duration_us * 1000 / (bill.usage.output_tokens or 1)
 
     def rate_lines(self, now: MonotonicNs) -> bytes:
-        """Return the `x-ratelimit-*` header lines of the caller, and how long it waited for them."""
+        """Return the `x-ratelimit-*` header lines of the caller, and how long it waited in lines."""
         lines = self._ticket.gate.lines(now)
-        if self._ticket.queued_ns:
-            lines += b"x-headgate-queued-ms: %d\r\n" % (self._ticket.queued_ns // 1_000_000)
+        queued_ms = (self._ticket.queued_ns + self.waited_ns) // 1_000_000
+        if queued_ms:
+            lines += b"x-headgate-queued-ms: %d\r\n" % queued_ms
         return lines
 
     def open(self, target: Target) -> None:

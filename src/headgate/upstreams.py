@@ -26,7 +26,7 @@ from headgate.providers.registry import (
 )
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
-from headgate.values import AccessKeys, Bearer, Host, Place, Schemas, Signing, TokenSource
+from headgate.values import AccessKeys, Bearer, Host, Place, RoomTerms, Schemas, Signing, TokenSource
 from headgate.vaults import VaultError, fetch, is_reference
 
 OWN_KEY = "sk-hg-"
@@ -78,6 +78,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: tuple[str, ...] = ()  # its policies for data, such as `no_training` and `zero_retention`
     drops: tuple[str, ...] | None = None  # members that it does not take; see docs/models.md
     renames: Mapping[str, str] | None = None  # members that it knows by another name
+    max_concurrent: int = 0  # calls that are there at once; 0: as many as come
+    max_waiting: int = 1_000  # calls that may wait for that, or until it allows more; the rest are refused
+    longest_wait_s: float = 10.0  # of each of them; 0: none waits
 
 
 class ServiceAccount(msgspec.Struct, frozen=True):
@@ -280,6 +283,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         bearer=Bearer() if tokens is not None else None,
         signing=signing,
         location=_region(provider, kind, url) if signing is not None else provider.location,
+        room=RoomTerms(provider.max_concurrent, provider.max_waiting, provider.longest_wait_s),
         **{**rows, **given},
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -154,6 +154,37 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     multiplier_ppm: int = 1_000_000  # of every price, for its account
 
 
+class RoomTerms(msgspec.Struct, frozen=True, gc=False):
+    """How many calls may be at a provider, or at one of its models, and how they wait for that."""
+
+    max_concurrent: int = 0  # calls at once; 0: as many as come
+    max_waiting: int = 1_000  # calls in a line
+    longest_wait_s: float = 10.0  # of each; 0: none waits
+
+    def wrong(self) -> str:
+        """Return what is wrong with the numbers, or an empty text."""
+        if not 0 <= self.max_concurrent <= MAX_LIMIT:
+            return f"max_concurrent must be 0 (as many as come) to {MAX_LIMIT}"
+        if not 0 <= self.max_waiting <= 100_000 or not 0 <= self.longest_wait_s <= 600:
+            return "max_waiting must be 0 to 100000, longest_wait_s 0 (none waits) to 600"
+        return ""
+
+
+class Left(NamedTuple):
+    """What a provider says is left of one of its limits."""
+
+    limit: int
+    left: int
+    reset_ns: int  # until all of it is back
+
+
+class Told(NamedTuple):
+    """What a provider's answer says of its limits; None: nothing."""
+
+    requests: Left | None = None
+    tokens: Left | None = None
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """What says, besides a host's base URL, where its models are. Empty: not said."""
 
@@ -264,6 +295,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     location: str = ""  # the region that they sign for
     region: str = ""  # where it is, as its owner says
     data: tuple[str, ...] = ()  # the policies for data that it keeps to, as its owner says
+    room: RoomTerms = RoomTerms()
 
     def deployed(self, name: str) -> tuple[str, str]:
         """Return what is asked for by a name, and the model that it is: of deployments these may differ."""
@@ -375,6 +407,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     whens: tuple[When, ...] = ()  # all of them must be true of a call that it is for
     region: str = ""  # where it is
     data: tuple[str, ...] = ()  # the policies for data that it keeps to
+    room: RoomTerms = RoomTerms()
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down
     notice: Pairs = ()  # response headers that tell of that

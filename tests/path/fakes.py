@@ -18,6 +18,7 @@ from headgate.pipeline import Pipeline, Stages
 from headgate.ports import Head, Mark, Open, Request, Settle
 from headgate.providers.registry import CODECS
 from headgate.routing.breaker import BreakerTerms
+from headgate.routing.doors import Doors
 from headgate.routing.health import Health
 from headgate.routing.retries import Active, RetryTerms
 from headgate.routing.routes import Routes
@@ -242,8 +243,14 @@ class Bench:
         self.health = Health(
             BreakerTerms(), lambda: 0.0, lambda place, out: self.changed.append((place.provider, out))
         )
+        self.doors = Doors(self.clock, 1, lambda: 0.0)
         self.attempts = Attempts(
-            retries or RetryTerms(attempts=1), self.health, self.clock, lambda: 0.0, lambda _: Active(0, 0)
+            retries or RetryTerms(attempts=1),
+            self.health,
+            self.doors,
+            self.clock,
+            lambda: 0.0,
+            lambda _: Active(0, 0),
         )
         self.journal = MemoryJournal()
         self.cap = Funded(NOW, *([("account", cap)] if cap is not None else ()))

@@ -7,7 +7,8 @@ from headgate.errors import NotFound, Unavailable
 from headgate.outward import SIMULATOR, build_routes
 from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Routes
-from headgate.values import Book
+from headgate.upstreams import ConfigError
+from headgate.values import Book, RoomTerms
 
 NOW = 1_795_000_000_000_000
 
@@ -170,3 +171,48 @@ def test_what_has_no_price_has_none_for_anybody(tmp_path):
 def test_the_simulator_charges_what_the_played_model_costs(name):
     [target] = routes().candidates(name, Book.SIM, NOW)
     assert target.prices.output > 0
+
+
+ROOM = """
+[[providers]]
+name = "openai"
+api_key = "sk-x"
+max_concurrent = 8
+max_waiting = 20
+[[models]]
+name = "a"
+targets = [{ provider = "openai", model = "gpt-4o", max_concurrent = 4 }]
+[[models]]
+name = "b"
+targets = [{ provider = "openai", model = "gpt-4o" }]
+"""
+
+
+def test_a_target_has_its_room_whichever_way_leads_to_it(tmp_path):
+    table = routes(tmp_path, ROOM)
+    for name in ("a", "b", "openai/gpt-4o"):
+        [target] = table.candidates(name, Book.REAL, NOW)
+        assert (target.room, target.host.room) == (RoomTerms(4, 20, 10.0), RoomTerms(8, 20, 10.0))
+    [other] = table.candidates("openai/o3", Book.REAL, NOW)
+    assert other.room == RoomTerms(0, 20, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("max_concurrent = 8", "max_concurrent = -1"), "provider 'openai': max_concurrent must be 0"),
+        (("max_waiting = 20", "max_waiting = -1"), "provider 'openai': max_waiting must be 0 to 100000"),
+        (("max_concurrent = 4", "longest_wait_s = 601"), "target openai/gpt-4o: max_waiting must be 0"),
+        (
+            ('model = "gpt-4o" }', 'model = "gpt-4o", max_concurrent = 5 }'),
+            "model 'b': another model has other",
+        ),
+        (
+            ("[[providers]]", "[server]\nworkers = 6\n[[providers]]"),
+            "max_concurrent 4 is below the 6 workers",
+        ),
+    ],
+)
+def test_room_that_makes_no_sense_is_refused(tmp_path, change, said):
+    with pytest.raises(ConfigError, match=said):
+        routes(tmp_path, ROOM.replace(*change))

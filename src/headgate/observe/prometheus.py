@@ -38,6 +38,7 @@ COUNTERS: tuple[tuple[str, str, Callable[[Series], int]], ...] = (
 GAUGES: Mapping[str, str] = {
     "headgate_open_calls": "Calls being served now",
     "headgate_queued_calls": "Calls that wait for a limit now",
+    "headgate_waiting_calls": "Calls that wait for a provider with room now",
     "headgate_connections": "Open client connections",
     "headgate_journal_undrained_records": "Journal records that are not in the database yet",
     "headgate_journal_undrained_bytes": "Journal bytes that are not in the database yet",

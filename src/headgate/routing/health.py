@@ -45,6 +45,7 @@ class Choice(NamedTuple):
 
     targets: tuple[Target, ...]
     panic: bool = False  # none of them is well: each is asked once, and nothing is tried again
+    open: int = 0  # the first so many are well, or only limit us; 0: all, or none
 
 
 class Health:
@@ -77,7 +78,13 @@ class Health:
             (well if breaker is None or breaker.admits(now) else out).append(target)
         if not out:
             return Choice(targets)
-        return Choice((*well, *out), panic=not well)
+        ordered = (*well, *sorted(out, key=self._is_out))
+        return Choice(ordered, panic=not well, open=sum(not self._is_out(target) for target in ordered))
+
+    def _is_out(self, target: Target) -> bool:
+        """Say whether a target was taken out, and does not only limit us."""
+        breaker = self._breakers.get(place_of(target))
+        return breaker is not None and breaker.out
 
     def asked(self, target: Target, clock: Clock) -> None:
         """Take in that a target is asked: that may be what probes it."""

@@ -11,6 +11,7 @@ import msgspec
 from headgate.errors import GatewayError, NotFound, Unavailable
 from headgate.money.prices import scaled
 from headgate.routing.demands import DemandSettings
+from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import CHOSEN
 from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, KeyRules, Model, Pairs, Prices, Target
 
@@ -159,6 +160,7 @@ class Routes:
         self.key_rules = makers.key_rules
         self._simulator = simulator
         self._makers = makers
+        self._rooms = rooms_of(self.hosts, routes)
         self._known: dict[tuple[str, Book, str], _Known] = {}
         self._resold: dict[tuple[int, int], tuple[tuple[Target, ...], tuple[Target, ...]]] = {}
         self._offered: dict[str, frozenset[str]] = {}
@@ -237,7 +239,12 @@ class Routes:
     def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> list[Target]:
         if target.provider == self._simulator.name:
             found = [
-                msgspec.structs.replace(each, weight=target.weight * _SHARES, group=wanted.group)
+                msgspec.structs.replace(
+                    each,
+                    weight=target.weight * _SHARES,
+                    group=wanted.group,
+                    room=self._rooms.get((target.provider, target.model), each.room),
+                )
                 for each in self._simulated(target.model, wanted)
             ]
         else:
@@ -340,6 +347,7 @@ class Routes:
             region=host.region,
             data=host.data,
             by_unit=prices is not None and bool(prices.more),
+            room=self._rooms.get((host.name, name)) or msgspec.structs.replace(host.room, max_concurrent=0),
         )
 
     def _row(self, provider: str, model: str, wanted: _Wanted) -> Priced | None:

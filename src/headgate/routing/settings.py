@@ -27,6 +27,9 @@ class RouteTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     when: When | None = None  # which calls it is for; not given: all
     region: str = ""  # where it is; empty: where its provider is
     data: tuple[str, ...] | None = None  # its policies for data; not given: those of its provider
+    max_concurrent: int = 0  # calls that are there at once, whoever sends them; 0: as many as come
+    max_waiting: int | None = None  # calls that may wait for that; else as at its provider
+    longest_wait_s: float | None = None  # of each; else as at its provider
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

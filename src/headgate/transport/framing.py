@@ -117,7 +117,7 @@ class Answer:
             return
         if self.reusable and self._sized and not self._interim and self._inflater is None:
             rest = tuple(pair for pair in head.headers if pair[0] != b"content-length")
-            self._known.learn(data, Proven(Head(200, rest), self.keep_alive))
+            self._known.learn(data, Proven(Head(200, rest, head.rated), self.keep_alive))
 
     def _begin(self) -> HttpResponseParser:
         self._raw = b""  # what arrived until the head was complete
@@ -210,7 +210,8 @@ class Answer:
             raise Malformed("it is not HTTP/1")
         if end - start > self._bounds.head_bytes:
             raise Malformed(f"its head is longer than {self._bounds.head_bytes} bytes")
-        lines = self._raw[start:end].split(b"\r\n")
+        raw = self._raw[start:end]
+        lines = raw.split(b"\r\n")
         if len(lines) - 1 > self._bounds.headers:
             raise Malformed(f"it has more than {self._bounds.headers} headers")
         if not 200 <= status < 600:
@@ -224,7 +225,7 @@ class Answer:
         self._frame(status, dict(headers))
         if self._inflater is not None:
             headers = [pair for pair in headers if pair[0] not in _INFLATED]
-        self.head = Head(status, tuple(headers))
+        self.head = Head(status, tuple(headers), b"atelimit-r" in raw or b"ateLimit-R" in raw)
 
     def _frame(self, status: int, fields: dict[bytes, bytes]) -> None:
         coding = fields.get(b"transfer-encoding")
