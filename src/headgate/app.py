@@ -184,6 +184,7 @@ class App:
             max_body_bytes=self.config.server.max_body_bytes,
             max_connections=connection_limit(),
             spool_folder=self._data,
+            heartbeat_s=self.config.server.heartbeat_s,
         )
         return Edge(
             find,

@@ -25,7 +25,7 @@ from headgate.errors import CallerGone, GatewayError, Internal, QuotaExceeded, U
 from headgate.providers import compat
 from headgate.providers.edits import usage_object
 from headgate.providers.frames import data_of
-from headgate.providers.stream import DONE
+from headgate.providers.stream import DONE, KEEP_ALIVE
 from headgate.settle import HUNG_UP, Tab
 from headgate.values import NANO_PER_USD, Call, Shape, Usage
 from headgate.waits import own_task
@@ -162,6 +162,7 @@ class _Part:
         self.call = call
         self.tab = tab
         self.gone = answer.sink.gone
+        self.started = False
         self.headers: Headers = b""
         self.body = b""
         self._answer = answer
@@ -171,6 +172,7 @@ class _Part:
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Take the head of a stream; the first one is the caller's."""
         del status, length  # errors are raised, so it is 200; and it is a stream
+        self.started = True
         if not self._answer.started:
             self._answer.begin(headers)
 
@@ -180,8 +182,11 @@ class _Part:
         self.headers, self.body = headers, body
 
     def write(self, data: bytes) -> None:
-        """Take frames of a stream."""
-        self._answer.pass_on(data, self._index)
+        """Take frames of a stream, or a comment."""
+        if data == KEEP_ALIVE:
+            self._answer.sink.write(data)
+        else:
+            self._answer.pass_on(data, self._index)
 
     def finish(self) -> None:
         """Take note of the end; the caller's comes when all have ended."""
@@ -193,6 +198,10 @@ class _Part:
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Keep whom to call when nobody wants the answer any more."""
         self._callback = callback
+
+    def on_quiet(self, callback: Callable[[], None]) -> None:
+        """Leave it to the one sink."""
+        self._answer.sink.on_quiet(callback)
 
     def abort(self) -> None:
         """Do nothing: the caller is told by whoever answers all."""

@@ -62,6 +62,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_body_bytes: int = 10 * 1024 * 1024  # of a request; above it is 413
     max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, whose messages may hold images
     drain_s: float = 30.0  # how long open calls may go on after Ctrl-C or SIGTERM
+    heartbeat_s: float = 15.0  # a stream that is silent so long is sent a comment; 0: never
     trusted_proxies: tuple[str, ...] = ()  # networks of proxies whose forwarding headers are believed
     monitor_port: int = 0  # a second listener for health and metrics; 0: none
 
@@ -254,6 +255,10 @@ def _server(server: Server, options: ServeOptions) -> Server:
     for name in ("max_body_bytes", "max_image_body_bytes", "drain_s"):
         if getattr(server, name) < 0:
             raise ConfigError(f"server.{name} is below 0.")
+    if server.heartbeat_s and not 0.5 <= server.heartbeat_s <= 300:
+        raise ConfigError(
+            f"server.heartbeat_s {server.heartbeat_s:g} is neither 0 (no heartbeat) nor 0.5 to 300 seconds."
+        )
     if not 1 <= server.workers <= 64:
         raise ConfigError(f"workers {server.workers} is not between 1 and 64.")
     try:

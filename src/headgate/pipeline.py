@@ -29,6 +29,7 @@ from headgate.errors import (
 )
 from headgate.money.prices import PAR
 from headgate.providers import shaping
+from headgate.providers.stream import KEEP_ALIVE
 from headgate.relay import relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
 from headgate.values import Usage
@@ -72,6 +73,10 @@ class Answers(Protocol):
 
     def head(self, call: Call, target: Target, tab: Tab) -> Headers:
         """Return the headers of an answer."""
+        ...
+
+    def early_head(self, call: Call, target: Target, tab: Tab) -> Headers:
+        """Return the headers of a stream that goes out before it is known who answers."""
         ...
 
     def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
@@ -194,8 +199,10 @@ class Pipeline:
         call.notes.clear()
         request = codec.encode(call, target) if call.shape is None else shaping.encode(codec, call, target)
         self._fail("before-connect")
-        exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
         delivery = Delivery(self, call, sink, tab, target)
+        if call.stream:
+            sink.on_quiet(delivery.keep_alive)
+        exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
         try:
             delivery.still_wanted()
             tab.open(target)
@@ -301,6 +308,10 @@ class Pipeline:
         delivery.tab.shown = True
         return headers
 
+    def early_head(self, delivery: Delivery) -> Headers:
+        """Return our head, with which the status is told and the attempt may still be another."""
+        return self._stages.answers.early_head(delivery.call, delivery.target, delivery.tab)
+
     def failpoint(self, name: str) -> None:
         """Pass a named place."""
         self._fail(name)
@@ -327,7 +338,7 @@ class Pipeline:
             self._settle(call, tab, error.http_status, _NOTHING)
         if tab is None or not tab.sent:
             self._tell(call, error)
-        if tab is not None and tab.shown:
+        if sink.started:
             if call.stream:
                 self._stages.answers.break_off(call, error, sink)
             else:
@@ -399,8 +410,23 @@ class Delivery:
             exchange.abort()
 
     def start(self) -> None:
-        """Send the head of a stream."""
-        self.sink.start(200, self._pipeline.head(self), None)
+        """Send the head of a stream, if none was sent early."""
+        if self.sink.started:
+            self.tab.shown = True
+        else:
+            self.sink.start(200, self._pipeline.head(self), None)
+
+    def keep_alive(self) -> None:
+        """Tell a caller who has long heard nothing that its stream lives.
+
+        Proxies give up what is silent for a minute, so the head goes out before anybody has answered. What
+        fails from then on is told by an event under the status 200; another target may still be asked,
+        since none of an answer was shown.
+        """
+        if not self.sink.started:
+            self.sink.start(200, self._pipeline.early_head(self), None)
+        face = self.call.face
+        self.sink.write(KEEP_ALIVE if face is None else face.keep_alive)
 
     def whole(self, body: bytes) -> None:
         """Send a whole answer."""

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from struct import iter_unpack
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import msgspec
 
@@ -104,13 +104,13 @@ Headers: TypeAlias = "Sequence[tuple[bytes, bytes]] | bytes"
 
 
 class Sink(Protocol):
-    """Where a call's answer goes. Attached to a call; the call's task outlives it.
+    """Where a call's answer goes: `start` once, then `write` any number of times, then `finish` once.
 
-    `start` once, then `write` any number of times, then `finish` once. After the caller has gone all
-    three do nothing and `gone` is True.
+    The call's task outlives it: after the caller has gone all three do nothing, and `gone` is True.
     """
 
     gone: bool
+    started: bool  # the answer has a head
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Send the head. `length` is the body's length in bytes, None for a stream."""
@@ -134,6 +134,10 @@ class Sink(Protocol):
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call back once, on the loop, when the caller goes before `finish`."""
+        ...
+
+    def on_quiet(self, callback: Callable[[], None]) -> None:
+        """Call back, on the loop, each time the caller was sent nothing for a while; the last one counts."""
         ...
 
     def abort(self) -> None:
@@ -279,6 +283,8 @@ class Reader(Protocol):
 
 class Face(Protocol):
     """Another API's form in which one call of chat was asked and is answered; OpenAI's own needs none."""
+
+    keep_alive: ClassVar[bytes]  # what a stream says while there is nothing to say
 
     def read(self, body: bytes, target_of: Callable[[str], Target | None]) -> bytes:
         """Return the body of the same call as OpenAI's chat.

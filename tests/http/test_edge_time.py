@@ -387,3 +387,87 @@ async def test_the_ticker_stops_with_the_last_connection() -> None:
         await client.close()
         await until(lambda: served.edge._timer is None)
         assert (await (await served.connect()).ask(get("/e"))).status == 200
+
+
+class Quiet(Scripted):
+    """Streams what it is given to say, and counts how often it was told that nothing was said."""
+
+    def __init__(self) -> None:
+        super().__init__(self._stream)
+        self.says: asyncio.Queue[bytes] = asyncio.Queue()
+        self.beats = 0
+
+    async def _stream(self, incoming: Incoming, sink: Sink) -> None:
+        sink.on_quiet(self._beat)
+        sink.start(200, EVENTS, None)
+        while said := await self.says.get():
+            sink.write(said)
+        sink.finish()
+
+    def _beat(self) -> None:
+        self.beats += 1
+
+
+@pytest.mark.anyio
+async def test_who_is_sent_nothing_for_a_while_is_told_so() -> None:
+    route = Quiet()
+    async with Served({"/s": route}, heartbeat_s=15.0) as served:
+        client = await served.connect()
+        client.send(get("/s"))
+        await until(lambda: route.sinks)
+        for seconds, beats in ((0.9, 0), (14.0, 0), (1.2, 1), (10.0, 1)):
+            await moves(served, seconds)
+            assert route.beats == beats
+        route.says.put_nowait(b"data: 1\n\n")  # what was said begins the time anew
+        await client.head()
+        await client.chunk()
+        for seconds, beats in ((0.9, 1), (14.0, 1), (1.2, 2), (15.1, 3)):
+            await moves(served, seconds)
+            assert route.beats == beats
+        assert served.log.faults == []
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_has_ended_is_not_told_anything() -> None:
+    route = Quiet()
+    async with Served({"/s": route, "/e": Echo()}, heartbeat_s=15.0) as served:
+        client = await served.connect()
+        client.send(get("/s"))
+        route.says.put_nowait(b"")
+        await client.answer()
+        for _ in range(4):
+            await moves(served, 16.0)
+        assert route.beats == 0
+        assert (await client.ask(get("/e"))).status == 200
+
+
+@pytest.mark.anyio
+async def test_no_heartbeat_where_none_is_wanted_nor_for_who_does_not_read() -> None:
+    async def silent(incoming: Incoming, sink: Sink) -> None:
+        sink.on_quiet(lambda: beats.append(incoming.path))
+        sink.start(200, EVENTS, None)
+        sink.write(b"x" * (10_000_000 if incoming.path == "/full" else 1))
+        await gate.wait()
+
+    beats: list[str] = []
+    gate = asyncio.Event()
+    routes = {"/full": Scripted(silent), "/off": Scripted(silent)}
+    async with Served(routes, heartbeat_s=15.0, write_stall_s=1e6) as served:
+        client = await served.connect(receive_buffer=4096)
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(get("/full"))
+        connection = await served.only_connection()
+        await until(lambda: connection.write_paused)
+        for _ in range(3):
+            await moves(served, 16.0)
+        assert beats == []
+        gate.set()
+    gate.clear()
+    async with Served(routes, heartbeat_s=0) as served:
+        client = await served.connect()
+        client.send(get("/off"))
+        await client.head()
+        for _ in range(3):
+            await moves(served, 16.0)
+        assert beats == []
+        gate.set()

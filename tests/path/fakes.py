@@ -69,12 +69,15 @@ class ListSink:
         self.headers: dict[str, str] = {}
         self.body = b""
         self.finished = False
+        self.started = False
+        self.quiet: Callable[[], None] | None = None
         self.journal_at_finish: list[object] = []
         self._gone_after = gone_after
         self._callbacks: list[Callable[[], None]] = []
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
         self.status = status
+        self.started = True
         self.headers = {name.decode(): value.decode() for name, value in headers}
 
     def write(self, data: bytes) -> None:
@@ -98,6 +101,9 @@ class ListSink:
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
+
+    def on_quiet(self, callback: Callable[[], None]) -> None:
+        self.quiet = callback
 
     def hang_up(self) -> None:
         if not self.gone:

@@ -20,6 +20,7 @@ _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _JSON = (b"content-type", b"application/json")
 _JSON_LINE = b"content-type: application/json\r\n"
 _SIMULATED = (b"x-headgate-simulated", b"true")
+_PROVIDER = b"x-headgate-provider"
 _KEPT = 10_000
 _NO_CACHE = (b"cache-control", b"no-cache")
 
@@ -63,13 +64,18 @@ class HttpAnswers:
             lines += lines_of(rows)
         return lines
 
+    def early_head(self, call: Call, target: Target, tab: Tab) -> bytes:
+        """Return the header lines of a stream before it is known who answers: they name nobody."""
+        named = lines_of([(_PROVIDER, target.host.name.encode("ascii", "replace"))])
+        return self.head(call, target, tab).replace(named, b"", 1)
+
     def _fix(self, call: Call, target: Target, principal: Principal) -> bytes:
         """Return, and keep, the header lines that every answer of a key from a provider has."""
         rows = [
             _STREAM if call.stream else _JSON,
             VERSION,
             *whose(principal),
-            (b"x-headgate-provider", target.host.name.encode("ascii", "replace")),
+            (_PROVIDER, target.host.name.encode("ascii", "replace")),
         ]
         if call.stream:
             rows.append(_NO_CACHE)

@@ -319,6 +319,8 @@ class Connection(asyncio.Protocol):
             self._check_sender(now - self._since)
         else:
             self._unsent = 0
+            if self._sink is not None and self.edge.heartbeat_ns:
+                self._sink.check(now, self.edge.heartbeat_ns)
 
     def _check_reader(self, now: MonotonicNs, unsent: int) -> None:
         if unsent != self._unsent:

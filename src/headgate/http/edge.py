@@ -45,6 +45,7 @@ class EdgeLimits:
     write_stall_s: float = 30.0  # a client that reads nothing for so long is cut off
     keep_alive_s: float = 75.0  # above the SDKs' own pools, which would else lose the race
     linger_s: float = 2.0  # how long a refused client may go on sending
+    heartbeat_s: float = 15.0  # a stream on which nothing was sent for so long says that it lives; 0: never
     tick_s: float = 0.25
 
 
@@ -73,6 +74,7 @@ class Edge:
         "draining",
         "events",
         "heads",
+        "heartbeat_ns",
         "known",
         "limits",
         "monotonic",
@@ -92,6 +94,7 @@ class Edge:
         limits: EdgeLimits,
     ) -> None:
         self.limits = limits
+        self.heartbeat_ns = int(limits.heartbeat_s * 1_000_000_000)
         self.events = events
         self.heads = Heads()
         self.known = KnownHeads[RequestHead]()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headgate.http.connection import Connection
     from headgate.http.incoming import Incoming
     from headgate.ports import Headers
+    from headgate.values import MonotonicNs
 
 # How the end of a body is told.
 _UNSTARTED, _SIZED, _CHUNKED, _UNTIL_CLOSE, _NONE = range(5)
@@ -31,11 +32,11 @@ class HttpSink:
 
     __slots__ = (
         "_asked", "_callback", "_connection", "_framing", "_head", "_headers", "_keep_alive", "_left",
-        "gone",
+        "_quiet", "_quiet_since", "gone", "started",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, incoming: Incoming) -> None:
-        self.gone = False
+        self.gone = self.started = False
         self._connection: Connection | None = connection
         self._asked = incoming.head
         self._keep_alive = incoming.head.keep_alive
@@ -43,11 +44,8 @@ class HttpSink:
         self._head = b""
         self._left = 0
         self._callback: Callable[[], None] | None = None
-
-    @property
-    def started(self) -> bool:
-        """Say whether the answer has a head."""
-        return self._framing != _UNSTARTED
+        self._quiet: Callable[[], None] | None = None
+        self._quiet_since: MonotonicNs = 0  # 0: not since the last look
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Take the head. `length` is the body's length in bytes, None for a stream."""
@@ -55,6 +53,7 @@ class HttpSink:
         if connection is None:
             return
         assert self._framing == _UNSTARTED, "an answer has one head"
+        self.started = True
         last = self._frame(status, length)
         if self._keep_alive and not connection.stays_open():
             self._keep_alive = False
@@ -76,6 +75,7 @@ class HttpSink:
             return
         assert self._framing == _UNSTARTED, "an answer has one head"
         self._framing = _SIZED
+        self.started = True
         last = b"content-length: %d\r\n\r\n" % len(body)
         connection.write(connection.edge.heads.make(status, headers, last) + body)
         self._connection = self._callback = None
@@ -107,6 +107,7 @@ class HttpSink:
         connection = self._connection
         if connection is None or not data:
             return
+        self._quiet_since = 0
         framing = self._framing
         if framing == _SIZED:
             self._left -= len(data)
@@ -170,6 +171,20 @@ class HttpSink:
             callback()
         elif self._connection is not None:
             self._callback = callback
+
+    def on_quiet(self, callback: Callable[[], None]) -> None:
+        """Call back each time the caller was sent nothing for the heartbeat's interval."""
+        self._quiet = callback
+
+    def check(self, now: MonotonicNs, heartbeat_ns: MonotonicNs) -> None:
+        """Call back if it is time; called by the edge's ticker while everything written has left."""
+        if self._quiet is None:
+            return
+        if not self._quiet_since:
+            self._quiet_since = now
+        elif now - self._quiet_since >= heartbeat_ns:
+            self._quiet_since = now
+            self._quiet()
 
     def abort(self) -> None:
         """Cut the connection without ending the answer; nobody is called back."""

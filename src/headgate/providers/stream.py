@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.wire.answers import Answer, WireUsage
 
 DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which every reader of events skips
 _UNASKED = b',"usage":null'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -42,6 +42,7 @@ class MessagesFace:
     """
 
     __slots__ = ("_dropped", "betas", "given", "hidden_bytes", "version")
+    keep_alive: ClassVar = sse("ping")
 
     def __init__(self, header: Callable[[bytes], bytes | None]) -> None:
         self.version = _word(header(b"anthropic-version"))

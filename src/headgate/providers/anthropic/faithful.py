@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+_FIRST = frozenset({"message_start", "ping"})  # promise no content: an error may still come in its place
 _LAST = frozenset({"message_delta", "message_stop"})
 
 
@@ -64,13 +65,14 @@ def _marked(value: Any, call: Call) -> Any:
 class FaithfulReader(TranslatedReader):
     """Read a message for the books, and pass it on as it came. Implements `ports.Reader`."""
 
-    __slots__ = ("_body", "_frames", "_held", "_renamed")
+    __slots__ = ("_body", "_frames", "_held", "_opening", "_renamed")
 
     def __init__(self, call: Call, target: Target) -> None:
         super().__init__(call, StreamSource() if call.stream else MessageSource())
         self._frames = Frames()
         self._body: list[bytes] = []
         self._held: list[dict[str, Any]] = []  # events that must not go out before the books are closed
+        self._opening: list[bytes] | None = []  # what is held back until there is content; None: it is out
         self._renamed = target.model.name != call.model
 
     def feed(self, data: bytes) -> bytes:
@@ -96,7 +98,8 @@ class FaithfulReader(TranslatedReader):
         """Return the message, or the events that end it, with the usage that was booked."""
         believed = self.usage() == booked
         if self._call.stream:
-            return b"".join(_event(self._shown(event, booked, believed=believed)) for event in self._held)
+            last = (_event(self._shown(event, booked, believed=believed)) for event in self._held)
+            return self._opened() + b"".join(last)
         body = b"".join(self._body)
         if believed and not self._renamed:
             return body
@@ -112,12 +115,21 @@ class FaithfulReader(TranslatedReader):
             kind = event["type"]
             if kind in _LAST:
                 self._held.append(event)
-            elif kind == "message_start" and self._renamed:
+                continue
+            shown = frame + b"\n\n"
+            if kind == "message_start" and self._renamed:
                 event["message"]["model"] = self._call.model
-                out.append(_event(event))
+                shown = _event(event)
+            if self._opening is not None and kind in _FIRST:
+                self._opening.append(shown)
             else:
-                out.append(frame + b"\n\n")
+                out.append(self._opened() + shown)
         return b"".join(out)
+
+    def _opened(self) -> bytes:
+        """Return what was held back, once."""
+        opening, self._opening = self._opening, None
+        return b"".join(opening or ())
 
     def _shown(self, message: dict[str, Any], booked: Usage, *, believed: bool) -> dict[str, Any]:
         if self._renamed and "model" in message:
