@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from provider_notes import BEDROCK, PLACES, ROOM
 
 from headgate import config, errors
 from headgate.admission.limits import LimitSettings
@@ -23,7 +24,7 @@ from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
 from headgate.routing.demands import DemandSettings
-from headgate.routing.settings import Route, RouteTarget
+from headgate.routing.settings import Canary, Route, RouteTarget
 from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
 from headgate.transport.simulator.wishes import DIRECTIVES, HEADER, PREFIX
@@ -42,6 +43,7 @@ SECTIONS = {
     "[[models]]": Route,
     "[[models]] targets": RouteTarget,
     "[[models]] when": When,
+    "[[models]] canary": Canary,
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
     "mode": ModeSettings,
@@ -77,99 +79,6 @@ fallback = ["gpt-4o-mini"]
 rows = [{ provider = "mycorp", model = "mycorp-large", input = "0.50", output = "1.50" }]
 margins = [{ ppm = 100_000, provider = "openai" }]   # customers pay 10 % more
 ```
-"""
-
-
-BEDROCK = """## Amazon Bedrock
-
-`AWS_BEARER_TOKEN_BEDROCK`, its API key, switches it on together with `AWS_REGION`; one that expires is printed by a
-`token_command`. Where AWS's access keys sign every request instead, it is a row of the file, and needs
-`pip install 'headgate[bedrock]'`:
-
-```toml
-[[providers]]
-name = "bedrock"
-location = "eu-central-1"         # else AWS_REGION or AWS_DEFAULT_REGION; China's regions have their own domain
-profile = "work"                  # or access_key_id and secret_access_key; or neither, see below
-
-[[models]]
-name = "claude"
-targets = [{ provider = "bedrock", model = "eu.anthropic.claude-haiku-4-5-20251001-v1:0" }]
-```
-
-Without `profile` and keys in the file they are found as AWS's tools find them: `AWS_ACCESS_KEY_ID` and its companions,
-`AWS_PROFILE`, AWS's files, a web identity, the role of the container or the machine; what expires is renewed in time.
-Models are ids, inference profiles and their ARNs, with the prices of their region. An application's inference profile
-does not say which model it is of: give it a row under `[prices]`. Each further region is a row with a name of your own,
-`kind = "bedrock"` and `base_url = "https://bedrock-runtime.REGION.amazonaws.com"`.
-"""
-
-
-PLACES = """\
-## Providers that need more than a key
-
-```toml
-[[providers]]                     # Gemini at Vertex AI
-name = "vertex"
-project = "my-project"
-location = "europe-west4"
-service_account = "/etc/headgate/account.json"   # or token_command = ["gcloud", "auth", "print-access-token"]
-
-[[providers]]                     # Azure OpenAI, by /openai/v1; two variables do the same with no file
-name = "azure"
-base_url = "https://NAME.openai.azure.com"
-api_key = "env:AZURE_OPENAI_API_KEY"
-deployments = { "prod-4o" = "gpt-4o" }   # what each deployment is, where its name does not say so
-
-[[providers]]                     # by the dated API, with a client of Entra ID instead of a key
-name = "azure-eu"
-kind = "azure"
-base_url = "https://NAME-EU.openai.azure.com"
-api_version = "2024-10-21"
-tenant = "00000000-0000-0000-0000-000000000000"
-client_id = "00000000-0000-0000-0000-000000000000"
-client_secret = "env:AZURE_CLIENT_SECRET"
-
-[[providers]]                     # in China; authority and token_scope are those of the cloud unless given
-name = "azure-cn"
-kind = "azure"
-base_url = "https://NAME.openai.azure.cn"
-api_version = "2024-10-21"
-authority = "https://login.partner.microsoftonline.cn"
-token_scope = "https://cognitiveservices.azure.cn/.default"
-tenant = "00000000-0000-0000-0000-000000000000"
-client_id = "00000000-0000-0000-0000-000000000000"
-client_secret = "env:AZURE_CN_CLIENT_SECRET"
-
-[[providers]]                     # Cohere, by its own API; one variable does the same with no file
-name = "cohere"
-api_key = "env:CO_API_KEY"
-
-[[models]]
-name = "gpt-4o"
-targets = [{ provider = "azure", model = "prod-4o" }, { provider = "azure-eu", model = "gpt-4o" }]
-```
-
-Cohere takes its own `top_k`, `safety_mode`, `citation_options` and `thinking` in a request, and for embeddings
-`input_type` (else `search_document`) and `truncate` (else `NONE`: a text that is too long is refused). What it bills,
-`billed_units`, is the usage that is shown and booked. `documents` are left out, and named in `x-headgate-dropped`.
-
-A deployment is asked for as a model: `prod-4o`, `azure/prod-4o`, or by the name of its model. Prices are those of Azure's
-public cloud; rows of `[prices]` for `azure-cn` and the like say others.
-"""
-
-
-ROOM = """## Room at providers
-
-A provider, and a target of a model, may have bounds: `max_concurrent` calls are there at once. A call goes to the first of its
-targets with room. Where none has any it waits, `longest_wait_s` at most and with `max_waiting` others, for whichever has first:
-accounts take turns, in each its keys; keys of priority `batch` wait for the others. In a full line the one with the most calls
-gives way. Who is not let in gets 503 `server_is_overloaded` with `Retry-After`; the header `x-headgate-queued-ms` says how long a
-call waited. Several workers have equal shares of a bound. Sessions and jobs of videos are not counted.
-
-With no setting at all a provider is asked only as fast as it says itself (`x-ratelimit-*`, `anthropic-ratelimit-*`, `retry-after`),
-for each key and model: where nothing is left, another target or key is asked, or the call waits in the same way. What it says
-with no sense is ignored, and so is, for a minute, what one call shows to be wrong.
 """
 
 
@@ -329,6 +238,10 @@ def metrics_page() -> str:
         "| `headgate_refusals_total` | counter | Calls refused before any attempt, by operation, status and code |"
     ]
     out += ["| `headgate_absorbed_nano_usd_total` | counter | Cost above holds, the house's |"]
+    out += [
+        f"| `{name}_total` | counter | {text}; labels: {', '.join(labels)} |"
+        for name, (text, labels) in prometheus.COUNTS.items()
+    ]
     out += [f"| `{name}` | gauge | {text} |" for name, text in prometheus.GAUGES.items()]
     return "\n".join([*out, ""])
 

@@ -39,8 +39,10 @@ from headgate.outward import Outward, build_routes
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
 from headgate.providers.registry import CODECS
+from headgate.routing.trials import ROLLBACKS
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
+from headgate.stores.sql.canaries import RollBacks
 from headgate.stores.sql.database import (
     changes_since,
     connect,
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from headgate.ports import Sink
     from headgate.records import KeyRow
     from headgate.routing.routes import Routes
+    from headgate.routing.trials import RolledBack
     from headgate.values import Call
     from headgate.videos.keeper import Keeper
 
@@ -136,7 +139,7 @@ class App:
         self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
         self.routes = self._open_routes(config)
         tokenizers = Tokenizers()
-        self.outward = Outward(config, self.clock, self.log, self.calls)
+        self.outward = Outward(config, self.clock, self.log, self.calls, self.metrics)
         counter = LocalCounter(tokenizers)
         stages = Stages(
             ledger=Ledger(self.journal, self._budgets, self._metering.rates, self.metrics, self.clock),
@@ -159,6 +162,17 @@ class App:
         self.server = Server(self._edge(plane.find))
         self.monitor = Server(self._edge(plane.find_health))
         self.reload()
+
+    def _follow_canaries(self) -> RollBacks:
+        trials, connection = self.outward.trials, partial(connect, self._data)
+        trials.follow(self.routes.trials)
+
+        def kept(each: RolledBack) -> None:
+            trial = each.trial
+            self.metrics.count(ROLLBACKS, trial.model, trial.id)
+            self.log.line("error", "a canary is rolled back", model=trial.model, trial=trial.id, why=each.why)
+
+        return RollBacks(trials, connection, self.clock, kept, self._database_trouble)
 
     def _open_meters(self) -> Metering:
         config = self.config
@@ -287,6 +301,8 @@ class App:
             await asyncio.sleep(_BOARD_EVERY_S)
             try:
                 board.write(self.metrics, self._gauges())
+                if self.outward.trials.running:
+                    self.outward.trials.judge(board.all(self.metrics, {})[0].counts)
             except OSError as fault:  # the disk is full: the others see older counts
                 self.log.line("warning", "the counts cannot be shown to other workers", fault=str(fault))
 
@@ -374,6 +390,7 @@ class App:
             raise ConfigError(f"stored keys cannot be read: {fault}") from fault
         self.config, self.routes = config, routes
         self.outward.follow(config)
+        self.outward.trials.follow(routes.trials)
         self.outward.keep_credentials(self.config.hosts, self.background)
 
     async def _watch_keys(self) -> None:
@@ -402,6 +419,9 @@ class App:
         """Listen and serve. Raises OSError when the address cannot be had."""
         server = self.config.server
         await self.server.bind(server.host, server.port, reuse_port=server.workers > 1)
+        self._rollbacks = self._follow_canaries()
+        await self._rollbacks.step()
+        self.background.spawn("canaries", self._rollbacks.run())
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
         self._changes = Watch(self._follow, _CHANGES_EVERY_S)

@@ -328,7 +328,7 @@ class Choices:
         try:
             attempt = self._attempt
             if targets[0].steered:
-                attempt = self._stages.steering.watching(attempt)
+                attempt = self._stages.steering.watching(attempt, targets)
             await self._stages.attempts.run(attempt, call, part, tab, targets)
         except GatewayError as error:
             status = error.http_status

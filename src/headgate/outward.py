@@ -18,6 +18,7 @@ from headgate.routing.doors import Doors
 from headgate.routing.health import Health
 from headgate.routing.retries import Active
 from headgate.routing.routes import Makers, Routes
+from headgate.routing.trials import Trials
 from headgate.steering import Steering
 from headgate.tokens import TokenKeeper
 from headgate.transport.http import HttpSettings, HttpTransport
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from headgate.background import Background, Calls
     from headgate.config import Config
     from headgate.observe.log import Log
+    from headgate.observe.metrics import Metrics
     from headgate.ports import Clock
     from headgate.routing.health import Place
     from headgate.values import Target
@@ -102,9 +104,10 @@ class Outward:
         clock: for deadlines and times out.
         log: hears which targets are taken out.
         calls: the open ones.
+        metrics: counts what becomes of canaries.
     """
 
-    def __init__(self, config: Config, clock: Clock, log: Log, calls: Calls) -> None:
+    def __init__(self, config: Config, clock: Clock, log: Log, calls: Calls, metrics: Metrics) -> None:
         self._log = log
         self._clock = clock
         self._calls = calls
@@ -113,13 +116,14 @@ class Outward:
         self.health = Health(config.breaker, draw, self._changed)
         self.doors = Doors(clock, config.server.workers, draw)
         self.attempts = Attempts(config.retries, self.health, self.doors, clock, draw, self._active)
-        self.steering = Steering(clock, draw)
+        self.trials = Trials(metrics, alone=config.server.workers == 1)
+        self.steering = Steering(clock, draw, self.trials)
         self._kept: dict[str, _Kept] = {}
         self.follow(config)
 
     def follow(self, config: Config) -> None:
         """Take in whether a provider or a target has bounds."""
-        targets = [target for route in config.routes.values() for target in route.targets]
+        targets = [target for route in config.routes.values() for target in route.every_target]
         limited = any(host.room.max_concurrent for host in config.hosts) or any(
             target.max_concurrent for target in targets
         )

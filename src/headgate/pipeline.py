@@ -130,7 +130,7 @@ class Pipeline:
             self._fail("after-hold")
             attempt = self._attempt
             if targets[0].steered:
-                attempt = self._stages.steering.watching(attempt)
+                attempt = self._stages.steering.watching(attempt, targets)
             await self._stages.attempts.run(attempt, call, sink, tab, targets)
         except GatewayError as error:
             self._refuse(call, sink, tab, error)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.admission.bounds import TEXTLESS, output_limit, rough_input, units_bound
+from headgate.errors import UpstreamError
 from headgate.money.cost import cost
 from headgate.routing.cheapest import cheapest_first
-from headgate.routing.conditions import Described, fitting
-from headgate.routing.demands import meeting
+from headgate.routing.conditions import Described, fitting, unfit
+from headgate.routing.demands import lacking, meeting
 from headgate.routing.latency import Latencies
 from headgate.values import Usage
 from headgate.wire.messages import kinds_of_parts
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from headgate.attempts import Attempt
     from headgate.ports import Clock, Sink
     from headgate.routing.routes import Routes
+    from headgate.routing.trials import Trials
     from headgate.settle import Tab
     from headgate.values import Call, Holding, Target
 
@@ -43,12 +45,14 @@ class Steering:
     Args:
         clock: monotonic time.
         draw: returns chance from [0, 1).
+        trials: the canaries here.
     """
 
-    __slots__ = ("_clock", "_draw", "latencies")
+    __slots__ = ("_clock", "_draw", "_trials", "latencies")
 
-    def __init__(self, clock: Clock, draw: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock, draw: Callable[[], float], trials: Trials) -> None:
         self.latencies = Latencies()
+        self._trials = trials
         self._clock = clock
         self._draw = draw
 
@@ -63,12 +67,34 @@ class Steering:
         demands = routes.demanded(principal)
         if call.demand is not None:
             demands += (call.demand,)
+        canaries: tuple[Target, ...] = ()
+        if targets[-1].canary:
+            targets, canaries = apart(targets)
         if demands:
             targets = meeting(targets, demands, call.model)
-        if any(target.whens for target in targets):
-            targets = fitting(targets, described(call))
+        if any(target.whens for target in (*targets, *canaries)):
+            asked = described(call)
+            targets = fitting(targets, asked)
+            canaries = tuple(target for target in canaries if not unfit(target, asked))
         if len(targets) > 1 and any(target.choice for target in targets):
             targets = by_group(targets, partial(self._chosen_first, call))
+        if targets[0].trial:
+            canaries = tuple(target for target in canaries if not lacking(target, demands))
+            return self._sided(call, targets, canaries)
+        return targets
+
+    def _sided(
+        self, call: Call, targets: tuple[Target, ...], canaries: tuple[Target, ...]
+    ) -> tuple[Target, ...]:
+        """Return the targets of the side of a canary on which a call is."""
+        trial = targets[0].trial
+        takes = (
+            self._trials.takes(trial, _identity(call, self._trials.sticky_by(trial))) if canaries else None
+        )
+        if takes:
+            return (*canaries, *targets)
+        if takes is None:  # what the canary could not have had is not compared with it
+            return tuple(msgspec.structs.replace(target, trial="") for target in targets)
         return targets
 
     def _chosen_first(self, call: Call, group: tuple[Target, ...]) -> tuple[Target, ...]:
@@ -79,15 +105,51 @@ class Steering:
         ]
         return cheapest_first(group, costs, self._draw())
 
-    def watching(self, attempt: Attempt) -> Attempt:
-        """Return an attempt that takes in how it ended."""
-        return partial(self._watched, attempt)
+    def watching(self, attempt: Attempt, targets: tuple[Target, ...]) -> Attempt:
+        """Return an attempt on one of a call's targets that takes in how it ended."""
+        return partial(self._watched, attempt, targets[0])
 
-    async def _watched(self, attempt: Attempt, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
-        await attempt(call, sink, tab, target)
+    async def _watched(
+        self, attempt: Attempt, meant: Target, call: Call, sink: Sink, tab: Tab, target: Target
+    ) -> None:
+        # Of the two sides of a canary first attempts are compared, where they are made as they were meant.
+        compared = bool(target.trial) and not tab.attempts and target.canary is meant.canary
+        try:
+            await attempt(call, sink, tab, target)
+        except UpstreamError as error:
+            if compared and not error.not_processed:
+                self._trials.tried(target.trial, canary=target.canary, failed=True)
+            raise
         pace_ns = tab.pace_ns
-        if target.choice == "least_latency" and pace_ns:
+        if not pace_ns:
+            return
+        if target.choice == "least_latency":
             self.latencies.took(target, pace_ns, self._clock.monotonic(), stream=call.stream)
+        if compared:
+            self._trials.tried(target.trial, canary=target.canary, failed=False)
+            self._trials.took(target.trial, pace_ns, canary=target.canary, stream=call.stream)
+
+
+def apart(targets: tuple[Target, ...]) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
+    """Return the targets of the main side, and those of the canary, which stand last."""
+    main = tuple(target for target in targets if not target.canary)
+    return main, targets[len(main) :]
+
+
+def _identity(call: Call, sticky_by: str) -> str:
+    """Return who a caller is for a canary; where that is not given, its key."""
+    kind, _, name = sticky_by.partition(".")
+    found = ""
+    if kind == "metadata":
+        found = _metadata(call).get(name, "")
+    elif kind == "user":
+        raw = (bytes(call.members.get(member, b'""')) for member in ("user", "safety_identifier"))
+        found = next(
+            (text for each in raw if isinstance(text := msgspec.json.decode(each), str) and text), ""
+        )
+    principal = call.principal
+    assert principal is not None
+    return f"{kind}:{found}" if found else f"key:{principal.key}"
 
 
 def by_group(

@@ -400,6 +400,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that it cannot honour
     weight: int = 0  # its share of the calls among the targets of its group; 0: by its place
     group: int = 0  # of a model's targets: one of each group is drawn by weight, and groups keep their order
+    trial: str = ""  # of a canary, on either side of which it stands; empty: of none
+    canary: bool = False  # it is that canary
     steered: bool = False  # which of a model's targets are asked, and in which order, depends on the call
     choice: Literal["", "least_cost", "least_latency"] = (
         ""  # which of its group comes first; empty: by weight

@@ -37,6 +37,10 @@ targets = [{ provider = "near", model = "small" }, { provider = "far", model = "
 name = "fast"
 choice = "least_latency"
 targets = [{ provider = "far", model = "a" }, { provider = "near", model = "b" }]
+[[models]]
+name = "tried"
+targets = [{ provider = "far", model = "a" }]
+canary = { target = { provider = "near", model = "b" }, share_percent = 20, sticky_by = "metadata.team" }
 [[prices.rows]]
 model = "a"
 input = 2
@@ -54,7 +58,7 @@ def test_a_described_call_shows_its_targets_and_why_not_the_others(
     (tmp_path / "headgate.toml").write_text(SETTINGS)
     here = ("route", "smart", "--config", "headgate.toml")
     rows = say(*here, "--input-tokens", "9k")["targets"]
-    assert [(row["model"], row["asked"], row["share"], row["why_not"]) for row in rows] == [
+    assert [(row["model"], row["asked"], row["share"], row["note"]) for row in rows] == [
         ("a", 1, 75.0, ""),
         ("b", 2, 25.0, ""),
         ("small", 0, 0.0, "for keys shop*"),
@@ -72,12 +76,22 @@ def test_a_described_call_shows_its_targets_and_why_not_the_others(
         ("small", 0.0, None),
     ]
     placed = say(*here, "--input-tokens", "9k", "--demand", "region=eu")
-    assert [(row["model"], row["asked"], row["why_not"]) for row in placed["targets"]] == [
+    assert [(row["model"], row["asked"], row["note"]) for row in placed["targets"]] == [
         ("a", 1, ""),
         ("b", 0, "not in region eu"),
         ("small", 0, "not in region eu"),
     ]
     assert "data zero_retention" in run(*here, "--demand", "data=zero_retention").output
     assert "continent=eu" in run(*here, "--demand", "continent=eu").output
+    tried = say("route", "tried", "--config", "headgate.toml")["targets"]
+    assert [(row["model"], row["asked"], row["share"], row["note"]) for row in tried] == [
+        ("b", 1, 20.0, "canary by metadata.team"),
+        ("a", 1, 80.0, ""),
+    ]
+    kept_out = say("route", "tried", "--config", "headgate.toml", "--demand", "region=eu")["targets"]
+    assert [(row["model"], row["asked"], row["note"]) for row in kept_out] == [
+        ("b", 0, "canary by metadata.team, not in region eu"),
+        ("a", 1, ""),
+    ]
     assert "while fastest" in run("route", "fast", "--config", "headgate.toml").output
     assert run("route", "nothing-like-it", "--config", "headgate.toml").exit_code == 1

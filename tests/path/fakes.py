@@ -22,6 +22,7 @@ from headgate.routing.doors import Doors
 from headgate.routing.health import Health
 from headgate.routing.retries import Active, RetryTerms
 from headgate.routing.routes import Routes
+from headgate.routing.trials import Trials
 from headgate.settle import Ledger
 from headgate.steering import Steering
 from headgate.values import Book, Call, Host, KeyRules, Model, Prices, Principal, Target
@@ -279,7 +280,7 @@ class Bench:
                 counter=counter,
                 answers=self.answers,
                 attempts=self.attempts,
-                steering=Steering(self.clock, lambda: 0.0),
+                steering=Steering(self.clock, lambda: 0.0, Trials(self.metrics, alone=True)),
                 failpoints=NoPoints(),
                 fault=lambda call, fault: self.faults.append(fault),
             )

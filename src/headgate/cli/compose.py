@@ -20,7 +20,7 @@ from headgate.stores.sql.reports import SqlReports
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from headgate.config import Config
@@ -85,6 +85,17 @@ def charge(folder: Path, request_id: str) -> Charge | None:
                 return found
             time.sleep(_TRY_EVERY_S)
     return None
+
+
+def rolled_back(data: str | None, trials: Collection[str]) -> dict[str, str]:
+    """Return which of some canaries are rolled back by the books of a data folder, and why."""
+    from headgate.stores.sql.canaries import rolled_back as find
+
+    folder = data_folder(data)
+    if not trials or not (folder / FILE).is_file():
+        return {}
+    with closing(connect(folder, read_only=True)) as sql:
+        return find(sql, trials)
 
 
 def reports(data: str | None) -> SqlReports:

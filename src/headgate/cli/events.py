@@ -20,7 +20,7 @@ _NANO = "_nano_usd"
 @examples("events list --kind budget.threshold")
 @click.group(name="events")
 def command() -> None:
-    """Read what happened by itself: caps that fill up, old keys, tiers earned, credit that expired."""
+    """Read what happened by itself: caps that fill up, old keys, tiers earned, expired credit, canaries."""
 
 
 @examples("events list", "events list --kind budget.threshold --last 200 --json")
@@ -28,7 +28,7 @@ def command() -> None:
 @data_option
 @click.option("--account", metavar="ID|NAME", default="", help="Only of this account.")
 @click.option(
-    "--kind", metavar="NAME", help="Only this: budget.threshold, key.old, tier.promoted, grant.expired."
+    "--kind", metavar="NAME", help="Only this: budget.threshold, key.old, tier.promoted, grant.expired, ..."
 )
 @click.option("--ref", metavar="ID", help="Only about this thing.")
 @last_option

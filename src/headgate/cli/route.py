@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import click
 import msgspec
 
 from headgate.cli import compose
 from headgate.cli.exits import Failed
-from headgate.cli.options import Pair, Tokens, config_option, env_option, examples, json_option, prices_option
+from headgate.cli.options import (
+    Pair,
+    Tokens,
+    config_option,
+    data_option,
+    env_option,
+    examples,
+    json_option,
+    prices_option,
+)
 from headgate.cli.output import print_json, print_table
 from headgate.money.amounts import format_usd
 from headgate.money.cost import cost
 from headgate.routing.cheapest import cheapest_first
-from headgate.steering import USUAL_OUTPUT, by_group
+from headgate.steering import USUAL_OUTPUT, apart, by_group
 from headgate.values import Holding, NanoUSD, Principal, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from headgate.routing.conditions import Described
     from headgate.routing.routes import Routes
     from headgate.values import Book, Demand, Target
 
 _SETTINGS = ("config_file", "env_file", "prices")
 _HOLDINGS: Final = get_args(Holding)
-_HEADS: Final = ("asked", "provider", "model", "first for", "costs us", "why not")
+_HEADS: Final = ("asked", "provider", "model", "first for", "costs us", "note")
+
+
+class _Asked(NamedTuple):
+    """What is asked besides the call's own description."""
+
+    usage: Usage
+    demands: tuple[Demand, ...]
+    over: Mapping[str, str]  # why canaries were rolled back, by their trials
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -36,7 +55,7 @@ class _Row(msgspec.Struct, frozen=True):
     asked: int  # 0: never
     share: float | None  # of the calls that it is the first for, in per cent; None: while it is the fastest
     cost: NanoUSD | None  # expected of such a call; None: it has no price
-    why_not: str
+    note: str  # why it is never asked, or that it is a canary
 
 
 @examples(
@@ -68,6 +87,7 @@ class _Row(msgspec.Struct, frozen=True):
 )
 @click.option("--demand", metavar="LIST", default="", help="That demands: region=eu, data=no_training.")
 @config_option
+@data_option
 @env_option
 @prices_option
 @json_option
@@ -83,10 +103,13 @@ def command(context: click.Context, /, model: str, as_json: bool, **given: Any) 
 
     settings = compose.settings(**{name: given.pop(name) for name in _SETTINGS})
     holds, metadata = frozenset(given.pop("holds")), dict(given.pop("metadata"))
+    data = given.pop("data")
     output_tokens, demanded = given.pop("output_tokens"), given.pop("demand")
     demands = (read_demand(demanded),) if demanded else ()
     call = Described(model, holds=holds, metadata=metadata, **given)
-    rows, refused = _rows(*compose.routes(settings), call, output_tokens, demands)
+    routes, book = compose.routes(settings)
+    asked = _Asked(Usage(call.input_tokens, output_tokens), demands, compose.rolled_back(data, routes.trials))
+    rows, refused = _rows(routes, book, call, asked)
     if as_json:
         print_json({"model": model, "targets": rows, "refused": refused or None})
         context.exit(bool(refused))
@@ -99,45 +122,58 @@ def command(context: click.Context, /, model: str, as_json: bool, **given: Any) 
 def _line(row: _Row) -> tuple[str, ...]:
     share = f"{row.share:g} %" if row.share else "while fastest" if row.share is None else ""
     cost = "no price" if row.cost is None else format_usd(row.cost)
-    return (str(row.asked or "never"), row.provider, row.model, share, cost, row.why_not)
+    return (str(row.asked or "never"), row.provider, row.model, share, cost, row.note)
 
 
-def _rows(
-    routes: Routes, book: Book, call: Described, output_tokens: int, demands: tuple[Demand, ...]
-) -> tuple[list[_Row], str]:
+def _rows(routes: Routes, book: Book, call: Described, asked: _Asked) -> tuple[list[_Row], str]:
     """Return every target, and what a caller would be told where none is for the call."""
     from headgate.errors import GatewayError
-    from headgate.routing.conditions import fitting, unfit
-    from headgate.routing.demands import lacking, meeting
+    from headgate.routing.conditions import fitting
+    from headgate.routing.demands import meeting
 
-    usage = Usage(call.input_tokens, output_tokens)
-    demands += routes.demanded(_caller(call))
-    refused = ""
-    targets: tuple[Target, ...] = ()
-    asked: tuple[Target, ...] = ()
+    usage, demands = asked.usage, (*asked.demands, *routes.demanded(_caller(call)))
     try:
-        targets = routes.candidates(call.model, book, compose.CLOCK.wall())
-        asked = fitting(meeting(targets, demands, call.model) if demands else targets, call)
+        found = routes.candidates(call.model, book, compose.CLOCK.wall())
+    except GatewayError as error:
+        return [], error.message
+    targets, canaries = apart(found)
+    taken: tuple[Target, ...] = ()
+    refused = ""
+    try:
+        taken = fitting(meeting(targets, demands, call.model) if demands else targets, call)
     except GatewayError as error:
         refused = error.message
-    asked = by_group(asked, partial(_chosen_first, usage))
-    rows = [
+    taken = by_group(taken, partial(_chosen_first, usage))
+    left_out = [target for target in targets if not any(target is each for each in taken)]
+    rows, part = [], 0.0
+    for target in canaries:
+        canary, why = routes.trials[target.trial].canary, _why_not(target, call, demands)
+        why = why or (f"rolled back: {asked.over[target.trial]}" if target.trial in asked.over else "")
+        part = 0.0 if why or refused else canary.share_percent
+        says = f"canary by {canary.sticky_by}"
+        rows.append(_row(target, usage, int(part > 0), part, f"{says}, {why}" if why else says))
+    shares = [None if share is None else share * (100 - part) / 100 for share in _shares(taken, usage)]
+    rows += [
         _row(target, usage, number, share)
-        for number, (target, share) in enumerate(zip(asked, _shares(asked, usage), strict=True), 1)
+        for number, (target, share) in enumerate(zip(taken, shares, strict=True), 1)
     ]
-    left_out = [target for target in targets if not any(target is each for each in asked)]
-    reasons = [lacking(target, demands) or unfit(target, call) for target in left_out]
-    rows += [_row(target, usage, 0, 0.0, why) for target, why in zip(left_out, reasons, strict=True)]
-    return rows, refused
+    return rows + [_row(each, usage, 0, 0.0, _why_not(each, call, demands)) for each in left_out], refused
+
+
+def _why_not(target: Target, call: Described, demands: tuple[Demand, ...]) -> str:
+    from headgate.routing.conditions import unfit
+    from headgate.routing.demands import lacking
+
+    return lacking(target, demands) or unfit(target, call)
 
 
 def _caller(call: Described) -> Principal:
     return Principal(0, 0, 0, name=call.key, project_id=call.project, tier=call.tier)
 
 
-def _row(target: Target, usage: Usage, asked: int, share: float | None, why_not: str = "") -> _Row:
+def _row(target: Target, usage: Usage, asked: int, share: float | None, note: str = "") -> _Row:
     key = f" #{target.host.credential}" if target.host.credential else ""
-    return _Row(target.host.name + key, target.model.name, asked, share, _cost(target, usage), why_not)
+    return _Row(target.host.name + key, target.model.name, asked, share, _cost(target, usage), note)
 
 
 def _cost(target: Target, usage: Usage) -> NanoUSD | None:

@@ -49,12 +49,17 @@ class Series:
 class Metrics:
     """Count calls. Implements `ports.Observer`."""
 
-    __slots__ = ("absorbed_nano", "refusals", "series")
+    __slots__ = ("absorbed_nano", "counts", "refusals", "series")
 
     def __init__(self) -> None:
         self.series: dict[Label, Series] = {}
         self.refusals: dict[tuple[str, int, str], int] = {}
         self.absorbed_nano = 0
+        self.counts: dict[tuple[str, tuple[str, ...]], int] = {}  # of other things, by name and labels
+
+    def count(self, name: str, *labels: str) -> None:
+        """Count one more of what `prometheus.COUNTS` names; labels come from the settings."""
+        self.counts[name, labels] = self.counts.get((name, labels), 0) + 1
 
     def refused(self, operation: str, error: GatewayError) -> None:
         """Count a call that was refused before any attempt."""

@@ -35,6 +35,18 @@ COUNTERS: tuple[tuple[str, str, Callable[[Series], int]], ...] = (
     ("headgate_cost_nano_usd", "What providers take, in nano-USD", lambda s: s.cost_nano),
     ("headgate_estimated_calls", "Settled calls whose tokens were counted here", lambda s: s.estimated),
 )
+# name: what it counts, its labels
+COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "headgate_canary_attempts": (
+        "First attempts of the calls of a model that has a canary, by side and outcome",
+        ("model", "trial", "side", "outcome"),
+    ),
+    "headgate_canary_pairs": (
+        "Answers of a canary, slower than the main side's latest one by more than is allowed, or not",
+        ("model", "trial", "outcome"),
+    ),
+    "headgate_canary_rollbacks": ("Canaries that were rolled back", ("model", "trial")),
+}
 GAUGES: Mapping[str, str] = {
     "headgate_open_calls": "Calls being served now",
     "headgate_queued_calls": "Calls that wait for a limit now",
@@ -81,6 +93,12 @@ class _Export(Collector):
             "Cost above the hold, paid by the house",
             self._metrics.absorbed_nano,
         )
+        for name, (text, names) in COUNTS.items():
+            other = CounterMetricFamily(name, text, labels=names)
+            for (counted, labels), count in self._metrics.counts.items():
+                if counted == name:
+                    other.add_metric(labels, count)
+            yield other
         for name, text in GAUGES.items():
             if name in self._gauges:
                 yield GaugeMetricFamily(name, text, self._gauges[name])

@@ -28,6 +28,7 @@ class Board(msgspec.Struct, frozen=True, array_like=True):
     refusals: list[tuple[tuple[str, int, str], int]]
     absorbed_nano: int
     gauges: dict[str, float]
+    counts: list[tuple[tuple[str, tuple[str, ...]], int]] = []
 
 
 _COUNTERS: Final = tuple(name for name in Series.__slots__ if name != "durations")
@@ -86,6 +87,7 @@ def _board(metrics: Metrics, gauges: Mapping[str, float]) -> Board:
         list(metrics.refusals.items()),
         metrics.absorbed_nano,
         dict(gauges),
+        list(metrics.counts.items()),
     )
 
 
@@ -97,6 +99,8 @@ def _add(metrics: Metrics, board: Board) -> None:
         series.durations = [a + b for a, b in zip(series.durations, durations, strict=True)]
     for what, count in board.refusals:
         metrics.refusals[what] = metrics.refusals.get(what, 0) + count
+    for each, count in board.counts:
+        metrics.counts[each] = metrics.counts.get(each, 0) + count
     metrics.absorbed_nano += board.absorbed_nano
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate.routing.settings import Route, RouteTarget
+    from headgate.routing.trials import Trial
     from headgate.values import Demand, Holding, Principal, WallMicros, When
 
 _DAY_US = 86_400_000_000
@@ -178,12 +179,21 @@ class Routes:
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
             raise self.not_found(model, book)
-        if self._makers.demands or any(target.whens or target.choice for target in targets):
+        targets = (*targets, *self._canary(model, wanted))
+        if targets[-1].canary:
+            targets = tuple(msgspec.structs.replace(each, trial=targets[-1].trial) for each in targets)
+        if self._makers.demands or any(each.whens or each.choice or each.canary for each in targets):
             targets = tuple(msgspec.structs.replace(target, steered=True) for target in targets)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
         self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
         return targets
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """Return the canaries of the settings, by their ids."""
+        found = (route.trial for route in self.routes.values())
+        return {trial.id: trial for trial in found if trial is not None}
 
     def demanded(self, caller: Principal) -> tuple[Demand, ...]:
         """Return what the settings demand of the calls of a key."""
@@ -235,6 +245,19 @@ class Routes:
             if other not in seen:
                 found += self._resolve(other, wanted, seen)
         return self._under(route.when, found)
+
+    def _canary(self, model: str, wanted: _Wanted) -> list[Target]:
+        """Return the targets of a model's canary, which steering puts first or leaves out."""
+        route = self.routes.get(self.aliases.get(model, model))
+        if route is None or route.trial is None or wanted.book is Book.SIM:
+            return []
+        wanted.group += 1
+        plain = msgspec.structs.replace(route, choice="weights")
+        found = self._route_target(route.trial.canary.target, plain, wanted)
+        return [
+            msgspec.structs.replace(each, canary=True, trial=route.trial.id)
+            for each in self._under(route.when, found)
+        ]
 
     def _route_target(self, target: RouteTarget, route: Route, wanted: _Wanted) -> list[Target]:
         if target.provider == self._simulator.name:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
+from headgate.routing.canary import TrialTerms
 from headgate.routing.demands import wrong_tags
+from headgate.routing.trials import Trial
 from headgate.values import Deadlines, When
 
 if TYPE_CHECKING:
@@ -32,6 +35,24 @@ class RouteTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_wait_s: float | None = None  # of each; else as at its provider
 
 
+class Canary(TrialTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A target that takes the calls of a part of the callers, until it proves to be worse than the others."""
+
+    target: RouteTarget  # as one of `targets`, without a weight
+    share_percent: float  # of the callers; a larger one takes none of them back
+    sticky_by: str = "key"  # who a caller is: `key`, `user` or `metadata.NAME`, else the key
+
+    def wrong(self) -> str:
+        """Return what is wrong with it, or an empty text."""
+        if not 0 < self.share_percent < 100:
+            return f"share_percent {self.share_percent:g} is not between 0 and 100"
+        if self.sticky_by not in {"key", "user"} and not self.sticky_by.startswith("metadata."):
+            return f"sticky_by {self.sticky_by!r} is none of key, user and metadata.NAME"
+        if self.target.weight:
+            return "its target has a weight: share_percent says its share"
+        return super().wrong()
+
+
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model that the configuration names: its targets, then the models to fall back to."""
 
@@ -39,9 +60,23 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: tuple[RouteTarget, ...]  # one is chosen as `choice` says; then each until one answers
     choice: Choice = "weights"  # else the first in `order`, or the one of `least_cost` or `least_latency`
     fallback: tuple[str, ...] = ()  # other models, when no target answers
+    canary: Canary | None = None  # a target that is tried out
     deadlines: Deadlines | None = None  # of its calls, instead of the general ones
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
     when: When | None = None  # which calls it is for, with what it falls back to; not given: all
+
+    @property
+    def trial(self) -> Trial | None:
+        """Return its canary under these settings; None: it has none."""
+        if self.canary is None:
+            return None
+        said = msgspec.json.encode((self.name, self.canary))
+        return Trial(blake2b(said, digest_size=6).hexdigest(), self.name, self.canary)
+
+    @property
+    def every_target(self) -> tuple[RouteTarget, ...]:
+        """Return its targets, and what it tries out."""
+        return self.targets if self.canary is None else (*self.targets, self.canary.target)
 
     def wrong(self, providers: Collection[str]) -> str:
         """Return the first thing that is wrong with it, or an empty text.
@@ -56,7 +91,9 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "targets is empty."
         if self.when is not None and (fault := self.when.wrong()):
             yield f"when: {fault}."
-        for target in self.targets:
+        if self.canary is not None and (fault := self.canary.wrong()):
+            yield f"canary: {fault}."
+        for target in self.every_target:
             if not 0 <= target.weight <= _MOST_WEIGHT:
                 yield f"weight {target.weight} is not 0 to {_MOST_WEIGHT}."
             if target.weight and self.choice != "weights":
