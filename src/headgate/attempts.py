@@ -164,6 +164,8 @@ class Attempts:
             return
         self.free(asked.tab)
         until = asked.call.received_ns + int(targets[0].deadlines.total_s * _NS)
+        if asked.call.deadline is not None:
+            until = min(until, asked.call.deadline.at_ns)
         tries, index = Tries(self._terms, targets, until, panic=panic), 0
         while failed is not None:
             step = None

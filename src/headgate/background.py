@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from headgate.errors import GatewayError
     from headgate.values import Call
+    from headgate.waits import Deadline
 
 LAST_WORD_S = 0.5  # for the error events of the answers that are cut
 _RESTS = 4  # times as long as a look took: it has a fifth of the process at most,
@@ -112,6 +113,9 @@ class Calls:
         """Start a call: it runs at once, up to its first wait."""
         call = CallRun(run, self._ended, served)
         self.runs.add(call)
+        if served is not None and served.deadline is not None:
+            loop, deadline = asyncio.get_running_loop(), served.deadline
+            call.alarm = loop.call_later(deadline.in_s, _ring, call, deadline)
         call.step()
 
     def end_where(self, why: Callable[[Call], GatewayError | None]) -> None:
@@ -123,6 +127,8 @@ class Calls:
 
     def _ended(self, call: CallRun) -> None:
         self.runs.discard(call)
+        if call.alarm is not None:
+            call.alarm.cancel()
         if self._idle is not None and not self.runs:
             self._idle.set()
 
@@ -161,3 +167,10 @@ class Calls:
         except TimeoutError:
             return False
         return True
+
+
+def _ring(call: CallRun, deadline: Deadline) -> None:
+    """End a call that is late."""
+    error = deadline.late()
+    if error is not None:
+        call.end(error)

@@ -297,7 +297,7 @@ class Choices:
                 meeting.fail()
                 _leave(part for part, task in zip(parts, tasks, strict=True) if not task.done())
             found = await asyncio.gather(*tasks, return_exceptions=True)
-        except asyncio.CancelledError:  # the gateway is stopping
+        except (asyncio.CancelledError, GatewayError):  # the gateway is stopping, or the call was ended
             for task in tasks:
                 task.cancel()
             meeting.fail()

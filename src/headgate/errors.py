@@ -8,6 +8,7 @@ GatewayError
 │  ├─ NoTarget            400  ask for what the model's targets are for
 │  ├─ MethodRefused       405  use the method that the route has
 │  ├─ RequestTimeout      408  send the request faster
+│  ├─ DeadlinePassed      408  give the answer more time
 │  ├─ Conflict            409  resolve the conflict first
 │  ├─ BodyTooLarge        413  send less
 │  ├─ MediaTypeRefused    415  send the body uncompressed
@@ -127,6 +128,13 @@ class RequestTimeout(CallerError):
     """The request arrived too slowly."""
 
     status = 408
+
+
+class DeadlinePassed(CallerError):
+    """The answer was not there in the time that the request gives it; what was used is paid."""
+
+    status = 408
+    default_code = "deadline_exceeded"
 
 
 class Conflict(CallerError):

@@ -19,6 +19,7 @@ from headgate.choices import Choices, come_apart
 from headgate.errors import (
     CallerError,
     CallerGone,
+    DeadlinePassed,
     GatewayError,
     Internal,
     LoopRefused,
@@ -251,7 +252,9 @@ class Pipeline:
             return
         usage, estimated = delivery.roughly(), True
         try:
-            if not isinstance(fault, asyncio.CancelledError):  # then there is no time to count
+            if not isinstance(
+                fault, (asyncio.CancelledError, DeadlinePassed)
+            ):  # then there is no time to count
                 usage, estimated = await self._used(delivery)
         finally:
             self._settle(delivery.call, tab, _status(fault), usage, estimated=estimated)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from headgate.ports import Face
+    from headgate.waits import Deadline
     from headgate.wire.forms import Part
 
 NanoUSD: TypeAlias = int
@@ -168,21 +169,6 @@ class RoomTerms(msgspec.Struct, frozen=True, gc=False):
         if not 0 <= self.max_waiting <= 100_000 or not 0 <= self.longest_wait_s <= 600:
             return "max_waiting must be 0 to 100000, longest_wait_s 0 (none waits) to 600"
         return ""
-
-
-class Left(NamedTuple):
-    """What a provider says is left of one of its limits."""
-
-    limit: int
-    left: int
-    reset_ns: int  # until all of it is back
-
-
-class Told(NamedTuple):
-    """What a provider's answer says of its limits; None: nothing."""
-
-    requests: Left | None = None
-    tokens: Left | None = None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -456,10 +442,10 @@ class Call:
     """
 
     __slots__ = (
-        "answer_type", "counted", "demand", "face", "files", "flows", "id", "include_usage", "input_bytes",
-        "inputs", "max_output", "measures", "media", "members", "model", "n", "notes", "operation", "parent",
-        "predicted", "principal", "received_ns", "request_id", "shape", "shaped", "shrunk_to", "sim",
-        "stream", "structured", "tier", "units", "unknown",
+        "answer_type", "counted", "deadline", "demand", "face", "files", "flows", "id", "include_usage",
+        "input_bytes", "inputs", "max_output", "measures", "media", "members", "model", "n", "notes",
+        "operation", "parent", "predicted", "principal", "received_ns", "request_id", "shape", "shaped",
+        "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -472,10 +458,9 @@ class Call:
         self.stream = self.flows = self.include_usage = (
             False  # flows: an answer that is no stream of events passes as it comes
         )
-        self.n = 1
         self.max_output: int | None = None  # what the caller allows, per choice; None: not said
         self.input_bytes = 0  # of text that may be read as input, media apart
-        self.inputs = 1  # prompts, or texts to embed
+        self.n = self.inputs = 1  # inputs: prompts, or texts to embed
         self.shape: Shape | None = None  # the JSON that the answer shall be
         self.shaped = 0  # how many of the bytes are tools and schemas, which hosts render in their way
         self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
@@ -495,6 +480,7 @@ class Call:
         self.sim = ""  # directives for the simulator
         self.principal: Principal | None = None
         self.demand: Demand | None = None  # what its head demands of targets
+        self.deadline: Deadline | None = None  # that its caller sets
         self.parent = b""  # the id of the call that this one is a part of
         self.face: Face | None = None  # how it was asked, where that is not OpenAI's own form
         self.notes: list[Note] = []

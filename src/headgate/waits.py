@@ -12,13 +12,14 @@ import asyncio
 from collections.abc import Coroutine
 from functools import partial
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextvars import Context
 
-    from headgate.values import Call
+    from headgate.errors import GatewayError
+    from headgate.values import Call, MonotonicNs
 
 
 class Wait:
@@ -78,6 +79,14 @@ def own_task() -> Generator[None, None, None]:
     yield
 
 
+class Deadline(NamedTuple):
+    """When a call must have its answer, as its caller says."""
+
+    at_ns: MonotonicNs
+    in_s: float  # from the beginning of the call
+    late: Callable[[], GatewayError | None]  # what is then said; None: it holds no more
+
+
 class CallRun:
     """Run a coroutine: by hand while it waits for `Wait`s, else in a task.
 
@@ -87,12 +96,13 @@ class CallRun:
         call: what it serves.
     """
 
-    __slots__ = ("_ended", "_rest", "_run", "_task", "_wait", "call")
+    __slots__ = ("_ended", "_rest", "_run", "_task", "_wait", "alarm", "call")
 
     def __init__(
         self, run: Coroutine[Any, Any, None], ended: Callable[[CallRun], None], call: Call | None = None
     ) -> None:
         self.call = call
+        self.alarm: asyncio.TimerHandle | None = None  # ends it at its deadline
         self._run = run
         self._ended = ended
         self._wait: Wait | None = None

@@ -6,7 +6,7 @@ import pytest
 
 from headgate.ports import Head
 from headgate.providers.told import told
-from headgate.values import Left, Told
+from headgate.wire.limits import Left, Told
 
 S = 1_000_000_000
 

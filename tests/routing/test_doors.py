@@ -14,7 +14,8 @@ from tests.path.fakes import ListSink, target
 from headgate.errors import CallerGone, Crowded, GatewayError, RateLimited
 from headgate.routing.doors import Doors, Seat
 from headgate.routing.turns import TURNS, Turns, Waiter
-from headgate.values import Call, Left, Principal, RoomTerms, Target, Told
+from headgate.values import Call, Principal, RoomTerms, Target
+from headgate.wire.limits import Left, Told
 
 S = 1_000_000_000
 

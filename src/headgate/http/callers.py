@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate.errors import AuthenticationFailed, CallerError
+from headgate.http.patience import patience
 from headgate.identity.loans import PREFIX
 from headgate.identity.networks import client_address, inside
 from headgate.routing.demands import HEADER, read_demand
@@ -12,6 +13,7 @@ from headgate.routing.demands import HEADER, read_demand
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming, RequestHead
+    from headgate.http.patience import Patience
     from headgate.identity.keys import Keyring
     from headgate.values import Demand, Principal
 
@@ -31,6 +33,7 @@ class Caller(NamedTuple):
     own_id: str = ""  # what it calls its request
     demand: Demand | None = None  # of targets
     session: bytes = b""  # JSON: the settings of the session that its lent key is for
+    patience: Patience | None = None  # how long it waits
 
 
 def identify(service: Service, incoming: Incoming) -> Caller:
@@ -73,7 +76,17 @@ def _identify(service: Service, head: RequestHead) -> Caller:
     hop = head.header(b"x-headgate-hop")
     demanded = head.header(_DEMAND)
     demand = read_demand(demanded.decode("latin-1")) if demanded is not None else None
-    caller = Caller(keyring, principal, hop, sim.decode("latin-1"), bounded, _own_id(head), demand, session)
+    caller = Caller(
+        keyring,
+        principal,
+        hop,
+        sim.decode("latin-1"),
+        bounded,
+        _own_id(head),
+        demand,
+        session,
+        patience(head),
+    )
     if not (principal.expires_at or session):
         head.memo = caller
     return caller

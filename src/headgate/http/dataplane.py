@@ -17,6 +17,7 @@ from headgate.http.callers import identify
 from headgate.http.errors import VERSION
 from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
+from headgate.http.patience import deadline
 from headgate.http.realtime import RealtimeRoute, SecretRoute
 from headgate.http.scan import scan
 from headgate.http.unserved import NOT_SERVED
@@ -268,6 +269,8 @@ class CallRoute:
             service.pipeline.refuse(call, error, sink)
             return
         call.sim, call.demand = caller.sim, caller.demand
+        if caller.patience is not None:
+            call.deadline = deadline(caller.patience, call.received_ns, service.clock.monotonic(), sink)
         service.start_call(self._serve(call, sink), call)
 
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:

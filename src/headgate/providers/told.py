@@ -12,7 +12,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from headgate.values import Left, Told
+from headgate.wire.limits import Left, Told
 
 if TYPE_CHECKING:
     from headgate.ports import Head

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from headgate.ports import Clock, Sink
     from headgate.routing.health import Place
     from headgate.routing.pace import Fare
-    from headgate.values import Call, MonotonicNs, Target, Told
+    from headgate.values import Call, MonotonicNs, Target
+    from headgate.wire.limits import Told
 
 _NS: Final = 1_000_000_000
 _FREED: Final = 1 << 62  # waits until somebody leaves

@@ -13,7 +13,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from headgate.values import Left, MonotonicNs, Told
+    from headgate.values import MonotonicNs
+    from headgate.wire.limits import Left, Told
 
 _NS: Final = 1_000_000_000
 _LEAST_NS: Final = 10_000_000  # that anybody waits
