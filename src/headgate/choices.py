@@ -253,7 +253,7 @@ class Choices:
             ticket = await stages.entrance.stand(gate, tokens, call.model, sink)
         answer = _Answer(call, sink)
         try:
-            await self._hold(answer, targets, Ticket(gate, 0, is_open=False))
+            await self._hold(answer, targets, Ticket(gate, 0, open=False))
             await self._run(answer, targets)
         finally:
             now = ledger.clock.monotonic()

@@ -84,12 +84,13 @@ def play(events, limit, most=1000):
     for what, gap, number in events:
         now += gap
         if what == "take" and not bucket.wait_ns(number, now):
-            calls.append((len(takes), bucket.reserve(number, now), number))
+            bucket.reserve(number, now)
+            calls.append((len(takes), now, number))
             takes.append((now, number))
         elif what == "end" and calls:
-            index, mark, admitted = calls.pop(number % len(calls))
+            index, since, admitted = calls.pop(number % len(calls))
             used = number * admitted // 80
-            bucket.settle(admitted, used, mark, now)
+            bucket.settle(admitted, used, since, now)
             takes[index] = (takes[index][0], used)
     return bucket, now, takes
 
@@ -114,18 +115,19 @@ def test_usage_keeps_the_limit_in_every_interval_whatever_was_reserved(events, l
 
 def test_many_open_calls_give_back_all_of_it_or_a_little_less():
     bucket = TokenBucket(PLACE, "tpm", 10**6, 0)
-    marks = [bucket.reserve(1000, 0) for _ in range(1000)]
-    assert len(bucket.lows) <= _MOST_LOWS
-    for mark in marks:
-        bucket.settle(1000, 50, mark, 0)
-    assert 50_000 <= bucket.used(0) <= 90_000
+    for now in range(1000):
+        bucket.reserve(1000, now)
+    assert 0 < len(bucket.lows) <= _MOST_LOWS
+    for since in range(1000):
+        bucket.settle(1000, 50, since, 1000)
+    assert 50_000 <= bucket.used(1000) <= 90_000
 
 
 def test_a_call_that_outlives_its_window_has_nothing_left_to_give():
     bucket = TokenBucket(PLACE, "tpm", 100, 0)
-    long = bucket.reserve(100, 0)
+    bucket.reserve(100, 0)
     bucket.reserve(100, MINUTE_NS)
-    bucket.settle(100, 0, long, MINUTE_NS)
+    bucket.settle(100, 0, 0, MINUTE_NS)
     assert bucket.wait_ns(1, MINUTE_NS) > 0
 
 
@@ -163,17 +165,17 @@ def test_a_group_in_loops_does_what_its_buckets_do(limits, calls):
         assert fast.admit(1, now) == fits
         if fits:
             slow.take(1, now)
-        marks = fast_tokens.enter(amount, now)
         fits = not any(bucket.wait_ns(amount, now) for bucket in slow_tokens.buckets)
-        assert (marks is not None) == fits
+        assert fast_tokens.enter(amount, now) == fits
         if fits and used == 80:
             fast_tokens.cancel(amount)
         elif fits:
-            open_calls.append((amount, slow_tokens.reserve(amount, now), marks))
+            slow_tokens.reserve(amount, now)
+            open_calls.append((amount, now))
         elif open_calls:
-            reserved, one, other = open_calls.pop(used % len(open_calls))
-            slow_tokens.settle(reserved, used, one, now)
-            fast_tokens.settle(reserved, used, other, now)
+            reserved, since = open_calls.pop(used % len(open_calls))
+            slow_tokens.settle(reserved, used, since, now)
+            fast_tokens.settle(reserved, used, since, now)
         for plain, own in ((slow, fast), (slow_tokens, fast_tokens)):
             assert own.least(now) == plain.least(now)
             lacks = [[each._lack(now) for each in side.buckets] for side in (plain, own)]

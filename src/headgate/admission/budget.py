@@ -11,18 +11,22 @@ import asyncio
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+import msgspec
+
+from headgate.admission.purse import Slice
 from headgate.money.credit import Need, cover
 from headgate.money.periods import FOREVER, PeriodClock
 from headgate.money.pots import PotName, Want
 from headgate.ports import Source
+from headgate.values import NanoUSD, WallMicros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headgate.admission.purse import Purse, Slice
+    from headgate.admission.purse import Purse
     from headgate.money.amounts import Unit
     from headgate.money.pots import BudgetTerms, GrantTerms
-    from headgate.values import Book, NanoUSD, Principal, WallMicros
+    from headgate.values import Book, Principal
 
 WAIT_S = 2.0  # how long a call waits for other calls' holds to be released
 
@@ -75,29 +79,19 @@ Credit: TypeAlias = "tuple[tuple[Source, ...], tuple[Slice, ...]]"  # parts of a
 _NO_CREDIT: Credit = ((), ())
 
 
-class Hold:
+class Hold(msgspec.Struct, gc=False, eq=False):
     """Money reserved for one open call. Closed exactly once.
 
     `at` is when it was taken: its call belongs to the periods and the grants that were in force then.
-    `sources` are the parts of a prepaid call's hold, the first to be charged first; `parts` their slices.
     """
 
-    __slots__ = ("amount", "at", "open", "parts", "pots", "slices", "sources")
-
-    def __init__(
-        self,
-        amount: NanoUSD,
-        at: WallMicros,
-        slices: tuple[Slice, ...],
-        pots: tuple[int, ...],
-        credit: Credit = _NO_CREDIT,
-    ) -> None:
-        self.amount = amount
-        self.at = at
-        self.slices = slices
-        self.pots = pots
-        self.sources, self.parts = credit
-        self.open = True
+    amount: NanoUSD
+    at: WallMicros
+    slices: tuple[Slice, ...]
+    pots: tuple[int, ...]
+    sources: tuple[Source, ...] = ()  # the parts of a prepaid call's hold, the first to be charged first
+    parts: tuple[Slice, ...] = ()  # their slices
+    open: bool = True
 
 
 class Standing(NamedTuple):
@@ -257,20 +251,23 @@ class Budgets:
             self._renew(found, now)
         if self._guarded and self._lapsed():
             return None
-        for own in found.slices:
+        slices = found.slices
+        for own in slices:
             if own.free < amount:
                 return None
-        credit = _NO_CREDIT
+        sources, parts = _NO_CREDIT
         if found.prepaid:
             assert need is not None
             drawn = self._draw(found.offers, need, now)
             if drawn is None:
                 return None
-            credit = drawn
-        for own in found.slices:
+            sources, parts = drawn
+        for own in slices:
             own.free -= amount
         pots = found.pots
-        return Hold(amount, now, found.slices, pots if pots is not None else self._pots(found), credit)
+        if pots is None:
+            pots = self._pots(found)
+        return Hold(amount, now, slices, pots, sources, parts)
 
     def _lapsed(self) -> bool:
         """Say whether this worker was stopped for so long that it must ask before it spends."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headgate.admission.durations import go_duration
 from headgate.admission.meters import OwnGroup, OwnTokenGroup, group, token_group
 from headgate.errors import RateLimited
+from headgate.values import MonotonicNs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headgate.admission.meters import Bucket, Count, Group, Kind, TokenBucket
-    from headgate.values import MonotonicNs, Principal
+    from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
+    from headgate.values import Principal
 
 _WORDS: dict[Kind, str] = {
     "rpm": "requests per min (RPM)",
@@ -32,17 +35,14 @@ def _template(kind: bytes) -> bytes:
 _REQUESTS, _TOKENS, _PROJECT = map(_template, (b"requests", b"tokens", b"project-tokens"))
 
 
-class Ticket:
+class Ticket(msgspec.Struct, gc=False, eq=False):
     """One admitted call: what it took, until it is settled."""
 
-    __slots__ = ("gate", "marks", "open", "queued_ns", "tokens")
-
-    def __init__(self, gate: Gate, tokens: int, *, is_open: bool = True) -> None:
-        self.gate = gate
-        self.tokens = tokens
-        self.marks: list[int] = []
-        self.open = is_open
-        self.queued_ns = 0  # how long it has waited before
+    gate: Gate
+    tokens: int
+    since: MonotonicNs = 0  # when it was admitted
+    open: bool = True
+    queued_ns: int = 0  # how long it has waited before
 
 
 class Gate:
@@ -58,9 +58,9 @@ class Gate:
 
     __slots__ = (
         "_meters",
-        "_projects",
         "_requests",
         "_tokens",
+        "_told",
         "counts",
         "principal",
         "queue_ms",
@@ -84,12 +84,13 @@ class Gate:
         self.counts = counts
         self.queue_ms = queue_ms
         self._requests, self._tokens = group(requests), token_group(tokens)
-        projects = tuple(bucket for bucket in tokens if bucket.place.scope == "project")
-        self._projects = group(projects) if projects else None
+        projects = group(tuple(bucket for bucket in tokens if bucket.place.scope == "project"))
+        told = ((self._requests, _REQUESTS), (self._tokens, _TOKENS), (projects, _PROJECT))
+        self._told = tuple((meters, template) for meters, template in told if meters.buckets)
         self._meters: frozenset[Bucket | Count] | None = None
         self.touched = False  # since its buckets were last read
         # Where there is no limit, every call has the same ticket, with nothing to settle.
-        self.unbound = None if requests or tokens or counts else Ticket(self, 0, is_open=False)
+        self.unbound = None if requests or tokens or counts else Ticket(self, 0, open=False)
 
     def wait_ns(self, tokens: int, now: MonotonicNs) -> int:
         """Return how long until a call of so many tokens passes; 0: it does now."""
@@ -130,32 +131,30 @@ class Gate:
         requests, own_tokens = self._requests, self._tokens
         if not (isinstance(requests, OwnGroup) and isinstance(own_tokens, OwnTokenGroup)):
             return None if self.wait_ns(tokens, now) else self.take(tokens, now)
-        marks = own_tokens.enter(tokens, now)
-        if marks is None:
+        if not own_tokens.enter(tokens, now):
             return None
         if not requests.admit(1, now):
             own_tokens.cancel(tokens)
             return None
-        return self._begin(tokens, marks)
+        return self._begin(tokens, now)
 
     def take(self, tokens: int, now: MonotonicNs) -> Ticket:
         """Count a call, whether it passes or not."""
         self._requests.take(1, now)
-        return self._begin(tokens, self._tokens.reserve(tokens, now))
+        self._tokens.reserve(tokens, now)
+        return self._begin(tokens, now)
 
-    def _begin(self, tokens: int, marks: list[int]) -> Ticket:
-        ticket = Ticket(self, tokens)
-        ticket.marks = marks
+    def _begin(self, tokens: int, now: MonotonicNs) -> Ticket:
         for count in self.counts:
             count.begin()
-        return ticket
+        return Ticket(self, tokens, now)
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
         for count in self.counts:
             count.end()
         if self.tokens:
-            self._tokens.settle(ticket.tokens, used, ticket.marks, now)
+            self._tokens.settle(ticket.tokens, used, ticket.since, now)
 
     def uncount(self, now: MonotonicNs) -> None:
         """Give back a request, as if it had never come."""
@@ -169,11 +168,10 @@ class Gate:
 
         Of several meters the one with the fewest units left is told: so many calls, or tokens, do fit.
         """
-        lines = _told(self._requests, _REQUESTS, now) if self.requests else b""
-        if self.tokens:
-            lines += _told(self._tokens, _TOKENS, now)
-            if self._projects is not None:
-                lines += _told(self._projects, _PROJECT, now)
+        lines = b""
+        for meters, template in self._told:
+            limit, left, reset_ns = meters.least(now)
+            lines += template % (limit, left, go_duration(reset_ns) if reset_ns else b"0ms")
         return lines
 
     def refusal(self, model: str, tokens: int, now: MonotonicNs) -> RateLimited:
@@ -227,8 +225,3 @@ class Gate:
             "account": f"the organization{f', tier {self.principal.tier}' if self.principal.tier else ''}",
         }[place.scope]
         return f"This is the limit of {whose}{f' for {place.model}' if place.model else ''}."
-
-
-def _told(buckets: Group, template: bytes, now: MonotonicNs) -> bytes:
-    limit, left, reset_ns = buckets.least(now)
-    return template % (limit, left, go_duration(reset_ns) if reset_ns else b"0ms")

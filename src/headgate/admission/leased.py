@@ -159,21 +159,20 @@ class LeasedBucket(TokenBucket):
         if self.hand.idle:
             self._touch(self)
 
-    def reserve(self, amount: int, now: MonotonicNs) -> int:
-        """Spend `amount`; return the time as the mark for `settle`."""
+    def reserve(self, amount: int, now: MonotonicNs) -> None:
+        """Spend `amount` until `settle`."""
         self.take(amount, now)
-        return now
 
-    def settle(self, reserved: int, used: int, mark: int, now: MonotonicNs) -> None:
+    def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
         """End a call that has reserved so much."""
         if used > reserved:
             self.take(used - reserved, now)
         elif used < reserved:
-            self.release(reserved - used, mark, now)
+            self.release(reserved - used, since, now)
 
-    def release(self, amount: int, mark: int, now: MonotonicNs) -> None:
+    def release(self, amount: int, since: MonotonicNs, now: MonotonicNs) -> None:
         """Give back a part of what was reserved, as far as it cannot have been refilled since."""
-        left = self.size - (now - mark) * self.limit
+        left = self.size - (now - since) * self.limit
         if left > 0:
             self.give(min(amount, left // self.unit), now)
 

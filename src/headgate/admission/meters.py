@@ -130,92 +130,93 @@ class TokenBucket(Bucket):
 
     It then lacks exactly what it would if only what was used had been taken: what has been refilled since
     is not given a second time. A call can thus give back at most the least that was lacking at any later
-    take. These lows are kept as the minima of what follows: in order, and growing. One that is not below all
-    that open calls have reserved can bound none of them, and is not kept.
+    take; nothing, once one has found it full. The other lows are kept as the minima of what follows: in
+    order, and growing. One that is not below all that open calls have reserved can bound none of them, and
+    is not kept. Takes of one moment refill nothing between them, so they need no order.
     """
 
-    __slots__ = ("lows", "marks", "reserved", "taken")
+    __slots__ = ("full_at", "lows", "reserved", "times")
 
     def __init__(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> None:
         super().__init__(place, kind, limit, now)
-        self.taken = 0  # how many takes there were
         self.reserved = 0  # by open calls, in units times the window
-        self.marks: list[int] = []  # of the takes that found the lows
+        self.full_at: MonotonicNs = now  # when a take last found it full
+        self.times: list[MonotonicNs] = []  # of the takes that found the lows
         self.lows: list[int] = []
 
     def take(self, amount: int, now: MonotonicNs) -> None:
         """Take `amount`, whether it fits or not, for good."""
         base = now * self.limit
-        low = max(self.due - base, 0)
+        low = self.due - base
+        if low <= 0:
+            low, self.full_at = 0, now
+        elif low < self.reserved:
+            self.note(low, now)
         self.due = base + low + amount * self.unit
-        self.taken += 1
-        if low < self.reserved:
-            self.note(low, self.taken)
 
-    def reserve(self, amount: int, now: MonotonicNs) -> int:
-        """Take `amount`, whether it fits or not; return a mark for `settle`."""
+    def reserve(self, amount: int, now: MonotonicNs) -> None:
+        """Take `amount`, whether it fits or not, until `settle`."""
         self.take(amount, now)
         self.reserved += amount * self.unit
-        return self.taken
 
     def cancel(self, amount: int) -> None:
         """Undo a reservation of this very moment."""
         self.due -= amount * self.unit
         self.reserved -= amount * self.unit
 
-    def settle(self, reserved: int, used: int, mark: int, now: MonotonicNs) -> None:
+    def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
         """End a call: give back what of its reservation it did not use, or take what it used beyond."""
         self.reserved -= reserved * self.unit
         if used > reserved:
             self.take(used - reserved, now)
         elif used < reserved:
-            self.release(reserved - used, mark, now)
+            self.release(reserved - used, since, now)
 
-    def note(self, low: int, mark: int) -> None:
+    def note(self, low: int, now: MonotonicNs) -> None:
         """Keep what was lacking at a take."""
-        lows, marks = self.lows, self.marks
-        if lows and lows[-1] == low:  # it was full, and is again
-            marks[-1] = mark
-            return
+        lows, times = self.lows, self.times
+        if times and times[-1] <= self.full_at:  # whoever they could bound has nothing to give back
+            lows.clear()
+            times.clear()
         while lows and lows[-1] >= low:
             lows.pop()
-            marks.pop()
+            times.pop()
         lows.append(low)
-        marks.append(mark)
+        times.append(now)
         if len(lows) > _MOST_LOWS:
             self._merge_lows()
 
     def _merge_lows(self) -> None:
         """Keep fewer lows, each the lowest of its neighbours: then a little too little is given back."""
-        lows, marks = [self.lows[0]], [self.marks[0]]
+        lows, times = [self.lows[0]], [self.times[0]]
         step = (self.lows[-1] - lows[0]) * 2 // _MOST_LOWS
-        for low, mark in zip(self.lows, self.marks, strict=True):
+        for low, time in zip(self.lows, self.times, strict=True):
             if low - lows[-1] <= step:
-                marks[-1] = mark
+                times[-1] = time
             else:
                 lows.append(low)
-                marks.append(mark)
-        self.lows, self.marks = lows, marks
+                times.append(time)
+        self.lows, self.times = lows, times
 
-    def release(self, amount: int, mark: int, now: MonotonicNs) -> None:
-        """Give back a part of what was reserved with this mark, as if it had never been taken."""
+    def release(self, amount: int, since: MonotonicNs, now: MonotonicNs) -> None:
+        """Give back a part of what was reserved at a time, as if it had never been taken."""
         lack = self.due - now * self.limit
-        if lack <= 0:
+        if lack <= 0 or since < self.full_at:
             return
         back = min(lack, amount * self.unit)
-        marks = self.marks
-        if marks and marks[-1] > mark:  # there were takes after it
-            back = self._lower(bisect_right(marks, mark), back)
+        times = self.times
+        if times and times[-1] > since:  # there were takes after it
+            back = self._lower(bisect_right(times, since), back)
         self.due -= back
 
     def _lower(self, at: int, back: int) -> int:
         """Lower the lows from one on, by what fits under the first of them; return that."""
-        lows, marks = self.lows, self.marks
+        lows, times = self.lows, self.times
         back = min(back, lows[at])
         lows[at:] = [low - back for low in lows[at:]]
         while at and lows[at - 1] >= lows[at]:
             at -= 1
-            del lows[at], marks[at]
+            del lows[at], times[at]
         return back
 
 
@@ -249,14 +250,15 @@ class TokenGroup(Group):
         super().__init__(buckets)
         self.tokens = buckets
 
-    def reserve(self, amount: int, now: MonotonicNs) -> list[int]:
-        """Take `amount` from each, whether it fits or not; return the marks for `settle`."""
-        return [bucket.reserve(amount, now) for bucket in self.tokens]
+    def reserve(self, amount: int, now: MonotonicNs) -> None:
+        """Take `amount` from each until `settle`, whether it fits or not."""
+        for bucket in self.tokens:
+            bucket.reserve(amount, now)
 
-    def settle(self, reserved: int, used: int, marks: list[int], now: MonotonicNs) -> None:
-        """End a call in each."""
-        for bucket, mark in zip(self.tokens, marks, strict=True):
-            bucket.settle(reserved, used, mark, now)
+    def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
+        """End a call in each that has reserved so much at a time."""
+        for bucket in self.tokens:
+            bucket.settle(reserved, used, since, now)
 
 
 class OwnGroup(Group):
@@ -269,13 +271,11 @@ class OwnGroup(Group):
         for bucket in self.buckets:
             base = now * bucket.limit
             lack = bucket.due - base
-            if lack < 0:
-                lack, bucket.due = 0, base
-            taken = amount * bucket.unit
-            if lack + taken > bucket.size:
+            due = (bucket.due if lack > 0 else base) + amount * bucket.unit
+            if due - base > bucket.size:
                 self._give_back(amount, bucket)
                 return False
-            bucket.due += taken
+            bucket.due = due
         return True
 
     def _give_back(self, amount: int, before: Bucket) -> None:
@@ -303,48 +303,46 @@ class OwnTokenGroup(OwnGroup, TokenGroup):
 
     __slots__ = ()
 
-    def cancel(self, amount: int) -> None:
-        """Undo the reservation of this very moment."""
+    def cancel(self, amount: int, before: TokenBucket | None = None) -> None:
+        """Undo the reservation of this very moment: in each, or in those before one."""
         for bucket in self.tokens:
+            if bucket is before:
+                return
             bucket.cancel(amount)
 
-    def enter(self, amount: int, now: MonotonicNs) -> list[int] | None:
-        """Take `amount` from each if it fits into each; return the marks for `settle`, or None."""
-        marks: list[int] = []
+    def enter(self, amount: int, now: MonotonicNs) -> bool:
+        """Take `amount` from each until `settle` if it fits into each; else say so, and take nothing."""
         for bucket in self.tokens:
             base = now * bucket.limit
             low = bucket.due - base
-            if low < 0:
-                low, bucket.due = 0, base
             taken = amount * bucket.unit
+            if low <= 0:
+                low, bucket.full_at = 0, now
+            elif low < bucket.reserved:
+                bucket.note(low, now)
             if low + taken > bucket.size:
-                for earlier in self.tokens[: len(marks)]:
-                    earlier.cancel(amount)
-                return None
-            bucket.due += taken
-            bucket.taken = mark = bucket.taken + 1
-            if low < bucket.reserved:
-                bucket.note(low, mark)
+                self.cancel(amount, bucket)
+                return False
+            bucket.due = base + low + taken
             bucket.reserved += taken
-            marks.append(mark)
-        return marks
+        return True
 
-    def settle(self, reserved: int, used: int, marks: list[int], now: MonotonicNs) -> None:
-        """End a call in each."""
+    def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
+        """End a call in each that has reserved so much at a time."""
         over = used - reserved
         if over < 0:
-            super().settle(reserved, used, marks, now)
+            super().settle(reserved, used, since, now)
             return
         for bucket in self.tokens:
             base = now * bucket.limit
             low = bucket.due - base
-            if low < 0:
-                low, bucket.due = 0, base
-            bucket.due += over * bucket.unit
-            bucket.reserved -= reserved * bucket.unit
-            bucket.taken += 1
-            if low < bucket.reserved:
-                bucket.note(low, bucket.taken)
+            unit = bucket.unit
+            bucket.reserved -= reserved * unit
+            if low <= 0:
+                low, bucket.full_at = 0, now
+            elif low < bucket.reserved:
+                bucket.note(low, now)
+            bucket.due = base + low + over * unit
 
 
 def group(buckets: tuple[Bucket, ...]) -> Group:

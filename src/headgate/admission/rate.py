@@ -98,25 +98,23 @@ class Rates:
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs, *, failed: bool = False) -> None:
         """End a call that used so many tokens; the second time does nothing."""
-        if ticket.open:
-            self._close(ticket, used, now)
-            if failed and not self._count_failed:
-                ticket.gate.uncount(now)
-
-    def cancel(self, ticket: Ticket, now: MonotonicNs) -> None:
-        """Undo an admission of a call that we then refused ourselves."""
-        if ticket.open:
-            self._close(ticket, 0, now)
-            ticket.gate.uncount(now)
-
-    def _close(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
+        if not ticket.open:
+            return
         ticket.open = False
         gate = ticket.gate
         if not gate.touched:
             self.touch(gate)
         gate.settle(ticket, used, now)
+        if failed and not self._count_failed:
+            gate.uncount(now)
         if self.freed is not None:
             self.freed(gate.principal.account)
+
+    def cancel(self, ticket: Ticket, now: MonotonicNs) -> None:
+        """Undo an admission of a call that we then refused ourselves."""
+        if ticket.open:
+            self.settle(ticket, 0, now)
+            ticket.gate.uncount(now)
 
     def lines(self, principal: Principal, model: str, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines of a principal's calls for a model."""

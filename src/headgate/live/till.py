@@ -198,7 +198,7 @@ class Till:
     def uncounted(self) -> Ticket:
         """Return the ticket of a turn that no limit counts: it was not ours to hold back."""
         now = self._stages.ledger.clock.monotonic()
-        return Ticket(self._gate(now), 0, is_open=False)
+        return Ticket(self._gate(now), 0, open=False)
 
     def cancel(self, ticket: Ticket) -> None:
         """Undo an admission that nothing came of."""

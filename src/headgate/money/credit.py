@@ -11,13 +11,16 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+import msgspec
+
 from headgate.money.periods import FOREVER
 from headgate.ports import Source
+from headgate.values import NanoUSD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from headgate.values import NanoUSD, Usage, WallMicros
+    from headgate.values import Usage, WallMicros
 
 BALANCE: Final = "balance"  # the kind of the grant that top-ups fill
 DAY_US: Final = 86_400_000_000
@@ -53,7 +56,7 @@ class Offer(Protocol):
         ...
 
 
-class Need(NamedTuple):
+class Need(msgspec.Struct, frozen=True, gc=False):
     """What a call may need at most."""
 
     model: str  # as the caller names it

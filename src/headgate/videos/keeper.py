@@ -303,7 +303,7 @@ class Keeper:
         ledger, principal = self._stages.ledger, task.call.principal
         assert principal is not None
         gate = Gate(principal, (), (), ())
-        tab = Tab(ledger, task.call, task.hold, Ticket(gate, 0, is_open=False))
+        tab = Tab(ledger, task.call, task.hold, Ticket(gate, 0, open=False))
         if task.job.operation or done.operation:
             tab.open(self._booked_at(task.job))
         made = done.status == "completed"
