@@ -60,7 +60,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: int = 8787  # 0 takes a free one
     workers: int = 1  # processes, one for each core that calls may use
     max_body_bytes: int = 10 * 1024 * 1024  # of a request; above it is 413
-    max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, whose messages may hold images
+    max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, or one that brings files
     drain_s: float = 30.0  # how long open calls may go on after Ctrl-C or SIGTERM
     heartbeat_s: float = 15.0  # a stream that is silent so long is sent a comment; 0: never
     trusted_proxies: tuple[str, ...] = ()  # networks of proxies whose forwarding headers are believed

@@ -275,6 +275,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         headers=provider.headers,
         proxy=provider.proxy,
         example=next(iter(provider.deployments), base.example),
+        limited=provider.models is not None,
         api_version=provider.api_version,
         region=provider.region,
         data=provider.data,

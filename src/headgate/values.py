@@ -268,6 +268,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     renames: Mapping[str, str] = {}  # members that it knows under another name
     deviates: bool = True  # its answers need the edits of `providers.compat`
     models: tuple[str, ...] = ()  # name patterns of the models that it serves
+    limited: bool = False  # of those that the catalogue knows, too, it serves only these
     several: bool = True  # it gives as many answers as `n` says
     schema: Schemas = "enforced"
     schema_models: tuple[str, ...] = ()  # patterns of the models that keep to a schema all the same

@@ -43,6 +43,12 @@ def test_models_whose_end_is_announced_say_when_and_what_instead(say: Say, run: 
     assert "2027-01-14, use gpt-6-luna" in run("models", "gpt-4o").output
 
 
+def test_a_provider_that_is_given_its_models_has_no_others(say: Say, tmp_path: Path) -> None:
+    settings = tmp_path / "own.toml"
+    settings.write_text('[[providers]]\nname = "openai"\nmodels = ["gpt-4o*"]\n')
+    assert all(name.startswith("gpt-4o") for name in names(say("models", "--config", str(settings))))
+
+
 def test_a_provider_without_prices_is_listed(say: Say) -> None:
     rows = say("models", "--provider", "volcengine", "--capability", "tools")
     assert any(row["model"].startswith("doubao-seed-2-1") for row in rows)

@@ -80,7 +80,7 @@ async def test_who_finds_no_place_or_waits_in_vain_gets_503_and_pays_nothing(tmp
             assert 1 <= int(reply.headers["retry-after"]) <= 2
             assert json.loads(reply.body)["error"]["code"] == "server_is_overloaded"
         assert QUEUED not in full.headers
-        assert int((await late).headers[QUEUED]) >= 3_000
+        assert int((await late).headers[QUEUED]) >= 2_900  # a timer may be early
         narrow.go.set()
         assert (await first).status == 200
         assert set(await gateway.books()) == {(await first).request_id}
@@ -98,8 +98,7 @@ async def test_the_sdk_comes_back_as_it_is_told_and_is_served(tmp_path: Path) ->
         await until(lambda: narrow.calls)
         asking = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
         again = asyncio.create_task(asking)
-        refused = lambda: sum(gateway.app.metrics.refusals.values())  # noqa: E731
-        await until(refused)
+        await until(lambda: sum(gateway.app.metrics.refusals.values()))
         with pytest.raises(InternalServerError):
             await client.with_options(max_retries=0).chat.completions.create(
                 model=MODEL, messages=[{"role": "user", "content": "hi"}]
@@ -124,7 +123,7 @@ async def test_who_hangs_up_while_waiting_frees_its_place_and_its_money(tmp_path
         assert gateway.held > held  # it may be sent in the next moment
         writer.close()
         await until(lambda: waiting(gateway) == 0)
-        assert gateway.held == held
+        await until(lambda: gateway.held == held)
         narrow.go.set()
         assert (await first).status == 200
         assert narrow.calls == 1

@@ -158,6 +158,12 @@ PLANTED = {
         "'acme'",
     ),
     "a word that is a provider": ("src/headgate/a.py", 'NAME = "together"\n', "'together'"),
+    "a provider's name beside the providers' own files": (
+        "src/headgate/providers/chat.py",
+        'chunk.pop("x_acme")\n',
+        "'acme'",
+    ),
+    "a waived rule": ("src/headgate/a.py", "import os  # {}: F401\n".format("noqa"), "waives a rule"),
     "a registry's host": ("docs/a.md", "from files.{}\n".format("pythonhosted.org"), "registry host"),
 }
 ALLOWED = {
@@ -165,6 +171,8 @@ ALLOWED = {
     + function(60)
     + '# together\nHELP = "e.g. acme=1 or so"\nWIRE = "openai"\n',
     "src/headgate/providers/acme.py": 'NAME = "acme"\n',
+    "src/headgate/providers/together/answer.py": 'NAMES = ("together", "acme")\n',
+    "src/headgate/providers/registry.py": 'NAME = "acme"\n',
     "src/headgate/data/prices.json": "1\n" * 900,
     "tests/test_a.py": function(70) + 'HOST = "acme"\n',
 }  # fmt: skip

@@ -34,6 +34,34 @@ def test_a_model_goes_to_the_provider_that_has_it():
     assert served(table, "deepseek/anything") == [("deepseek", "anything")]
 
 
+def test_a_provider_that_is_given_its_models_serves_no_others(tmp_path):
+    toml = """
+[[providers]]
+name = "openai"
+models = ["gpt-4o*"]
+[[providers]]
+name = "corp"
+base_url = "http://corp/v1"
+models = ["gpt-5*"]
+[[providers]]
+name = "azure"
+base_url = "https://corp.openai.azure.com"
+api_key = "k"
+models = ["prod-*"]
+deployments = {prod-mini = "gpt-4.1-mini"}
+"""
+    table = routes(tmp_path, toml, {"OPENAI_API_KEY": "sk-a"})
+    assert served(table, "gpt-4o") == [("openai", "gpt-4o")]
+    assert served(table, "gpt-5") == [("corp", "gpt-5")]
+    assert served(table, "prod-mini") == [("azure", "prod-mini")]
+    for name in ("gpt-4", "gpt-4.1-mini"):
+        with pytest.raises(NotFound):
+            served(table, name)
+    assert {"gpt-4o", "prod-mini"} < table.named(Book.REAL).keys()
+    assert not {"gpt-4", "gpt-4.1-mini"} & table.named(Book.REAL).keys()
+    assert served(table, "openai/gpt-4") == [("openai", "gpt-4")], "who names the provider gets it"
+
+
 def test_an_alias_and_what_helps_where_nobody_has_a_model():
     table = routes(environment={"DEEPSEEK_API_KEY": "sk-b"}, aliases=("gpt-3.5-turbo=deepseek-chat",))
     assert served(table, "gpt-3.5-turbo") == [("deepseek", "deepseek-chat")]

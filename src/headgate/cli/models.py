@@ -76,7 +76,12 @@ def command(
 
 
 def _names(shelf: Shelf, provider: str) -> list[str]:
+    from headgate.routing.routes import bounded
+
     names = list(shelf.all_names(provider))
+    host = next((host for host in shelf.config.hosts if host.name == provider), None)
+    if host is not None:
+        names = list(bounded(host, names))
     if provider in shelf.default_providers():
         names += [name for name in shelf.config.routes if name not in names]
     return names

@@ -223,10 +223,10 @@ class Intake:
 
     def _begin_long(self, incoming: Incoming | None) -> bytearray | Spool:
         """Return what a body grows in that comes in several parts: a file, for a long form."""
-        if incoming is not None and isinstance(incoming.head.route, FileRoute):
+        if incoming is not None:
             head = incoming.head
             long = head.chunked or head.length > _SPOOLED
-            if long and is_form(head.header(b"content-type") or b""):
+            if long and is_form(head.header(b"content-type") or b"") and isinstance(head.route, FileRoute):
                 return Spool(self._edge.limits.spool_folder)
         return bytearray()
 

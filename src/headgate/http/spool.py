@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from headgate.errors import Unavailable
@@ -27,7 +28,8 @@ class Spool:
 
     def __init__(self, folder: Path | None) -> None:
         try:
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - `close` does
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as made:
+                self._file = FileIO(os.dup(made.fileno()), "r+")
         except OSError as fault:
             raise _no_room(fault) from fault
         self._size = 0

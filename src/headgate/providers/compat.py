@@ -1,7 +1,7 @@
 """What hosts that call themselves OpenAI-compatible do differently, put right.
 
 DeepSeek puts usage into the last chunk with choices; OpenRouter sends comments, a usage chunk with a
-choice and integer error codes; Groq reports usage under `x_groq`; several leave out members that
+choice and integer error codes; some add members of their own, named `x_...`; several leave out members that
 OpenAI sends as null. A client of ours sees OpenAI's grammar from all of them.
 """
 
@@ -117,8 +117,8 @@ def normal_chunk(payload: bytes, call: Call, alike: MutableMapping[str, Any]) ->
     chunk = _read(payload)
     choices = chunk["choices"]
     named(chunk, call, "chat.completion.chunk" if call.operation == "chat" else "text_completion", alike)
-    chunk.pop("x_groq", None)
-    chunk.pop("usage", None)
+    for name in [name for name in chunk if name == "usage" or name.startswith("x_")]:
+        del chunk[name]
     for index, choice in enumerate(choices):
         choice.setdefault("index", index)
         choice.setdefault("logprobs", None)

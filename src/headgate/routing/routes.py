@@ -136,6 +136,13 @@ def _tiered(row: Priced | None, tier: str) -> Prices | None:
     return row.tiers.get(tier, row.prices) if row is not None else None
 
 
+def bounded(host: Host, names: Iterable[str]) -> Iterable[str]:
+    """Return the models, of those that are known by name, that a host is given to serve."""
+    if not host.limited:
+        return names
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in host.models)]
+
+
 class Routes:
     """Resolve model names for the real book and for the simulator's.
 
@@ -336,9 +343,10 @@ class Routes:
 
     def _listed(self, host: Host) -> Iterable[str]:
         """Return the models of a host that are known by name: of deployments, those and what they are."""
+        names: Iterable[str] = self._makers.facts.names(self._makers.price_names.get(host.name) or host.name)
         if host.deployments is not None:
-            return dict.fromkeys((*host.deployments, *host.deployments.values()))
-        return self._makers.facts.names(self._makers.price_names.get(host.name) or host.name)
+            names = dict.fromkeys((*host.deployments, *host.deployments.values()))
+        return bounded(host, names)
 
     def _target(self, host: Host, name: str, wanted: _Wanted, deadlines: Deadlines | None) -> Target:
         makers = self._makers
