@@ -23,7 +23,10 @@ from headgate.money.terms import ModeSettings, PaymentSettings
 from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
+from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings
+from headgate.routing.probes import ProbeTerms
+from headgate.routing.retries import RetryTerms
 from headgate.routing.settings import Canary, Route, RouteTarget
 from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
@@ -50,6 +53,10 @@ SECTIONS = {
     "payments": PaymentSettings,
     "mail": MailSettings,
     "limits": LimitSettings,
+    "retries": RetryTerms,
+    "breaker": BreakerTerms,
+    "status": config.StatusSettings,
+    "probes": ProbeTerms,
     "secrets": config.SecretSettings,
     "[[tiers]]": TierRow,
     "[[tiers]] models": ModelLimitRow,
@@ -243,6 +250,13 @@ def metrics_page() -> str:
         for name, (text, labels) in prometheus.COUNTS.items()
     ]
     out += [f"| `{name}` | gauge | {text} |" for name, text in prometheus.GAUGES.items()]
+    out += ["", "Of targets ([status.md](status.md)):", "", "| name | labels | meaning |", "|---|---|---|"]
+    totals = {prometheus.ATTEMPTS, prometheus.RETRIES}
+    out += [
+        f"| `{name}{'_total' if name in totals else ''}` | {', '.join(labels)} | {text} |"
+        for name, text, labels in prometheus.TARGETS
+    ]
+    out += [f"| `{name}` | provider, model | {text} |" for name, text, _ in prometheus.TARGET_GAUGES]
     return "\n".join([*out, ""])
 
 

@@ -17,7 +17,7 @@ from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
-from headgate.background import LAST_WORD_S, Background, Calls, Watch
+from headgate.background import LAST_WORD_S, Background, Calls, Stalls, Watch
 from headgate.configwatch import ConfigWatch
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
@@ -27,17 +27,18 @@ from headgate.http.edge import Edge, EdgeLimits
 from headgate.http.server import Server, connection_limit
 from headgate.identity.keys import Keyring
 from headgate.identity.standing import ended
+from headgate.lookout import BOARDS, About, Lookout, Sights
 from headgate.metering import Metering
 from headgate.money.tokens import Tokenizers
 from headgate.observe.edge import EdgeLog
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
-from headgate.observe.scoreboard import Scoreboard
 from headgate.offices import AdminSettings, admin_routes
 from headgate.ops.desk import Desk
 from headgate.outward import Outward, build_routes
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
+from headgate.probing import Means, Prober
 from headgate.providers.registry import CODECS
 from headgate.routing.trials import ROLLBACKS
 from headgate.settle import Ledger
@@ -54,6 +55,7 @@ from headgate.stores.sql.database import (
 from headgate.stores.sql.directory import AT_ONCE, FOLLOWED, Directory
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
+from headgate.stores.sql.probes import probe_key
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
 from headgate.studio import Studio
@@ -80,14 +82,12 @@ if TYPE_CHECKING:
     from headgate.routing.trials import RolledBack
     from headgate.values import Call
     from headgate.videos.keeper import Keeper
+    from headgate.vitals import Report
 
 _EXAMPLE = "gpt-4o-mini"
 _CHANGES_EVERY_S = 0.2
 _CHANGED_S = 1.0  # how long the answer to a change waits until it is in force here
 _EXPIRY_EVERY_S = 1.0
-_STALL_EVERY_S = 0.05
-_BOARD_EVERY_S = 1.0
-BOARDS = "run"
 _FLUSH_S = 10.0
 _RETURN_S = 2.0  # beyond that the next start, or the supervisor, gives back what we had
 _ARRIVING_S = 0.2  # for probes that are on their way
@@ -104,9 +104,7 @@ class App:
         clock: if not the machine's.
     """
 
-    _board: Scoreboard | None = None  # where several workers show their counts
     draining = False
-    stall_max_s = 0.0
     _upkeep: Upkeep | None = None  # in one worker of all
     _rows: Mapping[int, KeyRow | None] = {}  # the keys of calls that were open at the last change
 
@@ -127,7 +125,7 @@ class App:
         self.metrics = Metrics()
         self.failpoints = failpoints_of(config.failpoints)
         self.instance = secrets.token_hex(8)
-        self.calls, self.background = Calls(), Background(self._task_ended)
+        self.calls, self.background, self._stalls = Calls(), Background(self._task_ended), Stalls()
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql = connect(self._data)
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
@@ -140,6 +138,7 @@ class App:
         self.routes = self._open_routes(config)
         tokenizers = Tokenizers()
         self.outward = Outward(config, self.clock, self.log, self.calls, self.metrics)
+        self.lookout = self._open_lookout()
         counter = LocalCounter(tokenizers)
         stages = Stages(
             ledger=Ledger(self.journal, self._budgets, self._metering.rates, self.metrics, self.clock),
@@ -156,11 +155,9 @@ class App:
             fault=self.fault,
         )
         self._stages, self.pipeline = stages, Pipeline(stages)
-        team, settings = (slot, config.server.workers), self.outward.transport.settings
-        self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, team)
-        plane = DataPlane(self, config.server.max_body_bytes, config.server.max_image_body_bytes)
-        self.server = Server(self._edge(plane.find))
-        self.monitor = Server(self._edge(plane.find_health))
+        settings = self.outward.transport.settings
+        self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, self._team)
+        self.server, self.monitor = self._open_listeners()
         self.reload()
 
     def _follow_canaries(self) -> RollBacks:
@@ -174,10 +171,23 @@ class App:
 
         return RollBacks(trials, connection, self.clock, kept, self._database_trouble)
 
+    @property
+    def _team(self) -> tuple[int, int]:
+        """Return the slot of this worker, and how many there are."""
+        return self._slot, self.config.server.workers
+
     def _open_meters(self) -> Metering:
-        config = self.config
-        team = (self._slot, config.server.workers)
-        return Metering(self._data, team, self.clock, config.limits, self._database_trouble)
+        return Metering(self._data, self._team, self.clock, self.config.limits, self._database_trouble)
+
+    def _open_lookout(self) -> Lookout:
+        sights = Sights(self.metrics, self.outward.health, self.outward.trials, self._gauges, self._about)
+        return Lookout(self._data, self._team, self.clock, sights, self._database_trouble)
+
+    def _open_listeners(self) -> tuple[Server, Server]:
+        server = self.config.server
+        bounds = (server.max_body_bytes, server.max_image_body_bytes)
+        plane = DataPlane(self, *bounds, shows_status=self.config.status.public)
+        return Server(self._edge(plane.find)), Server(self._edge(plane.find_health))
 
     def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:
         purse = Purse(f"slot-{slot}", since_boot_ns)
@@ -278,7 +288,8 @@ class App:
         book = Book.SIM if self.simulating else Book.REAL
         names = tuple(host.name for host in self.config.hosts)
         listed = len(self.routes.named(book))
-        return Status(__version__, names, self.simulating, self.ready, listed, self.example_model())
+        example, health = self.example_model(), self.config.status.public
+        return Status(__version__, names, self.simulating, self.ready, listed, example, health)
 
     def example_model(self) -> str:
         """Return a model that can be called here, for the first try."""
@@ -290,21 +301,24 @@ class App:
 
     def exposition(self) -> bytes:
         """Return the exposition of all metrics, of all workers."""
-        from headgate.observe.prometheus import render
+        return self.lookout.exposition()
 
-        if self._board is None:
-            return render(self.metrics, self._gauges())
-        return render(*self._board.all(self.metrics, self._gauges()))
+    async def report(self) -> Report:
+        """Return how the providers do, for everybody: models that are not listed are not named."""
+        return await self.lookout.report(self.routes.lists)
 
-    async def _show_counts(self, board: Scoreboard) -> None:
-        while True:
-            await asyncio.sleep(_BOARD_EVERY_S)
-            try:
-                board.write(self.metrics, self._gauges())
-                if self.outward.trials.running:
-                    self.outward.trials.judge(board.all(self.metrics, {})[0].counts)
-            except OSError as fault:  # the disk is full: the others see older counts
-                self.log.line("warning", "the counts cannot be shown to other workers", fault=str(fault))
+    def prober(self) -> Prober:
+        """Return who makes our own probes."""
+        key = probe_key(self._sql)
+        means = Means(
+            lambda: self.routes, lambda: self._directory.now(key), self.ids.next, self.calls.start, self.log
+        )
+        return Prober(self._stages, self.config.probes, means, self.lookout)
+
+    def _about(self) -> About:
+        named = (each for route in self.config.routes.values() for each in route.targets)
+        targets = tuple(dict.fromkeys((target.provider, target.model) for target in named))
+        return About(tuple(host.name for host in self.config.hosts), targets, self.simulating)
 
     def _gauges(self) -> dict[str, float]:
         return {
@@ -314,7 +328,7 @@ class App:
             "headgate_connections": self.server.edge.open_connections,
             "headgate_journal_undrained_records": self.journal.undrained_records,
             "headgate_journal_undrained_bytes": self.journal.undrained_bytes,
-            "headgate_loop_stall_max_seconds": self.stall_max_s,
+            "headgate_loop_stall_max_seconds": self._stalls.longest_s,
             "headgate_retries": self.outward.attempts.made,
             "headgate_targets_out": len(self.outward.health.unwell(self.clock.monotonic())),
             "headgate_ready": int(not self.ready),
@@ -406,13 +420,6 @@ class App:
         except sqlite3.Error as fault:  # what we know stays valid until it can be read again
             self._database_trouble(str(fault))
 
-    async def _watch_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + _STALL_EVERY_S
-            await asyncio.sleep(_STALL_EVERY_S)
-            self.stall_max_s = max(self.stall_max_s, loop.time() - due)
-
     # ── start and stop ───────────────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
@@ -428,7 +435,7 @@ class App:
         self.background.spawn("changes", self._changes.run())
         await self._metering.start(self.background)
         self.background.spawn("expiry", self._watch_keys())
-        self.background.spawn("loop watch", self._watch_loop())
+        self.background.spawn("loop watch", self._stalls.run())
         self.outward.keep_credentials(self.config.hosts, self.background)
         if self.config.options.config is not None:
             self.background.spawn("settings", ConfigWatch(self.config, self._reconfigure, self.log).run())
@@ -438,10 +445,9 @@ class App:
                 connection, self.clock, self.config.tiers, self.failpoints, self._database_trouble
             )
             self.background.spawn("upkeep", upkeep.run())
-        if server.workers > 1:
-            self._board = Scoreboard(self._data / BOARDS, self._slot)
-            self._board.resume(self.metrics)
-            self.background.spawn("counts", self._show_counts(self._board))
+        await self.lookout.start(self.background)
+        if self._slot == 0 and self.config.probes.every_s:
+            self.background.spawn("probes", self.prober().run())
         await self._studio.start(self._sql, self.background)
         await self.server.start()
         if server.monitor_port:  # never full of calls, so it can be probed when the other one is
@@ -460,6 +466,7 @@ class App:
         await self._write_down()
         await self._teller.close(_RETURN_S)
         await self.background.stop()
+        await self.lookout.close()
         await self._metering.close()
         await self._leases.close()
         await self.drain.close()

@@ -67,7 +67,10 @@ class Attempts:
         active: returns how many calls are open at a target's provider, and in all.
     """
 
-    __slots__ = ("_active", "_budget", "_clock", "_draw", "_panics", "_terms", "doors", "health", "made")
+    __slots__ = (
+        "_active", "_budget", "_clock", "_draw", "_panics", "_terms", "doors", "health", "made",
+        "most_panics",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Attempts:
         self._draw = draw
         self._active = active
         self._budget = RetryBudget(terms)
+        self.most_panics = _PANICS
         self._panics = Counter[str]()  # by the first target's model
 
     async def run(
@@ -147,8 +151,9 @@ class Attempts:
         if not choice.panic:
             await self._ask(asked, choice.targets, panic=False)
             return
+        self.health.panicked(choice.targets, self._clock.monotonic())
         model = choice.targets[0].model.name
-        if self._panics[model] >= _PANICS:
+        if self._panics[model] >= self.most_panics:
             raise self._all_out(choice.targets)
         self._panics[model] += 1
         try:
@@ -177,6 +182,7 @@ class Attempts:
                 raise failed
             index = step.target
             self.made += 1
+            self.health.retried(targets[index])
             try:
                 if step.pause_ns:
                     await self._pause(asked.sink, step.pause_ns)
@@ -212,7 +218,7 @@ class Attempts:
         is not the JSON that was asked for.
         """
         attempt, call, sink, tab = asked
-        self.health.asked(target, self._clock)
+        probes = self.health.asked(target, self._clock)
         stale = False
         while True:
             try:
@@ -226,14 +232,17 @@ class Attempts:
                     continue
                 self._failed(target, error)
                 return error
+            except BaseException:  # its caller has left, or we are stopping
+                if probes:
+                    self.health.left(target)
+                raise
             self.health.served(target, self._clock)
             return None
 
     def _failed(self, target: Target, error: UpstreamError) -> None:
-        now = self._clock.monotonic()
-        self.health.failed(target, error, now)
+        self.health.failed(target, error, self._clock)
         if isinstance(error, UpstreamOverloaded) and error.limited_by and not target.simulated:
-            self.doors.refused(target, error.retry_after_s, now)
+            self.doors.refused(target, error.retry_after_s, self._clock.monotonic())
 
     async def _pause(self, sink: Sink, pause_ns: int) -> None:
         """Wait, but for nobody.
@@ -256,10 +265,12 @@ class Attempts:
     def _all_out(self, targets: tuple[Target, ...]) -> UpstreamError:
         now = self._clock.monotonic()
         wait_s = min(self.health.wait_ns(target, now) for target in targets) / _NS
-        return UpstreamOverloaded(
+        error = UpstreamOverloaded(
             "No provider of this model answers now. It is asked again soon; try again then.",
             retry_after_s=max(1.0, wait_s),
         )
+        error.kind = ""  # nobody was asked
+        return error
 
 
 def _nothing() -> None:

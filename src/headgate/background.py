@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LAST_WORD_S = 0.5  # for the error events of the answers that are cut
 _RESTS = 4  # times as long as a look took: it has a fifth of the process at most,
 _REST_S = 0.2  # or so many looks in a second
+_STALL_EVERY_S = 0.05
 
 
 class Background:
@@ -98,6 +99,23 @@ class Watch:
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await waiter
+
+
+class Stalls:
+    """Watch how late the event loop ever was."""
+
+    __slots__ = ("longest_s",)
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+
+    async def run(self) -> None:
+        """Watch for as long as the process lives."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _STALL_EVERY_S
+            await asyncio.sleep(_STALL_EVERY_S)
+            self.longest_s = max(self.longest_s, loop.time() - due)
 
 
 class Calls:

@@ -25,6 +25,7 @@ from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import known_hosts
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings, wrong_tags
+from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
 from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import Route
@@ -34,7 +35,7 @@ from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, disco
 from headgate.values import Deadlines, Host, KeyRules
 from headgate.vaults.envelope import SealError, parse_kek
 
-Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms)
+Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms, ProbeTerms)
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +103,12 @@ class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     margins: tuple[Margin, ...] = ()  # what customers pay on top
 
 
+class StatusSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who sees how the providers do."""
+
+    public: bool = True  # `/status` answers everybody, without a key; else only the second listener has it
+
+
 class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stored keys of providers are sealed with."""
 
@@ -136,6 +143,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     secrets: SecretSettings = SecretSettings()
     retries: RetryTerms = RetryTerms()
     breaker: BreakerTerms = BreakerTerms()
+    status: StatusSettings = StatusSettings()
+    probes: ProbeTerms = ProbeTerms()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +168,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings
     retries: RetryTerms
     breaker: BreakerTerms
+    status: StatusSettings
+    probes: ProbeTerms
     keks: tuple[bytes, ...] = ()  # of stored secrets, the present one first
     failpoints: str = ""
     ca_file: str = ""
@@ -211,6 +222,8 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         limits=file.limits,
         retries=_right(file.retries, "retries"),
         breaker=_right(file.breaker, "breaker"),
+        status=file.status,
+        probes=_right(file.probes, "probes"),
         keks=_keks(file.secrets, env, dotenv),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),

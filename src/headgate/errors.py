@@ -220,12 +220,14 @@ class UpstreamError(GatewayError):
     same_target: ClassVar[bool] = True  # and so may the same one, a little later
     not_processed: ClassVar[bool] = False  # it surely never saw the request: one fresh try is safe
     retry_after_s: float | None = None  # what the provider asks for
+    kind: str = "interrupted"  # what it is counted as; see `vitals`
 
 
 class UpstreamRefused(UpstreamError):
     """The provider refused the request itself: its status, type, code and param are passed on."""
 
     level = "info"
+    kind = "refused"
     another_target = same_target = False
 
     def __init__(
@@ -255,6 +257,8 @@ class UpstreamRefused(UpstreamError):
 class UpstreamFailed(UpstreamError):
     """The provider answered with a server error of its own: 500 to 504 are passed on as they are."""
 
+    kind = "failed"
+
     def __init__(self, message: str, *, upstream_status: int) -> None:
         super().__init__(message)
         self.upstream_status = upstream_status
@@ -269,6 +273,7 @@ class UpstreamDenied(UpstreamError):
     """The provider refused our own credential, or our account there has no money: nothing for a caller."""
 
     default_code = "provider_denied"
+    kind = "denied"
     level = "error"
     same_target = False
     retry = False
@@ -278,6 +283,7 @@ class UpstreamRegion(UpstreamDenied):
     """The provider does not serve the country that we ask from: another one may."""
 
     default_code = "unsupported_country_region_territory"
+    kind = "region"
 
 
 class UpstreamOverloaded(UpstreamError):
@@ -291,6 +297,7 @@ class UpstreamOverloaded(UpstreamError):
         super().__init__(message, code="rate_limit_exceeded" if limited_by else None)
         self.retry_after_s = retry_after_s
         self.limited_by = limited_by  # `requests` or `tokens` for a 429, else empty
+        self.kind = "limited" if limited_by else "overloaded"
 
     @property
     def http_status(self) -> int:
@@ -308,6 +315,7 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     default_code = "upstream_timeout"
+    kind = "timeout"
     same_target = False
 
 
@@ -327,6 +335,7 @@ class WrongShape(UpstreamError):
     """
 
     default_code = "invalid_structured_output"
+    kind = "wrong_shape"
     another_target = False
     retry = False
 

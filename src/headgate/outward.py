@@ -111,7 +111,7 @@ class Outward:
         self._log = log
         self._clock = clock
         self._calls = calls
-        self.transport = HttpTransport(clock, _outbound(config))
+        self.transport = HttpTransport(clock, outbound(config))
         draw = SystemRandom().random
         self.health = Health(config.breaker, draw, self._changed)
         self.doors = Doors(clock, config.server.workers, draw)
@@ -159,7 +159,7 @@ class Outward:
         self._log.line(level, f"a target is {what}", provider=place.provider, model=place.model)
 
 
-def _outbound(config: Config) -> HttpSettings:
+def outbound(config: Config) -> HttpSettings:
     """Return how the process goes out."""
     bypass = tuple(filter(None, config.proxies.no_proxy.replace(" ", "").split(",")))
     proxies = ProxySettings(http=config.proxies.http, https=config.proxies.https, no_proxy=bypass)

@@ -30,6 +30,7 @@ from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.meters import SqlMeters
 from headgate.stores.sql.pepper import DataFolderError
 from headgate.stores.sql.postings import expire
+from headgate.stores.sql.probes import put_probes
 from headgate.stores.sql.recovery import recover, recover_slot
 from headgate.stores.sql.terms import put_terms
 from headgate.supervisor import Crew, Post, Supervisor
@@ -80,6 +81,8 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
     with lock_folder(folder):
         sql = connect(folder)
         _put_caps(sql, cap, config, clock.wall())
+        probing = parse_cap(config.probes.budget) if config.probes.every_s else None
+        put_probes(sql, probing, config.budget.timezone, clock.wall())
         put_terms(sql, DEFAULT_ACCOUNT, config.terms, config.tiers, clock.wall())
         simulating = _simulating(sql, config)
         report = recover(folder, sql, clock)
@@ -90,6 +93,7 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
                 f"Recovered the last run: {report.settled} calls as they were settled, "
                 f"{report.estimated} by estimate."
             )
+        clear_boards(folder / BOARDS)
         start = Start(config, prepared.pepper, prepared.first_key, simulating)
         if config.server.workers == 1:
             return _loop(App(config, prepared.pepper, simulating=simulating), _at_terminal(start))
@@ -160,7 +164,6 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
                 return False
             return True
 
-        clear_boards(folder / BOARDS)
         meters = SqlMeters(partial(connect, folder), clock, click.echo)
         start_anew(folder, meters.load(), clock.monotonic())
         gc.collect()

@@ -156,6 +156,7 @@ class Tab:
         principal = call.principal
         assert principal is not None
         self._opened_ns = self._marked_ns = ledger.clock.monotonic()
+        self._first_byte_ns = 0  # an attempt before this one may have begun to answer
         record = Open(
             call.id,
             len(self._costs),

@@ -23,6 +23,7 @@ from headgate.ports import SystemClock
 from headgate.stores.sql.bootstrap import prepare, put_flag_budget
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
+from headgate.stores.sql.probes import put_probes
 from headgate.values import Book, Target
 
 # Deadlines in seconds where a test waits for one; elsewhere they are so long that a slow machine keeps them.
@@ -267,6 +268,7 @@ async def worker(
     sql = connect(data)
     amount, unit = parse_cap(cap)
     put_flag_budget(sql, Book.REAL, amount, unit, "UTC", clock.wall())
+    put_probes(sql, parse_cap(config.probes.budget) if config.probes.every_s else None, "UTC", clock.wall())
     sql.close()
     app = App(config, prepared.pepper, simulating=False)
     await app.start()

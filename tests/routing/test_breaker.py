@@ -61,26 +61,48 @@ def test_one_call_probes_it_and_what_it_meets_decides() -> None:
     assert all(breaker.admits(32 * S) for _ in range(3))
     worse = broken()
     worse.asked(31 * S)
-    assert worse.failed(32 * S, 0)
-    assert worse.wait_ns(32 * S) == 60 * S
-    assert worse.times == 2
+    assert not worse.failed(32 * S, 0)  # it was out before
+    assert worse.wait_ns(32 * S) == 30 * S
+    assert worse.times == 1
 
 
-def test_a_probe_that_never_reports_does_not_keep_it_out() -> None:
+def test_a_probe_is_alone_for_as_long_as_its_answer_takes() -> None:
     breaker = broken()
     breaker.asked(31 * S)
-    assert not breaker.admits(61 * S - 1)
-    assert breaker.admits(61 * S)
+    assert not breaker.admits(331 * S - 1)
+    assert breaker.state(330 * S) == "probing"
+    assert breaker.admits(331 * S)
 
 
-def test_it_stays_out_ever_longer_and_never_above_the_bound() -> None:
-    breaker, now, spans = broken(), S, []
+def test_a_probe_whose_caller_left_makes_room_for_the_next_one() -> None:
+    breaker = broken()
+    breaker.asked(31 * S)
+    breaker.left()
+    assert breaker.admits(31 * S)
+    breaker.asked(31 * S)
+    assert not breaker.admits(31 * S)
+
+
+def test_one_that_fails_anew_stays_out_ever_longer_and_never_above_the_bound() -> None:
+    breaker, now, spans = Breaker(BreakerTerms()), S, []
     for _ in range(14):
+        for _ in range(5):
+            breaker.failed(now, 0)
         spans.append(breaker.wait_ns(now) // S)
         now += breaker.wait_ns(now)
         breaker.asked(now)
-        breaker.failed(now, 0)
+        breaker.served(now)
     assert spans == [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300, 300, 300]
+
+
+def test_however_long_it_was_out_it_is_tried_each_thirty_seconds() -> None:
+    breaker, now = broken(), S
+    for _ in range(40):
+        assert breaker.state(now) == "out"
+        now += breaker.wait_ns(now)
+        assert now % (30 * S) == S
+        breaker.asked(now)
+        breaker.failed(now, 0)
 
 
 def test_jitter_is_up_to_a_tenth() -> None:
@@ -90,13 +112,15 @@ def test_jitter_is_up_to_a_tenth() -> None:
 def test_health_makes_the_next_time_out_short_again() -> None:
     breaker = broken()
     breaker.asked(31 * S)
-    breaker.failed(31 * S, 0)
-    assert breaker.times == 2
-    breaker.asked(91 * S)
-    breaker.served(91 * S)
+    breaker.served(31 * S)
     for _ in range(5):
-        breaker.failed(91 * S + 61 * S, 0)
-    assert breaker.wait_ns(152 * S) == 30 * S
+        breaker.failed(32 * S, 0)
+    assert (breaker.times, breaker.wait_ns(32 * S)) == (2, 60 * S)
+    breaker.asked(92 * S)
+    breaker.served(92 * S)
+    for _ in range(5):
+        breaker.failed(92 * S + 61 * S, 0)
+    assert breaker.wait_ns(153 * S) == 30 * S
 
 
 def test_failures_of_calls_that_were_under_way_count_once() -> None:

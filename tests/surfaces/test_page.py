@@ -1,4 +1,4 @@
-"""The start page in a real browser, in both languages."""
+"""The pages in a real browser, in both languages."""
 
 import shutil
 
@@ -8,8 +8,16 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("language", "title"), [("en", "Headgate is running"), ("zh", "Headgate 正在运行")])
-def test_the_start_page_shows_itself_without_a_complaint(simulated, language, title, tmp_path):
+@pytest.mark.parametrize(
+    ("path", "language", "title"),
+    [
+        ("/", "en", "Headgate is running"),
+        ("/", "zh", "Headgate 正在运行"),
+        ("/status", "en", "How the providers do"),
+        ("/status", "zh", "服务商状态"),
+    ],
+)
+def test_a_page_shows_itself_without_a_complaint(simulated, path, language, title, tmp_path):
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []
@@ -21,11 +29,11 @@ def test_the_start_page_shows_itself_without_a_complaint(simulated, language, ti
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda fault: complaints.append(str(fault)))
-        page.goto(simulated.base.removesuffix("/v1") + f"/?lang={language}")
+        page.goto(simulated.base.removesuffix("/v1") + f"{path}?lang={language}")
         assert title in page.inner_text("h1")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        page.screenshot(path=tmp_path / "start.png", full_page=True)
-        page.click("nav a")
+        page.screenshot(path=tmp_path / "page.png", full_page=True)
+        page.click("nav a[href*=lang]")
         assert page.inner_text("h1") != ""
         assert title not in page.inner_text("h1")
         browser.close()

@@ -15,7 +15,7 @@ import stat
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -23,6 +23,7 @@ import msgspec
 from headgate import __version__
 from headgate.cli import compose
 from headgate.cli.client import Client
+from headgate.cli.reach import State, reach
 from headgate.config import Config, ServeOptions, data_folder, load
 from headgate.program import advise
 from headgate.stores.sql.bootstrap import SCHEMA, version
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-State: TypeAlias = Literal["ok", "note", "warning", "fault"]
 _OLD_PRICES_DAYS: Final = 90
 _LOW_DISK: Final = 1 << 30  # the journal, its drain and a day of books
 _FEW_FILES: Final = 4096
@@ -49,10 +49,11 @@ class Finding(msgspec.Struct, frozen=True):
     state: State
     says: str
     advice: str = ""
+    measured: dict[str, float] = {}  # milliseconds, by step
 
 
-def examine(given: Mapping[str, Any]) -> list[Finding]:
-    """Look at everything, in the order in which it would stop a start."""
+def examine(given: Mapping[str, Any], *, offline: bool = False) -> list[Finding]:
+    """Look at everything, in the order in which it would stop a start; `offline`: but the providers."""
     findings = list(_versions())
     try:
         config = load(msgspec.convert(given, ServeOptions))
@@ -65,6 +66,8 @@ def examine(given: Mapping[str, Any]) -> list[Finding]:
     findings += _folder(folder)
     findings += _clock(folder)
     findings.append(_server(config))
+    if not offline:
+        findings += _reach(config)
     return findings
 
 
@@ -107,6 +110,14 @@ def _configuration(config: Config) -> Iterator[Finding]:
         yield Finding("provider keys", "warning", f"missing for {', '.join(keyless)}", advice)
     if config.ignored:
         yield Finding("left to your programs", "ok", ", ".join(config.ignored))
+
+
+def _reach(config: Config) -> Iterator[Finding]:
+    """Measure the way to each provider, with each of its keys."""
+    for found in reach(config):
+        key = f", key {found.host.credential}" if found.host.credential else ""
+        about = f"provider {found.host.name}{key}"
+        yield Finding(about, found.state, found.says, found.advice, found.measured)
 
 
 def _prices(config: Config) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headgate.routing.routes import Routes
     from headgate.stores.sql.check import Result
     from headgate.stores.sql.single import Charge
+    from headgate.vitals import Report
 
 CLOCK = SystemClock()
 _TRIES, _TRY_EVERY_S = 40, 0.05
@@ -149,3 +150,30 @@ def unserved(config: Config) -> list[str]:
         except GatewayError:
             missing.append(name)
     return missing
+
+
+def status(data: str | None) -> Report:
+    """Return how the providers do: what the workers of a server see, or those of the last one saw.
+
+    Raises:
+        Unreachable: there is no data folder, or another version of Headgate serves it.
+    """
+    import msgspec
+
+    from headgate.lookout import BOARDS
+    from headgate.observe.scoreboard import shown
+    from headgate.stores.sql import uptime
+    from headgate.stores.sql.bootstrap import SCHEMA, version
+    from headgate.stores.sql.folder import holder
+    from headgate.vitals import Scene, report
+
+    folder = existing_folder(data)
+    try:
+        seen, at = shown(folder / BOARDS)
+    except msgspec.DecodeError as fault:
+        raise Unreachable(f"{folder} is served by another version of Headgate: ask with that one.") from fault
+    serving = holder(folder) is not None
+    now = CLOCK.wall()
+    with closing(connect(folder, read_only=True)) as sql:
+        days = uptime.kept(sql, now) if version(sql) == SCHEMA else []
+    return report(Scene(seen, days, now if serving or not at else at, serving=serving))

@@ -11,24 +11,26 @@ from headgate.cli.output import print_json
 _MARKS = {"ok": ("ok", "green"), "note": ("--", "cyan"), "warning": ("!!", "yellow"), "fault": ("XX", "red")}
 
 
-@examples("doctor", "doctor --port 9000 --data /srv/headgate --json")
+@examples("doctor", "doctor --offline", "doctor --port 9000 --data /srv/headgate --json")
 @click.command(name="doctor")
 @data_option
 @config_option
 @env_option
 @click.option("--host", metavar="H", help="Address that `serve` is given.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="P", help="Port that `serve` is given.")
+@click.option("--offline", is_flag=True, help="Ask no provider.")
 @json_option
 @click.pass_context
-def command(context: click.Context, /, as_json: bool, **given: str | int | None) -> None:
-    """Check environment, configuration, data folder, port, clock and versions. Exits 1 on a fault.
+def command(context: click.Context, /, as_json: bool, offline: bool, **given: str | int | None) -> None:
+    """Check environment, configuration, data folder, port, clock and the way to each provider.
 
-    Changes nothing and sends nothing to anybody but a gateway on this machine.
+    Each provider is asked for its list of models, which costs nothing: how long name, connection, TLS and
+    first byte take, and whether it takes the key. Changes nothing. Exits 1 on a fault.
     """
     from headgate.cli.checkup import examine
 
     given["config"] = given.pop("config_file")
-    findings = examine(given)
+    findings = examine(given, offline=offline)
     faults = sum(finding.state == "fault" for finding in findings)
     if as_json:
         print_json({"healthy": not faults, "findings": findings})

@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "secrets": ("headgate.cli.secrets", "Keep providers' keys in the database, sealed."),
     "audit": ("headgate.cli.audit", "Read what was done and refused, by whom."),
     "events": ("headgate.cli.events", "Read what happened by itself: caps that fill up, old keys."),
+    "status": ("headgate.cli.status", "Show how the providers do."),
     "usage": ("headgate.cli.usage", "Show what was used and what it cost."),
     "ledger": ("headgate.cli.ledger", "Prove the books."),
     "config": ("headgate.cli.config", "Check the configuration."),

@@ -1,4 +1,4 @@
-"""The site beside the data plane: the start page, as a Starlette app."""
+"""The site beside the data plane: the start page and that of the providers' health, as a Starlette app."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from headgate.dashboard.health import drawn
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
+
+    from headgate.vitals import Report
 
 _HERE = Path(__file__).parent
 _SECURITY = {
@@ -25,6 +29,7 @@ _SECURITY = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+_FRESH = {"cache-control": "no-store"}
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -36,6 +41,7 @@ class Status(msgspec.Struct, frozen=True):
     ready: str  # why it is not ready, or empty
     models: int
     example: str  # a model that can be called here
+    health: bool = True  # everybody may see how the providers do
 
 
 class Source(Protocol):
@@ -43,6 +49,10 @@ class Source(Protocol):
 
     def status(self) -> Status:
         """Return what runs."""
+        ...
+
+    async def report(self) -> Report:
+        """Return how the providers do."""
         ...
 
 
@@ -59,15 +69,32 @@ def build(source: Source, others: Sequence[BaseRoute] = ()) -> Starlette:
         )
         return HTMLResponse(page, headers=_SECURITY)
 
+    async def health(request: Request) -> Response:
+        report = await source.report()
+        if not _wants_page(request):
+            return Response(msgspec.json.encode(report), media_type="application/json", headers=_FRESH)
+        language = _language(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
+        page = pages.get_template("status.html").render(
+            health=drawn(report, words[language]), words=words[language], language=language
+        )
+        return HTMLResponse(page, headers=_SECURITY)
+
     async def sheet(_request: Request) -> Response:
         return Response(style, media_type="text/css", headers={"cache-control": "max-age=3600"})
 
     routes = [
         Route("/", start, methods=["GET"]),
+        Route("/status", health, methods=["GET"]),
         Route("/style.css", sheet, methods=["GET"]),
         *others,
     ]
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _wrong_method})
+
+
+def _wants_page(request: Request) -> bool:
+    """Say whether a person asks: a browser names HTML before anything that would take JSON."""
+    kinds = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
+    return "text/html" in kinds and "application/json" not in kinds
 
 
 def _base(request: Request) -> str:

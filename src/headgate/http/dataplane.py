@@ -131,8 +131,11 @@ class Service(Protocol):
 class DataPlane:
     """The table of routes."""
 
-    def __init__(self, service: Service, max_body_bytes: int, max_image_body_bytes: int) -> None:
+    def __init__(
+        self, service: Service, max_body_bytes: int, max_image_body_bytes: int, *, shows_status: bool = True
+    ) -> None:
         self._table: dict[str, dict[bytes, Route]] = {}
+        self._unserved = NOT_SERVED if shows_status else frozenset({*NOT_SERVED, "status"})
         for path, operation in OPERATIONS.items():
             # Chat requests carry images inside their messages.
             limit = max_image_body_bytes if operation == "chat" else max_body_bytes
@@ -168,14 +171,14 @@ class DataPlane:
             return Refusal(wrong_method(method, path, {b"GET": self._models}))
         if _group(path) in SITE:
             return None
-        if path.startswith("/v1") or _group(path) in NOT_SERVED:
+        if path.startswith("/v1") or _group(path) in self._unserved:
             found = self._videos.find(method, bare) if _group(path) == "videos" else None
             return found or Refusal(unknown_url(method, path))
         return None
 
     def find_health(self, method: bytes, path: str) -> Route | None:
         """Return the route of a probe on the second listener, which serves no calls."""
-        if path in {"/", "/style.css"}:
+        if path in {"/", "/style.css", "/status"}:
             return None
         if path in {"/healthz", "/readyz", "/metrics"}:
             return self.find(method, path)

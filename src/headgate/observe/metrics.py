@@ -30,6 +30,7 @@ class Series:
         "duration_us",
         "durations",
         "estimated",
+        "first_byte_us",
         "input_tokens",
         "output_tokens",
     )
@@ -42,6 +43,7 @@ class Series:
         self.charge_nano = 0
         self.cost_nano = 0
         self.estimated = 0
+        self.first_byte_us = 0
         self.duration_us = 0
         self.durations = [0] * (len(BUCKETS_S) + 1)
 
@@ -80,6 +82,7 @@ class Metrics:
         series.cached_tokens += usage.cached_tokens
         series.charge_nano += settled.charge
         series.cost_nano += sum(settled.costs)
+        series.first_byte_us += settled.first_byte_us
         series.duration_us += settled.duration_us
         series.durations[bisect_left(_BUCKETS_US, settled.duration_us)] += 1
         if settled.estimated:

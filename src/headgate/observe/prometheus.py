@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from headgate.observe.metrics import Metrics, Series
+    from headgate.vitals import KeyReport, Report, TargetReport
 
 _LABELS = ("operation", "provider", "model", "book", "status")
 # name, what it counts, how it is read from a series
@@ -61,12 +62,40 @@ GAUGES: Mapping[str, str] = {
     "headgate_targets_out": "Targets that a breaker has taken out or that asked to be left alone",
     "headgate_ready": "1 when /readyz answers 200",
 }
+# name, what it is, how it is read from a target; None: it is not known
+TARGET_GAUGES: tuple[tuple[str, str, Callable[[TargetReport], float | None]], ...] = (
+    (
+        "headgate_target_recent_failure_ratio",
+        "Failed attempts of those of the last five minutes",
+        lambda t: t.failure_rate,
+    ),
+    (
+        "headgate_target_recent_first_byte_seconds",
+        "Mean time to the first byte over the last five minutes",
+        lambda t: None if t.first_byte_ms is None else t.first_byte_ms / 1000,
+    ),
+    (
+        "headgate_target_uptime_ratio",
+        "Attempts that were served of those that were served or failed, over 90 days",
+        lambda t: t.uptime,
+    ),
+)
+_PLACE = ("provider", "model", "key")
+STATES = ("well", "impaired", "busy", "probing", "out", "panic")
+STATE, ATTEMPTS, RETRIES = "headgate_target_state", "headgate_target_attempts", "headgate_target_retries"
+# Those of targets, which have labels of their own: name, what it is, labels.
+TARGETS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (STATE, "1 for the state of a target, by the worker that sees it worst", (*_PLACE, "state")),
+    (ATTEMPTS, "Attempts at a target: served, or the kind of their error", (*_PLACE, "outcome")),
+    (RETRIES, "Attempts at a target after the first one of a call", _PLACE),
+)
 
 
 class _Export(Collector):
-    def __init__(self, metrics: Metrics, gauges: Mapping[str, float]) -> None:
+    def __init__(self, metrics: Metrics, gauges: Mapping[str, float], report: Report) -> None:
         self._metrics = metrics
         self._gauges = gauges
+        self._report = report
 
     def collect(self) -> Iterable[Metric]:
         """Yield every metric family."""
@@ -102,6 +131,33 @@ class _Export(Collector):
         for name, text in GAUGES.items():
             if name in self._gauges:
                 yield GaugeMetricFamily(name, text, self._gauges[name])
+        yield from _targets(self._report)
+
+
+def _targets(report: Report) -> Iterable[Metric]:
+    """Yield how each target does, and each of its keys where it has several."""
+    rows = [(each.provider, target) for each in report.providers for target in each.targets]
+    (_, state_text, labels), (_, attempts_text, outcomes), (_, retries_text, keyed) = TARGETS
+    states = GaugeMetricFamily(STATE, state_text, labels=labels)
+    attempts = CounterMetricFamily(ATTEMPTS, attempts_text, labels=outcomes)
+    retries = CounterMetricFamily(RETRIES, retries_text, labels=keyed)
+    for provider, target in rows:
+        keys: list[tuple[str, TargetReport | KeyReport]] = [(key.key, key) for key in target.keys]
+        for key, each in keys or [("", target)]:
+            where = [provider, target.model, key]
+            for state in STATES:
+                states.add_metric([*where, state], int(each.state == state))
+            for outcome, count in {"served": each.served, **each.errors}.items():
+                attempts.add_metric([*where, outcome], count)
+            retries.add_metric(where, each.retries)
+    yield from (states, attempts, retries)
+    for name, text, read in TARGET_GAUGES:
+        family = GaugeMetricFamily(name, text, labels=("provider", "model"))
+        for provider, target in rows:
+            value = read(target)
+            if value is not None:
+                family.add_metric([provider, target.model], value)
+        yield family
 
 
 def _cumulative(series: Series) -> list[tuple[str, float]]:
@@ -113,8 +169,8 @@ def _cumulative(series: Series) -> list[tuple[str, float]]:
     return rows
 
 
-def render(metrics: Metrics, gauges: Mapping[str, float]) -> bytes:
+def render(metrics: Metrics, gauges: Mapping[str, float], report: Report) -> bytes:
     """Return the exposition of all metrics."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Export(metrics, gauges))
+    registry.register(_Export(metrics, gauges, report))
     return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""The metrics of several workers as one: each writes its own where the others can read them.
+"""The metrics of several workers as one: each writes its own where the others, and commands, can read them.
 
 A scrape reaches any worker, and its answer must not depend on which. A worker that dies leaves its last
 board, and its successor begins with it, so counters never go back while the supervisor lives.
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.observe.metrics import Label, Metrics, Series
+from headgate.vitals import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from headgate.values import WallMicros
 
 _LARGEST: Final = frozenset({"headgate_loop_stall_max_seconds"})
 _SMALLEST: Final = frozenset({"headgate_ready"})
@@ -28,6 +31,7 @@ class Board(msgspec.Struct, frozen=True, array_like=True):
     refusals: list[tuple[tuple[str, int, str], int]]
     absorbed_nano: int
     gauges: dict[str, float]
+    seen: Seen  # of the providers
     counts: list[tuple[tuple[str, tuple[str, ...]], int]] = []
 
 
@@ -48,28 +52,52 @@ class Scoreboard:
         folder.mkdir(mode=0o700, exist_ok=True)
         self._folder = folder
         self._own = folder / f"slot-{slot}.metrics"
+        self._shown = b""
 
-    def resume(self, metrics: Metrics) -> None:
-        """Go on with what the worker that had this slot before has counted."""
-        if self._own.exists():
-            _add(metrics, _decode(self._own.read_bytes()))
+    def resume(self, metrics: Metrics) -> Seen:
+        """Go on with what the worker that had this slot before has counted; return what it had seen."""
+        if not self._own.exists():
+            return Seen()
+        board = _decode(self._own.read_bytes())
+        _add(metrics, board)
+        return board.seen
 
-    def write(self, metrics: Metrics, gauges: Mapping[str, float]) -> None:
-        """Show the others what this worker has counted."""
+    def write(self, metrics: Metrics, gauges: Mapping[str, float], seen: Seen) -> None:
+        """Show the others what this worker has counted and seen."""
+        content = _encode(_board(metrics, gauges, seen))
+        if content == self._shown:
+            return
         fresh = self._own.with_suffix(".new")
-        fresh.write_bytes(_encode(_board(metrics, gauges)))
+        fresh.write_bytes(content)
         os.replace(fresh, self._own)
+        self._shown = content
 
-    def all(self, metrics: Metrics, gauges: Mapping[str, float]) -> tuple[Metrics, dict[str, float]]:
-        """Return this worker's counts and gauges together with the others'."""
-        total, merged = Metrics(), dict(gauges)
-        _add(total, _board(metrics, gauges))
+    def all(
+        self, metrics: Metrics, gauges: Mapping[str, float], seen: Seen
+    ) -> tuple[Metrics, dict[str, float], list[Seen]]:
+        """Return this worker's counts and gauges together with the others', and what each has seen."""
+        total, merged, sights = Metrics(), dict(gauges), [seen]
+        _add(total, _board(metrics, gauges, seen))
         for path in self._folder.glob("slot-*.metrics"):
             if path != self._own:
                 board = _decode(path.read_bytes())
                 _add(total, board)
                 _merge(merged, board.gauges)
-        return total, merged
+                sights.append(board.seen)
+        return total, merged, sights
+
+
+def shown(folder: Path) -> tuple[list[Seen], WallMicros]:
+    """Return what the workers of a folder have seen, and when the latest said so; 0: nobody ever did.
+
+    Raises:
+        msgspec.DecodeError: another version of Headgate wrote it.
+    """
+    sights, at = [], 0
+    for path in sorted(folder.glob("slot-*.metrics")):
+        sights.append(_decode(path.read_bytes()).seen)
+        at = max(at, path.stat().st_mtime_ns // 1000)
+    return sights, at
 
 
 def clear_boards(folder: Path) -> None:
@@ -78,7 +106,7 @@ def clear_boards(folder: Path) -> None:
         path.unlink()
 
 
-def _board(metrics: Metrics, gauges: Mapping[str, float]) -> Board:
+def _board(metrics: Metrics, gauges: Mapping[str, float], seen: Seen) -> Board:
     return Board(
         [
             (label, [getattr(series, name) for name in _COUNTERS], series.durations)
@@ -87,6 +115,7 @@ def _board(metrics: Metrics, gauges: Mapping[str, float]) -> Board:
         list(metrics.refusals.items()),
         metrics.absorbed_nano,
         dict(gauges),
+        seen,
         list(metrics.counts.items()),
     )
 

@@ -1,8 +1,9 @@
 """A breaker: what is known of one target's failures, and whether it is asked now. Pure; time is given.
 
 After Envoy's outlier detection: five failures in a row, or half of at least twenty calls within ten seconds,
-take a target out for 30 s, twice that the next time, up to 300 s. Then one call probes it, and what it meets
-decides. Time in good health is taken off the count of times that it was out.
+take a target out for 30 s. Then one call probes it, and what it meets decides: it is well, or out for another
+30 s, so that it is asked again soon after it has recovered, however long that took. One that fails again when
+it was well stays out twice as long the next time, up to 300 s; time in good health is taken off that count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from headgate.values import MonotonicNs
+    from headgate.vitals import State
 
 _NS = 1_000_000_000
 
@@ -24,8 +26,8 @@ class BreakerTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     share_percent: int = 50  # or so many of a window's calls,
     least: int = 20  # where it had at least so many
     window_s: float = 10.0  # which begins with a failure
-    out_s: float = 30.0  # the first time; each time in a row so much longer
-    longest_s: float = 300.0
+    out_s: float = 30.0  # the first time, and after each probe that fails;
+    longest_s: float = 300.0  # of one that fails anew soon after: so much longer each time, up to this
 
     def wrong(self) -> str:
         """Return what is wrong with the numbers, or an empty text."""
@@ -74,6 +76,12 @@ class Breaker:
         """Return how often in a row it was taken out."""
         return self._times
 
+    def state(self, now: MonotonicNs) -> State:
+        """Return how it stands. `probing`: its time out is over, and one call tries it."""
+        if self._out_until:
+            return "out" if self._out_until > now else "probing"
+        return "busy" if self._busy_until > now else "well"
+
     def wait_ns(self, now: MonotonicNs) -> int:
         """Return how long it is not asked; 0: it is, or may be probed."""
         return max(0, self._out_until - now, self._busy_until - now)
@@ -84,11 +92,16 @@ class Breaker:
             return False
         return not self._out_until or (self._out_until <= now and self._probing <= now)
 
-    def asked(self, now: MonotonicNs) -> None:
-        """Take in that a call asks it. Of a target whose time out is over, that call is the probe."""
-        if self._out_until and self._out_until <= now:
-            # A probe that never reports, as its caller left, is not waited for longer than a time out.
-            self._probing = now + int(self._terms.out_s * _NS)
+    def asked(self, now: MonotonicNs) -> bool:
+        """Take in that a call asks it; say whether that call is the probe, as the time out is over."""
+        if not self._out_until or self._out_until > now:
+            return False
+        self._probing = now + int(self._terms.longest_s * _NS)
+        return True
+
+    def left(self) -> None:
+        """Take in that the probe has ended without a verdict, as its caller left: the next call is it."""
+        self._probing = 0
 
     def served(self, now: MonotonicNs) -> None:
         """Take in that it answered."""
@@ -110,8 +123,8 @@ class Breaker:
         if self._out_until:
             if not self._probing:
                 return False  # asked before it was taken out, or because all are out
-            self._take_out(now, draw)
-            return True
+            self._rest(now, terms.out_s, draw)
+            return False
         total = self._good + self._bad
         if terms.row and (
             self._row >= terms.row
@@ -133,8 +146,10 @@ class Breaker:
     def _take_out(self, now: MonotonicNs, draw: float) -> None:
         terms = self._terms
         self._times += 1
-        span = min(terms.out_s * self._times, terms.longest_s) * (1 + draw / 10)
-        self._out_until = now + int(span * _NS)
+        self._rest(now, min(terms.out_s * self._times, terms.longest_s), draw)
+
+    def _rest(self, now: MonotonicNs, span_s: float, draw: float) -> None:
+        self._out_until = now + int(span_s * (1 + draw / 10) * _NS)
         self._probing = 0
         self._row = self._good = self._bad = 0
         self._window = self._out_until

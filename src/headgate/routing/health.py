@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.errors import UpstreamOverloaded, UpstreamRefused, WrongShape
 from headgate.routing.breaker import Breaker, BreakerTerms
+from headgate.routing.tallies import Tally
+from headgate.vitals import OTHER, Sign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from headgate.errors import UpstreamError
     from headgate.ports import Clock
-    from headgate.values import MonotonicNs, Target
+    from headgate.values import MonotonicNs, Target, WallMicros
+    from headgate.vitals import State
 
 _NS = 1_000_000_000
 _MOST = 10_000  # names of models come from callers
+_PANIC_NS = 30 * _NS  # how long it is shown
 _BUSY_S = 1.0  # of a provider that limits us and does not say for how long
 
 
@@ -49,7 +53,7 @@ class Choice(NamedTuple):
 
 
 class Health:
-    """The breakers of a process.
+    """The breakers of a process, and its tallies of what failed.
 
     Args:
         terms: when a target is taken out.
@@ -57,7 +61,7 @@ class Health:
         told: hears that a target was taken out, or is well again.
     """
 
-    __slots__ = ("_breakers", "_draw", "_terms", "_told")
+    __slots__ = ("_breakers", "_draw", "_terms", "_told", "tallies")
 
     def __init__(
         self, terms: BreakerTerms, draw: Callable[[], float], told: Callable[[Place, bool], None]
@@ -66,6 +70,7 @@ class Health:
         self._draw = draw
         self._told = told
         self._breakers: dict[Place, Breaker] = {}
+        self.tallies: dict[Place, Tally] = {}
 
     def choose(self, targets: tuple[Target, ...], now: MonotonicNs) -> Choice:
         """Return the targets to ask, those that are out last."""
@@ -86,11 +91,10 @@ class Health:
         breaker = self._breakers.get(place_of(target))
         return breaker is not None and breaker.out
 
-    def asked(self, target: Target, clock: Clock) -> None:
-        """Take in that a target is asked: that may be what probes it."""
+    def asked(self, target: Target, clock: Clock) -> bool:
+        """Take in that a target is asked; say whether that is what probes it."""
         breaker = self._breakers.get(place_of(target)) if self._breakers else None
-        if breaker is not None:
-            breaker.asked(clock.monotonic())
+        return breaker is not None and breaker.asked(clock.monotonic())
 
     @property
     def quiet(self) -> bool:
@@ -99,6 +103,8 @@ class Health:
 
     def served(self, target: Target, clock: Clock) -> None:
         """Take in that a target answered."""
+        if target.host.credential:  # else the calls that were settled say so
+            self._tally(place_of(target)).served += 1
         if not self._breakers:
             return
         place = place_of(target)
@@ -112,11 +118,14 @@ class Health:
         if breaker.forgettable(now):
             del self._breakers[place]
 
-    def failed(self, target: Target, error: UpstreamError, now: MonotonicNs) -> None:
+    def failed(self, target: Target, error: UpstreamError, clock: Clock) -> None:
         """Take in that an attempt failed. What the caller did wrong is no failure of the target."""
-        if isinstance(error, (UpstreamRefused, WrongShape)) or error.not_processed or target.simulated:
+        if target.simulated:
             return
-        place = place_of(target)
+        place, now = place_of(target), clock.monotonic()
+        self._tally(place).count(error, clock.wall())
+        if isinstance(error, (UpstreamRefused, WrongShape)) or error.not_processed:
+            return
         breaker = self._breakers.get(place)
         if breaker is None:
             if len(self._breakers) >= _MOST:
@@ -127,6 +136,27 @@ class Health:
             breaker.busy(now + int(wait_s * _NS))
         elif breaker.failed(now, self._draw()):
             self._told(place, True)
+
+    def left(self, target: Target) -> None:
+        """Take in that what probes a target has ended and says nothing of it."""
+        breaker = self._breakers.get(place_of(target))
+        if breaker is not None:
+            breaker.left()
+
+    def retried(self, target: Target) -> None:
+        """Take in that a call whose first attempt failed asks a target."""
+        if not target.simulated:
+            self._tally(place_of(target)).retries += 1
+
+    def panicked(self, targets: Iterable[Target], now: MonotonicNs) -> None:
+        """Take in that none of a call's targets is well."""
+        for target in targets:
+            self._tally(place_of(target)).panic_ns = now
+
+    def admits(self, target: Target, now: MonotonicNs) -> bool:
+        """Say whether a target may be asked; where it is out, that would be what probes it."""
+        breaker = self._breakers.get(place_of(target))
+        return breaker is None or breaker.admits(now)
 
     def wait_ns(self, target: Target, now: MonotonicNs) -> int:
         """Return how long a target is not asked; 0: it is."""
@@ -140,6 +170,42 @@ class Health:
             for place, breaker in self._breakers.items()
             if breaker.out or breaker.wait_ns(now)
         ]
+
+    def signs(self, clock: Clock) -> list[Sign]:
+        """Return what is known of each place at which something ever failed."""
+        now, wall = clock.monotonic(), clock.wall()
+        return [self._sign(place, now, wall) for place in {**self.tallies, **self._breakers}]
+
+    def _sign(self, place: Place, now: MonotonicNs, wall: WallMicros) -> Sign:
+        tally, breaker = self.tallies.get(place) or Tally(), self._breakers.get(place)
+        state: State = "well" if breaker is None else breaker.state(now)
+        if state == "out" and tally.panic_ns and now - tally.panic_ns < _PANIC_NS:
+            state = "panic"
+        wait_ns = 0 if breaker is None else breaker.wait_ns(now)
+        return Sign(
+            *place,
+            state=state,
+            until=wall + wait_ns // 1000 if wait_ns else 0,
+            times=0 if breaker is None else breaker.times,
+            served=tally.served,
+            retries=tally.retries,
+            errors=tally.errors.copy(),
+            last=tally.last,
+            last_at=tally.last_at,
+        )
+
+    def resume(self, signs: Iterable[Sign]) -> None:
+        """Go on with what the worker that had this slot before has counted."""
+        for sign in signs:
+            self._tally(Place(sign.provider, sign.model, sign.key)).resume(sign)
+
+    def _tally(self, place: Place) -> Tally:
+        tally = self.tallies.get(place)
+        if tally is None:
+            if len(self.tallies) >= _MOST:  # one for all that come later
+                place = Place(place.provider, OTHER, "")
+            tally = self.tallies.setdefault(place, Tally())
+        return tally
 
     def _forget(self, now: MonotonicNs) -> None:
         gone = [place for place, breaker in self._breakers.items() if breaker.forgettable(now)]

@@ -434,6 +434,16 @@ class Routes:
             message += f" `--alias {shown}={example}`."
         return NotFound(message, code="model_not_found")
 
+    def lists(self, provider: str, model: str) -> bool:
+        """Say whether a target is known here by itself, not only because a caller has named it."""
+        host = self.hosts.get(provider)
+        if host is None:
+            return provider == self._simulator.name
+        named = (each for route in self.routes.values() for each in route.targets)
+        return model in self._names(host) or any(
+            (each.provider, each.model) == (provider, model) for each in named
+        )
+
     def named(self, book: Book) -> dict[str, str]:
         """Return the names that are known here, with their owners; routes and aliases first."""
         rows: dict[str, str] = {}

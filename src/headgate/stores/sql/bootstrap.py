@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from headgate.values import Book, NanoUSD, WallMicros
 
-SCHEMA: Final = "0005"  # the newest Alembic revision, which schema.sql is
+SCHEMA: Final = "0006"  # the newest Alembic revision, which schema.sql is
 DEFAULT_ACCOUNT: Final = 1
 DEFAULT_PROJECT: Final = 1
 FLAG: Final = "flag"  # origin of the budgets that `--cap` writes
@@ -138,38 +138,53 @@ def version(sql: sqlite3.Connection) -> str:
     return ""
 
 
+class BudgetPlace(NamedTuple):
+    """What a budget that the settings write is found by: they have one at each place."""
+
+    origin: str
+    account: int
+    book: Book
+
+
 def put_flag_budget(
     sql: sqlite3.Connection, book: Book, amount: NanoUSD | None, unit: str, tz: str, now: WallMicros
 ) -> None:
-    """Make the flag's budget on the default account what `--cap` says; None removes it. Atomic.
+    """Make the flag's budget on the default account what `--cap` says; None removes it. Atomic."""
+    put_budget(
+        sql, BudgetPlace(FLAG, DEFAULT_ACCOUNT, book), None if amount is None else (amount, unit, tz), now
+    )
+
+
+def put_budget(
+    sql: sqlite3.Connection, place: BudgetPlace, cap: tuple[NanoUSD, str, str] | None, now: WallMicros
+) -> None:
+    """Make the budget of a place a cap: an amount, its period and a time zone; None removes it. Atomic.
 
     Nothing is written when it says so already. Budgets of other origins stay.
     """
-    which = (FLAG, DEFAULT_ACCOUNT, int(book))
+    which = (place.origin, place.account, int(place.book))
     with writing(sql):
         row = sql.execute(
             "SELECT id, public_id, amount, unit, tz FROM budgets"
             " WHERE origin = ? AND scope = 'account' AND ref = ? AND book = ?",
             which,
         ).fetchone()
-        if (row[2:] if row else None) == (None if amount is None else (amount, unit, tz)):
+        if (row[2:] if row else None) == cap:
             return
         name = row[1] if row else public_id("budget")
-        if row and amount is None:
+        if row and cap is None:
             remove(sql, row[0])
             sql.execute("DELETE FROM budgets WHERE id = ?", (row[0],))
-        elif row and amount is not None:
-            sql.execute(
-                "UPDATE budgets SET amount = ?, unit = ?, tz = ? WHERE id = ?", (amount, unit, tz, row[0])
-            )
-            resize(sql, "budget", row[0], amount)
-        else:
+        elif row and cap is not None:
+            sql.execute("UPDATE budgets SET amount = ?, unit = ?, tz = ? WHERE id = ?", (*cap, row[0]))
+            resize(sql, "budget", row[0], cap[0])
+        elif cap is not None:
             sql.execute(
                 "INSERT INTO budgets (public_id, scope, ref, book, amount, unit, tz, origin, created_at)"
                 " VALUES (?, 'account', ?, ?, ?, ?, ?, ?, ?)",
-                (name, DEFAULT_ACCOUNT, int(book), amount, unit, tz, FLAG, now),
+                (name, *which[1:], *cap, place.origin, now),
             )
-        _note_change(sql, "budget", name, now)
+        note_change(sql, "budget", name, now)
 
 
 def statements(script: str) -> Iterator[str]:
@@ -223,7 +238,7 @@ def _prepare(
             " VALUES (?, ?, ?, 'live', 'first', ?, ?)",
             (name, key.digest, DEFAULT_PROJECT, key.shown, now),
         )
-        _note_change(sql, "key", name, now)
+        note_change(sql, "key", name, now)
         return Prepared(pepper, key.text)
 
 
@@ -246,5 +261,6 @@ def _create(folder: Path, sql: sqlite3.Connection, now: WallMicros) -> None:
     )
 
 
-def _note_change(sql: sqlite3.Connection, kind: str, ref: str, now: WallMicros) -> None:
+def note_change(sql: sqlite3.Connection, kind: str, ref: str, now: WallMicros) -> None:
+    """Note that something has changed, for the workers to follow."""
     sql.execute("INSERT INTO changes (kind, ref, at) VALUES (?, ?, ?)", (kind, ref, now))

@@ -192,6 +192,10 @@ CREATE TABLE videos (id TEXT PRIMARY KEY, project INTEGER NOT NULL, slot INTEGER
   job TEXT NOT NULL) WITHOUT ROWID;                                      -- JSON: what was asked, where it is made, what came of it
 CREATE INDEX videos_listed ON videos (project, created_at);
 CREATE INDEX videos_open ON videos (slot) WHERE open = 1;
+-- how targets have done, hour by hour: what workers and the gateway's own probes saw of them
+CREATE TABLE uptime (hour INTEGER NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, -- as the provider calls it
+  probe INTEGER NOT NULL, served INTEGER NOT NULL, failed INTEGER NOT NULL,
+  PRIMARY KEY (hour, provider, model, probe)) WITHOUT ROWID;
 
 CREATE TRIGGER calls_keep_update BEFORE UPDATE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
 CREATE TRIGGER calls_keep_delete BEFORE DELETE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
