@@ -58,6 +58,7 @@ SECTIONS = {
     "status": config.StatusSettings,
     "probes": ProbeTerms,
     "secrets": config.SecretSettings,
+    "recordings": config.RecordingSettings,
     "[[tiers]]": TierRow,
     "[[tiers]] models": ModelLimitRow,
 }

@@ -58,7 +58,7 @@ from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.probes import probe_key
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
-from headgate.studio import Studio
+from headgate.studio import Booth, Studio
 from headgate.transport.egress import parse_origin
 from headgate.transport.simulator import Simulator
 from headgate.upstreams import ConfigError
@@ -117,8 +117,7 @@ class App:
         slot: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        self.config = config
-        self.simulating = simulating
+        self.config, self.simulating = config, simulating
         self.clock: Clock = clock or SystemClock()
         self.ids = CallIds(self.clock)
         self.log = Log()
@@ -157,6 +156,8 @@ class App:
         self._stages, self.pipeline = stages, Pipeline(stages)
         settings = self.outward.transport.settings
         self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, self._team)
+        self._studio.booth = Booth(stages, config, pepper, slot, self.log)
+        self.recorder = partial(self._studio.booth.recorder, self.background)
         self.server, self.monitor = self._open_listeners()
         self.reload()
 

@@ -10,8 +10,10 @@ GatewayError
 │  ├─ RequestTimeout      408  send the request faster
 │  ├─ DeadlinePassed      408  give the answer more time
 │  ├─ Conflict            409  resolve the conflict first
+│  ├─ Gone                410  ask for something newer
 │  ├─ BodyTooLarge        413  send less
 │  ├─ MediaTypeRefused    415  send the body uncompressed
+│  ├─ KeyReused           422  give another request another Idempotency-Key
 │  ├─ HeadersTooLarge     431  send fewer headers
 │  └─ LoopRefused         508  do not point the gateway at itself
 ├─ Limited                429  wait, or raise the limit
@@ -143,6 +145,13 @@ class Conflict(CallerError):
     status = 409
 
 
+class Gone(CallerError):
+    """It was here, and is kept no longer."""
+
+    status = 410
+    default_code = "expired"
+
+
 class BodyTooLarge(CallerError):
     """The body is above the limit of its route."""
 
@@ -153,6 +162,13 @@ class MediaTypeRefused(CallerError):
     """The body comes in a form that is not read here."""
 
     status = 415
+
+
+class KeyReused(CallerError):
+    """The same Idempotency-Key was sent with another request."""
+
+    status = 422
+    default_code = "idempotency_key_reused"
 
 
 class HeadersTooLarge(CallerError):

@@ -18,7 +18,6 @@ from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Units, Usage, Wa
 from headgate.wire.forms import Buffer
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from headgate.channels import Channel
@@ -364,6 +363,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sources: tuple[Source, ...] = ()  # prepaid: the grants that the hold is in, the first to be charged first
     lost: tuple[Lost, ...] = ()  # of the attempts before this one
     units: Units = ()  # the bound in other units than tokens that the hold rests on
+    replay_of: str = ""  # the call whose recorded answer this one is given, in hex
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -489,12 +489,4 @@ class Observer(Protocol):
 
     def settled(self, opened: Open, settled: Settle) -> None:
         """Count a settled call."""
-        ...
-
-
-class Tasks(Protocol):
-    """Start a supervised background task; its failure makes the process not ready."""
-
-    def spawn(self, name: str, run: Callable[[], asyncio.Future[None]]) -> None:
-        """Start it."""
         ...

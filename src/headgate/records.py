@@ -393,6 +393,7 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     duration_us: int
     units: dict[str, int] = {}  # used in other units than tokens: `second`, `image:1024x1024:hd`, …
     parent: str = ""  # the id of the call that it is a part of
+    replay_of: str = ""  # the id of the call whose answer it was given again
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
-"""What serves sessions and videos, put together when the first one is asked for."""
+"""What serves sessions and videos, and what records answers: put together when the first one is asked for."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import RECORDINGS, connect
 from headgate.stores.sql.videos import SqlVideos, any_open
 from headgate.transport.framing import Bounds
 from headgate.transport.http import HttpTransport
@@ -13,12 +14,15 @@ from headgate.transport.http import HttpTransport
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
-    from pathlib import Path
 
     from headgate.background import Background
+    from headgate.config import Config
     from headgate.live.sessions import Sessions
+    from headgate.observe.log import Log
     from headgate.pipeline import Pipeline, Stages
+    from headgate.recordings.recorder import Recorder
     from headgate.routing.routes import Routes
+    from headgate.stores.sql.recordings import SqlRecordings
     from headgate.transport.http import HttpSettings
     from headgate.videos.keeper import Keeper
 
@@ -39,7 +43,7 @@ class Studio:
 
     __slots__ = (
         "_data", "_downloads", "_keeper", "_pipeline", "_routes", "_sessions", "_settings", "_stages",
-        "_store", "_team",
+        "_store", "_team", "booth",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +65,7 @@ class Studio:
         self._keeper: Keeper | None = None
         self._store: SqlVideos | None = None
         self._downloads: HttpTransport | None = None
+        self.booth: Booth | None = None
 
     def sessions(self, new_id: Callable[[], bytes], stopping: Callable[[], bool]) -> Sessions:
         """Return who serves sessions; the first one imports what that needs."""
@@ -89,7 +94,9 @@ class Studio:
         return self._keeper
 
     async def start(self, sql: sqlite3.Connection, background: Background) -> None:
-        """Take over what is still being made, before anybody else can spend its money."""
+        """Take over what is still being made, before anybody else can spend its money; note what is lost."""
+        if self.booth is not None:
+            await self.booth.start(background)
         if any_open(sql):
             await self.keeper(background).adopt()
 
@@ -100,7 +107,71 @@ class Studio:
 
     async def close(self) -> None:
         """Close what was opened."""
+        if self.booth is not None:
+            await self.booth.close()
         if self._store is not None:
             await self._store.close()
         if self._downloads is not None:
             await self._downloads.close()
+
+
+class Booth:
+    """Who records answers, in one worker.
+
+    Args:
+        stages: of the pipeline.
+        config: the settings.
+        pepper: of the data folder: the secret of what recordings are found by, and sealed with without a KEK.
+        slot: of this worker.
+        log: told when something that nobody waits for could not be done.
+    """
+
+    __slots__ = ("_config", "_log", "_pepper", "_recorder", "_slot", "_stages", "_store")
+
+    def __init__(self, stages: Stages, config: Config, pepper: bytes, slot: int, log: Log) -> None:
+        self._stages = stages
+        self._config = config
+        self._pepper = pepper
+        self._slot = slot
+        self._log = log
+        self._recorder: Recorder | None = None
+        self._store: SqlRecordings | None = None
+
+    def recorder(self, background: Background) -> Recorder:
+        """Return who records; what is old is forgotten from now on."""
+        if self._recorder is None:
+            from headgate.recordings.recorder import Recorder, Terms
+            from headgate.stores.sql.recordings import Room, SqlRecordings
+            from headgate.vaults.boxes import Box
+
+            settings, folder = self._config.recordings, Path(self._config.storage.data)
+            total = settings.total_mb << 20
+            room = Room(settings.entries, total, int(settings.kept_h * 3_600_000_000))
+            self._store = SqlRecordings(folder, Box([*self._config.keks, self._pepper]), room)
+            terms = Terms(
+                settings.keep_s,
+                settings.resume_s,
+                settings.answer_mb << 20,
+                settings.memory_mb << 20,
+                self._slot,
+                self._config.server.workers,
+                self._pepper,
+            )
+            self._recorder = Recorder(self._stages, self._store, terms, self._trouble)
+            background.spawn("recordings", self._recorder.run())
+        return self._recorder
+
+    async def start(self, background: Background) -> None:
+        """Take note that what this slot recorded before is lost, before anybody asks for it."""
+        if (Path(self._config.storage.data) / RECORDINGS).exists():
+            await self.recorder(background).adopt()
+
+    def _trouble(self, said: str) -> None:
+        self._log.line("error", "an answer could not be recorded", said=said)
+
+    async def close(self) -> None:
+        """Wait until it is known how every recording ended, and close what was opened."""
+        if self._recorder is not None:
+            await self._recorder.close()
+        if self._store is not None:
+            await self._store.close()

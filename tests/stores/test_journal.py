@@ -137,7 +137,7 @@ def test_open_calls_move_to_the_next_segment_with_their_last_mark(tmp_path: Path
             book.open(record)
             book.settle(settled(record))
         assert book.open_calls == 1
-        head = written(tmp_path, Position(3, 0))[:2]
+        head = [record for record in written(tmp_path, Position(3, 0)) if record.call == long.call]  # type: ignore[attr-defined]
         assert head == [long, marked(long, 512)]
 
 

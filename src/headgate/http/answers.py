@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headgate.http.errors import VERSION, render, stream_event
-from headgate.http.heads import lines_of
 from headgate.values import BUILT_IN, NANO_PER_USD, Book
+from headgate.wire.headers import lines_of
 
 if TYPE_CHECKING:
     from headgate.admission.rate import Rates

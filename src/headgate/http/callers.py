@@ -22,6 +22,13 @@ _DEMAND: Final = HEADER.encode()
 _IN_PROTOCOL = b"openai-insecure-api-key."
 
 
+class Wish(NamedTuple):
+    """That the answer is recorded, as the headers say it. None: not said."""
+
+    key: bytes | None  # Idempotency-Key
+    resume: bytes | None  # x-headgate-resume
+
+
 class Caller(NamedTuple):
     """What a head says of who calls, as one ring of keys sees it."""
 
@@ -34,6 +41,7 @@ class Caller(NamedTuple):
     demand: Demand | None = None  # of targets
     session: bytes = b""  # JSON: the settings of the session that its lent key is for
     patience: Patience | None = None  # how long it waits
+    wish: Wish | None = None  # that its answers are recorded
 
 
 def identify(service: Service, incoming: Incoming) -> Caller:
@@ -75,7 +83,6 @@ def _identify(service: Service, head: RequestHead) -> Caller:
     bounded = bool(principal.models or principal.endpoints)
     hop = head.header(b"x-headgate-hop")
     demanded = head.header(_DEMAND)
-    demand = read_demand(demanded.decode("latin-1")) if demanded is not None else None
     caller = Caller(
         keyring,
         principal,
@@ -83,13 +90,20 @@ def _identify(service: Service, head: RequestHead) -> Caller:
         sim.decode("latin-1"),
         bounded,
         _own_id(head),
-        demand,
+        read_demand(demanded.decode("latin-1")) if demanded is not None else None,
         session,
         patience(head),
+        _wish(head),
     )
     if not (principal.expires_at or session):
         head.memo = caller
     return caller
+
+
+def _wish(head: RequestHead) -> Wish | None:
+    """Return what a head says of recording; None where it says nothing."""
+    wish = Wish(head.header(b"idempotency-key"), head.header(b"x-headgate-resume"))
+    return wish if wish != (None, None) else None
 
 
 def _own_id(head: RequestHead) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
 from headgate.http.patience import deadline
 from headgate.http.realtime import RealtimeRoute, SecretRoute
+from headgate.http.recorded import ResumeRoute, is_resume, recorded
 from headgate.http.scan import scan
 from headgate.http.unserved import NOT_SERVED
 from headgate.http.videos import VideoRoutes
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from headgate.channels import Channel
     from headgate.http.edge import Incoming
     from headgate.http.offers import Offer
+    from headgate.http.recorded import Recorder
     from headgate.http.videos import Videos
     from headgate.identity.keys import Keyring
     from headgate.pipeline import Pipeline
@@ -111,6 +114,10 @@ class Service(Protocol):
         """Return who keeps the jobs of videos."""
         ...
 
+    def recorder(self) -> Recorder:
+        """Return who records answers."""
+        ...
+
     def fault(self, call: Call, fault: BaseException) -> None:
         """Log a bug of ours."""
         ...
@@ -148,6 +155,7 @@ class DataPlane:
         self._put("/realtime", b"GET", RealtimeRoute(service))
         self._put("/realtime/client_secrets", b"POST", SecretRoute(service))
         self._videos = VideoRoutes(service)
+        self._resume = ResumeRoute(service)
         self._models = ModelRoute(service)
         self._put("/models", b"GET", ModelsRoute(service))
         self._table["/healthz"] = {b"GET": Plain(lambda: (200, b'{"status":"ok"}'))}
@@ -172,9 +180,15 @@ class DataPlane:
         if _group(path) in SITE:
             return None
         if path.startswith("/v1") or _group(path) in self._unserved:
-            found = self._videos.find(method, bare) if _group(path) == "videos" else None
-            return found or Refusal(unknown_url(method, path))
+            return self._find_kept(method, path) or Refusal(unknown_url(method, path))
         return None
+
+    def _find_kept(self, method: bytes, path: str) -> Route | None:
+        """Return the route of something that outlives its request; None where there is none."""
+        bare = path.removeprefix("/v1")
+        if is_resume(bare):
+            return self._resume if method == b"GET" else Refusal(wrong_method(method, path, (b"GET",)))
+        return self._videos.find(method, bare) if _group(path) == "videos" else None
 
     def find_health(self, method: bytes, path: str) -> Route | None:
         """Return the route of a probe on the second listener, which serves no calls."""
@@ -267,17 +281,21 @@ class CallRoute:
                 service.named(call, caller.own_id)
             if caller.bounded:
                 allow(caller.principal, self._operation, call.model)
+            run = self._serve(call, sink) if caller.wish is None else self._record(call, incoming, sink)
         except GatewayError as error:
             service.refused(self._operation, error)
             service.pipeline.refuse(call, error, sink)
             return
         call.sim, call.demand = caller.sim, caller.demand
-        if caller.patience is not None:
+        if caller.patience is not None and (caller.wish is None or caller.patience.whole):
             call.deadline = deadline(caller.patience, call.received_ns, service.clock.monotonic(), sink)
-        service.start_call(self._serve(call, sink), call)
+        service.start_call(run, call)
 
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:
         return self._service.pipeline.serve(call, sink, self._service.routes)
+
+    def _record(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
+        return recorded(self._service, call, incoming, sink, partial(self._serve, call))
 
     def _body(self, incoming: Incoming, _call: Call) -> bytes:
         """Return the members of a call."""
@@ -316,6 +334,11 @@ class CountRoute(CallRoute):
     """A route that counts the input of a call and makes none."""
 
     __slots__ = ()
+
+    def _record(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
+        """Count again: it costs nothing."""
+        del incoming
+        return self._serve(call, sink)
 
     async def _serve(self, call: Call, sink: Sink) -> None:
         service = self._service

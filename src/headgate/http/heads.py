@@ -6,9 +6,9 @@ from http import HTTPStatus
 from time import gmtime
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from headgate.wire.headers import lines_of
 
+if TYPE_CHECKING:
     from headgate.ports import Headers
     from headgate.values import WallMicros
 
@@ -16,7 +16,6 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_UNSAFE = bytes.maketrans(b"\r\n\0", b"   ")
 
 
 class Heads:
@@ -45,22 +44,6 @@ class Heads:
             first = b"HTTP/1.1 %d %b\r\nserver: headgate\r\ndate: %b\r\n" % (status, reason, self._date)
             self._first_lines[status] = first
         return first + (headers if isinstance(headers, bytes) else lines_of(headers)) + last
-
-
-def lines_of(rows: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as lines.
-
-    A line break in a value becomes a space: it would be a header, or an answer, of its maker's choice.
-    """
-    rows = tuple(rows)
-    lines, count = _join(rows), len(rows)
-    if lines.count(b"\n") != count or lines.count(b"\r") != count or b"\0" in lines:
-        return _join([(name.translate(_UNSAFE), value.translate(_UNSAFE)) for name, value in rows])
-    return lines
-
-
-def _join(rows: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % row for row in rows])
 
 
 def http_date(second: int) -> bytes:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SLICE = 64 * 1024  # parsed at once: bounds how many requests one read can hold
 _SPOOLED = 256 * 1024  # a longer form goes into a file
 _CHUNK_OVERHEAD = 8  # bytes on the wire per byte of a chunked body, beyond two slices
+_ONCE = frozenset({b"upgrade", b"idempotency-key", b"last-event-id"})  # in heads that do not come again
 _GARBLED = "We could not parse this as an HTTP/1.1 request. {}."
 
 
@@ -129,7 +130,8 @@ class Intake:
         head = only.head
         if end >= 0 and end + 4 + only.length == self._fed and not head.chunked:
             self._fed = 0
-            if head.keep_alive and not head.expects_continue and b"upgrade" not in head.fields:
+            again = _ONCE.isdisjoint(head.fields)
+            if again and head.keep_alive and not head.expects_continue:
                 self._edge.known.learn(self._begun, head)
         self._begun = b""
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from headgate.channels import Socket
 from headgate.errors import CallerGone
-from headgate.http.heads import CONTINUE, lines_of
+from headgate.http.heads import CONTINUE
+from headgate.wire.headers import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

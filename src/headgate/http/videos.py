@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
 
-from headgate.errors import (
-    CallerError,
-    CallerGone,
-    GatewayError,
-    Internal,
-    MethodRefused,
-    NotFound,
-    Unavailable,
-)
+from headgate.errors import CallerError, GatewayError, MethodRefused, NotFound, Unavailable
 from headgate.http.answers import whose
 from headgate.http.callers import identify
 from headgate.http.errors import VERSION
+from headgate.http.guard import guarded, turn_away
+from headgate.http.recorded import recorded
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.values import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming
@@ -109,34 +102,23 @@ class VideoRoutes:
             call.sim, call.demand = caller.sim, caller.demand
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
+            if caller.wish is None or incoming.method != b"POST":
+                run = self._run(act, call, incoming, sink)
+            else:
+                run = recorded(service, call, incoming, sink, partial(self._run, act, call, incoming))
         except GatewayError as error:
-            self._refuse(call, error, sink)
+            turn_away(service, call, error, sink)
             return
-        service.start_call(self._run(act, call, incoming, sink), call)
+        service.start_call(run, call)
 
-    async def _run(
+    def _run(
         self,
         act: Callable[[Call, Incoming, Sink], Awaitable[None]],
         call: Call,
         incoming: Incoming,
         sink: Sink,
-    ) -> None:
-        try:
-            await act(call, incoming, sink)
-        except GatewayError as error:
-            self._refuse(call, error, sink)
-        except CallerGone:
-            pass  # nobody is left to read
-        except asyncio.CancelledError:
-            sink.abort()
-            raise
-        except Exception as fault:
-            self._service.fault(call, fault)
-            self._refuse(call, Internal("The server had an error while processing your request."), sink)
-
-    def _refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
-        self._service.refused("videos", error)
-        self._service.pipeline.refuse(call, error, sink)
+    ) -> Coroutine[None, None, None]:
+        return guarded(self._service, call, sink, act(call, incoming, sink))
 
     # ── what each does ──────────────────────────────────────────────────────────────────────────
 

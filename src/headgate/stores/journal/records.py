@@ -4,7 +4,8 @@
 
 Little endian. The CRC-32 is of the payload and starts from the rest of the header, so a changed bit
 anywhere in a record breaks it. A segment is preallocated with zeros; a header of zeros is its end.
-Version N reads what version N-1 wrote: members are only ever added at the end of a record.
+Version N reads what version N-1 wrote: members are only ever added at the end of a record. What stands there
+must not be encoded with a zero at its end, which could not be told from what was never written: no `bytes`.
 """
 
 from __future__ import annotations

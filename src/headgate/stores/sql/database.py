@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from headgate.values import NanoUSD, WallMicros
 
 FILE = "headgate.sqlite"
+RECORDINGS = "recordings.sqlite"  # beside it, once somebody wanted an answer recorded
 _BUSY_S = 10.0
 _CHOICES = 500
 _HOUR_US = 3_600_000_000
 _SCOPES = {"account": "account", "project": "project", "key": "key"}
 
 
-def connect(folder: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database of a data folder; transactions are explicit."""
-    path = folder / FILE
+def connect(folder: Path, *, read_only: bool = False, file: str = FILE) -> sqlite3.Connection:
+    """Open the database of a data folder, or another file there; transactions are explicit."""
+    path = folder / file
     address = f"file:{path}?mode=ro" if read_only else str(path)
     connection = sqlite3.connect(
         address, uri=read_only, isolation_level=None, check_same_thread=False, timeout=_BUSY_S

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headgate.stores.journal.segments import Position
     from headgate.values import NanoUSD, Prices, Usage
 
-ESTIMATED, UNPRICED, STREAMED, RECOVERED = 1, 2, 4, 8
+ESTIMATED, UNPRICED, STREAMED, RECOVERED, REPLAY = 1, 2, 4, 8, 16
 HOUR_US: Final = 3_600_000_000
 SLICE: Final = 32  # calls: about 300 µs of work between two pauses
 
@@ -167,9 +167,10 @@ class Books:
         if first.at > batch.uses.get(last.key, 0):
             batch.uses[last.key] = first.at
         costs = prices if last.costs is last.prices else self._price_row(last.costs)
+        original = bytes.fromhex(last.replay_of) if last.replay_of else b""
         return (
             last.call, batch.next_seq(book), book, last.account, last.project, last.key, last.member,
-            last.parent or None, settle.attempt, *ids, first.at, settle.at, settle.status,
+            last.parent or original or None, settle.attempt, *ids, first.at, settle.at, settle.status,
             _flags(last, estimated=settle.estimated, recovered=recovered), usage.input_tokens,
             usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
             usage.input_audio_tokens, usage.output_audio_tokens, prices, costs, last.hold, settle.charge,
@@ -299,6 +300,8 @@ def _flags(opened: Open, *, estimated: bool, recovered: bool) -> int:
         flags |= UNPRICED
     if opened.streamed:
         flags |= STREAMED
+    if opened.replay_of:
+        flags |= REPLAY
     return flags | RECOVERED if recovered else flags
 
 

@@ -18,7 +18,7 @@ from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.buckets import read_buckets
 from headgate.stores.sql.database import connect
-from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED, more_text
+from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED, REPLAY, more_text
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 from headgate.values import Book, WallMicros
 
@@ -124,8 +124,8 @@ def _row(item: Settled, names: Names) -> tuple[Any, ...]:
         settle.call, first.at, int(last.book),
         *(names.of(kind, getattr(last, kind)) for kind in ("account", "project", "member", "key")),
         last.provider, last.model, last.operation, settle.status, usage.input_tokens, usage.output_tokens,
-        usage.cached_tokens, settle.charge, ESTIMATED * settle.estimated, settle.duration_us,
-        more_text(usage), last.parent,
+        usage.cached_tokens, settle.charge, ESTIMATED * settle.estimated | REPLAY * bool(last.replay_of),
+        settle.duration_us, more_text(usage), last.parent or bytes.fromhex(last.replay_of),
     )  # fmt: skip
 
 
@@ -156,7 +156,8 @@ def _line(row: tuple[Any, ...]) -> CallLine:
         recovered=bool(flags & RECOVERED),
         duration_us=took,
         units=_units(more),
-        parent="req_" + parent.hex() if parent else "",
+        parent="req_" + parent.hex() if parent and not flags & REPLAY else "",
+        replay_of="req_" + parent.hex() if parent and flags & REPLAY else "",
     )
 
 

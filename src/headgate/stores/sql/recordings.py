@@ -1,0 +1,356 @@
+"""Recorded answers, in a SQLite file beside the books': they are kept for a day, the books for ever.
+
+A row is claimed, on disk, before its call asks anybody. What it holds of callers is sealed (`vaults.boxes`),
+what it is found by is a keyed digest. Parts of an answer on its way are written only while another worker
+wants them. Where there is too much, answers of whoever holds most go first, the oldest before others.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from headgate.stores.journal.tails import read_tails
+from headgate.stores.sql.bootstrap import statements, writing
+from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sqlthread import SqlThread
+from headgate.values import Book
+from headgate.wire.recorded import Kept, Label, Progress, Recorded, State
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from headgate.values import NanoUSD, WallMicros
+    from headgate.vaults.boxes import Box
+
+_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE recordings (call BLOB PRIMARY KEY, -- 16 bytes: the call that is recorded
+  name BLOB NOT NULL UNIQUE,                  -- keyed digest: of tenant and Idempotency-Key, or of the call
+  request BLOB NOT NULL,                      -- keyed digest of what was asked
+  project INTEGER NOT NULL, book INTEGER NOT NULL, keyed INTEGER NOT NULL, resume_s INTEGER NOT NULL,
+  slot INTEGER NOT NULL, state INTEGER NOT NULL, made_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,                -- when the answer goes; the row stays a day after `made_at`
+  resume_until INTEGER NOT NULL,              -- how long it may be read on; 0: not at all
+  wanted_until INTEGER NOT NULL DEFAULT 0,    -- how long another worker reads it while it is open
+  size INTEGER NOT NULL DEFAULT 0, answer BLOB); -- sealed; bytes
+CREATE INDEX recordings_age ON recordings (project, made_at);
+CREATE INDEX recordings_due ON recordings (expires_at);
+CREATE INDEX recordings_wanted ON recordings (slot, wanted_until) WHERE state = 0;
+CREATE TABLE parts (call BLOB NOT NULL, n INTEGER NOT NULL, part BLOB NOT NULL, -- sealed
+  PRIMARY KEY (call, n));
+CREATE TABLE holders (project INTEGER PRIMARY KEY, entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE TRIGGER recordings_in AFTER INSERT ON recordings BEGIN
+  INSERT INTO holders VALUES (new.project, 1, new.size) ON CONFLICT DO UPDATE SET
+    entries = entries + 1, bytes = bytes + new.size; END;
+CREATE TRIGGER recordings_sized AFTER UPDATE OF size ON recordings BEGIN
+  UPDATE holders SET bytes = bytes + new.size - old.size WHERE project = new.project; END;
+CREATE TRIGGER recordings_out AFTER DELETE ON recordings BEGIN
+  UPDATE holders SET entries = entries - 1, bytes = bytes - old.size WHERE project = old.project;
+  DELETE FROM parts WHERE call = old.call; END;
+"""
+_COLUMNS: Final = (
+    "call, name, request, project, book, keyed, resume_s, slot, state, resume_until, expires_at, answer"
+)
+_MOMENT_US: Final = 10_000_000  # how long an error waits for other workers
+_RENEWED_US: Final = 2_000_000  # a wish is written again when it is so old
+_AT_ONCE: Final = 200
+_encode = msgspec.msgpack.encode
+_recorded = msgspec.msgpack.Decoder(Recorded).decode
+
+
+class Room(NamedTuple):
+    """How much is kept, and how long."""
+
+    entries: int
+    total_bytes: int
+    kept_us: WallMicros
+
+
+class SqlRecordings:
+    """The recordings of one data folder; close it after use. Every method raises `Unavailable`.
+
+    Args:
+        folder: the data folder.
+        box: seals what is kept.
+        room: how much that may be.
+    """
+
+    def __init__(self, folder: Path, box: Box, room: Room) -> None:
+        self._folder = folder
+        self._box = box
+        self._room = room
+        self._thread = SqlThread(
+            "recordings", partial(_open, folder), "Recorded answers cannot be kept or read"
+        )
+
+    async def lose(self, slot: int, workers: int) -> None:
+        """Take note that what a worker recorded is lost: it has just started, or is no more."""
+        await self._thread.run(_lose, slot, workers)
+
+    async def claim(self, label: Label, slot: int, now: WallMicros) -> Kept | None:
+        """Begin to record; on disk when it returns. Return what there is of this name, if anything."""
+        return await self._thread.run(self._claim, label, slot, now)
+
+    async def take_over(self, label: Label, before: bytes, slot: int, now: WallMicros) -> bool:
+        """Record anew what was lost with another call; False where somebody else has done so."""
+        return await self._thread.run(_take_over, label, before, slot, now, now + self._room.kept_us)
+
+    async def keep(self, call: bytes, state: State, recorded: Recorded | None, now: WallMicros) -> None:
+        """Keep how a recording ended."""
+        await self._thread.run(self._keep, call, state, recorded, now)
+
+    async def release(self, call: bytes, recorded: Recorded, now: WallMicros) -> None:
+        """Forget a call that was refused, so that the next one is made; who waits elsewhere is told."""
+        await self._thread.run(self._release, call, recorded, now)
+
+    async def wanted(self, slot: int, now: WallMicros) -> list[bytes]:
+        """Return the calls whose recordings other workers read while they are made."""
+        return await self._thread.run(_wanted, slot, now)
+
+    async def tell(self, call: bytes, first: int, parts: Sequence[bytes]) -> None:
+        """Show parts of a recording, from a number on, to other workers."""
+        await self._thread.run(self._tell, call, first, parts)
+
+    async def follow(self, call: bytes, known: int, until: WallMicros) -> Progress | None:
+        """Return what came behind the parts that are known, and want more; None where it was forgotten."""
+        return await self._thread.run(self._follow, call, known, until)
+
+    async def find(self, call: bytes) -> Kept | None:
+        """Return the recording of a call."""
+        return await self._thread.run(self._find, call)
+
+    async def sweep(self, now: WallMicros) -> None:
+        """Forget what has been kept for long enough, and what there is too much of."""
+        await self._thread.run(self._sweep, now)
+
+    async def charged(self, call: bytes) -> NanoUSD | None:
+        """Return what a call has cost its caller by the books; None where that is not settled yet."""
+        return await self._thread.run(self._charged, call)
+
+    async def close(self) -> None:
+        """Close the file and end the thread."""
+        await self._thread.close()
+
+    # ── in the thread ────────────────────────────────────────────────────────────────────────────
+
+    def _claim(self, sql: sqlite3.Connection, label: Label, slot: int, now: WallMicros) -> Kept | None:
+        with writing(sql):
+            row = sql.execute(f"SELECT {_COLUMNS} FROM recordings WHERE name = ?", (label.name,)).fetchone()
+            if row is not None and not _over(row, now):
+                return self._kept(row)
+            if row is not None:
+                sql.execute("DELETE FROM recordings WHERE call = ?", (row[0],))
+            _insert(sql, label, slot, now, now + self._room.kept_us)
+        return None
+
+    def _keep(
+        self, sql: sqlite3.Connection, call: bytes, state: State, recorded: Recorded | None, now: WallMicros
+    ) -> None:
+        answer = self._box.seal(_encode(recorded), call) if recorded is not None else None
+        with writing(sql):
+            row = sql.execute(
+                "SELECT made_at, keyed, resume_s FROM recordings WHERE call = ?", (call,)
+            ).fetchone()
+            if row is None:
+                return  # taken over by another call
+            made_at, keyed, resume_s = row
+            resume_until = now + resume_s * 1_000_000 if resume_s else 0
+            expires_at = max(resume_until, made_at + self._room.kept_us) if keyed else resume_until
+            sql.execute(
+                "UPDATE recordings SET state = ?, answer = ?, size = ?, resume_until = ?, expires_at = ?"
+                " WHERE call = ?",
+                (state, answer, len(answer or b""), resume_until, expires_at, call),
+            )
+            sql.execute("DELETE FROM parts WHERE call = ?", (call,))
+            self._make_room(sql)
+
+    def _release(self, sql: sqlite3.Connection, call: bytes, recorded: Recorded, now: WallMicros) -> None:
+        answer = self._box.seal(_encode(recorded), call)
+        with writing(sql):
+            sql.execute(
+                "UPDATE recordings SET state = ?, answer = ?, expires_at = ?, resume_until = 0"
+                " WHERE call = ? AND wanted_until > ?",
+                (State.REFUSED, answer, now + _MOMENT_US, call, now),
+            )
+            sql.execute("DELETE FROM recordings WHERE call = ? AND state = 0", (call,))
+
+    def _tell(self, sql: sqlite3.Connection, call: bytes, first: int, parts: Sequence[bytes]) -> None:
+        rows = [
+            (call, n, self._box.seal(part, b"%b%d" % (call, n))) for n, part in enumerate(parts, start=first)
+        ]
+        with writing(sql):
+            sql.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", rows)
+
+    def _follow(self, sql: sqlite3.Connection, call: bytes, known: int, until: WallMicros) -> Progress | None:
+        row = sql.execute(
+            "SELECT state, answer, wanted_until FROM recordings WHERE call = ?", (call,)
+        ).fetchone()
+        if row is not None and row[2] < until - _RENEWED_US:
+            with writing(sql):
+                sql.execute("UPDATE recordings SET wanted_until = ? WHERE call = ?", (until, call))
+        sealed = sql.execute(
+            "SELECT n, part FROM parts WHERE call = ? AND n >= ? ORDER BY n", (call, known)
+        ).fetchall()
+        if row is None:
+            return None
+        state, answer, _ = row
+        parts = [self._box.open(part, b"%b%d" % (call, n)) for n, part in sealed]
+        recorded = self._recorded(call, answer)
+        if None in parts or (recorded is None and state in {State.WHOLE, State.REFUSED}):
+            state = State.DROPPED  # it cannot be opened here
+        return Progress(State(state), [part for part in parts if part is not None], recorded)
+
+    def _find(self, sql: sqlite3.Connection, call: bytes) -> Kept | None:
+        row = sql.execute(f"SELECT {_COLUMNS} FROM recordings WHERE call = ?", (call,)).fetchone()
+        return None if row is None else self._kept(row)
+
+    def _kept(self, row: tuple[Any, ...]) -> Kept:
+        call, name, request, project, book, keyed, resume_s, slot, state, resume_until, _, answer = row
+        recorded = self._recorded(call, answer)
+        if state == State.WHOLE and recorded is None:  # the secret that it was sealed with is gone
+            state = State.DROPPED
+        label = Label(call, name, request, project, Book(book), bool(keyed), resume_s)
+        return Kept(label, slot, State(state), resume_until, recorded)
+
+    def _recorded(self, call: bytes, answer: bytes | None) -> Recorded | None:
+        data = self._box.open(answer, call) if answer is not None else None
+        return _recorded(data) if data is not None else None
+
+    def _make_room(self, sql: sqlite3.Connection) -> None:
+        """Drop answers, then whole rows, until there is room again."""
+        room = self._room
+        while (project := _largest(sql, "bytes", room.total_bytes)) is not None:
+            sql.execute(
+                "UPDATE recordings SET answer = NULL, size = 0, state = ?"
+                " WHERE call IN (SELECT call FROM recordings WHERE project = ? AND size > 0"
+                " ORDER BY made_at LIMIT 10)",
+                (State.DROPPED, project),
+            )
+        while (project := _largest(sql, "entries", room.entries)) is not None:
+            done = sql.execute(
+                "DELETE FROM recordings WHERE call IN (SELECT call FROM recordings"
+                " WHERE project = ? AND state <> 0 ORDER BY made_at LIMIT 10)",
+                (project,),
+            )
+            if not done.rowcount:
+                break  # all of them are being made
+
+    def _sweep(self, sql: sqlite3.Connection, now: WallMicros) -> None:
+        while True:
+            with writing(sql):
+                rows = sql.execute(
+                    "SELECT call, made_at FROM recordings WHERE expires_at <= ? LIMIT ?", (now, _AT_ONCE)
+                ).fetchall()
+                for call, made_at in rows:
+                    _expire(sql, call, now, made_at + self._room.kept_us)
+            if len(rows) < _AT_ONCE:
+                break
+
+    def _charged(self, _sql: sqlite3.Connection, call: bytes) -> NanoUSD | None:
+        tails = read_tails(self._folder)  # before the books: what is drained meanwhile is there
+        with closing(connect(self._folder, read_only=True)) as books:
+            own = "FROM calls WHERE call = ? OR parent = ?"
+            rows = dict(books.execute(f"SELECT call, charge {own}", (call, call)).fetchall())
+            video = "SELECT 1 FROM videos WHERE id = ?"
+            ordered = books.execute(video, (f"video_{call.hex()}",)).fetchone()
+        for item in tails.settled:
+            if call in {item.settle.call, item.opens[-1].parent}:
+                rows[item.settle.call] = item.settle.charge
+        going = {opens[0].call for opens in tails.open.values() if call in {opens[0].call, opens[0].parent}}
+        return None if ordered is not None or going - rows.keys() else sum(rows.values())
+
+
+def _open(folder: Path) -> sqlite3.Connection:
+    """Open the file, and make it where it is not there, or of another version: that was for a day."""
+    with suppress(FileExistsError):  # before SQLite makes it readable for everyone
+        os.close(os.open(folder / RECORDINGS, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    sql = connect(folder, file=RECORDINGS)
+    sql.execute("PRAGMA secure_delete = ON")
+    if _version(sql) != _VERSION:
+        with writing(sql):
+            if _version(sql) != _VERSION:
+                _create(sql)
+    return sql
+
+
+def _version(sql: sqlite3.Connection) -> int:
+    return int(sql.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _create(sql: sqlite3.Connection) -> None:
+    for table in ("recordings", "parts", "holders"):
+        sql.execute(f"DROP TABLE IF EXISTS {table}")
+    for statement in statements(_SCHEMA):
+        sql.execute(statement)
+    sql.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _over(row: tuple[Any, ...], now: WallMicros) -> bool:
+    """Say whether a row is in nobody's way any more."""
+    *_, state, _, expires_at, _ = row
+    return bool(state == State.REFUSED or expires_at <= now)
+
+
+def _insert(
+    sql: sqlite3.Connection, label: Label, slot: int, now: WallMicros, expires_at: WallMicros
+) -> None:
+    sql.execute(
+        "INSERT INTO recordings (call, name, request, project, book, keyed, resume_s, slot, state, made_at,"
+        " expires_at, resume_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+        (*label, slot, now, expires_at, expires_at if label.resume_s else 0),
+    )
+
+
+def _take_over(
+    sql: sqlite3.Connection, label: Label, before: bytes, slot: int, now: WallMicros, expires_at: WallMicros
+) -> bool:
+    with writing(sql):
+        done = sql.execute(
+            "DELETE FROM recordings WHERE name = ? AND call = ? AND state IN (?, ?)",
+            (label.name, before, State.LOST, State.DROPPED),
+        )
+        if done.rowcount:
+            _insert(sql, label, slot, now, expires_at)
+    return bool(done.rowcount)
+
+
+def _lose(sql: sqlite3.Connection, slot: int, workers: int) -> None:
+    with writing(sql):
+        sql.execute(
+            "UPDATE recordings SET state = ? WHERE state = 0 AND (slot = ? OR (? = 0 AND slot >= ?))",
+            (State.LOST, slot, slot, workers),
+        )
+
+
+def _wanted(sql: sqlite3.Connection, slot: int, now: WallMicros) -> list[bytes]:
+    rows = sql.execute(
+        "SELECT call FROM recordings WHERE state = 0 AND slot = ? AND wanted_until > ?", (slot, now)
+    )
+    return [call for (call,) in rows]
+
+
+def _largest(sql: sqlite3.Connection, what: str, most: int) -> int | None:
+    """Return who has most of something, where all together have too much of it."""
+    (total,) = sql.execute(f"SELECT coalesce(sum({what}), 0) FROM holders").fetchone()
+    if total <= most:
+        return None
+    (project,) = sql.execute(f"SELECT project FROM holders ORDER BY {what} DESC LIMIT 1").fetchone()
+    return int(project)
+
+
+def _expire(sql: sqlite3.Connection, call: bytes, now: WallMicros, until: WallMicros) -> None:
+    """Forget an answer; what it was is known for a day."""
+    if until <= now:
+        sql.execute("DELETE FROM recordings WHERE call = ?", (call,))
+    else:
+        sql.execute(
+            "UPDATE recordings SET state = ?, answer = NULL, size = 0, expires_at = ? WHERE call = ?",
+            (State.EXPIRED, until, call),
+        )
