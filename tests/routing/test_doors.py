@@ -382,7 +382,7 @@ def test_what_a_refusal_forbids_for_too_long_is_told_with_its_time_and_tested_on
         hall.doors.told(one, Told(), seat, served=True)
         hall.doors.leave(seat)
         for _ in range(5):  # it was wrong
-            await hall.take(one)
+            hall.doors.leave(await hall.take(one))
 
     hall.loop.run(main())
 
@@ -400,3 +400,25 @@ def test_headers_that_forbid_what_is_served_are_not_believed() -> None:
         assert [(await hall.take(one)).index for _ in range(10)] == [0] * 10
 
     hall.loop.run(main())
+
+
+def test_after_a_refusal_one_call_goes_first_and_each_that_is_served_lets_one_more_go() -> None:
+    hall, one = Hall(), bounded(longest_wait_s=60.0)
+    at_once = []
+
+    async def ask() -> None:
+        seat = await hall.take(one)
+        hall.now += 1
+        await asyncio.sleep(1)
+        at_once.append(hall.now)
+        await asyncio.sleep(0.5)
+        hall.now -= 1
+        hall.doors.leave(seat)
+
+    async def main() -> None:
+        hall.doors.refused(one, 2.0, 0)
+        await asyncio.gather(*(ask() for _ in range(31)))
+
+    hall.loop.run(main())
+    assert at_once == [1] + [2] * 2 + [4] * 4 + [8] * 8 + [16] * 16
+    assert hall.loop.now == pytest.approx(2.0 + 5 * 1.5)

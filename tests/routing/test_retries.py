@@ -75,7 +75,8 @@ def test_in_panic_each_is_asked_once() -> None:
 
 def test_the_providers_own_wait_is_obeyed_and_a_long_one_is_the_callers() -> None:
     busy = UpstreamOverloaded("x", retry_after_s=3.0, limited_by="requests")
-    assert steps(tries("a"), busy)[0].pause_ns == 3 * S
+    pauses = [steps(tries("a"), busy, draw)[0].pause_ns for draw in (0.0, 0.5)]
+    assert pauses == [3 * S, 3 * S + S // 2]  # so that they do not all come back at once
     assert steps(tries("a"), UpstreamOverloaded("x", retry_after_s=60.0)) == []
 
 

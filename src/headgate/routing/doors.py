@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.errors import CallerGone, Crowded, RateLimited
 from headgate.routing.health import place_of
-from headgate.routing.pace import Pace, near
+from headgate.routing.pace import FREED, Pace, near
 from headgate.routing.turns import Turns, Waiter
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from headgate.wire.limits import Told
 
 _NS: Final = 1_000_000_000
-_FREED: Final = 1 << 62  # waits until somebody leaves
 BUSY_S: Final = 1.0  # of a provider that limits us and does not say for how long
 
 
@@ -56,7 +55,7 @@ class _Door:
         """Return how long a call waits here; 0: not at all."""
         for room in self.rooms:
             if 0 < room.limit <= room.open:
-                return _FREED
+                return FREED
         return self.pace.wait_ns(tokens, now, self.longest_ns) if self.pace is not None else 0
 
 
@@ -226,7 +225,7 @@ class Doors:
         """
         terms, now = targets[0].room, waiter.since
         wait = min(self._door(target).wait_ns(waiter.tokens, now) for target in targets)
-        if terms.longest_wait_s * _NS < wait < _FREED or not terms.longest_wait_s:
+        if terms.longest_wait_s * _NS < wait < FREED or not terms.longest_wait_s:
             raise self._refusal(targets, waiter.tokens, now)
         line, other = self._lines.get(key) or _Line(targets), None
         if line.turns.count >= terms.max_waiting:
@@ -243,7 +242,7 @@ class Doors:
 
     def _refusal(self, targets: tuple[Target, ...], tokens: int, now: MonotonicNs) -> GatewayError:
         wait = min(self._door(target).wait_ns(tokens, now) for target in targets)
-        if 0 < wait < _FREED:
+        if 0 < wait < FREED:
             return RateLimited(
                 "The provider of this model limits the rate of this gateway's calls, and yours would have to "
                 f"wait for too long. Try again in {max(1, -(-wait // _NS))} s.",
@@ -271,7 +270,7 @@ class Doors:
             seat = self._seat(line.targets, waiter.tokens, now)
             if seat is None:
                 wait = min(self._door(target).wait_ns(waiter.tokens, now) for target in line.targets)
-                if wait < _FREED:
+                if wait < FREED:
                     line.timer = asyncio.get_running_loop().call_later(wait / _NS, self._turn, line)
                 return passed
             passed = True

@@ -4,7 +4,7 @@ What is told counts the calls that it has seen; those that are on their way, and
 are taken off here. A limit comes back at once when its window ends, or evenly, as token buckets do: what is
 told shows which, and after a refusal the end is waited for. What forbids calls for longer than anybody would
 wait is tested by one of them, what a refusal said once in a minute, and not believed for a while if that one
-is served.
+is served. After a refusal one call goes first, then one more for each that comes back.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from headgate.wire.limits import Left, Told
 
 _NS: Final = 1_000_000_000
+FREED: Final = 1 << 62  # waits until somebody leaves
 _LEAST_NS: Final = 10_000_000  # that anybody waits
 _NEAR: Final = 32  # units: with so few left, or a quarter of the limit, every call is counted
 _DOUBT_NS: Final = 60 * _NS
 _KEPT_NS: Final = 600 * _NS  # after a refusal
+_MOST_OPEN: Final = 256  # calls: where so many were served at once, as many as come are
 _TESTED_NS: Final = 60 * _NS  # after a refusal that forbids more than anybody would wait
 
 
@@ -127,13 +129,23 @@ class Fare(NamedTuple):
 class Pace:
     """What is known of the limits of one provider's model, asked with one key."""
 
-    __slots__ = ("_doubted_until", "_near", "_refused_at", "_requests", "_stepwise", "_tokens", "_until")
+    __slots__ = (
+        "_doubted_until",
+        "_near",
+        "_open",
+        "_refused_at",
+        "_requests",
+        "_stepwise",
+        "_tokens",
+        "_until",
+    )
 
     def __init__(self) -> None:
         self._requests = _Allowance()
         self._tokens = _Allowance()
         self._until: MonotonicNs = 0  # when it may be asked again, as it said itself
         self._refused_at: MonotonicNs = 0
+        self._open = 0  # calls that may be on their way; 0: as many as come
         self._stepwise = False
         self._doubted_until: MonotonicNs = 0
         self._near = True
@@ -144,6 +156,8 @@ class Pace:
             wait = self._until - now
             tested = wait > longest_ns and not self._requests.out and now - self._refused_at > _TESTED_NS
             return 0 if tested else wait
+        if 0 < self._open <= self._requests.out:
+            return FREED
         if self._doubted_until > now:
             return 0
         wait = self._wait_ns(tokens, now)
@@ -166,6 +180,8 @@ class Pace:
         """Take in that a call's answer has begun, or will not come."""
         self._requests.out -= 1
         self._tokens.out -= fare.tokens
+        if self._open and fare.sent > self._refused_at:
+            self._open = 0 if self._open >= _MOST_OPEN else self._open + 1
 
     def tell(self, told: Told, fare: Fare | None, now: MonotonicNs) -> None:
         """Take in what the answer to a call says is left; None: to one that was not counted."""
@@ -189,6 +205,7 @@ class Pace:
         self._until = max(self._until, now + wait_ns)
         self._refused_at = now
         self._stepwise = True
+        self._open = 1
 
     def forgettable(self, now: MonotonicNs) -> bool:
         """Say whether nothing of it matters any more."""

@@ -131,13 +131,13 @@ class Tries:
         if not self._again:
             return None
         pause_ns = self._pause_ns(error, draw)
-        if pause_ns > self._terms.longest_s * _NS or now + pause_ns >= self._until:
+        if (error.retry_after_s or 0.0) > self._terms.longest_s or now + pause_ns >= self._until:
             return None
         self._pauses += 1
         self.made += 1
         return Step(self._again.pop(0), pause_ns, again=True)
 
     def _pause_ns(self, error: UpstreamError, draw: float) -> int:
-        """Return a pause with full jitter, no shorter than the provider asks for."""
+        """Return a pause with full jitter, on top of what the provider asks for."""
         most_s = min(self._terms.base_s * 2**self._pauses, self._terms.longest_s)
-        return int(max(draw * most_s, error.retry_after_s or 0.0) * _NS)
+        return int((draw * most_s + (error.retry_after_s or 0.0)) * _NS)
