@@ -111,7 +111,7 @@ class Dialer:
         protocol.connection_made(secured)
 
     async def _plain(
-        self, protocol: asyncio.Protocol, origin: Origin, proxy: Proxy | None
+        self, protocol: asyncio.BaseProtocol, origin: Origin, proxy: Proxy | None
     ) -> asyncio.Transport:
         loop = asyncio.get_running_loop()
         if proxy is not None:

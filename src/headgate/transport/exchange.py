@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from headgate.wire.forms import Buffer
     from headgate.wire.known import KnownHeads
 
-_HIGH_WATER = 256 * 1024  # unread bytes above which no more is taken from the connection
+AT_ONCE = 64 * 1024  # bytes that are taken from a connection in one go
+_HIGH_WATER = 16 * 1024  # unread bytes above which no more is taken
 _JOINED = 16 * 1024  # a longer body is not copied behind its head
 _SLICE = 64 * 1024  # of a long body, written at once
 _STALE_NS = 1_000_000_000  # closed later than this after the request: it was seen
@@ -42,6 +43,7 @@ class Lane(Protocol):
     bounds: Bounds
     known: KnownHeads[Proven]
     outbox: Outbox
+    buffer: memoryview  # of `AT_ONCE` bytes
     clock: Clock
     watched: set[HttpExchange]  # whose deadlines are looked at
 
@@ -62,8 +64,12 @@ class Lane(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
-    """One connection. Bytes that arrive while it is idle belong to nobody and close it."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection. Bytes that arrive while it is idle belong to nobody and close it.
+
+    All of them read into one buffer, so that what is taken in one go is bounded: the loop's own way takes a
+    quarter of a megabyte, which a caller who does not read would make us keep.
+    """
 
     __slots__ = ("closed", "exchange", "expires_at", "full", "lane", "loop", "spoilt", "transport")
 
@@ -83,8 +89,13 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.lane.opened(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Say where the next bytes go; they are taken from there before anybody else reads."""
+        return self.lane.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Hand bytes to the exchange."""
+        data = self.lane.buffer[:nbytes].tobytes()
         if self.exchange is None:
             self.spoilt = True
             self.close()

@@ -10,7 +10,7 @@ from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.outbox import Outbox
 from headgate.transport.dial import Dialer, system_resolve, system_tls
 from headgate.transport.egress import parse_origin
-from headgate.transport.exchange import Connection, HttpExchange
+from headgate.transport.exchange import AT_ONCE, Connection, HttpExchange
 from headgate.transport.framing import Bounds, Proven
 from headgate.transport.proxy import ProxySettings, choose
 from headgate.transport.request import Writer
@@ -49,6 +49,7 @@ class Pool:
         "_idle_ns",
         "_owner",
         "bounds",
+        "buffer",
         "clock",
         "idle",
         "known",
@@ -70,6 +71,7 @@ class Pool:
         self.bounds = owner.settings.bounds
         self.known = KnownHeads[Proven]()
         self.outbox = owner.outbox
+        self.buffer = owner.buffer
         self.clock = owner.clock
         self.watched = owner.watched
         self._idle_ns = int(owner.settings.idle_s * _NS)
@@ -137,6 +139,7 @@ class HttpTransport:
         "_ticking",
         "_timer",
         "_ways",
+        "buffer",
         "clock",
         "connections",
         "now",
@@ -157,6 +160,7 @@ class HttpTransport:
         self.settings = settings = settings or HttpSettings()
         self.watched: set[HttpExchange] = set()
         self.outbox = Outbox()
+        self.buffer = memoryview(bytearray(AT_ONCE))
         self.now: MonotonicNs = 0  # as of the last tick
         self._dialer = Dialer(resolve, tls or (lambda: system_tls(settings.ca_file)))
         self._pools: dict[tuple[Origin, Proxy | None], Pool] = {}
