@@ -7,7 +7,9 @@ and said once. A call goes on with the table of models that it began with.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -18,7 +20,7 @@ from headgate.upstreams import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.config import Config
+    from headgate.config import Config, ServeOptions
     from headgate.observe.log import Log
 
 _EVERY_S: Final = 1.0
@@ -51,13 +53,13 @@ class ConfigWatch:
             await self.step()
 
     async def step(self) -> None:
-        """Look once. The files are read in a thread: a secret manager may be asked for what they name."""
+        """Look once. The files are read in a thread: what they name may be slow, or never come."""
         found = self._look()
         if found == self._print:
             return
         self._print = found
         try:
-            read = await asyncio.to_thread(load, self._config.options)
+            read = await _read(self._config.options)
             config = msgspec.structs.replace(
                 self._config, **{name: getattr(read, name) for name in (*FOLLOWED, "found")}
             )
@@ -74,6 +76,28 @@ class ConfigWatch:
 
     def _look(self) -> Print:
         return tuple(_print_of(path) for path in self._paths)
+
+
+async def _read(options: ServeOptions) -> Config:
+    """Read in a thread that no end of the process waits for: a file may be a pipe on which nobody writes.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    found: Future[Config] = Future()
+
+    def read() -> None:
+        try:
+            config = load(options)
+        except BaseException as fault:
+            found.set_exception(fault)
+            if not isinstance(fault, ConfigError):
+                raise
+        else:
+            found.set_result(config)
+
+    Thread(target=read, name="settings", daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 def _print_of(path: Path) -> tuple[int, int, int]:

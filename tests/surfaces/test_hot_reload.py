@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 from tests.surfaces.conftest import Gateway
 from tests.upstream import ScriptedUpstream
 
@@ -114,3 +117,57 @@ def test_no_call_fails_or_goes_astray_while_settings_change_under_load(tmp_path:
             caller.join()
         assert set(found) == {200}
         assert len(found) > 20
+
+
+@contextmanager
+def unwritten(pipe: Path) -> Iterator[Callable[[], int]]:
+    """A pipe on which nothing is written yet; what it gives waits for its reader and returns where to write."""
+    os.mkfifo(pipe)
+    ends: list[int] = []
+
+    def reader() -> int:
+        until(opened)
+        return ends[0]
+
+    def opened() -> bool:
+        with suppress(OSError):  # nobody reads it
+            ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(ends)
+
+    try:
+        yield reader
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are POSIX")
+def test_calls_are_answered_while_a_key_is_still_being_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "key"
+    with (
+        ScriptedUpstream() as one,
+        ScriptedUpstream() as two,
+        gateway(tmp_path, settings(one.base_url)) as (made, change),
+    ):
+        with unwritten(pipe) as reader:
+            change(settings(two.base_url, "second").replace('"k"', f'"file:{pipe}"'))
+            end = reader()
+            assert [ask(made, model) for model in ("first", "second") * 3] == [200, 404] * 3
+            os.write(end, b"sk-from-the-pipe\n")
+        until(lambda: ask(made, "second") == 200)
+        assert ask(made, "first") == 404
+        assert {request.get("authorization") for request in one.requests} == {"Bearer k"}
+        assert {request.get("authorization") for request in two.requests} == {"Bearer sk-from-the-pipe"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are POSIX")
+def test_a_key_that_never_comes_does_not_keep_the_gateway_from_stopping(tmp_path: Path) -> None:
+    pipe = tmp_path / "key"
+    with (
+        ScriptedUpstream() as one,
+        gateway(tmp_path, settings(one.base_url)) as (made, change),
+        unwritten(pipe) as reader,
+    ):
+        change(settings(one.base_url, "second").replace('"k"', f'"file:{pipe}"'))
+        reader()
+        assert made.stop()[0] == 0
