@@ -37,7 +37,7 @@ class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""  # public, `proj_…`
     account: str  # the account's public id
     name: str
-    environment: str = ""  # production, staging, development, ...
+    environment: str = ""  # production, staging, ...; the simulator answers the keys of `test`
     archived_at: WallMicros = 0
     metadata: dict[str, str] = {}
     created_at: WallMicros = 0
@@ -145,6 +145,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     project_id: str = ""
     status: str = "active"  # of the account
     archived: bool = False  # the project
+    tests: bool = False  # the project is one for tests
     prepaid: bool = False
     tier: str = ""
     multiplier_ppm: int = 1_000_000

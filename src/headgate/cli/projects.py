@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -23,6 +23,8 @@ from headgate.ops import projects as ops
 from headgate.ops.actors import LOCAL
 from headgate.ops.desk import every
 
+_ENVIRONMENT: Final = "production, staging, ...; the simulator answers every key of a `test` project."
+
 
 @examples("projects create staging --environment staging", "projects list")
 @click.group(name="projects")
@@ -38,7 +40,7 @@ def command() -> None:
 @data_option
 @click.argument("name")
 @account_option
-@click.option("--environment", metavar="NAME", default="", help="production, staging, development, ...")
+@click.option("--environment", metavar="NAME", default="", help=_ENVIRONMENT)
 @meta_option
 @json_option
 def create(
@@ -120,7 +122,7 @@ def show(data: str | None, project: str, as_json: bool) -> None:
 @data_option
 @click.argument("project", metavar="ID|NAME")
 @click.option("--rename", "name", metavar="NAME", help="Its new name.")
-@click.option("--environment", metavar="NAME", help="production, staging, development, ...")
+@click.option("--environment", metavar="NAME", help=_ENVIRONMENT)
 @meta_option
 @json_option
 def change(data: str | None, project: str, as_json: bool, **given: Any) -> None:

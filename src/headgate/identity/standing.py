@@ -39,7 +39,7 @@ def principal_of(row: KeyRow, ceiling: Ceiling, *, playing: bool = False) -> Pri
         project=row.project,
         account=row.account,
         member=row.member,
-        book=Book.SIM if playing or row.kind == "test" else Book.REAL,
+        book=Book.SIM if playing or row.tests or row.kind == "test" else Book.REAL,
         name=row.name,
         rpm=ceiling.rpm,
         tpm=ceiling.tpm,

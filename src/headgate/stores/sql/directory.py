@@ -38,7 +38,9 @@ _MAKERS: Final = f"SELECT public_id, CAST(json_array({_LONG}) AS BLOB) FROM keys
 _ACCOUNTS: Final = (
     "SELECT id, CAST(json_array(public_id, status, prepaid, tier, multiplier_ppm) AS BLOB) FROM accounts"
 )
-_PROJECTS: Final = "SELECT id, CAST(json_array(public_id, account, archived_at) AS BLOB) FROM projects"
+_PROJECTS: Final = (
+    "SELECT id, CAST(json_array(public_id, account, archived_at, environment = 'test') AS BLOB) FROM projects"
+)
 _MEMBERS: Final = "SELECT id, CAST(json_array(role, project, removed_at) AS BLOB) FROM members"
 _ROLES: Final = "SELECT member, CAST(json_group_object(project, role) AS BLOB) FROM project_members"
 
@@ -91,6 +93,7 @@ class _Project(msgspec.Struct, array_like=True, frozen=True):
     public_id: str
     account: int
     archived_at: int
+    is_test: int
 
 
 class _Member(msgspec.Struct, array_like=True, frozen=True):
@@ -205,6 +208,7 @@ class Directory:
             project_id=project.public_id,
             status=account.status,
             archived=bool(project.archived_at),
+            tests=bool(project.is_test),
             prepaid=bool(account.prepaid),
             tier=account.tier,
             multiplier_ppm=account.multiplier_ppm,
