@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check describe services crash bounds caps grants bench bench-keys prices docs lock clean
+.PHONY: help env serve test check describe services crash bounds caps drain grants bench bench-keys prices docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,9 @@ grants: $(VENV)/.dev ## draw 10,000 grants: no key has a right that its maker la
 
 caps: $(VENV)/.dev ## call on money for a few from many clients at once, with 1 and 4 workers
 	@$(BIN)/python -m tests.caps $(ARGS)
+
+drain: $(VENV)/.dev ## stop it under 100 streams, and restart three behind a balancer
+	@$(BIN)/python -m tests.drain $(ARGS)
 
 bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -17,7 +17,7 @@ from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.teller import Teller
-from headgate.background import LAST_WORD_S, Background, Calls, Stalls, Watch
+from headgate.background import LAST_WORD_S, Background, Calls, Leave, Stalls, Watch
 from headgate.configwatch import ConfigWatch
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
@@ -126,7 +126,7 @@ class App:
         self.instance = secrets.token_hex(8)
         self.calls, self.background, self._stalls = Calls(), Background(self._task_ended), Stalls()
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
-        self._sql = connect(self._data)
+        self._sql, self.leave = connect(self._data), Leave()
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
         self._metering = self._open_meters()
         self._leases = SqlLeases(lambda: connect(self._data))
@@ -243,7 +243,7 @@ class App:
     @property
     def ready(self) -> str:
         """Return why calls cannot be served, or an empty text."""
-        if self.draining:
+        if self.leave.begun:
             return "shutting down"
         if self.background.failed:
             return f"{self.background.failed} has stopped"
@@ -457,6 +457,8 @@ class App:
 
     async def stop(self) -> int:
         """Take no more calls, let the open ones end, write everything; return how many were cut."""
+        self.server.edge.draining = True  # answers say `connection: close` from now on
+        await self.leave.take(self.config.server.leave_s)
         self.draining = True
         # Connections outlast the calls, so that each is told of its end.
         server = asyncio.create_task(self.server.drain(self.config.server.drain_s + 2 * LAST_WORD_S))

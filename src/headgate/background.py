@@ -118,6 +118,27 @@ class Stalls:
             self.longest_s = max(self.longest_s, loop.time() - due)
 
 
+class Leave:
+    """The time in which a process that stops is not ready and takes calls still."""
+
+    __slots__ = ("_hurried", "begun")
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._hurried = asyncio.Event()
+
+    async def take(self, seconds: float) -> None:
+        """Begin it, and wait until it is over."""
+        self.begun = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
+
+    def hurry(self) -> None:
+        """End it now."""
+        self._hurried.set()
+
+
 class Calls:
     """The open calls. This owns their runs; connections come and go."""
 

@@ -61,6 +61,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_body_bytes: int = 10 * 1024 * 1024  # of a request; above it is 413
     max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, or one that brings files
     drain_s: float = 30.0  # how long open calls may go on after Ctrl-C or SIGTERM
+    leave_s: float = 0.0  # before that: calls are taken while `/readyz` says no; until a balancer has seen it
     heartbeat_s: float = 15.0  # a stream that is silent so long is sent a comment; 0: never
     trusted_proxies: tuple[str, ...] = ()  # networks of proxies whose forwarding headers are believed
     monitor_port: int = 0  # a second listener for health and metrics; 0: none
@@ -290,9 +291,11 @@ def _server(server: Server, options: ServeOptions) -> Server:
             raise ConfigError(f"{name} {getattr(server, name)} is not between 0 and 65535.")
     if server.monitor_port and server.monitor_port == server.port:
         raise ConfigError(f"monitor_port {server.port} is the port of the calls: give it one of its own.")
-    for name in ("max_body_bytes", "max_image_body_bytes", "drain_s"):
+    for name in ("max_body_bytes", "max_image_body_bytes", "drain_s", "leave_s"):
         if getattr(server, name) < 0:
             raise ConfigError(f"server.{name} is below 0.")
+    if server.leave_s > 300:
+        raise ConfigError(f"server.leave_s {server.leave_s:g} is above 300 seconds.")
     if server.heartbeat_s and not 0.5 <= server.heartbeat_s <= 300:
         raise ConfigError(
             f"server.heartbeat_s {server.heartbeat_s:g} is neither 0 (no heartbeat) nor 0.5 to 300 seconds."

@@ -168,7 +168,13 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
         start_anew(folder, meters.load(), clock.monotonic())
         gc.collect()
         gc.freeze()  # what every worker shares stays shared
-        crew = Crew(count=server.workers, run=run, replay=replay, say=click.echo, drain_s=server.drain_s)
+        crew = Crew(
+            count=server.workers,
+            run=run,
+            replay=replay,
+            say=click.echo,
+            stop_s=server.leave_s + server.drain_s,
+        )
         code = Supervisor(crew, clock).serve()
         with suppress(sqlite3.Error):  # then what was kept in the last second stays
             meters.keep_last(last_lacks(folder, clock.monotonic()))
@@ -213,14 +219,26 @@ async def _run(app: App, station: Station) -> int:
     gc.set_threshold(*_GC)
     await stop.wait()
     stop.clear()
-    open_calls, drain_s = len(app.calls.runs), app.config.server.drain_s
-    said = f"Stopping. Open calls: {open_calls}; they have {drain_s:g} s to end, Ctrl-C again cuts them."
-    station.say(said if open_calls else "Stopping.")
+    station.say(_leaving(app))
     cut = await _stop(app, stop)
     station.say(
         f"Stopped; {cut} calls were cut and settled for what they had produced." if cut else "Stopped."
     )
     return 0
+
+
+def _leaving(app: App) -> str:
+    """Return what is said when a signal comes."""
+    open_calls, server = len(app.calls.runs), app.config.server
+    if server.leave_s:
+        return (
+            f"Stopping. Calls are taken for {server.leave_s:g} s more, then the open ones have "
+            f"{server.drain_s:g} s to end; Ctrl-C again cuts them."
+        )
+    said = (
+        f"Stopping. Open calls: {open_calls}; they have {server.drain_s:g} s to end, Ctrl-C again cuts them."
+    )
+    return said if open_calls else "Stopping."
 
 
 def _keep_in_touch(app: App, post: Post, stop: asyncio.Event) -> None:
@@ -246,6 +264,7 @@ async def _stop(app: App, again: asyncio.Event) -> int:
     hurry = asyncio.create_task(again.wait())
     await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
+        app.leave.hurry()
         app.calls.cut()
     hurry.cancel()
     return await stopping

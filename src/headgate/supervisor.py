@@ -59,7 +59,7 @@ class Crew:
     run: Callable[[Post], int]  # in the worker, to its end; returns the exit code
     replay: Callable[[int], bool]  # book what a dead worker's journal holds; False: not possible now
     say: Callable[[str], None]  # to people
-    drain_s: float
+    stop_s: float  # how long a worker may take to stop in order
 
 
 @dataclass(slots=True)
@@ -236,7 +236,7 @@ class Supervisor:
     def _watch(self, now: MonotonicNs) -> None:
         """Kill a worker that is frozen, or does not end."""
         over = self._stopping_since and now - self._stopping_since > (
-            (self._crew.drain_s + _KILL_AFTER_S) * _SECOND
+            (self._crew.stop_s + _KILL_AFTER_S) * _SECOND
         )
         for worker in self._workers.values():
             silent = worker.ready and now - worker.heard > _SILENT_S * _SECOND

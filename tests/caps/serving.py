@@ -56,31 +56,29 @@ class Gateway:
     def __init__(self, data: Path, ports: list[int], pid: int = 0) -> None:
         self.data = data
         self.ports = ports
-        self._pid = pid
+        self.pid = pid
 
     @property
     def workers(self) -> list[int]:
         """Return the worker processes."""
-        return [
-            int(word) for word in Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
-        ]
+        return [int(word) for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     @property
     def port(self) -> int:
         return random.choice(self.ports)
 
 
-def write_config(folder: Path, upstream: int) -> Path:
+def write_config(folder: Path, text: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "headgate.toml"
-    path.write_text(CONFIG.format(port=upstream), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
 @contextlib.asynccontextmanager
 async def processes(folder: Path, upstream: int, workers: int) -> AsyncIterator[Gateway]:
     """Serve by real processes; at the end they stop in order and their books are proven."""
-    process, gateway = await start(folder, upstream, workers)
+    process, gateway = await start(folder, CONFIG.format(port=upstream), workers)
     try:
         yield gateway
     finally:
@@ -97,9 +95,9 @@ async def processes(folder: Path, upstream: int, workers: int) -> AsyncIterator[
     assert json.loads(out.stdout)["findings"] == [], out.stdout
 
 
-async def start(folder: Path, upstream: int, workers: int) -> tuple[subprocess.Popen[bytes], Gateway]:
+async def start(folder: Path, text: str, workers: int) -> tuple[subprocess.Popen[bytes], Gateway]:
     """Start real processes, a group of their own; return them when they serve."""
-    config, data = write_config(folder, upstream), folder / "data"
+    config, data = write_config(folder, text), folder / "data"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -157,7 +155,7 @@ async def workers_here(
     folder: Path, upstream: int, workers: int, clock: MovedClock
 ) -> AsyncIterator[Gateway]:
     """Serve by workers in this process, each with a port of its own, all with one clock."""
-    path, data = write_config(folder, upstream), folder / "data"
+    path, data = write_config(folder, CONFIG.format(port=upstream)), folder / "data"
     options = ServeOptions(config=str(path), data=str(data), port=0)
     config = load(options)
     config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, workers=workers))

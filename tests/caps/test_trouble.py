@@ -14,7 +14,7 @@ from tests.caps.callers import Order, Seen, call
 from tests.caps.money import PRICE, Payer
 from tests.caps.provider import Provider
 from tests.caps.rounds import DAY_US, KNOWN_S, Rounds
-from tests.caps.serving import Gateway, MovedClock, processes, start, workers_here
+from tests.caps.serving import CONFIG, Gateway, MovedClock, processes, start, workers_here
 
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
@@ -120,7 +120,7 @@ async def test_a_locked_database_stops_takes_with_503_and_nothing_else(tmp_path:
 
 async def test_fewer_workers_go_on_where_more_were_killed(tmp_path: Path) -> None:
     async with Provider() as provider:
-        process, gateway = await start(tmp_path, provider.port, 4)
+        process, gateway = await start(tmp_path, CONFIG.format(port=provider.port), 4)
         try:
             rounds, payer, amount = budgeted(gateway, provider)
             await asyncio.sleep(KNOWN_S)

@@ -245,7 +245,7 @@ from headgate.supervisor import Crew, Supervisor
 def run(post):
     raise OSError("no such disk")
 
-crew = Crew(count=2, run=run, replay=lambda slot: True, say=print, drain_s=1.0)
+crew = Crew(count=2, run=run, replay=lambda slot: True, say=print, stop_s=1.0)
 sys.exit(Supervisor(crew, SystemClock()).serve())
 """
 
