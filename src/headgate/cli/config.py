@@ -11,6 +11,7 @@ from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import config_option, env_option, examples, json_option
 from headgate.cli.output import print_json, print_table
+from headgate.cli.promote import promote
 from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 @examples("config check")
 @click.group(name="config")
 def command() -> None:
-    """Check the configuration."""
+    """Check the configuration, and carry it from one environment to another."""
+
+
+command.add_command(promote)
 
 
 @examples("config check", "config check --config headgate.toml --json")
