@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from openai import OpenAI
 from tests.surfaces.conftest import Gateway
 
 PAGE = Path(__file__).parents[2] / "docs" / "recordings.md"
@@ -105,3 +106,21 @@ def test_the_clients_on_the_page_get_all_of_it_and_pay_once(
     assert len(whole) > 20
     assert sum(not call["replay_of"] for call in made) == 1
     assert sum(bool(call["cost_nano_usd"]) for call in made) == 1
+
+
+def test_the_retry_that_an_sdk_makes_by_itself_is_answered_and_costs_nothing(simulated: Gateway) -> None:
+    before = {call["request_id"] for call in play_calls(simulated)}
+    line = CutLine(simulated.base, [0, 300])  # before the answer, and in it
+    client = OpenAI(base_url=line.base, api_key=simulated.key, max_retries=3)
+    raw = client.chat.completions.with_raw_response.create(
+        model="gpt-4o-mini",
+        messages=[{"role": "user", "content": "Tell me of locks."}],
+        extra_headers={"Idempotency-Key": "locks"},
+    )
+    client.close()
+    line.close()
+    made = [call for call in play_calls(simulated) if call["request_id"] not in before]
+    assert raw.headers["idempotent-replayed"] == "true"
+    assert raw.parse().choices[0].message.content
+    assert line.connections == 3
+    assert sum(not call["replay_of"] for call in made) == 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 from tests.faults.worker import MODELS, chat, worker
 from tests.recordings.callers import ask, put_away, replays
+from tests.surfaces.conftest import Gateway
 from tests.upstream import ScriptedUpstream, chat_json, json_answer
 
 pytestmark = pytest.mark.anyio
@@ -76,3 +78,22 @@ async def test_several_answers_that_come_apart_are_one_recording(tmp_path: Path)
         assert first.body.count(b'"index"') == 3
         assert len(upstream.requests) == 3
         assert len(await replays(gateway)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_a_video_is_ordered_once(simulated: Gateway) -> None:
+    client = OpenAI(base_url=simulated.base, api_key=simulated.key, max_retries=0)
+
+    def order(key: str) -> str:
+        made = client.videos.create(
+            model="veo-3.1-generate-preview",
+            prompt="A lock",
+            seconds="4",
+            extra_headers={"Idempotency-Key": key},
+        )
+        return made.id
+
+    first = order("film")
+    assert order("film") == first
+    assert order("another") != first
+    client.close()

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.faults.worker import chat, worker
-from tests.recordings.callers import Caller, another_project, ask, put_away, replays, rows
+from tests.faults.worker import chat, parse, worker
+from tests.recordings.callers import Caller, another_project, ask, put_away, replays, request, rows
 from tests.upstream import (
     ScriptedUpstream,
     chat_frames,
@@ -289,3 +289,16 @@ async def test_a_call_whose_own_time_was_over_was_paid_and_is_not_made_again(tmp
         assert booked.charge > 0
         assert again.status == 409
         assert len(upstream.requests) == 1
+
+
+async def test_a_head_that_does_not_come_again_takes_no_place_among_the_known(tmp_path: Path) -> None:
+    async with ScriptedUpstream(chat_json("hi")) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.address)
+        for headers in ({}, {"idempotency_key": "1"}, {"idempotency_key": "2"}):
+            writer.write(request(gateway, chat(), {**headers, "connection": "keep-alive"}))
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(parse(head).headers["content-length"]))
+        writer.close()
+        known = gateway.app.server.edge.known._heads
+        assert len(known) == 1
+        assert not any(b"Idempotency" in head for head in known)

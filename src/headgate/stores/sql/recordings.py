@@ -8,7 +8,7 @@ wants them. Where there is too much, answers of whoever holds most go first, the
 from __future__ import annotations
 
 import os
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,7 +23,7 @@ from headgate.wire.recorded import Kept, Label, Progress, Recorded, State
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from headgate.values import NanoUSD, WallMicros
@@ -141,7 +141,7 @@ class SqlRecordings:
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
     def _claim(self, sql: sqlite3.Connection, label: Label, slot: int, now: WallMicros) -> Kept | None:
-        with writing(sql):
+        with _on_disk(sql):
             row = sql.execute(f"SELECT {_COLUMNS} FROM recordings WHERE name = ?", (label.name,)).fetchone()
             if row is not None and not _over(row, now):
                 return self._kept(row)
@@ -273,11 +273,23 @@ def _open(folder: Path) -> sqlite3.Connection:
         os.close(os.open(folder / RECORDINGS, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     sql = connect(folder, file=RECORDINGS)
     sql.execute("PRAGMA secure_delete = ON")
+    sql.execute("PRAGMA synchronous = NORMAL")
     if _version(sql) != _VERSION:
         with writing(sql):
             if _version(sql) != _VERSION:
                 _create(sql)
     return sql
+
+
+@contextmanager
+def _on_disk(sql: sqlite3.Connection) -> Iterator[None]:
+    """Run a block as one transaction that a power cut does not undo: what is claimed. The rest may be."""
+    sql.execute("PRAGMA synchronous = FULL")
+    try:
+        with writing(sql):
+            yield
+    finally:
+        sql.execute("PRAGMA synchronous = NORMAL")
 
 
 def _version(sql: sqlite3.Connection) -> int:
@@ -311,7 +323,7 @@ def _insert(
 def _take_over(
     sql: sqlite3.Connection, label: Label, before: bytes, slot: int, now: WallMicros, expires_at: WallMicros
 ) -> bool:
-    with writing(sql):
+    with _on_disk(sql):
         done = sql.execute(
             "DELETE FROM recordings WHERE name = ? AND call = ? AND state IN (?, ?)",
             (label.name, before, State.LOST, State.DROPPED),
