@@ -96,6 +96,12 @@ VIDEOS = {
         },
         "veo-3.1-lite-generate-preview": {"second": "0.05", "second:1080p": "0.08"},
     },
+    # As pages of 2026 quote xAI's own: https://docs.krea.ai/api-reference/video/grok-imagine for the first,
+    # https://inference.sh/apps/xai/grok-imagine-video-1-5 of 2026-11-06 for the second.
+    "x-ai": {
+        "grok-imagine-video": {"second:480p": "0.05", "second:720p": "0.07"},
+        "grok-imagine-video-1.5": {"second:480p": "0.08", "second:720p": "0.14", "second:1080p": "0.25"},
+    },
 }
 
 # What people and our host rows call providers that the package names otherwise.

@@ -3,4 +3,4 @@
 curl -sS --fail-with-body "$OPENAI_BASE_URL/videos" \
   -H "Authorization: Bearer $OPENAI_API_KEY" \
   -H "Content-Type: application/json" \
-  -d '{"model": "veo-3.1-fast-generate-preview", "prompt": "A gate in a canal", "seconds": "4", "size": "1280x720"}'
+  -d '{"model": "grok-imagine-video", "prompt": "A gate in a canal", "seconds": "4", "size": "1280x720"}'

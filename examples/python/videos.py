@@ -8,7 +8,7 @@ from openai import OpenAI
 warnings.simplefilter("ignore", DeprecationWarning)  # OpenAI closed its own; the routes live on here
 client = OpenAI()
 video = client.videos.create(
-    model="veo-3.1-fast-generate-preview", prompt="A gate in a canal", seconds="4", size="1280x720"
+    model="grok-imagine-video", prompt="A gate in a canal", seconds="4", size="1280x720"
 )
 while video.status in {"queued", "in_progress"}:
     time.sleep(0.5)

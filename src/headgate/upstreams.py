@@ -240,7 +240,7 @@ def _informed(
 
 _FROM_ROW = (
     *("models", "extras", "stream_usage", "hangup", "local", "drops", "renames"),
-    *("deviates", "completion_tokens", "schema", "schema_models", "several"),
+    *("deviates", "completion_tokens", "schema", "schema_models", "several", "videos"),
 )
 _CHANGED = (*_FROM_ROW[:7], "schema", "schema_models", "several")
 

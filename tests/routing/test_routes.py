@@ -62,6 +62,12 @@ deployments = {prod-mini = "gpt-4.1-mini"}
     assert served(table, "openai/gpt-4") == [("openai", "gpt-4")], "who names the provider gets it"
 
 
+def test_models_of_videos_are_listed_where_their_maker_is_spoken_to():
+    listed = routes(environment={"XAI_API_KEY": "x", "DASHSCOPE_API_KEY": "d"}).named(Book.REAL)
+    assert listed["grok-imagine-video"] == "x-ai"
+    assert not any(name.startswith("wan") for name in listed)  # made by a wire that nobody speaks here
+
+
 def test_an_alias_and_what_helps_where_nobody_has_a_model():
     table = routes(environment={"DEEPSEEK_API_KEY": "sk-b"}, aliases=("gpt-3.5-turbo=deepseek-chat",))
     assert served(table, "gpt-3.5-turbo") == [("deepseek", "deepseek-chat")]

@@ -50,6 +50,13 @@ def test_one_that_fails_says_why(client):
     assert video.error.code == "video_failed"
 
 
+def test_what_does_something_else_makes_no_videos_and_what_makes_them_does_not_chat(client):
+    with pytest.raises(openai.NotFoundError, match="does not support videos"):
+        client.videos.create(model="gpt-4o", prompt="A cat")
+    with pytest.raises(openai.NotFoundError, match="does not support chat"):
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}])
+
+
 def test_what_was_closed_for_good_is_said_to_be(client):
     with pytest.raises(openai.NotFoundError, match="does not serve this route"):
         client.videos.remix("video_1", prompt="x")

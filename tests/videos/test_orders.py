@@ -16,6 +16,7 @@ from headgate.money.prices import PriceBook
 from headgate.ports import SystemClock
 from headgate.providers.gemini import VeoVideos
 from headgate.providers.videos import OpenAIVideos
+from headgate.providers.xai import XaiVideos
 from headgate.transport.faults import Redirected
 from headgate.transport.simulator.film import film
 from headgate.values import Book, Host, Model, Target, Usage
@@ -135,6 +136,56 @@ def test_the_key_goes_to_the_provider_alone() -> None:
             _followed(Redirected("", bad), request)
 
 
+def test_xai_is_asked_in_its_own_words() -> None:
+    request = XaiVideos().create(VideoOrder("m", "A cat", 15, 854, 480), TARGET, "r")
+    assert (request.method, request.path) == ("POST", "/v1beta/videos/generations")
+    asked = {"model": TARGET.model.name, "prompt": "A cat"}
+    assert json.loads(request.body) == asked | {
+        "duration": 15,
+        "aspect_ratio": "16:9",
+        "resolution": "480p",
+    }
+    assert XaiVideos().ask(JOB, TARGET).path == "/v1beta/videos/models/m/operations/1"
+    for seconds, size, picture, param in (
+        (16, (1280, 720), None, "seconds"),
+        (4, (1280, 700), None, "size"),
+        (4, (1000, 720), None, "size"),
+        (4, (3840, 2160), None, "size"),
+        (4, (1280, 720), Picture("image/png", b"png"), "input_reference"),
+    ):
+        with pytest.raises(CallerError) as refused:
+            XaiVideos().create(VideoOrder("m", "A cat", seconds, *size, picture), TARGET, "r")
+        assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [
+        ({"request_id": "a-1"}, "in_progress", ""),
+        ({"status": "pending", "progress": 40}, "in_progress", ""),
+        ({"status": "done", "video": {"url": "https://v.example/a.mp4", "duration": 4}}, "completed", ""),
+        (
+            {"status": "done", "video": {"url": "", "respect_moderation": False}},
+            "failed",
+            "moderation_blocked",
+        ),
+        ({"status": "done"}, "failed", "video_failed"),
+        ({"status": "expired"}, "failed", "video_failed"),
+        ({"status": "failed", "error": {"code": "bad_prompt", "message": "No."}}, "failed", "bad_prompt"),
+    ],
+)
+def test_what_xai_says_of_a_job(said: dict[str, Any], status: str, code: str) -> None:
+    state = XaiVideos().state(json.dumps(said).encode())
+    assert (state.status, state.error_code) == (status, code)
+    assert state.operation == said.get("request_id", "")
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"request_id": "../x"}', b"<html>"])
+def test_what_is_no_answer_of_xais_is_not_believed(body: bytes) -> None:
+    with pytest.raises(UpstreamInterrupted):
+        XaiVideos().state(body)
+
+
 def test_openais_own_wire_says_the_same() -> None:
     request = OpenAIVideos().create(VideoOrder("m", "A cat", 8, 1280, 720), TARGET, "r")
     assert (request.method, request.path) == ("POST", "/v1beta/videos")
@@ -149,13 +200,15 @@ def test_openais_own_wire_says_the_same() -> None:
 def test_the_shipped_prices_are_by_the_second_and_the_resolution() -> None:
     book, now = PriceBook.load(), SystemClock().wall()
     for model, unit, nano in (
+        ("grok-imagine-video", "second:720p", 70_000_000),
+        ("grok-imagine-video-1.5", "second:1080p", 250_000_000),
         ("veo-3.1-generate-preview", "second:720p", 400_000_000),
         ("veo-3.1-generate-preview", "second:4k", 600_000_000),
         ("veo-3.1-fast-generate-preview", "second:720p", 100_000_000),
         ("veo-3.1-fast-generate-preview", "second:1080p", 120_000_000),
         ("veo-3.1-lite-generate-preview", "second:1080p", 80_000_000),
     ):
-        row = book.find("google", model, now)
+        row = book.find("x-ai" if model.startswith("grok") else "google", model, now)
         assert row is not None
         assert covers(((unit, 1),), row.prices)
         assert cost(Usage(more=((unit, 8),)), row.prices) == 8 * nano

@@ -211,9 +211,10 @@ def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
 
 
 def _unpriced(call: Call) -> NotFound:
+    units = ", ".join(name for name, _ in call.units)
     return NotFound(
-        f"The model `{call.model}` does not exist or has no price here, and this account has a "
-        "spending cap. Give it a price under [prices] in the configuration.",
+        f"The model `{call.model}` does not exist or has no price here{units and f' for {units}'}, and this "
+        "account has a spending cap. Give it a price under [prices] in the configuration.",
         code="model_not_found",
     )
 

@@ -116,7 +116,8 @@ class Catalogue:
         models = self._data.provider(provider_id).models if provider_id else ()
         found = {row.id.lower(): row.id for row in models if row.current and row.rows}
         for card in cards().made_by(provider):
-            if "text" in card.takes.split() and card.gives in {"text", "embedding"}:
+            spoken = "text" in card.takes.split() and card.gives in {"text", "embedding"}
+            if spoken or (card.gives == "video" and "videos" in self.model(provider, card.name).operations):
                 found.setdefault(card.name.lower(), card.name)
         return tuple(found.values())
 

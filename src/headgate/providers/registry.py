@@ -13,6 +13,7 @@ from headgate.providers import anthropic, azure, bedrock, cohere, gemini, openai
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
 from headgate.providers.videos import OpenAIVideos
+from headgate.providers.xai import XaiVideos
 from headgate.values import BUILT_IN, Operation, Schemas
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     aliases: Mapping[str, str] = {}
     example: str = ""
+    videos: str = ""
     extras: Literal["pass", "refuse"] = "pass"
     stream_usage: bool = True
     deviates: bool = True
@@ -114,11 +116,12 @@ DEPLOYED: Mapping[str, str] = {"azure": "azure"}
 # location say; raises ValueError.
 REGIONS: Mapping[str, Callable[[str, str], str]] = {"bedrock": bedrock.region_of}
 
-# Who makes videos, by the wire that it speaks.
+# Who makes videos, by the wire that it speaks; a row of `hosts.toml` may have one for its videos alone.
 VIDEOS: Mapping[str, VideoWire] = {
     "openai": OpenAIVideos(),
     OURS: OpenAIVideos(),
     "gemini": gemini.VeoVideos(),
+    "x-ai": XaiVideos(),
 }
 
 # Other APIs in whose form callers may ask for chat: by the path, what reads and shows it.

@@ -7,6 +7,7 @@ have it. Source: `/videos` in OpenAI's OpenAPI file of 2026-08-21.
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.encode
 _FAILED = "The provider could not make this video."
+_URI = re.compile(r"(https?://[A-Za-z0-9.:-]+)(/[!-~]*)", re.ASCII)
 
 
 class VideoState(msgspec.Struct, frozen=True):
     """What a provider says of a job."""
 
-    operation: str
+    operation: str  # the provider's name of it; empty: as it was
     status: VideoStatus
     progress: int = 0
     source: str = ""  # where it keeps the video: a path of its own, or a URL; empty: the codec knows
@@ -68,6 +70,18 @@ class VideoWire(Protocol):
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer means for the caller."""
         ...
+
+
+def kept_at(job: VideoJob) -> tuple[str, str]:
+    """Return the origin and the path of the URL where a maker keeps a video.
+
+    Raises:
+        UpstreamInterrupted: it is none.
+    """
+    found = _URI.fullmatch(job.source)
+    if found is None:
+        raise UpstreamInterrupted("The provider keeps the video at what is no URL.")
+    return found[1], found[2]
 
 
 class OpenAIVideos:

@@ -272,7 +272,11 @@ class Keeper:
             return
         job = task.job
         told = msgspec.structs.replace(
-            job, operation=state.operation, status=state.status, progress=state.progress, source=state.source
+            job,
+            operation=state.operation or job.operation,
+            status=state.status,
+            progress=state.progress,
+            source=state.source,
         )
         if state.status == "failed":
             told = msgspec.structs.replace(

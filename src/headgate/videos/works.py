@@ -91,8 +91,9 @@ class Works:
         return exchange, head
 
     def _wire(self, target: Target) -> VideoWire:
-        wire = self._wires.get(target.host.kind)
-        if wire is None:
+        wire = self._wires.get(target.host.videos or target.host.kind)
+        mute = target.simulated and "videos" not in target.model.operations
+        if wire is None or mute:
             raise NotFound("This model does not support videos.", param="model")
         return wire
 

@@ -44,7 +44,7 @@ _LOOKED_INTO = frozenset(
 _WHOLE_VECTORS = frozenset({"text-embedding-ada-002"})  # are not shortened
 _MEDIA = frozenset(
     {
-        *("moderations", "images", "speech"),
+        *("moderations", "images", "speech", "videos"),
         *("image_edits", "image_variations", "transcriptions", "translations"),
     }
 )

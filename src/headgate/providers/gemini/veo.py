@@ -18,7 +18,7 @@ import msgspec
 from headgate.errors import CallerError, NotFound, UpstreamInterrupted
 from headgate.ports import Request
 from headgate.providers.gemini.errors import mistake, reported
-from headgate.providers.videos import VideoState
+from headgate.providers.videos import VideoState, kept_at
 
 if TYPE_CHECKING:
     from headgate.errors import UpstreamError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.encode
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
-_URI = re.compile(r"(https?://[A-Za-z0-9.:-]+)(/[!-~]*)", re.ASCII)
 _OPERATION = re.compile(r"[A-Za-z0-9/._-]{1,300}", re.ASCII)
 _SIZES = {(1280, 720), (720, 1280), (1920, 1080), (1080, 1920), (3840, 2160), (2160, 3840)}
 _SECONDS = (4, 6, 8)
@@ -88,10 +87,7 @@ class VeoVideos:
 
     def content(self, job: VideoJob, target: Target) -> tuple[str, Request]:
         """Return where the file is; the key goes to its own host alone."""
-        found = _URI.fullmatch(job.source)
-        if found is None:
-            raise UpstreamInterrupted("The provider keeps the video at what is no URL.")
-        origin, path = found.groups()
+        origin, path = kept_at(job)
         own = target.host.base_url.startswith(origin + "/")
         return "" if own else origin, Request("GET", path, target.headers if own else (), b"", job.id)
 
