@@ -27,7 +27,7 @@ from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings
 from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
-from headgate.routing.settings import Canary, Route, RouteTarget
+from headgate.routing.settings import Canary, Route, RouteTarget, Shadow
 from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
 from headgate.transport.simulator.wishes import DIRECTIVES, HEADER, PREFIX
@@ -47,6 +47,7 @@ SECTIONS = {
     "[[models]] targets": RouteTarget,
     "[[models]] when": When,
     "[[models]] canary": Canary,
+    "[[models]] shadow": Shadow,
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
     "mode": ModeSettings,

@@ -40,10 +40,8 @@ from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
 from headgate.probing import Means, Prober
 from headgate.providers.registry import CODECS
-from headgate.routing.trials import ROLLBACKS
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
-from headgate.stores.sql.canaries import RollBacks
 from headgate.stores.sql.database import (
     changes_since,
     connect,
@@ -61,6 +59,7 @@ from headgate.stores.sql.upkeep import Upkeep
 from headgate.studio import Booth, Studio
 from headgate.transport.egress import parse_origin
 from headgate.transport.simulator import Simulator
+from headgate.tryouts import Tryouts
 from headgate.upstreams import ConfigError
 from headgate.values import Book, Host
 from headgate.vaults.envelope import SealError, SecretGone
@@ -79,7 +78,6 @@ if TYPE_CHECKING:
     from headgate.ports import Sink
     from headgate.records import KeyRow
     from headgate.routing.routes import Routes
-    from headgate.routing.trials import RolledBack
     from headgate.values import Call
     from headgate.videos.keeper import Keeper
     from headgate.vitals import Report
@@ -160,17 +158,6 @@ class App:
         self.recorder = partial(self._studio.booth.recorder, self.background)
         self.server, self.monitor = self._open_listeners()
         self.reload()
-
-    def _follow_canaries(self) -> RollBacks:
-        trials, connection = self.outward.trials, partial(connect, self._data)
-        trials.follow(self.routes.trials)
-
-        def kept(each: RolledBack) -> None:
-            trial = each.trial
-            self.metrics.count(ROLLBACKS, trial.model, trial.id)
-            self.log.line("error", "a canary is rolled back", model=trial.model, trial=trial.id, why=each.why)
-
-        return RollBacks(trials, connection, self.clock, kept, self._database_trouble)
 
     @property
     def _team(self) -> tuple[int, int]:
@@ -405,7 +392,7 @@ class App:
             raise ConfigError(f"stored keys cannot be read: {fault}") from fault
         self.config, self.routes = config, routes
         self.outward.follow(config)
-        self.outward.trials.follow(routes.trials)
+        self._tryouts.follow(config, routes)
         self.outward.keep_credentials(self.config.hosts, self.background)
 
     async def _watch_keys(self) -> None:
@@ -427,9 +414,9 @@ class App:
         """Listen and serve. Raises OSError when the address cannot be had."""
         server = self.config.server
         await self.server.bind(server.host, server.port, reuse_port=server.workers > 1)
-        self._rollbacks = self._follow_canaries()
-        await self._rollbacks.step()
-        self.background.spawn("canaries", self._rollbacks.run())
+        parts = (self._data, self._stages, self.pipeline.shadows, self.metrics, self.log, self.reload)
+        self._tryouts = Tryouts(*parts)
+        await self._tryouts.start(self.config, self.routes, self.background)
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
         self._changes = Watch(self._follow, _CHANGES_EVERY_S)
@@ -463,6 +450,7 @@ class App:
         # Connections outlast the calls, so that each is told of its end.
         server = asyncio.create_task(self.server.drain(self.config.server.drain_s + 2 * LAST_WORD_S))
         cut = await self.calls.drain(self.config.server.drain_s)
+        await self._tryouts.close()
         await server
         await self.monitor.drain(_ARRIVING_S)
         self._studio.rest()

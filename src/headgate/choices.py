@@ -354,14 +354,20 @@ def _leave(parts: Iterable[_Part]) -> None:
 
 def _child(call: Call, index: int) -> Call:
     """Return the call for one of the answers."""
+    child = copy_of(call, index)
+    child.n = 1
+    child.members = {name: raw for name, raw in call.members.items() if name != "n"}
+    return child
+
+
+def copy_of(call: Call, index: int) -> Call:
+    """Return a copy of a call, with an id of its own and the call as its parent."""
     child = Call(_id_of(call.id, index), call.operation, call.received_ns)
     own = {"id", "request_id", "notes"}
     for name in Call.__slots__:
         if name not in own:
             setattr(child, name, getattr(call, name))
-    child.n = 1
     child.parent = call.id
-    child.members = {name: raw for name, raw in call.members.items() if name != "n"}
     if call.shape is not None:
         child.shape = Shape(call.shape.wanted)
         child.shape.spare_input = call.shape.spare_input

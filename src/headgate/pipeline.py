@@ -31,8 +31,9 @@ from headgate.errors import (
 from headgate.money.prices import PAR
 from headgate.providers import shaping
 from headgate.providers.stream import KEEP_ALIVE
-from headgate.relay import relay
+from headgate.relay import error_body, relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
+from headgate.shadows import Shadows
 from headgate.values import Usage
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from headgate.steering import Steering
     from headgate.values import Call, Operation, Target
 
-_MAX_ERROR_BODY = 256 * 1024
 _NOTHING = Usage()
 CUT = 503  # the status of a call that we cut while stopping
 COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
@@ -110,13 +110,14 @@ class Stages:
 class Pipeline:
     """Serve calls. One per process."""
 
-    __slots__ = ("_choices", "_entrance", "_fail", "_ledger", "_stages")
+    __slots__ = ("_choices", "_entrance", "_fail", "_ledger", "_stages", "shadows")
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._ledger = stages.ledger
         self._entrance = stages.entrance
         self._choices = Choices(stages, self._attempt)
+        self.shadows = Shadows(stages, self._attempt)
         self._fail = stages.failpoints.hit
 
     async def serve(self, call: Call, sink: Sink, routes: Routes) -> None:
@@ -126,13 +127,12 @@ class Pipeline:
             targets = await self.candidates(call, routes)
             if call.n > 1 and come_apart(call, targets):
                 await self._choices.serve(call, sink, targets)
-                return
+                return None
             tab = await self._admit(call, targets, sink)
             self._fail("after-hold")
-            attempt = self._attempt
             if targets[0].steered:
-                attempt = self._stages.steering.watching(attempt, targets)
-            await self._stages.attempts.run(attempt, call, sink, tab, targets)
+                return await self._steered(call, sink, tab, targets, routes)
+            await self._stages.attempts.run(self._attempt, call, sink, tab, targets)
         except GatewayError as error:
             self._refuse(call, sink, tab, error)
         except CallerGone:
@@ -149,6 +149,14 @@ class Pipeline:
         finally:
             if tab is not None and not tab.settled:
                 self._settle(call, tab, Internal.status, _NOTHING)  # a step of settling raised
+
+    async def _steered(
+        self, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...], routes: Routes
+    ) -> None:
+        """Make the attempts of a call whose targets were chosen for it, and learn of them."""
+        watched = self._stages.steering.watching(self._attempt, targets)
+        await self._stages.attempts.run(watched, call, sink, tab, targets)
+        self.shadows.cast(call, tab, routes)
 
     async def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
         """Return the targets, after what each model's own limits say of the request."""
@@ -227,7 +235,7 @@ class Pipeline:
             self._stages.attempts.heard(delivery.tab, delivery.target, head)
         if head.status >= 300:
             delivery.refused = True
-            raise codec.error(head, await _error_body(exchange))
+            raise codec.error(head, await error_body(exchange))
         delivery.tab.first_byte()
         if delivery.call.answer_type is not None:
             delivery.call.answer_type = head.get(b"content-type") or b""
@@ -466,19 +474,6 @@ def _believed(delivery: Delivery) -> Usage | None:
     if usage.output_tokens or delivery.call.max_output == 0:  # then the text is an echo of the prompt
         return usage
     return None if reader.text() else usage
-
-
-async def _error_body(exchange: Exchange) -> bytes:
-    """Read a refusal's body, or what came of it: its status alone says what to do."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while size < _MAX_ERROR_BODY and (data := await exchange.read()):
-            parts.append(data)
-            size += len(data)
-    except UpstreamError:
-        return b"".join(parts)
-    return b"".join(parts)
 
 
 def refuse_loop(hop: bytes | None, instance: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from headgate.errors import QuotaExceeded
+from headgate.errors import QuotaExceeded, UpstreamError
 from headgate.waits import own_task
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headgate.settle import Tab
     from headgate.values import Usage
 
+_MAX_ERROR_BODY = 256 * 1024
 _TAIL_S = 0.2  # how long an upstream may take to end its body after its last event
 
 
@@ -103,3 +104,16 @@ async def _end(exchange: Exchange) -> None:
                 pass
     except TimeoutError:
         exchange.abort()
+
+
+async def error_body(exchange: Exchange) -> bytes:
+    """Read a refusal's body, or what came of it: its status alone says what to do."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while size < _MAX_ERROR_BODY and (data := await exchange.read()):
+            parts.append(data)
+            size += len(data)
+    except UpstreamError:
+        return b"".join(parts)
+    return b"".join(parts)

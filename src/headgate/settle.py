@@ -129,6 +129,11 @@ class Tab:
         return self._bill.usage if self._bill is not None else Usage()
 
     @property
+    def bill(self) -> Settle | None:
+        """Return what the call was settled with; None before that."""
+        return self._bill
+
+    @property
     def pace_ns(self) -> float:
         """Return how long an answer took: a stream to its first byte, a whole one for each token; 0: none."""
         bill = self._bill

@@ -19,7 +19,7 @@ from headgate.routing.cheapest import cheapest_first
 from headgate.routing.conditions import Described, fitting, unfit
 from headgate.routing.demands import lacking, meeting
 from headgate.routing.latency import Latencies
-from headgate.values import Usage
+from headgate.values import Book, Usage
 from headgate.wire.messages import kinds_of_parts
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headgate.routing.routes import Routes
     from headgate.routing.trials import Trials
     from headgate.settle import Tab
-    from headgate.values import Call, Holding, Target
+    from headgate.values import Call, Demand, Holding, Target
 
 USUAL_OUTPUT: Final = 500  # tokens of an answer
 _NOTHING: Final = (b"null", b"[]")
@@ -48,11 +48,11 @@ class Steering:
         trials: the canaries here.
     """
 
-    __slots__ = ("_clock", "_draw", "_trials", "latencies")
+    __slots__ = ("_clock", "_draw", "latencies", "trials")
 
     def __init__(self, clock: Clock, draw: Callable[[], float], trials: Trials) -> None:
         self.latencies = Latencies()
-        self._trials = trials
+        self.trials = trials
         self._clock = clock
         self._draw = draw
 
@@ -62,11 +62,7 @@ class Steering:
         Raises:
             NoTarget: there is none.
         """
-        principal = call.principal
-        assert principal is not None
-        demands = routes.demanded(principal)
-        if call.demand is not None:
-            demands += (call.demand,)
+        demands = _demands(call, routes)
         canaries: tuple[Target, ...] = ()
         if targets[-1].canary:
             targets, canaries = apart(targets)
@@ -83,14 +79,23 @@ class Steering:
             return self._sided(call, targets, canaries)
         return targets
 
+    def shadow(self, call: Call, routes: Routes) -> Target | None:
+        """Return the target that gets a copy of an answered call, where that is drawn and may have it."""
+        settings, caller = routes.shadow_of(call.model), call.principal
+        assert caller is not None
+        if settings is None or caller.book is Book.SIM or self._draw() * 100 >= settings.share_percent:
+            return None
+        target = routes.shadow_target(call.model, self._clock.wall(), call.tier)
+        if lacking(target, _demands(call, routes)) or (target.whens and unfit(target, described(call))):
+            return None
+        return target
+
     def _sided(
         self, call: Call, targets: tuple[Target, ...], canaries: tuple[Target, ...]
     ) -> tuple[Target, ...]:
         """Return the targets of the side of a canary on which a call is."""
         trial = targets[0].trial
-        takes = (
-            self._trials.takes(trial, _identity(call, self._trials.sticky_by(trial))) if canaries else None
-        )
+        takes = self.trials.takes(trial, _identity(call, self.trials.sticky_by(trial))) if canaries else None
         if takes:
             return (*canaries, *targets)
         if takes is None:  # what the canary could not have had is not compared with it
@@ -118,7 +123,7 @@ class Steering:
             await attempt(call, sink, tab, target)
         except UpstreamError as error:
             if compared and not error.not_processed:
-                self._trials.tried(target.trial, canary=target.canary, failed=True)
+                self.trials.tried(target.trial, canary=target.canary, failed=True)
             raise
         pace_ns = tab.pace_ns
         if not pace_ns:
@@ -126,8 +131,16 @@ class Steering:
         if target.choice == "least_latency":
             self.latencies.took(target, pace_ns, self._clock.monotonic(), stream=call.stream)
         if compared:
-            self._trials.tried(target.trial, canary=target.canary, failed=False)
-            self._trials.took(target.trial, pace_ns, canary=target.canary, stream=call.stream)
+            self.trials.tried(target.trial, canary=target.canary, failed=False)
+            self.trials.took(target.trial, pace_ns, canary=target.canary, stream=call.stream)
+
+
+def _demands(call: Call, routes: Routes) -> tuple[Demand, ...]:
+    """Return all that is demanded of a call's targets."""
+    principal = call.principal
+    assert principal is not None
+    demands = routes.demanded(principal)
+    return demands if call.demand is None else (*demands, call.demand)
 
 
 def apart(targets: tuple[Target, ...]) -> tuple[tuple[Target, ...], tuple[Target, ...]]:

@@ -41,6 +41,7 @@ targets = [{ provider = "far", model = "a" }, { provider = "near", model = "b" }
 name = "tried"
 targets = [{ provider = "far", model = "a" }]
 canary = { target = { provider = "near", model = "b" }, share_percent = 20, sticky_by = "metadata.team" }
+shadow = { target = { provider = "near", model = "small" }, share_percent = 5, budget = "1/day" }
 [[prices.rows]]
 model = "a"
 input = 2
@@ -87,11 +88,13 @@ def test_a_described_call_shows_its_targets_and_why_not_the_others(
     assert [(row["model"], row["asked"], row["share"], row["note"]) for row in tried] == [
         ("b", 1, 20.0, "canary by metadata.team"),
         ("a", 1, 80.0, ""),
+        ("small", 0, 0.0, "shadow of 5 % of the calls, within 1/day"),
     ]
     kept_out = say("route", "tried", "--config", "headgate.toml", "--demand", "region=eu")["targets"]
     assert [(row["model"], row["asked"], row["note"]) for row in kept_out] == [
         ("b", 0, "canary by metadata.team, not in region eu"),
         ("a", 1, ""),
+        ("small", 0, "shadow of 5 % of the calls, within 1/day, not in region eu"),
     ]
     assert "while fastest" in run("route", "fast", "--config", "headgate.toml").output
     assert run("route", "nothing-like-it", "--config", "headgate.toml").exit_code == 1

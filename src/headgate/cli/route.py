@@ -25,14 +25,14 @@ from headgate.money.amounts import format_usd
 from headgate.money.cost import cost
 from headgate.routing.cheapest import cheapest_first
 from headgate.steering import USUAL_OUTPUT, apart, by_group
-from headgate.values import Holding, NanoUSD, Principal, Usage
+from headgate.values import Book, Holding, NanoUSD, Principal, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.routing.conditions import Described
     from headgate.routing.routes import Routes
-    from headgate.values import Book, Demand, Target
+    from headgate.values import Demand, Target
 
 _SETTINGS = ("config_file", "env_file", "prices")
 _HOLDINGS: Final = get_args(Holding)
@@ -157,7 +157,20 @@ def _rows(routes: Routes, book: Book, call: Described, asked: _Asked) -> tuple[l
         _row(target, usage, number, share)
         for number, (target, share) in enumerate(zip(taken, shares, strict=True), 1)
     ]
-    return rows + [_row(each, usage, 0, 0.0, _why_not(each, call, demands)) for each in left_out], refused
+    rows += [_row(each, usage, 0, 0.0, _why_not(each, call, demands)) for each in left_out]
+    return rows + _shadow(routes, book, call, asked.usage, demands), refused
+
+
+def _shadow(
+    routes: Routes, book: Book, call: Described, usage: Usage, demands: tuple[Demand, ...]
+) -> list[_Row]:
+    settings = routes.shadow_of(call.model)
+    if settings is None or book is Book.SIM:
+        return []
+    target = routes.shadow_target(call.model, compose.CLOCK.wall(), "")
+    says = f"shadow of {settings.share_percent:g} % of the calls, within {settings.budget}"
+    why = _why_not(target, call, demands)
+    return [_row(target, usage, 0, 0.0, f"{says}, {why}" if why else says)]
 
 
 def _why_not(target: Target, call: Described, demands: tuple[Demand, ...]) -> str:

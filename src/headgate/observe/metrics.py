@@ -59,9 +59,9 @@ class Metrics:
         self.absorbed_nano = 0
         self.counts: dict[tuple[str, tuple[str, ...]], int] = {}  # of other things, by name and labels
 
-    def count(self, name: str, *labels: str) -> None:
-        """Count one more of what `prometheus.COUNTS` names; labels come from the settings."""
-        self.counts[name, labels] = self.counts.get((name, labels), 0) + 1
+    def count(self, name: str, *labels: str, by: int = 1) -> None:
+        """Count more of what `prometheus.COUNTS` names; labels come from the settings."""
+        self.counts[name, labels] = self.counts.get((name, labels), 0) + by
 
     def refused(self, operation: str, error: GatewayError) -> None:
         """Count a call that was refused before any attempt."""

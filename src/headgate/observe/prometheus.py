@@ -46,6 +46,15 @@ COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "Answers of a canary, slower than the main side's latest one by more than is allowed, or not",
         ("model", "trial", "outcome"),
     ),
+    "headgate_shadow_calls": (
+        "Shadows: served, failed, or left out (over_budget, busy, unpriced, unavailable)",
+        ("model", "provider", "target", "outcome"),
+    ),
+    "headgate_shadow_cost_nano_usd": ("What shadows cost the house", ("model", "provider", "target")),
+    "headgate_shadow_microseconds": (
+        "What answered calls (main) and their shadows took, to the first byte and in all",
+        ("model", "provider", "target", "side", "part"),
+    ),
     "headgate_canary_rollbacks": ("Canaries that were rolled back", ("model", "trial")),
 }
 GAUGES: Mapping[str, str] = {

@@ -18,7 +18,7 @@ from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, KeyRules, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headgate.routing.settings import Route, RouteTarget
+    from headgate.routing.settings import Route, RouteTarget, Shadow
     from headgate.routing.trials import Trial
     from headgate.values import Demand, Holding, Principal, WallMicros, When
 
@@ -143,6 +143,10 @@ def bounded(host: Host, names: Iterable[str]) -> Iterable[str]:
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in host.models)]
 
 
+def _steered(target: Target) -> bool:
+    return bool(target.whens or target.choice or target.canary)
+
+
 class Routes:
     """Resolve model names for the real book and for the simulator's.
 
@@ -189,7 +193,7 @@ class Routes:
         targets = (*targets, *self._canary(model, wanted))
         if targets[-1].canary:
             targets = tuple(msgspec.structs.replace(each, trial=targets[-1].trial) for each in targets)
-        if self._makers.demands or any(each.whens or each.choice or each.canary for each in targets):
+        if self._makers.demands or any(map(_steered, targets)) or self.shadow_of(model) is not None:
             targets = tuple(msgspec.structs.replace(target, steered=True) for target in targets)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
@@ -253,9 +257,26 @@ class Routes:
                 found += self._resolve(other, wanted, seen)
         return self._under(route.when, found)
 
+    def name_of(self, model: str) -> str:
+        """Return what a name stands for, where it is an alias."""
+        return self.aliases.get(model, model)
+
+    def shadow_of(self, model: str) -> Shadow | None:
+        """Return what gets copies of a model's calls."""
+        route = self.routes.get(self.name_of(model))
+        return None if route is None else route.shadow
+
+    def shadow_target(self, model: str, at: WallMicros, tier: str) -> Target:
+        """Return the target of a model's shadow, at what it takes itself."""
+        route, wanted = self.routes[self.name_of(model)], _Wanted(Book.REAL, at, tier)
+        assert route.shadow is not None
+        plain = msgspec.structs.replace(route, choice="weights")
+        found = self._under(route.when, self._route_target(route.shadow.target, plain, wanted))[0]
+        return msgspec.structs.replace(found, prices=found.costs)
+
     def _canary(self, model: str, wanted: _Wanted) -> list[Target]:
         """Return the targets of a model's canary, which steering puts first or leaves out."""
-        route = self.routes.get(self.aliases.get(model, model))
+        route = self.routes.get(self.name_of(model))
         if route is None or route.trial is None or wanted.book is Book.SIM:
             return []
         wanted.group += 1

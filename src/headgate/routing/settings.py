@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
+from headgate.money.amounts import parse_cap
 from headgate.routing.canary import TrialTerms
 from headgate.routing.demands import wrong_tags
 from headgate.routing.trials import Trial
@@ -53,6 +54,26 @@ class Canary(TrialTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return super().wrong()
 
 
+class Shadow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A target that gets copies of answered calls; nobody sees what it answers."""
+
+    target: RouteTarget  # as one of `targets`, without a weight
+    share_percent: float  # of the calls
+    budget: str  # most that the house pays for them: `1/day`, `20/month`, `100/total`
+
+    def wrong(self) -> str:
+        """Return what is wrong with it, or an empty text."""
+        if not 0 < self.share_percent <= 100:
+            return f"share_percent {self.share_percent:g} is not above 0 and at most 100"
+        if self.target.weight:
+            return "its target has a weight: share_percent says its share"
+        try:
+            parse_cap(self.budget)
+        except ValueError as fault:
+            return f"budget: {fault}"
+        return ""
+
+
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model that the configuration names: its targets, then the models to fall back to."""
 
@@ -61,6 +82,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     choice: Choice = "weights"  # else the first in `order`, or the one of `least_cost` or `least_latency`
     fallback: tuple[str, ...] = ()  # other models, when no target answers
     canary: Canary | None = None  # a target that is tried out
+    shadow: Shadow | None = None  # a target that gets copies
     deadlines: Deadlines | None = None  # of its calls, instead of the general ones
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
     when: When | None = None  # which calls it is for, with what it falls back to; not given: all
@@ -76,7 +98,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def every_target(self) -> tuple[RouteTarget, ...]:
         """Return its targets, and what it tries out."""
-        return self.targets if self.canary is None else (*self.targets, self.canary.target)
+        others = (each.target for each in (self.canary, self.shadow) if each is not None)
+        return (*self.targets, *others)
 
     def wrong(self, providers: Collection[str]) -> str:
         """Return the first thing that is wrong with it, or an empty text.
@@ -93,15 +116,20 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield f"when: {fault}."
         if self.canary is not None and (fault := self.canary.wrong()):
             yield f"canary: {fault}."
+        if self.shadow is not None and (fault := self.shadow.wrong()):
+            yield f"shadow: {fault}."
         for target in self.every_target:
-            if not 0 <= target.weight <= _MOST_WEIGHT:
-                yield f"weight {target.weight} is not 0 to {_MOST_WEIGHT}."
-            if target.weight and self.choice != "weights":
-                yield f"weight {target.weight} means nothing with choice {self.choice!r}: leave one out."
-            if target.provider not in providers and target.provider != SIMULATOR:
-                there = ", ".join(providers) or "none"
-                yield f"provider {target.provider!r} is not configured; configured: {there}."
-            if fault := wrong_tags((*([target.region] if target.region else ()), *(target.data or ()))):
-                yield f"region or data of {target.provider}/{target.model}: {fault}."
-            if target.when is not None and (fault := target.when.wrong()):
-                yield f"when of {target.provider}/{target.model}: {fault}."
+            yield from self._faults_of(target, providers)
+
+    def _faults_of(self, target: RouteTarget, providers: Collection[str]) -> Iterator[str]:
+        if not 0 <= target.weight <= _MOST_WEIGHT:
+            yield f"weight {target.weight} is not 0 to {_MOST_WEIGHT}."
+        if target.weight and self.choice != "weights":
+            yield f"weight {target.weight} means nothing with choice {self.choice!r}: leave one out."
+        if target.provider not in providers and target.provider != SIMULATOR:
+            there = ", ".join(providers) or "none"
+            yield f"provider {target.provider!r} is not configured; configured: {there}."
+        if fault := wrong_tags((*([target.region] if target.region else ()), *(target.data or ()))):
+            yield f"region or data of {target.provider}/{target.model}: {fault}."
+        if target.when is not None and (fault := target.when.wrong()):
+            yield f"when of {target.provider}/{target.model}: {fault}."

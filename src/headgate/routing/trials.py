@@ -42,8 +42,8 @@ class Counter(Protocol):
 
     counts: Counts
 
-    def count(self, name: str, *labels: str) -> None:
-        """Count one more."""
+    def count(self, name: str, *labels: str, by: int = 1) -> None:
+        """Count more."""
         ...
 
 
@@ -56,10 +56,10 @@ class Trials:
             sees the counts of all calls `judge`.
     """
 
-    __slots__ = ("_alone", "_counter", "_latest", "ended", "over", "running")
+    __slots__ = ("_alone", "_latest", "counter", "ended", "over", "running")
 
     def __init__(self, counter: Counter, *, alone: bool) -> None:
-        self._counter = counter
+        self.counter = counter
         self._alone = alone
         self._latest: dict[tuple[str, bool], float] = {}  # the main side's last answer that is in no pair
         self.running: Mapping[str, Trial] = {}
@@ -88,7 +88,7 @@ class Trials:
         if found is None:
             return
         side, outcome = "canary" if canary else "main", "failed" if failed else "served"
-        self._counter.count(ATTEMPTS, found.model, trial, side, outcome)
+        self.counter.count(ATTEMPTS, found.model, trial, side, outcome)
         if canary:
             self._look(found)
 
@@ -103,7 +103,7 @@ class Trials:
         other = self._latest.pop((trial, stream), None)
         if other is not None:
             slower = pace * 100 > other * (100 + found.canary.slower_percent)
-            self._counter.count(PAIRS, found.model, trial, "slower" if slower else "not_slower")
+            self.counter.count(PAIRS, found.model, trial, "slower" if slower else "not_slower")
             self._look(found)
 
     def judge(self, counts: Counts) -> None:
@@ -113,7 +113,7 @@ class Trials:
 
     def _look(self, trial: Trial) -> None:
         if self._alone:
-            self._judge(trial, self._counter.counts)
+            self._judge(trial, self.counter.counts)
 
     def _judge(self, trial: Trial, counts: Counts) -> None:
         if trial.id not in self.over and (why := found_of(trial, counts)):
