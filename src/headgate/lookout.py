@@ -14,11 +14,13 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+import msgspec
+
 from headgate.observe.scoreboard import Scoreboard
 from headgate.stores.sql import uptime
 from headgate.stores.sql.database import connect
 from headgate.values import Book
-from headgate.vitals import OTHER, RECENT_S, DayRow, Probing, Scene, Seen, Traffic, report
+from headgate.vitals import FAULTS, OTHER, RECENT_S, DayRow, Probing, Scene, Seen, Traffic, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from headgate.routing.health import Health
     from headgate.routing.trials import Trials
     from headgate.values import MonotonicNs, Target
-    from headgate.vitals import Report
+    from headgate.vitals import Report, Sign
 
 BOARDS: Final = "run"
 _EVERY_S: Final = 1.0
@@ -43,6 +45,7 @@ _MOST: Final = 2_000  # targets whose uptime is kept; names of models come from 
 _SERVED: Final = 400  # a status below it
 _HUNG_UP: Final = 499
 Place: TypeAlias = tuple[str, str]  # a provider, and a model as it calls it
+Key: TypeAlias = tuple[str, str, str]  # and which of the provider's keys
 
 
 class About(NamedTuple):
@@ -97,6 +100,7 @@ class Lookout:
         self._trouble = trouble
         self._board = Scoreboard(data / BOARDS, self._slot)
         self._samples: deque[dict[Place, Count]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)
+        self._key_samples: deque[dict[Key, tuple[int, int]]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)
         self._kept: dict[tuple[str, str, bool], tuple[int, int]] = {}  # what is in the database
         self._probes: dict[Place, tuple[int, int]] = {}  # served and failed, of our own
         self._days: list[DayRow] = []
@@ -133,7 +137,7 @@ class Lookout:
         counts, oldest = self._counts(), self._samples[0] if self._samples else {}
         places = dict.fromkeys((*about.targets, *counts))
         return Seen(
-            tuple(sign for sign in sights.health.signs(self._clock) if sign.provider in hosts),
+            tuple(self._lately(sign) for sign in sights.health.signs(self._clock) if sign.provider in hosts),
             tuple(
                 _traffic(place, counts.get(place, _NONE), oldest.get(place, _NONE))
                 for place in places
@@ -189,14 +193,29 @@ class Lookout:
             counts[provider, model] = before._replace(failed=before.failed + tally.failed)
         return counts
 
+    def _key_counts(self) -> dict[Key, tuple[int, int]]:
+        """Return what was served and failed with each key of the providers that have several."""
+        tallies = self._sights.health.tallies
+        return {place: (tally.served, tally.failed) for place, tally in tallies.items() if place.credential}
+
+    def _lately(self, sign: Sign) -> Sign:
+        """Return a sign with what has come of its key lately, where the provider has several."""
+        if not sign.key:
+            return sign
+        place = (sign.provider, sign.model, sign.key)
+        served, failed = self._key_samples[0].get(place, (0, 0)) if self._key_samples else (0, 0)
+        now_failed = sum(sign.errors.get(kind, 0) for kind in FAULTS)
+        return msgspec.structs.replace(
+            sign, recent_served=sign.served - served, recent_failed=now_failed - failed
+        )
+
     async def _run(self) -> None:
-        rounds, sights = 0, self._sights
+        rounds = 0
         while True:
             if rounds % _SAMPLE_ROUNDS == 0:
                 self._samples.append(self._counts())
+                self._key_samples.append(self._key_counts())
             self._show()
-            if self._workers > 1 and sights.trials.running:  # else each call is judged where it ends
-                sights.trials.judge(self._board.all(sights.metrics, {}, Seen())[0].counts)
             if rounds % _KEEP_ROUNDS == 0:
                 await self._keep()
             if rounds % _LOOK_ROUNDS == 0:
@@ -210,6 +229,8 @@ class Lookout:
         sights = self._sights
         try:
             self._board.write(sights.metrics, sights.gauges(), self.seen())
+            if self._workers > 1 and sights.trials.running:  # else each call is judged where it ends
+                sights.trials.judge(self._board.all(sights.metrics, {}, Seen())[0].counts)
         except OSError as fault:  # the disk is full: the others see older counts
             self._trouble(f"the counts cannot be shown to other workers: {fault}")
 

@@ -60,6 +60,8 @@ class Sign(msgspec.Struct, frozen=True, array_like=True, gc=False):
     errors: dict[str, int] = {}  # attempts that failed, by kind
     last: str = ""  # the kind of the last error
     last_at: WallMicros = 0
+    recent_served: int = 0  # where a provider has several keys
+    recent_failed: int = 0
 
 
 class Traffic(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -122,9 +124,11 @@ class KeyReport(msgspec.Struct, frozen=True):
     key: str
     state: State
     until: int  # Unix seconds; 0: it is asked
+    attempts: int
     served: int
     retries: int
     errors: dict[str, int]
+    failure_rate: float | None  # of the recent attempts; None: there were none
 
 
 class TargetReport(msgspec.Struct, frozen=True):
@@ -262,7 +266,7 @@ def _target(model: str, signs: list[Sign], traffic: list[Traffic], days: list[Da
         last_error=last.last,
         last_error_at=last.last_at // _US,
         recent_attempts=recent,
-        failure_rate=round(recent_failed / recent, 4) if recent else None,
+        failure_rate=_rate(recent_failed, recent_served),
         first_byte_ms=_mean_ms(sum(flow.first_byte_us for flow in traffic), recent_served),
         duration_ms=_mean_ms(sum(flow.duration_us for flow in traffic), recent_served),
         uptime=uptime(shown),
@@ -272,13 +276,16 @@ def _target(model: str, signs: list[Sign], traffic: list[Traffic], days: list[Da
 
 
 def _key(key: str, signs: list[Sign]) -> KeyReport:
+    errors, served = _errors(signs), sum(sign.served for sign in signs)
     return KeyReport(
         key=key,
         state=_worst(sign.state for sign in signs),
         until=_until(signs),
-        served=sum(sign.served for sign in signs),
+        attempts=served + sum(errors.values()),
+        served=served,
         retries=sum(sign.retries for sign in signs),
-        errors=_errors(signs),
+        errors=errors,
+        failure_rate=_rate(sum(s.recent_failed for s in signs), sum(s.recent_served for s in signs)),
     )
 
 
@@ -357,6 +364,10 @@ def _errors(signs: Iterable[Sign]) -> dict[str, int]:
 
 def _until(signs: Iterable[Sign]) -> int:
     return max((sign.until for sign in signs), default=0) // _US
+
+
+def _rate(failed: int, served: int) -> float | None:
+    return round(failed / (failed + served), 4) if failed + served else None
 
 
 def _mean_ms(total_us: int, count: int) -> int | None:

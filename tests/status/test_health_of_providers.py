@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.faults.worker import MODELS, Worker, chat, parse, worker
-from tests.upstream import ScriptedUpstream, chat_json, error_json, http_answer
+from tests.upstream import Peer, Received, ScriptedUpstream, chat_json, error_json, http_answer
 
 from headgate.stores.sql import uptime
 from headgate.stores.sql.database import connect
@@ -169,3 +169,37 @@ async def test_a_database_that_is_locked_loses_no_uptime(tmp_path: Path) -> None
         await asyncio.gather(*(lookout._keep() for _ in range(5)))
         with closing(connect(gateway._folder)) as sql:
             assert sql.execute("SELECT served, failed FROM uptime").fetchall() == [(1, 0)]
+
+
+async def test_each_key_of_a_provider_is_seen_by_its_number(tmp_path: Path) -> None:
+    async def answer(peer: Peer, request: Received) -> None:
+        bad = request.get("authorization") == "Bearer sk-canary-2"
+        await peer.send(error_json(401) if bad else chat_json("hi"))
+
+    keys = """
+[[providers]]
+name = "keyed"
+base_url = "{}"
+api_keys = ["sk-canary-1", "sk-canary-2"]
+models = ["m-*"]
+"""
+    async with (
+        ScriptedUpstream(answer) as upstream,
+        worker(tmp_path, upstream.base_url, more=keys.format(upstream.base_url)) as gateway,
+    ):
+        target: dict[str, Any] = {"keys": []}
+        while [key["state"] for key in target["keys"]] != ["well", "out"]:
+            assert (await gateway.ask(chat(model="m-1"))).status == 200
+            target = target_of(await status(gateway), "keyed", "other")
+        one, two = target["keys"]
+        assert target["state"] == "impaired"
+        assert (one["key"], one["state"], one["errors"], one["failure_rate"]) == ("1", "well", {}, 0.0)
+        assert one["served"] == one["attempts"] == target["served"]
+        assert one["retries"] == 5
+        assert (two["errors"], two["attempts"], two["failure_rate"]) == ({"denied": 5}, 5, 1.0)
+        assert "sk-canary" not in json.dumps(await status(gateway))
+        text = (await get(gateway, "/metrics")).body.decode()
+        assert (
+            'headgate_target_attempts_total{key="2",model="m-1",outcome="denied",provider="keyed"} 5.0'
+            in text
+        )

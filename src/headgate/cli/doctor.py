@@ -40,5 +40,5 @@ def command(context: click.Context, /, as_json: bool, offline: bool, **given: st
         click.echo(f"{click.style(mark, fg=colour)}  {finding.about}: {finding.says}")
         if finding.advice:
             click.echo(f"      {finding.advice}")
-    click.echo("Nothing is wrong." if not faults else f"{faults} to mend before it can serve.")
+    click.echo("Nothing is wrong." if not faults else f"{faults} to mend.")
     context.exit(FOUND if faults else 0)

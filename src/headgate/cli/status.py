@@ -84,10 +84,9 @@ def _rows(provider: ProviderReport) -> list[tuple[str, ...]]:
         )
         for key in target.keys:
             until = f" until {_time(key.until)}" if key.until else ""
-            attempts = f"{key.served + sum(key.errors.values()):,}"
             rows.append(
-                (provider.provider, f"  key {key.key}", key.state + until, "", "", "", attempts,
-                 f"{key.retries:,}", errors(key.errors))
+                (provider.provider, f"  key {key.key}", key.state + until, "", percent(key.failure_rate), "",
+                 f"{key.attempts:,}", f"{key.retries:,}", errors(key.errors))
             )  # fmt: skip
     return rows
 

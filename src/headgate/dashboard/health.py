@@ -10,7 +10,7 @@ from headgate.vitals import OTHER, Day, percent, uptime
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from headgate.vitals import ProviderReport, Report, State, TargetReport
+    from headgate.vitals import KeyReport, ProviderReport, Report, State, TargetReport
 
 _FINE, _FAIR = 0.99, 0.9
 _GOOD_STATES = frozenset({"well"})
@@ -105,25 +105,24 @@ def _rows(target: TargetReport, words: Mapping[str, str]) -> list[Row]:
             is_key=False,
         )
     ]
-    for key in target.keys:
-        errors = _errors(key.errors, words)
-        attempts = f"{key.served + sum(key.errors.values()):,}"
-        rows.append(
-            Row(
-                model=f"{words['key_number']} {key.key}",
-                state=words[f"state_{key.state}"],
-                colour=_colour(key.state),
-                until=_time(key.until),
-                failures="",
-                first_byte="",
-                attempts=attempts,
-                retries=f"{key.retries:,}",
-                errors=errors,
-                uptime="",
-                is_key=True,
-            )
-        )
+    rows.extend(_key_row(key, words) for key in target.keys)
     return rows
+
+
+def _key_row(key: KeyReport, words: Mapping[str, str]) -> Row:
+    return Row(
+        model=f"{words['key_number']} {key.key}",
+        state=words[f"state_{key.state}"],
+        colour=_colour(key.state),
+        until=_time(key.until),
+        failures=percent(key.failure_rate),
+        first_byte="",
+        attempts=f"{key.attempts:,}",
+        retries=f"{key.retries:,}",
+        errors=_errors(key.errors, words),
+        uptime="",
+        is_key=True,
+    )
 
 
 def _cells(days: Sequence[Day], at: int, count: int) -> tuple[Cell, ...]:
