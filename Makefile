@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check describe services crash bounds caps drain grants bench bench-keys prices docs lock clean
+.PHONY: help env serve test check describe services crash bounds caps drain reload storm grants bench bench-keys prices docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +51,12 @@ caps: $(VENV)/.dev ## call on money for a few from many clients at once, with 1 
 
 drain: $(VENV)/.dev ## stop it under 100 streams, and restart three behind a balancer
 	@$(BIN)/python -m tests.drain $(ARGS)
+
+reload: $(VENV)/.dev ## change its settings 200 times under load
+	@$(BIN)/python -m tests.reload $(ARGS)
+
+storm: $(VENV)/.dev ## cancel a third of 100,000 calls of 50 tenants: nobody sees what is another's
+	@$(BIN)/python -m tests.storm $(ARGS)
 
 bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 	@$(BIN)/python bench/run.py $(ARGS)

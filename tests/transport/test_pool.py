@@ -19,6 +19,7 @@ from tests.upstream import (
     json_answer,
 )
 
+from headgate.errors import UpstreamInterrupted
 from headgate.transport.http import HttpTransport
 from headgate.values import Target
 
@@ -45,6 +46,25 @@ async def test_connections_are_used_again_the_newest_first() -> None:
         again.abort()
         again.release()
         assert transport.idle == 1
+
+
+async def test_what_serves_a_call_is_counted_until_it_is_free_or_closed() -> None:
+    async with ScriptedUpstream() as upstream, http() as transport:
+        to = target(upstream.base_url)
+        first, second = await transport.acquire(to), await transport.acquire(to)
+        assert transport.busy(to.host) == 2
+        first.abort()
+        await until(lambda: transport.busy(to.host) == 1)
+        second.send(request())
+        await second.head()
+        await body_of(second)
+        second.release()
+        assert (transport.busy(to.host), transport.idle) == (0, 1)
+    async with ScriptedUpstream() as gone, http() as transport:
+        to = target(gone.base_url)
+    with contextlib.suppress(UpstreamInterrupted):
+        await transport.acquire(to)
+    assert transport.busy(to.host) == 0
 
 
 async def test_acquiring_an_idle_connection_does_not_wait() -> None:

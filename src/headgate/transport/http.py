@@ -76,7 +76,7 @@ class Pool:
         self.watched = owner.watched
         self._idle_ns = int(owner.settings.idle_s * _NS)
         self.idle: list[Connection] = []
-        self.open = 0  # connections, idle ones included
+        self.open: set[Connection] = set()  # idle ones included
 
     def take(self) -> Connection | None:
         """Return the connection that was used last, if one is idle."""
@@ -111,11 +111,12 @@ class Pool:
 
     def opened(self, connection: Connection) -> None:
         """Count an open connection."""
-        self.open += 1
+        self.open.add(connection)
         self._owner.connections.add(connection)
 
     def lost(self, connection: Connection) -> None:
         """Forget a closed connection."""
+        self.open.discard(connection)
         if connection in self.idle:
             self.idle.remove(connection)
         self._owner.lost(connection)
@@ -232,7 +233,7 @@ class HttpTransport:
     def busy(self, host: Host) -> int:
         """Return how many connections to a host serve a call now."""
         pool = self._ways.get((host.base_url, host.proxy))
-        return pool.open - len(pool.idle) if pool is not None else 0
+        return len(pool.open) - len(pool.idle) if pool is not None else 0
 
     @property
     def idle(self) -> int:
@@ -267,10 +268,10 @@ class HttpTransport:
             async with asyncio.timeout(limit_s):
                 await self._dialer.open(connection, pool.origin, pool.proxy)
         except TimeoutError:
-            self.lost(connection)
+            pool.lost(connection)
             raise _not_connected(pool.label, limit_s) from None
         except BaseException:
-            self.lost(connection)  # uvloop closes a half-made transport without a word to its protocol
+            pool.lost(connection)  # uvloop closes a half-made transport without a word to its protocol
             raise
         if self._closed:
             connection.close()
