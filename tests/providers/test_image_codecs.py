@@ -217,7 +217,7 @@ def test_a_chat_with_a_model_that_paints_is_held_for_images():
 def formed(operation: Any, *files: Part, **fields: str) -> Call:
     made = Call(bytes.fromhex("0199c5f4a1b2") + bytes(10), operation, 0)
     parts = [*files, *(Part(name, value.encode()) for name, value in fields.items())]
-    body = take_form(b"multipart/form-data; boundary=XYZ", written(parts, "XYZ"), made)
+    body = take_form(b"multipart/form-data; boundary=XYZ", b"".join(written(parts, "XYZ")), made)
     assert body is not None
     parse(body, made)
     return made

@@ -77,6 +77,8 @@ class Door:
         self.admin = next(word for word in said.stdout.split('"') if word.startswith("sk-hg-adm-"))
         self.live = gateway.key
         self.ids = {"project": self.first("/admin/v1/projects"), "key": self.first("/admin/v1/keys")}
+        admin = f"Authorization: Bearer {self.admin}"
+        self.due = {route: self.ask("GET", self.path(route), admin)[0] for route in ROUTES}
 
     def first(self, path: str) -> str:
         status, body = self.ask("GET", path, f"Authorization: Bearer {self.admin}")
@@ -115,10 +117,12 @@ def test_no_spelling_of_a_path_gets_round_the_key(door: Door, how: str) -> None:
     for route in ROUTES:
         plain, _, query = door.path(route).partition("?")
         target = PATHS[how](plain) + ("?" + query if query else "")
-        canonical = door.ask("GET", door.path(route), f"Authorization: Bearer {door.admin}")
         with_key = door.ask("GET", target, f"Authorization: Bearer {door.admin}")
         # Either the same thing, or none: 403 is the data plane's, which takes no admin key.
-        assert with_key == canonical or with_key[0] in {400, 403, 404, 405}, (target, with_key)
+        if with_key[0] not in {400, 403, 404, 405}:
+            assert with_key == door.ask("GET", door.path(route), f"Authorization: Bearer {door.admin}"), (
+                target
+            )
         for headers, refusal in (((), 401), ((f"Authorization: Bearer {door.live}",), 403)):
             status, body = door.ask("GET", target, *headers)
             assert status in ({refusal} if with_key[0] == 200 else {400, refusal, 404, 405}), (target, status)
@@ -140,8 +144,7 @@ def test_no_method_gets_round_the_key(door: Door, method: str) -> None:
 def test_no_header_gets_round_the_key_or_changes_what_is_asked(door: Door, header: str) -> None:
     for route in ROUTES:
         path, admin = door.path(route), f"Authorization: Bearer {door.admin}"
-        plain = door.ask("GET", path, admin)[0]
-        assert door.ask("GET", path, admin, header)[0] == plain
+        assert door.ask("GET", path, admin, header)[0] == door.due[route]
         assert door.ask("GET", path, header)[0] == 401
         assert door.ask("GET", path, f"Authorization: Bearer {door.live}", header)[0] == 403
 
@@ -162,7 +165,7 @@ def _places(key: str) -> dict[str, tuple[str, ...]]:
 def test_every_place_of_a_key_leads_to_the_same_check(door: Door, place: str) -> None:
     for route in ROUTES:
         path = door.path(route)
-        due = door.ask("GET", path, *_places(door.admin)["bearer"])[0]
+        due = door.due[route]
         assert door.ask("GET", path, *_places(door.admin)[place])[0] == due
         assert door.ask("GET", path, *_places(door.live)[place])[0] == 403
         assert door.ask("GET", path, *_places(door.admin[:-1] + "x")[place])[0] == 401

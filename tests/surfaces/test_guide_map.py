@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ ONES = [line for line in LINES if not line.endswith("headgate sim")]  # which se
 ERRORS = re.findall(r"^\| (\d+)? ?[a-z][^|`]*\| `([^`]*ask\.py[^`]*)` \|$", PAGE, re.MULTILINE)
 
 
+@cache
 def told(line, gateway):
     """Run a line in the repository, where `.venv` is; only the port and the folder are the test's."""
     environment = {**gateway.client_environment(), "HEADGATE_DATA": str(gateway.data)}
