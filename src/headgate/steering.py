@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.admission.bounds import TEXTLESS, output_limit, rough_input, units_bound
-from headgate.errors import UpstreamError
+from headgate.errors import UpstreamError, UpstreamRefused
 from headgate.money.cost import cost
 from headgate.routing.cheapest import cheapest_first
 from headgate.routing.conditions import Described, fitting, unfit
@@ -123,7 +123,9 @@ class Steering:
             await attempt(call, sink, tab, target)
         except UpstreamError as error:
             if compared and not error.not_processed:
-                self.trials.tried(target.trial, canary=target.canary, failed=True)
+                refused = isinstance(error, UpstreamRefused)
+                caller = _identity(call, self.trials.sticky_by(target.trial)) if refused else ""
+                self.trials.tried(target.trial, canary=target.canary, failed=True, refused=caller)
             raise
         pace_ns = tab.pace_ns
         if not pace_ns:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.worker import ONE_ATTEMPT, Worker, chat, worker
+from tests.faults.worker import ONE_ATTEMPT, Reply, Worker, chat, worker
 from tests.routing.test_routes import NOW
 from tests.upstream import Peer, Received, ScriptedUpstream, chat_json, error_json
 
@@ -106,6 +106,29 @@ async def test_a_bad_canary_is_rolled_back_at_once_for_good_and_nobody_is_hurt(t
     assert check(tmp_path / "data", NOW).findings == []
     assert ref == "smart"
     assert "it failed in" in detail
+
+
+async def test_one_caller_whose_requests_are_wrong_condemns_no_canary_and_several_do(tmp_path: Path) -> None:
+    async def answer(peer: Peer, request: Received) -> None:
+        bad = request.json()["model"] == CANARY
+        await peer.send(error_json(400, "unsupported parameter") if bad else chat_json("fine"))
+
+    async with (
+        ScriptedUpstream(answer) as upstream,
+        worker(tmp_path, upstream.base_url, more=settings()) as gateway,
+    ):
+        statuses = {number: (await ask(gateway, number)).status for number in range(4)}
+        wrong = next(number for number, status in statuses.items() if status == 400)
+        assert {(await ask(gateway, wrong)).status for _ in range(20)} == {400}
+        assert not gateway.app.outward.trials.over
+        for number in range(4, 40):
+            await ask(gateway, number)
+        assert gateway.app.outward.trials.over
+        assert (await ask(gateway, wrong)).status == 200
+
+
+async def ask(gateway: Worker, user: int) -> Reply:
+    return await gateway.ask(chat(model="smart", user=f"user-{user}"))
 
 
 async def test_a_canary_that_is_as_good_goes_on(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS: Final = "headgate_canary_attempts"
 ROLLBACKS: Final = "headgate_canary_rollbacks"
+_MOST_REFUSED: Final = 10_000
 PAIRS: Final = "headgate_canary_pairs"
 Counts = dict[tuple[str, tuple[str, ...]], int]  # by the name of a metric and its labels
 
@@ -56,12 +57,13 @@ class Trials:
             sees the counts of all calls `judge`.
     """
 
-    __slots__ = ("_alone", "_latest", "counter", "ended", "over", "running")
+    __slots__ = ("_alone", "_latest", "_refused", "counter", "ended", "over", "running")
 
     def __init__(self, counter: Counter, *, alone: bool) -> None:
         self.counter = counter
         self._alone = alone
         self._latest: dict[tuple[str, bool], float] = {}  # the main side's last answer that is in no pair
+        self._refused: set[tuple[str, str]] = set()  # callers whose request was refused, by trial
         self.running: Mapping[str, Trial] = {}
         self.over: set[str] = set()  # ids of those that are rolled back
         self.ended: dict[str, RolledBack] = {}  # rolled back here and not kept yet
@@ -82,11 +84,23 @@ class Trials:
             return None
         return point(caller, found.salt) * 100 < found.canary.share_percent
 
-    def tried(self, trial: str, *, canary: bool, failed: bool) -> None:
-        """Take in how the first attempt of a call on one side ended."""
+    def tried(self, trial: str, *, canary: bool, failed: bool, refused: str = "") -> None:
+        """Take in how the first attempt of a call on one side ended.
+
+        Args:
+            trial: whose.
+            canary: which side.
+            failed: whether it gave no answer.
+            refused: who the caller is, where the request itself was refused: that counts once for each, for a
+                caller whose requests are all wrong is always on the same side.
+        """
         found = self.running.get(trial)
-        if found is None:
+        if found is None or (trial, refused) in self._refused:
             return
+        if refused:
+            if len(self._refused) >= _MOST_REFUSED:
+                self._refused.clear()
+            self._refused.add((trial, refused))
         side, outcome = "canary" if canary else "main", "failed" if failed else "served"
         self.counter.count(ATTEMPTS, found.model, trial, side, outcome)
         if canary:
