@@ -343,7 +343,12 @@ class Pipeline:
         self._stages.answers.refuse(call, error, sink)
 
     def _refuse(self, call: Call, sink: Sink, tab: Tab | None, error: GatewayError) -> None:
-        """Answer with an error: as a body when nothing was shown, else as an event."""
+        """Answer with an error: as a body when nothing was shown, else as an event.
+
+        The frames that it came through go with it: they hold what was sent, perhaps a file of many megabytes,
+        and the error.
+        """
+        error.__traceback__ = error.__context__ = None
         if tab is not None:
             tab.withdrawn = not tab.sent and not isinstance(error, UpstreamError)
             self._settle(call, tab, error.http_status, _NOTHING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -78,6 +79,13 @@ def kept(folder: Path) -> int:
             link = os.readlink(f"/proc/self/fd/{name}")
             found += link.startswith(str(folder)) and link.endswith("(deleted)")
     return found
+
+
+async def gone(folder: Path) -> None:
+    """Wait until no file without a name is open there."""
+    async with asyncio.timeout(10):
+        while kept(folder):
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -171,3 +179,25 @@ async def test_without_room_for_a_file_it_is_refused(tmp_path: Path, monkeypatch
         assert upstream.requests == []
         monkeypatch.undo()
         assert (await ask(gateway, asking(gateway))).status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("how", ["fails", "is refused", "is answered again"])
+async def test_nothing_of_a_file_is_left_to_the_garbage_collector(how: str, tmp_path: Path) -> None:
+    """Which looks after such things seldom in a server: until then the file would take room on the disk."""
+    answers = {"fails": error_json(500, "boom"), "is refused": error_json(400, "not this")}
+    async with (
+        ScriptedUpstream(answers.get(how, HEARD)) as upstream,
+        worker(tmp_path, upstream.base_url, more=TRIES) as gateway,
+    ):
+        request = asking(gateway)
+        if how == "is answered again":
+            request = request.replace(b"\r\nHost", b"\r\nIdempotency-Key: once\r\nHost", 1)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(2):
+                await ask(gateway, request)
+            await gone(tmp_path)
+        finally:
+            gc.enable()

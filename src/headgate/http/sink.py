@@ -79,7 +79,7 @@ class HttpSink:
         self.started = True
         last = b"content-length: %d\r\n\r\n" % len(body)
         connection.write(connection.edge.heads.make(status, headers, last) + body)
-        self._connection = self._callback = None
+        self._connection = self._callback = self._quiet = None
         connection.answered(keep_alive=True)
 
     def _frame(self, status: int, length: int | None) -> bytes:
@@ -136,7 +136,7 @@ class HttpSink:
         rest = self._head + _LAST_CHUNK if self._framing == _CHUNKED else self._head
         if rest:
             connection.write(rest)
-        self._connection = self._callback = None
+        self._connection = self._callback = self._quiet = None
         connection.answered(keep_alive=self._keep_alive)
 
     async def drained(self) -> None:
@@ -193,7 +193,7 @@ class HttpSink:
         if connection is None:
             return
         self.gone = True
-        self._connection = self._callback = None
+        self._connection = self._callback = self._quiet = None
         connection.cut()
 
     def lost(self) -> None:
