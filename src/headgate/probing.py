@@ -116,7 +116,8 @@ class Prober:
         sink = _Sink()
         self._open.add(place)
         try:
-            self._means.start(self._pipeline.serve(call, sink, _Only(target)), call)
+            alone = msgspec.structs.replace(target, steered=False)  # the one that is asked is chosen
+            self._means.start(self._pipeline.serve(call, sink, _Only(alone)), call)
             await sink.ended.wait()
         finally:
             self._open.discard(place)

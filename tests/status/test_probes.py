@@ -173,6 +173,28 @@ async def test_models_are_probed_by_what_they_make_and_unknown_ones_are_said(tmp
         assert "`nobody` does not exist" in probing.paused
 
 
+async def test_a_target_that_is_chosen_by_the_call_is_probed_like_any_other(tmp_path: Path) -> None:
+    model = """
+[[models]]
+name = "fast"
+choice = "least_latency"
+targets = [{ provider = "openai", model = "gpt-4o-mini" }, { provider = "compatible", model = "scripted-1" }]
+"""
+    async with (
+        ScriptedUpstream(chat_json("pong")) as upstream,
+        worker(tmp_path, upstream.base_url, more=ONCE + model + probes("fast")) as gateway,
+    ):
+        await made(gateway, 1)
+        prober = gateway.app.prober()
+        for each in prober.targets():
+            assert each.steered
+            await prober.probe(each)
+        probing = gateway.app.lookout.probing
+        assert probing is not None
+        assert (probing.made, probing.served, probing.paused) == (3, 3, "")
+        assert {request.json()["model"] for request in upstream.requests} == set(MODELS)
+
+
 async def test_without_the_setting_nothing_is_probed_and_no_account_is_made(tmp_path: Path) -> None:
     async with (
         ScriptedUpstream(chat_json("pong")) as upstream,
