@@ -6,7 +6,7 @@
 //   -P port   -p path   -c connections   -r requests/s   -d seconds   -w seconds of warm-up
 //   -n most requests to send   -m model   -s stream   -H "name: value" (repeatable)
 //   -B extra prompt bytes   -t text appended to the prompt
-//   -x status expected (200)   -E events expected per stream   -G ms between the events: each is
+//   -x status expected (200)   -R 429 and 503 with Retry-After are refusals, counted apart   -E events expected per stream   -G ms between the events: each is
 //   compared with its time, and counted late when more than -L ms behind
 //
 // Every answer is checked: status; "usage" in a JSON answer; [DONE] and the number of events in a
@@ -47,7 +47,7 @@ typedef struct {
 } Series;
 
 static struct {
-    int port, conns, stream, status, events, gap_ms, late_ms, extra;
+    int port, conns, stream, refusals, status, events, gap_ms, late_ms, extra;
     double rate, secs, warm;
     ll most;
     char *path, *model, *text, *auth;
@@ -65,8 +65,8 @@ static struct {
 static char *request;
 static int request_len, poll_fd, idle_count, connected_count;
 static Conn **idle;
-static Series latency, service, first_byte, first_event, lateness;
-static ll sent_total, answered_total, ok, bad, errors, events_total, late, in_flight, peak;
+static Series latency, service, refusal, first_byte, first_event, lateness;
+static ll sent_total, answered_total, ok, bad, refused, served_total, errors, events_total, late, in_flight, peak;
 static ll warm_end;
 
 static ll now(void) {
@@ -209,10 +209,21 @@ static int is_right(const Conn *c) {
     return strstr(body, "[DONE]") && (!opt.events || c->events == opt.events);
 }
 
+static int is_refusal(const Conn *c) {
+    return opt.refusals && (c->status == 429 || c->status == 503) &&
+           strcasestr(c->in, "\r\nretry-after:") && strstr(c->in + c->head_len, "\"error\"");
+}
+
 static void finish(Conn *c, ll t) {
     in_flight--;
     c->busy = 0;
     answered_total++;
+    if (is_refusal(c)) {
+        refused++;
+        push(&refusal, t - c->sent);
+        return;
+    }
+    served_total += is_right(c);
     events_total += c->events;
     if (!is_right(c)) {
         if (!bad++) {
@@ -407,7 +418,7 @@ static void print_series(const char *name, Series *s) {
 
 static void read_options(int argc, char **argv) {
     int o;
-    while ((o = getopt(argc, argv, "P:p:c:r:d:w:n:m:sH:B:t:x:E:G:L:")) > 0) {
+    while ((o = getopt(argc, argv, "P:p:c:r:d:w:n:m:sRH:B:t:x:E:G:L:")) > 0) {
         switch (o) {
         case 'P': opt.port = atoi(optarg); break;
         case 'p': opt.path = optarg; break;
@@ -418,6 +429,7 @@ static void read_options(int argc, char **argv) {
         case 'n': opt.most = atoll(optarg); break;
         case 'm': opt.model = optarg; break;
         case 's': opt.stream = 1; break;
+        case 'R': opt.refusals = 1; break;
         case 'B': opt.extra = atoi(optarg); break;
         case 't': opt.text = optarg; break;
         case 'x': opt.status = atoi(optarg); break;
@@ -463,6 +475,10 @@ int main(int argc, char **argv) {
     print_series("lat", &latency);
     print_series("svc", &service);
     print_series("ttfb", &first_byte);
+    if (opt.refusals) {
+        printf(",\"refused\":%lld,\"served_total\":%lld", refused, served_total);
+        print_series("refusal", &refusal);
+    }
     if (opt.stream) {
         print_series("ttft", &first_event);
     }

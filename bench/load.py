@@ -32,12 +32,15 @@ class Load:
     gap_ms: int = 0
     extra_bytes: int = 0
     status: int = 200
+    refusals: bool = False  # 429 and 503 with Retry-After are right, too
 
     def arguments(self, port: int, key: str) -> list[str]:
         """Return the generator's arguments."""
         said = ["-P", str(port), "-H", f"Authorization: Bearer {key}"]
         said += ["-c", str(self.conns), "-r", str(self.rate), "-d", str(self.seconds)]
         said += ["-w", str(self.warm), "-x", str(self.status)]
+        if self.refusals:
+            said.append("-R")
         if self.most:
             said += ["-n", str(self.most)]
         if self.extra_bytes:

@@ -16,6 +16,7 @@ from headgate.admission.budget import Budgets
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
+from headgate.admission.shedding import Shedder
 from headgate.admission.teller import Teller
 from headgate.background import LAST_WORD_S, Background, Calls, Leave, Stalls, Watch
 from headgate.configwatch import ConfigWatch
@@ -24,7 +25,7 @@ from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
 from headgate.http.dataplane import DataPlane
 from headgate.http.edge import Edge, EdgeLimits
-from headgate.http.server import Server, connection_limit
+from headgate.http.server import Server, call_limit, connection_limit
 from headgate.identity.keys import Keyring
 from headgate.identity.standing import ended
 from headgate.lookout import BOARDS, About, Lookout, Sights
@@ -117,12 +118,12 @@ class App:
     ) -> None:
         self.config, self.simulating = config, simulating
         self.clock: Clock = clock or SystemClock()
-        self.ids = CallIds(self.clock)
-        self.log = Log()
-        self.metrics = Metrics()
+        self.ids, self.log, self.metrics = CallIds(self.clock), Log(), Metrics()
         self.failpoints = failpoints_of(config.failpoints)
         self.instance = secrets.token_hex(8)
-        self.calls, self.background, self._stalls = Calls(), Background(self._task_ended), Stalls()
+        self.calls, self.background = Calls(), Background(self._task_ended)
+        self.shedder = Shedder(self.calls.runs, call_limit(config.server.max_calls, config.server.workers))
+        self._stalls = Stalls(self.shedder.tick)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._sql, self.leave = connect(self._data), Leave()
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
@@ -312,6 +313,7 @@ class App:
         return {
             "headgate_open_calls": len(self.calls.runs),
             "headgate_queued_calls": self._metering.entrance.waiting,
+            "headgate_shed_share": self.shedder.share,
             "headgate_waiting_calls": self.outward.doors.waiting,
             "headgate_connections": self.server.edge.open_connections,
             "headgate_journal_undrained_records": self.journal.undrained_records,

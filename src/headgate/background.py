@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from time import process_time
 from typing import TYPE_CHECKING
 
 from headgate.errors import Unavailable
@@ -102,20 +103,27 @@ class Watch:
 
 
 class Stalls:
-    """Watch how late the event loop ever was."""
+    """Watch how late the event loop is.
 
-    __slots__ = ("longest_s",)
+    Args:
+        tell: hears it, in seconds, at each look, and which share of a core the process had since the last.
+    """
 
-    def __init__(self) -> None:
-        self.longest_s = 0.0
+    __slots__ = ("_tell", "longest_s")
+
+    def __init__(self, tell: Callable[[float, float], None]) -> None:
+        self.longest_s = 0.0  # ever
+        self._tell = tell
 
     async def run(self) -> None:
         """Watch for as long as the process lives."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _STALL_EVERY_S
+            due, used = loop.time() + _STALL_EVERY_S, process_time()
             await asyncio.sleep(_STALL_EVERY_S)
-            self.longest_s = max(self.longest_s, loop.time() - due)
+            late_s = loop.time() - due
+            self.longest_s = max(self.longest_s, late_s)
+            self._tell(late_s, (process_time() - used) / (_STALL_EVERY_S + late_s))
 
 
 class Leave:

@@ -60,6 +60,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: int = 1  # processes, one for each core that calls may use
     max_body_bytes: int = 10 * 1024 * 1024  # of a request; above it is 413
     max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, or one that brings files
+    max_calls: int = 0  # that are open at once, in all workers; 0: as many as half of the memory holds
     drain_s: float = 30.0  # how long open calls may go on after Ctrl-C or SIGTERM
     leave_s: float = 0.0  # before that: calls are taken while `/readyz` says no; until a balancer has seen it
     heartbeat_s: float = 15.0  # a stream that is silent so long is sent a comment; 0: never
@@ -291,7 +292,7 @@ def _server(server: Server, options: ServeOptions) -> Server:
             raise ConfigError(f"{name} {getattr(server, name)} is not between 0 and 65535.")
     if server.monitor_port and server.monitor_port == server.port:
         raise ConfigError(f"monitor_port {server.port} is the port of the calls: give it one of its own.")
-    for name in ("max_body_bytes", "max_image_body_bytes", "drain_s", "leave_s"):
+    for name in ("max_body_bytes", "max_image_body_bytes", "max_calls", "drain_s", "leave_s"):
         if getattr(server, name) < 0:
             raise ConfigError(f"server.{name} is below 0.")
     if server.leave_s > 300:

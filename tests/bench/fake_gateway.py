@@ -66,7 +66,7 @@ class Gateway:
         reader: asyncio.StreamReader,
         up: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> bytes:
-        if head.startswith(b"GET /readyz"):
+        if head.startswith((b"GET /readyz", b"GET /healthz")):
             return plain(200, b"{}")
         if head.startswith(b"GET /metrics"):
             return plain(200, STALL + undrained(self.seen - self.drained))

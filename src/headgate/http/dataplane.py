@@ -33,6 +33,7 @@ from headgate.wire.uploads import take_form
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+    from headgate.admission.shedding import Shedder
     from headgate.channels import Channel
     from headgate.http.edge import Incoming
     from headgate.http.offers import Offer
@@ -84,6 +85,7 @@ class Service(Protocol):
     pipeline: Pipeline
     ids: CallIds
     clock: Clock
+    shedder: Shedder
     failpoints: Failpoints
     instance: str
 
@@ -263,14 +265,15 @@ class CallRoute:
         """Authenticate, parse, and give the call to the pipeline."""
         service = self._service
         call = Call(service.ids.next(), self._operation, incoming.received_ns)
-        if self._face is not None:
-            call.face = self._face(incoming.head.header)
+        call.face = None if self._face is None else self._face(incoming.head.header)
         try:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
             caller = identify(service, incoming)
             call.principal = caller.principal
             service.failpoints.hit("after-auth")
+            if service.shedder.active and not service.shedder.admits(caller.principal):
+                raise service.shedder.refusal()
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
             if call.face is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from headgate.http.edge import Edge
 
 _BACKLOG = 2048
+_CALL_BYTES = 256 * 1024  # of an open call: what may wait for a slow reader
+_FEWEST_CALLS = 64
+_UNKNOWN_BYTES = 4 << 30
 _ARRIVING_S = 0.1  # for requests that were on their way when the listener closed
 
 
@@ -118,3 +123,21 @@ def connection_limit(most: int = 10_000) -> int:
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else max(16, min(most, soft // 2 - 16))
+
+
+def call_limit(most: int, workers: int) -> int:
+    """Return how many calls a worker may have open: its share of what is said, else of half of the memory."""
+    if most:
+        return max(1, most // workers)
+    return max(_FEWEST_CALLS, _memory_bytes() // 2 // workers // _CALL_BYTES)
+
+
+def _memory_bytes() -> int:
+    """Return the memory that the process may have: the machine's, or less where its group has a limit."""
+    if sys.platform == "win32":
+        return _UNKNOWN_BYTES
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no such group, or `max`
+            found.append(int(Path(name).read_text(encoding="ascii")))
+    return min(found)

@@ -61,6 +61,7 @@ GAUGES: Mapping[str, str] = {
     "headgate_open_calls": "Calls being served now",
     "headgate_queued_calls": "Calls that wait for a limit now",
     "headgate_waiting_calls": "Calls that wait for a provider with room now",
+    "headgate_shed_share": "Share of new calls that are refused now, as there is too much to do",
     "headgate_connections": "Open client connections",
     "headgate_journal_undrained_records": "Journal records that are not in the database yet",
     "headgate_journal_undrained_bytes": "Journal bytes that are not in the database yet",
