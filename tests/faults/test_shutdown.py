@@ -10,7 +10,10 @@ import pytest
 from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, chat, worker
 from tests.upstream import ScriptedUpstream, chat_frames, chunk, http_head
 
+from headgate.background import Leave
+from headgate.config import ServeOptions, load
 from headgate.stores.sql.database import connect
+from headgate.upstreams import ConfigError
 
 pytestmark = pytest.mark.anyio
 PROMPT = COUNTED[MODELS[0]][0]
@@ -62,3 +65,21 @@ async def test_a_call_without_an_answer_is_told_to_come_again(stream: bool, tmp_
         assert json.loads(reply.body)["error"]["message"].startswith("The gateway is shutting down")
         assert "retry-after" in reply.headers
         await gateway.idle()
+
+
+async def test_a_second_signal_ends_the_time_in_which_calls_are_still_taken() -> None:
+    leave = Leave()
+    taking = asyncio.create_task(leave.take(3600))
+    await asyncio.sleep(0)
+    assert (leave.begun, taking.done()) == (True, False)
+    leave.hurry()
+    async with asyncio.timeout(10):
+        await taking
+
+
+@pytest.mark.parametrize(("seconds", "said"), [("-1", "is below 0"), ("301", "301 is above 300")])
+def test_a_time_in_which_no_balancer_looks_is_refused(seconds: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "h.toml"
+    path.write_text(f"[server]\nleave_s = {seconds}\n")
+    with pytest.raises(ConfigError, match=f"leave_s.*{said}"):
+        load(ServeOptions(config=str(path), env_file=""), environment={})
