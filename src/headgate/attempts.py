@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from headgate.admission.bounds import rough_input
 from headgate.errors import CallerGone, GatewayError, UpstreamError, UpstreamOverloaded, WrongShape
+from headgate.ports import Sink
 from headgate.providers import shaping
 from headgate.providers.told import told
 from headgate.routing.health import Choice
 from headgate.routing.retries import RetryBudget, Tries
 from headgate.routing.weights import drawn
+from headgate.settle import Tab
+from headgate.values import Call
 from headgate.waits import own_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.ports import Clock, Head, Sink
+    from headgate.ports import Clock, Head
     from headgate.routing.doors import Doors, Seat
     from headgate.routing.health import Health
     from headgate.routing.retries import Active, RetryTerms
-    from headgate.settle import Tab
-    from headgate.values import Call, Target
+    from headgate.values import Target
 
 _NS = 1_000_000_000
 _PANICS = 3  # calls of a model at once, while none of its targets is well
@@ -46,7 +50,7 @@ class Attempt(Protocol):
         ...
 
 
-class _Asked(NamedTuple):
+class _Asked(msgspec.Struct, frozen=True, gc=False):
     """Whose attempts they are."""
 
     attempt: Attempt
@@ -105,7 +109,9 @@ class Attempts:
         if targets[0].weight and len(targets) > 1:
             targets = drawn(targets, self._draw())
         if self.doors.idle and self.health.quiet:
-            await self._ask(asked, targets, panic=False)
+            failed = await self._try(asked, targets[0])
+            if failed is not None:
+                await self._ask_on(asked, targets, failed)
             return
         choice = self.health.choose(targets, self._clock.monotonic())
         if not self.doors.idle:
@@ -165,9 +171,15 @@ class Attempts:
 
     async def _ask(self, asked: _Asked, targets: tuple[Target, ...], *, panic: bool) -> None:
         failed = await self._try(asked, targets[0])
-        if failed is None:
-            return
+        if failed is not None:
+            await self._ask_on(asked, targets, failed, panic=panic)
+
+    async def _ask_on(
+        self, asked: _Asked, targets: tuple[Target, ...], first: UpstreamError, *, panic: bool = False
+    ) -> None:
+        """Go on where the first target has failed."""
         self.free(asked.tab)
+        failed: UpstreamError | None = first
         until = asked.call.received_ns + int(targets[0].deadlines.total_s * _NS)
         if asked.call.deadline is not None:
             until = min(until, asked.call.deadline.at_ns)
@@ -217,7 +229,7 @@ class Attempts:
         It is asked once more when a kept connection to it was closed before it was asked, and when its answer
         is not the JSON that was asked for.
         """
-        attempt, call, sink, tab = asked
+        attempt, call, sink, tab = asked.attempt, asked.call, asked.sink, asked.tab
         probes = self.health.asked(target, self._clock)
         stale = False
         while True:

@@ -110,7 +110,7 @@ class Stages:
 class Pipeline:
     """Serve calls. One per process."""
 
-    __slots__ = ("_choices", "_entrance", "_fail", "_ledger", "_stages", "shadows")
+    __slots__ = ("_choices", "_entrance", "_ledger", "_stages", "failpoint", "shadows")
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
@@ -118,7 +118,7 @@ class Pipeline:
         self._entrance = stages.entrance
         self._choices = Choices(stages, self._attempt)
         self.shadows = Shadows(stages, self._attempt)
-        self._fail = stages.failpoints.hit
+        self.failpoint = stages.failpoints.hit  # passes a named place
 
     async def serve(self, call: Call, sink: Sink, routes: Routes) -> None:
         """Serve one call to its end; never raises but on cancellation."""
@@ -129,7 +129,7 @@ class Pipeline:
                 await self._choices.serve(call, sink, targets)
                 return None
             tab = await self._admit(call, targets, sink)
-            self._fail("after-hold")
+            self.failpoint("after-hold")
             if targets[0].steered:
                 return await self._steered(call, sink, tab, targets, routes)
             await self._stages.attempts.run(self._attempt, call, sink, tab, targets)
@@ -207,7 +207,7 @@ class Pipeline:
         codec = stages.codecs[target.host.kind][call.operation]
         call.notes.clear()
         request = codec.encode(call, target) if call.shape is None else shaping.encode(codec, call, target)
-        self._fail("before-connect")
+        self.failpoint("before-connect")
         delivery = Delivery(self, call, sink, tab, target)
         if call.stream:
             sink.on_quiet(delivery.keep_alive)
@@ -215,7 +215,7 @@ class Pipeline:
         try:
             delivery.still_wanted()
             tab.open(target)
-            self._fail("after-open")
+            self.failpoint("after-open")
             if target.host.hangup == "cancel":  # else it bills anyway: read to the end, for the usage
                 sink.on_gone(partial(delivery.hang_up, exchange))
             await self._exchange(exchange, request, codec, delivery)
@@ -228,9 +228,9 @@ class Pipeline:
 
     async def _exchange(self, exchange: Exchange, request: Request, codec: Codec, delivery: Delivery) -> None:
         exchange.send(request)
-        self._fail("after-send")
+        self.failpoint("after-send")
         head = await exchange.head()
-        self._fail("after-head")
+        self.failpoint("after-head")
         if head.rated:
             self._stages.attempts.heard(delivery.tab, delivery.target, head)
         if head.status >= 300:
@@ -291,27 +291,21 @@ class Pipeline:
             self._stages.fault(call, fault)
             return rough
 
-    def settle_told(self, delivery: Delivery) -> Usage | None:
-        """Settle a complete answer by the provider's count; None where there is none, or it must wait."""
-        usage = None if delivery.call.parent else _believed(delivery)
-        if usage is not None:
-            self._settle_whole(delivery, usage, estimated=False)
-        return usage
-
     async def settle_counted(self, delivery: Delivery) -> Usage:
         """Settle a complete answer, once those that belong to it are complete, perhaps by our own count."""
         if delivery.call.parent and not delivery.stream:
             self._stages.attempts.free(delivery.tab)  # the others may need its place
             await self._choices.arrive(delivery.call)
         usage, estimated = await self._used(delivery)
-        self._settle_whole(delivery, usage, estimated=estimated)
+        self.settle_whole(delivery, usage, estimated=estimated)
         return usage
 
-    def _settle_whole(self, delivery: Delivery, usage: Usage, *, estimated: bool) -> None:
-        self._fail("before-settle")
+    def settle_whole(self, delivery: Delivery, usage: Usage, *, estimated: bool) -> None:
+        """Settle a complete answer."""
+        self.failpoint("before-settle")
         status = HUNG_UP if delivery.sink.gone else 200
         self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
-        self._fail("after-settle")
+        self.failpoint("after-settle")
 
     def head(self, delivery: Delivery) -> Headers:
         """Return our head: the answer is committed to this attempt."""
@@ -322,10 +316,6 @@ class Pipeline:
     def early_head(self, delivery: Delivery) -> Headers:
         """Return our head, with which the status is told and the attempt may still be another."""
         return self._stages.answers.early_head(delivery.call, delivery.target, delivery.tab)
-
-    def failpoint(self, name: str) -> None:
-        """Pass a named place."""
-        self._fail(name)
 
     async def count_input(self, call: Call, routes: Routes) -> int:
         """Return the tokens of a call's input at its first target; nothing is asked of it.
@@ -379,10 +369,11 @@ class Pipeline:
 class Delivery:
     """One attempt's answer on its way to the caller: what the relay works on."""
 
-    __slots__ = ("_pipeline", "call", "reader", "refused", "sink", "stream", "tab", "target")
+    __slots__ = ("_pipeline", "call", "failpoint", "reader", "refused", "sink", "stream", "tab", "target")
 
     def __init__(self, pipeline: Pipeline, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
         self._pipeline = pipeline
+        self.failpoint = pipeline.failpoint
         self.call = call
         self.target = target
         self.sink = sink
@@ -449,16 +440,15 @@ class Delivery:
         self.sink.whole(200, self._pipeline.head(self), body)
 
     def settle_told(self) -> Usage | None:
-        """Settle the complete answer by the provider's count, before its last byte goes out."""
-        return self._pipeline.settle_told(self)
+        """Settle the complete answer by the provider's count; None where there is none, or it must wait."""
+        usage = None if self.call.parent else _believed(self)
+        if usage is not None:
+            self._pipeline.settle_whole(self, usage, estimated=False)
+        return usage
 
     async def settle_counted(self) -> Usage:
         """Settle it by our own count."""
         return await self._pipeline.settle_counted(self)
-
-    def failpoint(self, name: str) -> None:
-        """Pass a named place."""
-        self._pipeline.failpoint(name)
 
 
 def _status(fault: BaseException) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from struct import iter_unpack
+from struct import iter_unpack, pack
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import msgspec
@@ -83,8 +83,7 @@ class CallIds:
             self._random = iter_unpack("Q", os.urandom(4096))
             drawn = next(self._random)
         head = (stamp >> 12 << 16) | 0x7000 | (stamp & 0xFFF)
-        low: int = drawn[0] & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000
-        return (head << 64 | low).to_bytes(16)
+        return pack(">QQ", head, drawn[0] & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000)
 
 
 class Failpoints(Protocol):

@@ -168,7 +168,9 @@ def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     members = call.members
     size = images = audio = hidden = 0
     if call.operation == "chat":
-        size, images, audio, hidden, call.structured = inspect(bytes(members["messages"]))
+        weight = inspect(bytes(members["messages"]))
+        size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
+        call.structured = weight.structured
     for name in shape.inputs:
         size += text_bytes(bytes(members[name]))
         if name in SHAPED_MEMBERS:

@@ -9,7 +9,7 @@ in the same order when it settles, so a grant that expires in between stays char
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Need(msgspec.Struct, frozen=True, gc=False):
     only_tokens: bool = True  # and no other unit, which no grant in tokens covers
 
 
-class Taken(NamedTuple):
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """What a settled call takes from one source."""
 
     n: int  # its place among the sources

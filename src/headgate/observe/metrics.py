@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from headgate.values import Book
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from headgate.errors import GatewayError
     from headgate.ports import Open, Settle
 
 # seconds; the last bucket is open
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BUCKETS_US = tuple(round(bucket * 1_000_000) for bucket in BUCKETS_S)
+_AT_ONCE: Final = 512  # calls that are added up together, where nobody asks before
+_COUNTED = attrgetter(
+    "usage.input_tokens", "usage.output_tokens", "usage.cached_tokens", "charge", "costs", "first_byte_us",
+    "duration_us", "estimated",
+)  # fmt: skip
 MAX_SERIES = 2_000  # models are named by callers; beyond this they are counted as "other"
 
 Label = tuple[str, str, str, str, int]  # operation, provider, model, book, status
@@ -47,14 +56,33 @@ class Series:
         self.duration_us = 0
         self.durations = [0] * (len(BUCKETS_S) + 1)
 
+    def add(self, settled: Iterable[Settle]) -> None:
+        """Count settled calls."""
+        given, made, cached, charges, costs, waited, durations, estimated = zip(
+            *map(_COUNTED, settled), strict=True
+        )
+        self.calls += len(given)
+        self.input_tokens += sum(given)
+        self.output_tokens += sum(made)
+        self.cached_tokens += sum(cached)
+        self.charge_nano += sum(charges)
+        self.cost_nano += sum(map(sum, costs))
+        self.first_byte_us += sum(waited)
+        self.duration_us += sum(durations)
+        self.estimated += sum(estimated)
+        buckets = self.durations
+        for duration in durations:
+            buckets[bisect_left(_BUCKETS_US, duration)] += 1
+
 
 class Metrics:
     """Count calls. Implements `ports.Observer`."""
 
-    __slots__ = ("absorbed_nano", "counts", "refusals", "series")
+    __slots__ = ("_recent", "_series", "absorbed_nano", "counts", "refusals")
 
     def __init__(self) -> None:
-        self.series: dict[Label, Series] = {}
+        self._series: dict[Label, Series] = {}
+        self._recent: list[tuple[Open, Settle]] = []  # not in the series yet
         self.refusals: dict[tuple[str, int, str], int] = {}
         self.absorbed_nano = 0
         self.counts: dict[tuple[str, tuple[str, ...]], int] = {}  # of other things, by name and labels
@@ -70,30 +98,32 @@ class Metrics:
 
     def settled(self, opened: Open, settled: Settle) -> None:
         """Count a settled call."""
-        book = "sim" if opened.book else "real"
-        label = (opened.operation, opened.provider, opened.upstream_model, book, settled.status)
-        series = self.series.get(label)
-        if series is None:
-            series = self._new(label)
-        usage = settled.usage
-        series.calls += 1
-        series.input_tokens += usage.input_tokens
-        series.output_tokens += usage.output_tokens
-        series.cached_tokens += usage.cached_tokens
-        series.charge_nano += settled.charge
-        series.cost_nano += sum(settled.costs)
-        series.first_byte_us += settled.first_byte_us
-        series.duration_us += settled.duration_us
-        series.durations[bisect_left(_BUCKETS_US, settled.duration_us)] += 1
-        if settled.estimated:
-            series.estimated += 1
+        self._recent.append((opened, settled))
         self.absorbed_nano += settled.absorbed
+        if len(self._recent) >= _AT_ONCE:
+            self._add_up()
+
+    @property
+    def series(self) -> dict[Label, Series]:
+        """Return the counters of the settled calls."""
+        self._add_up()
+        return self._series
+
+    def _add_up(self) -> None:
+        recent, self._recent = self._recent, []
+        groups: defaultdict[Label, list[Settle]] = defaultdict(list)
+        for opened, settled in recent:
+            book = "sim" if opened.book else "real"
+            label = (opened.operation, opened.provider, opened.upstream_model, book, settled.status)
+            groups[label].append(settled)
+        for label, group in groups.items():
+            (self._series.get(label) or self._new(label)).add(group)
 
     def _new(self, label: Label) -> Series:
-        if len(self.series) >= MAX_SERIES:
+        if len(self._series) >= MAX_SERIES:
             operation, provider, _, book, status = label
             label = (operation, provider, "other", book, status)
-        return self.series.setdefault(label, Series())
+        return self._series.setdefault(label, Series())
 
     def calls(self, book: Book = Book.REAL) -> int:
         """Return how many calls of a book were settled."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from headgate.errors import UpstreamInterrupted
 
 MAX_FRAME_BYTES = 1024 * 1024
+_CR = 0x0D  # as a number: of bytes, `in` raises and catches an error of its own each time
 
 
 class Frames:
@@ -26,7 +27,7 @@ class Frames:
         Raises:
             UpstreamInterrupted: a frame has no end.
         """
-        if self._cr or b"\r" in data:
+        if self._cr or _CR in data:
             data = self._plain_newlines(data)
         data = self._tail + data if self._tail else data
         cut = data.rfind(b"\n\n")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which every reader of events skips
 _UNASKED = b',"usage":null'
+_LF = 0x0A  # see `frames`
 
 
 class StreamReader(Frames):
@@ -65,7 +66,7 @@ class StreamReader(Frames):
         for frame in block.split(b"\n\n"):
             if self.done:
                 break
-            payload = frame[6:] if frame.startswith(b"data: {") and b"\n" not in frame else data_of(frame)
+            payload = frame[6:] if frame.startswith(b"data: {") and _LF not in frame else data_of(frame)
             if payload is None:
                 continue
             if payload == b"[DONE]":

@@ -71,13 +71,13 @@ class Connection(asyncio.BufferedProtocol):
     quarter of a megabyte, which a caller who does not read would make us keep.
     """
 
-    __slots__ = ("closed", "exchange", "expires_at", "full", "lane", "loop", "spoilt", "transport")
+    __slots__ = ("closed", "exchange", "expires_at", "full", "lane", "spoilt", "transport", "wait")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.exchange: HttpExchange | None = None
         self.expires_at: MonotonicNs = 0
-        self.loop = asyncio.get_running_loop()
+        self.wait = Wait(asyncio.get_running_loop())  # its exchanges' own: being woken early harms none
         self.closed = True  # until it is made
         self.spoilt = False  # broke, or spoke to nobody
         self.full = False  # more is written than the other side has taken
@@ -162,7 +162,7 @@ class HttpExchange:
         self._connection: Connection | None = connection
         self._deadlines = deadlines
         self._answer = Answer(lane.bounds, lane.known)
-        self._wait = Wait(connection.loop)
+        self._wait = connection.wait
         self._error: GatewayError | CallerGone | None = None
         self._paused = False
         self._waits = 0  # that did not come to their end

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -63,7 +63,7 @@ _decode = msgspec.json.Decoder(list[Message]).decode
 _decode_audio = msgspec.json.Decoder(Audio).decode
 
 
-class Weight(NamedTuple):
+class Weight(msgspec.Struct, gc=False):
     """What a conversation is made of."""
 
     size: int  # UTF-8 bytes of its text with the JSON around it
@@ -103,7 +103,7 @@ def inspect(raw: bytes) -> Weight:
         elif message.role in _NEEDS_MORE:
             explain(decode_any(raw))
         voices += message.audio is not None
-    weight = Weight(text_bytes(raw), hidden=voices, structured=structured)
+    weight = Weight(text_bytes(raw), 0, 0, voices, structured)
     return _weigh(weight, media) if media else weight
 
 
@@ -115,7 +115,7 @@ def kinds_of_parts(raw: bytes) -> set[str]:
 
 def _weigh(weight: Weight, media: list[Part]) -> Weight:
     """Take media out of the text's bytes."""
-    size, images, audio, hidden, structured = weight
+    size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
     for part in media:
         if part.type == "image_url":
             size -= text_bytes(bytes(part.image_url))
@@ -127,7 +127,7 @@ def _weigh(weight: Weight, media: list[Part]) -> Weight:
         else:
             size -= text_bytes(bytes(part.file))
             hidden += 1
-    return Weight(size, images, audio, hidden, structured)
+    return Weight(size, images, audio, hidden, weight.structured)
 
 
 def _audio_data(part: Part) -> str:
@@ -146,7 +146,7 @@ def text_bytes(raw: bytes) -> int:
     three bytes, and is written with six.
     """
     size = len(raw)
-    if b"\\u" in raw:
+    if raw.find(b"\\u") >= 0:  # `in` would raise and catch an error of its own first
         size -= 3 * raw.replace(b"\\\\", b"").count(b"\\u")
     return size
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from headgate.ports import Open, Settle
 from headgate.stores.journal.records import HEAD, MARK, OPEN, is_record, next_record, parse
 from headgate.stores.journal.segments import Position, read_segment, segment_numbers, segment_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headgate.ports import Mark, Open, Settle
+    from headgate.ports import Mark
 
 _CHUNK = 64 * 1024
 
 
-class Settled(NamedTuple):
+class Settled(msgspec.Struct, gc=False):
     """A settled call with all its attempts, in order."""
 
     opens: list[Open]

@@ -19,9 +19,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from headgate.errors import Unavailable
 from headgate.failpoints import NoFailpoints
-from headgate.ports import Settle
+from headgate.ports import Open, Settle
 from headgate.stores.journal import records
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.handover import Handover
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from headgate.ports import Clock, Failpoints, Mark, Open
+    from headgate.ports import Clock, Failpoints, Mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +62,13 @@ class JournalSettings:
     group_s: float = 0.01  # how long a record may wait to be durable
 
 
-class _Live:
+class _Live(msgspec.Struct, gc=False):
     """An open call."""
 
-    __slots__ = ("frames", "mark", "opens", "records")
-
-    def __init__(self, frame: bytes, record: Open) -> None:
-        self.frames = frame  # of its OPENs
-        self.opens = [record]
-        self.mark = b""  # the frame of its last MARK
-        self.records = 1  # that it has in the journal
+    frames: bytes  # of its OPENs
+    opens: list[Open]
+    mark: bytes = b""  # the frame of its last MARK
+    records: int = 1  # that it has in the journal
 
     def add(self, frame: bytes, record: Open) -> None:
         """Take another attempt."""
@@ -157,7 +156,7 @@ class SlotJournal:
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.") from fault
         live = self._live.get(record.call)
         if live is None:
-            self._live[record.call] = _Live(data, record)
+            self._live[record.call] = _Live(data, [record])
         else:
             live.add(data, record)
         if self.broken:

@@ -149,7 +149,7 @@ class Books:
 
     def _row(self, item: Settled, batch: _Batch) -> tuple[Any, ...]:
         """Return a call's row; its entries and sums go into the batch."""
-        opens, settle, recovered = item
+        opens, settle = item.opens, item.settle
         first, last = opens[0], opens[-1]
         if settle.attempt != last.attempt:
             last = next((opened for opened in opens if opened.attempt == settle.attempt), last)
@@ -157,7 +157,8 @@ class Books:
         ids = self._words.get(words) or self._learn(words)
         usage, book, cost = settle.usage, int(last.book), sum(settle.costs)
         prices = self._price_row(last.prices)
-        self._enter(opens, settle, book, batch)
+        call = bytearray(settle.call)  # of bytes sqlite3 asks each time, at length, what they adapt to
+        self._enter(call, item, book, batch)
         if settle.lost:
             batch.lost.extend(self._lost_rows(opens, settle))
         self._spending.add(opens, settle)
@@ -169,18 +170,18 @@ class Books:
         costs = prices if last.costs is last.prices else self._price_row(last.costs)
         original = bytes.fromhex(last.replay_of) if last.replay_of else b""
         return (
-            last.call, batch.next_seq(book), book, last.account, last.project, last.key, last.member,
+            call, batch.next_seq(book), book, last.account, last.project, last.key, last.member,
             last.parent or original or None, settle.attempt, *ids, first.at, settle.at, settle.status,
-            _flags(last, estimated=settle.estimated, recovered=recovered), usage.input_tokens,
+            _flags(last, estimated=settle.estimated, recovered=item.recovered), usage.input_tokens,
             usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
             usage.input_audio_tokens, usage.output_audio_tokens, prices, costs, last.hold, settle.charge,
             settle.absorbed, cost, settle.first_byte_us, settle.duration_us,
             more_text(usage) if usage.more else "",
         )  # fmt: skip
 
-    def _enter(self, opens: Sequence[Open], settle: Settle, book: int, batch: _Batch) -> None:
-        call, accounts, moved = settle.call, self._accounts, batch.moved
-        for kind, attempt, n, debit_code, credit_code, amount in entries(opens, settle):
+    def _enter(self, call: bytearray, item: Settled, book: int, batch: _Batch) -> None:
+        accounts, moved = self._accounts, batch.moved
+        for kind, attempt, n, debit_code, credit_code, amount in entries(item.opens, item.settle):
             pair = (debit_code, credit_code, book)
             sides = accounts.get(pair) or self._pair(pair)
             debit, credit = sides
