@@ -258,7 +258,7 @@ class Budgets:
         sources, parts = _NO_CREDIT
         if found.prepaid:
             assert need is not None
-            drawn = self._draw(found.offers, need, now)
+            drawn = _draw(found.offers, need, now)
             if drawn is None:
                 return None
             sources, parts = drawn
@@ -272,23 +272,6 @@ class Budgets:
     def _lapsed(self) -> bool:
         """Say whether this worker was stopped for so long that it must ask before it spends."""
         return self._time() > self._purse.good_until
-
-    @staticmethod
-    def _draw(offers: tuple[Slice, ...], need: Need, now: WallMicros) -> Credit | None:
-        """Hold a call's need in the credit; None where it does not fit, or the store is to be asked first."""
-        amount = need.amount
-        first = offers[0] if offers else None
-        if first is not None and not first.model and first.free >= amount > 0 and first.until > now:
-            first.free -= amount  # the usual: the first in order has enough
-            return (Source(first.pot, first.grant, amount),), (first,)
-        sources = None if _out_of_order(offers, need) else cover(offers, need, now)
-        if sources is None:
-            return None
-        by_pot = {own.pot: own for own in offers}
-        parts = tuple(by_pot[source.pot] for source in sources)
-        for own, source in zip(parts, sources, strict=True):
-            own.free -= source.tokens or source.amount
-        return sources, parts
 
     @staticmethod
     def _pots(found: Cover) -> tuple[int, ...]:
@@ -314,19 +297,9 @@ class Budgets:
             own.free += rest
             own.drawn += charge
         if hold.parts:
-            self._close_parts(hold, charge, tokens)
+            _close_parts(hold, charge, tokens)
         if self._waiters:
             self.wake()
-
-    @staticmethod
-    def _close_parts(hold: Hold, charge: NanoUSD, tokens: int) -> None:
-        for own, source in zip(hold.parts, hold.sources, strict=True):
-            held, drawn = (
-                (source.tokens, tokens) if source.tokens else (source.amount, min(charge, source.amount))
-            )
-            own.free += held - drawn
-            own.drawn += drawn
-            charge -= drawn
 
     # ── when it does not fit ─────────────────────────────────────────────────────────────────────
 
@@ -381,6 +354,33 @@ class Budgets:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
+
+
+def _draw(offers: tuple[Slice, ...], need: Need, now: WallMicros) -> Credit | None:
+    """Hold a call's need in the credit; None where it does not fit, or the store is to be asked first."""
+    amount = need.amount
+    first = offers[0] if offers else None
+    if first is not None and not first.model and first.free >= amount > 0 and first.until > now:
+        first.free -= amount  # the usual: the first in order has enough
+        return (Source(first.pot, first.grant, amount),), (first,)
+    sources = None if _out_of_order(offers, need) else cover(offers, need, now)
+    if sources is None:
+        return None
+    by_pot = {own.pot: own for own in offers}
+    parts = tuple(by_pot[source.pot] for source in sources)
+    for own, source in zip(parts, sources, strict=True):
+        own.free -= source.tokens or source.amount
+    return sources, parts
+
+
+def _close_parts(hold: Hold, charge: NanoUSD, tokens: int) -> None:
+    for own, source in zip(hold.parts, hold.sources, strict=True):
+        held, drawn = (
+            (source.tokens, tokens) if source.tokens else (source.amount, min(charge, source.amount))
+        )
+        own.free += held - drawn
+        own.drawn += drawn
+        charge -= drawn
 
 
 def _out_of_order(offers: Iterable[Slice], need: Need) -> bool:

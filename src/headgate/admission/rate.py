@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from headgate.admission.gates import Gate
 from headgate.admission.limits import LimitTable
-from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
+from headgate.admission.meters import Count, Kind, TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,7 +51,7 @@ class Rates:
         self._count_failed = count_failed
         self._gates: dict[int, Gate] = {}  # by key, where the model makes no difference
         self._by_model: dict[tuple[int, str], Gate] = {}
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}  # one class for all: code that meets two is slower
         self._counts: dict[str, Count] = {}
         self._touched: list[Gate] = []  # since the last readings
         self.freed: Callable[[int], None] | None = None  # told of an account whose call has ended
@@ -130,21 +130,18 @@ class Rates:
             for kind in _KINDS
             if (limit := getattr(bound.limits, kind))
         ]
-        tokens = tuple(
-            each for each in buckets if isinstance(each, TokenBucket) and each.kind in {"tpm", "tpd"}
-        )
+        tokens = tuple(each for each in buckets if each.kind in {"tpm", "tpd"})
         requests = tuple(each for each in buckets if each.kind in {"rpm", "rpd"})
         counts = tuple(self._count(bound) for bound in bounds if bound.limits.concurrency)
         return Gate(principal, requests, tokens, counts, self._table.queue_ms(principal))
 
-    def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> Bucket:
+    def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> TokenBucket:
         name = place.named(kind)
         bucket = self._buckets.get(name)
         if bucket is None and self.shares is not None:
             bucket = self._buckets[name] = self.shares.bucket(place, kind, limit)
         elif bucket is None:
-            make = TokenBucket if kind in {"tpm", "tpd"} else Bucket
-            bucket = self._buckets[name] = make(place, kind, limit, now)
+            bucket = self._buckets[name] = TokenBucket(place, kind, limit, now)
             lacking, at = self._restored.pop(name, (0, now))
             bucket.restore(lacking, now - at, now)
         else:

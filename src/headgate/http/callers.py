@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from headgate.errors import AuthenticationFailed, CallerError
-from headgate.http.patience import patience
+from headgate.http.patience import Patience, patience
+from headgate.identity.keys import Keyring
 from headgate.identity.loans import PREFIX
 from headgate.identity.networks import client_address, inside
 from headgate.routing.demands import HEADER, read_demand
+from headgate.values import Demand, Principal
 
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming, RequestHead
-    from headgate.http.patience import Patience
-    from headgate.identity.keys import Keyring
-    from headgate.values import Demand, Principal
 
 _LONGEST_OWN_ID: Final = 512
 _DEMAND: Final = HEADER.encode()
@@ -29,7 +30,7 @@ class Wish(NamedTuple):
     resume: bytes | None  # x-headgate-resume
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True):
     """What a head says of who calls, as one ring of keys sees it."""
 
     keyring: Keyring

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from headgate.errors import CallerError
 from headgate.http.scan import scan
-from headgate.values import Media, Shape
-from headgate.wire.checks import decode, missing
+from headgate.values import Call, Media, Shape
+from headgate.wire.checks import Check, decode, missing
 from headgate.wire.media import MEASURES
 from headgate.wire.messages import inspect, text_bytes
 from headgate.wire.requests import (
@@ -26,10 +27,7 @@ from headgate.wire.requests import (
 from headgate.wire.uploads import UPLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from headgate.values import Call, Operation
-    from headgate.wire.checks import Check
+    from headgate.values import Operation
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _PARSE_FAULT = (
@@ -42,7 +40,7 @@ _LIMITS = ("max_completion_tokens", "max_tokens")
 _LONGEST_NAMES = 1_024  # characters: beyond, a caller's names would fill memory
 
 
-class _Shape(NamedTuple):
+class _Shape(msgspec.Struct, frozen=True):
     """What the names of a body's members say, whatever their values are."""
 
     missing: str  # the first one that must be there and is not

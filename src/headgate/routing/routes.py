@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -13,14 +13,26 @@ from headgate.money.prices import scaled
 from headgate.routing.demands import DemandSettings
 from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import CHOSEN
-from headgate.values import BUILT_IN, LEXICAL, Book, Deadlines, Host, KeyRules, Model, Pairs, Prices, Target
+from headgate.values import (
+    BUILT_IN,
+    LEXICAL,
+    Book,
+    Deadlines,
+    Host,
+    KeyRules,
+    Model,
+    Pairs,
+    Prices,
+    Target,
+    WallMicros,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate.routing.settings import Route, RouteTarget, Shadow
     from headgate.routing.trials import Trial
-    from headgate.values import Demand, Holding, Principal, WallMicros, When
+    from headgate.values import Demand, Holding, Principal, When
 
 _DAY_US = 86_400_000_000
 _BUILT_IN = Target(
@@ -106,7 +118,7 @@ class Makers(msgspec.Struct, frozen=True):
     demands: tuple[DemandSettings, ...] = ()  # of all calls
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     since: WallMicros
     until: WallMicros
     targets: tuple[Target, ...]
