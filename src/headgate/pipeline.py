@@ -241,7 +241,7 @@ class Pipeline:
             delivery.call.answer_type = head.get(b"content-type") or b""
         reader = codec.reader(delivery.call, delivery.target)
         if delivery.call.shape is not None:
-            reader = shaping.hold_back(reader, delivery.call, delivery.target)
+            reader = shaping.checked(reader, delivery.call, delivery.target)
         face = delivery.call.face
         if face is not None:
             reader = face.reader(reader, delivery.call)

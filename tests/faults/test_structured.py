@@ -119,13 +119,36 @@ async def test_an_answer_that_was_cut_passes_as_openai_lets_it_pass(tmp_path: Pa
         assert (reply.status, said(reply, stream=False)) == (200, BAD)
 
 
-async def test_a_host_that_keeps_to_schemas_passes_untouched(tmp_path: Path) -> None:
-    upstream = ScriptedUpstream(chat_json(BAD))
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_host_that_keeps_to_schemas_passes_untouched(tmp_path: Path, stream: bool) -> None:
+    upstream = upstream_for(stream, GOOD)
+    async with upstream, worker(tmp_path, upstream.base_url) as gateway:
+        reply = await gateway.ask(chat(response_format=FORMAT, stream=stream))
+        assert (reply.status, said(reply, stream=stream)) == (200, GOOD)
+        assert asked(0, upstream)["response_format"] == FORMAT
+
+
+async def test_a_host_that_fails_to_keep_to_a_schema_is_told_of(tmp_path: Path) -> None:
+    upstream = upstream_for(False, BAD)
     async with upstream, worker(tmp_path, upstream.base_url) as gateway:
         reply = await gateway.ask(chat(response_format=FORMAT))
-        assert (reply.status, said(reply, stream=False)) == (200, BAD)
-        assert asked(0, upstream)["response_format"] == FORMAT
+        assert (reply.status, json.loads(reply.body)["error"]["code"]) == (502, "invalid_structured_output")
         assert len(upstream.requests) == 1
+        booked = await gateway.booked(reply)
+        assert booked is not None
+        assert booked.charge == 0
+
+
+async def test_a_stream_that_fails_to_keep_to_a_schema_ends_in_an_error(tmp_path: Path) -> None:
+    upstream = upstream_for(True, BAD)
+    async with upstream, worker(tmp_path, upstream.base_url) as gateway:
+        reply = await gateway.ask(chat(response_format=FORMAT, stream=True))
+        *shown, last = map(json.loads, reply.events)
+        assert "".join(row["choices"][0]["delta"].get("content") or "" for row in shown) == BAD
+        assert last["error"]["code"] == "invalid_structured_output"
+        booked = await gateway.booked(reply)
+        assert booked is not None
+        assert booked.charge > 0
 
 
 async def test_a_schema_that_nobody_enforces_is_refused_before_money_is_spent(tmp_path: Path) -> None:

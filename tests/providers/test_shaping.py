@@ -42,14 +42,23 @@ def host(schema: str, **more: Any) -> Target:
     return msgspec.structs.replace(to, host=msgspec.structs.replace(to.host, schema=schema))
 
 
-def test_a_host_that_keeps_to_schemas_is_sent_what_came_and_holds_nothing_back():
+def test_a_host_that_keeps_to_schemas_is_sent_what_came():
     call, to = chat(response_format=wanted()), host("enforced")
     body = sent(call, to)
     assert body["response_format"] == wanted()
     assert call.shape is not None
     assert (call.shape.spare_input, notes(call)) == (0, [])
+    right, wrong = whole({"content": '{"a":1}'}), whole({"content": '{"a":"1"}'})
+    assert b'"content":"{\\"a\\":1}"' in judge(call, to, right)
+    with pytest.raises(WrongShape) as caught:
+        judge(call, to, wrong)
+    assert not shaping.asks_again(call, caught.value)  # nothing is held for a second attempt
+
+
+def test_what_a_host_keeps_to_and_we_cannot_check_passes_unchecked():
+    call, to = chat(response_format=wanted({"type": "string", "pattern": "(a+)+"})), host("enforced")
     reader = CODECS["openai"]["chat"].reader(call, to)
-    assert shaping.hold_back(reader, call, to) is reader
+    assert shaping.checked(reader, call, to) is reader
 
 
 def test_a_model_may_keep_to_schemas_where_its_host_does_not():
@@ -134,7 +143,7 @@ def test_what_bedrocks_models_do_for_schemas(model, shape, support):
 
 
 def judge(call: Call, to: Target, answer: bytes) -> bytes:
-    reader = shaping.hold_back(CODECS["openai"]["chat"].reader(call, to), call, to)
+    reader = shaping.checked(CODECS["openai"]["chat"].reader(call, to), call, to)
     assert reader.feed(answer) == b""
     return reader.finish() + reader.end(Usage(1, 1))
 
@@ -179,6 +188,7 @@ def test_each_choice_is_looked_at():
 
 def test_a_wrong_answer_is_asked_for_once_more_and_not_twice():
     call = chat(response_format=wanted())
+    shaping.prepare(call, (host("tried"),))
     error = WrongShape("m", "x" * 50_000, ["$ is wrong"])
     assert shaping.asks_again(call, error)
     assert not shaping.asks_again(call, error)

@@ -3,15 +3,15 @@
 ===========  ===============================================  ================================================
 a target     is sent                                          its answer
 ===========  ===============================================  ================================================
-`enforced`   `response_format` as it came                     passes as it comes
+`enforced`   `response_format` as it came                     passes as it comes, and is checked at its end
 `tried`      `response_format`, or what a codec makes of it   is held back until it is whole, and checked
 `json`       `json_object`, and the schema in words           the same
 `none`       the JSON that is wanted in words                 the same
 ===========  ===============================================  ================================================
 
-An answer that is not as it should be is asked for once more, with what is wrong with it. Both attempts are in
-the books: the first is the house's cost, like any attempt that came to nothing; the hold covers what it adds
-to the second. Then the call fails. An answer that was cut by its limit, that refuses, or that calls a tool,
+A wrong answer that was held back is asked for once more, with what is wrong with it. Both attempts are in the
+books: the first is the house's cost, like any attempt that came to nothing; the hold covers what it adds to
+the second. Then the call fails. An answer that was cut by its limit, that refuses, or that calls a tool,
 passes as OpenAI lets it pass. A code fence around the JSON is taken off.
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -86,17 +86,22 @@ def encode(codec: Codec, call: Call, target: Target) -> Request:
         call.members = given
 
 
-def hold_back(reader: Reader, call: Call, target: Target) -> Reader:
-    """Return a reader that lets an answer pass when it is whole and as it should be."""
-    if _support(call, target) == "enforced":
+def checked(reader: Reader, call: Call, target: Target) -> Reader:
+    """Return a reader whose answer does not end well unless it is as it should be."""
+    if _support(call, target) != "enforced":
+        return HeldReader(reader, call)
+    assert call.shape is not None
+    try:
+        _schema(call.shape.wanted)
+    except CallerError:  # which we cannot check: its maker does
         return reader
-    return HeldReader(reader, call)
+    return WatchedReader(reader, call)
 
 
 def asks_again(call: Call, error: WrongShape) -> bool:
     """Say whether a wrong answer is asked for once more, and note why."""
     shape = call.shape
-    if shape is None or shape.wrong is not None:
+    if shape is None or shape.wrong is not None or not shape.spare_input:
         return False
     shape.wrong = Wrong(error.text, error.problems)
     return True
@@ -243,6 +248,7 @@ class HeldReader:
     """
 
     __slots__ = ("_call", "_inner", "_kept", "_size", "_unfenced", "done")
+    holds: ClassVar = True  # nothing is shown before it is known to be right
 
     def __init__(self, inner: Reader, call: Call) -> None:
         self._inner = inner
@@ -307,7 +313,7 @@ class HeldReader:
                 continue
             text = said.text()
             problems = _problems(schema, text)
-            inside = _inside_fence(text) if problems else None
+            inside = _inside_fence(text) if problems and self.holds else None
             if inside is not None and not (problems := _problems(schema, inside) or []):
                 self._unfenced[index] = inside
             if problems:
@@ -352,6 +358,31 @@ class HeldReader:
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+
+
+class WatchedReader(HeldReader):
+    """A reader whose answer passes as it comes, and which says at its end whether it was right."""
+
+    __slots__ = ()
+    holds = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the body; return whole frames."""
+        frames = self._inner.feed(data)
+        self._keep(frames)
+        self.done = self._inner.done
+        return frames
+
+    def finish(self) -> bytes:
+        """Return the frames that the end of the body completes.
+
+        Raises:
+            WrongShape: the answer is not right.
+        """
+        frames = self._inner.finish()
+        self._keep(frames)
+        self._judge()
+        return frames
 
 
 def _problems(schema: Schema, text: str) -> list[str]:
