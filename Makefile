@@ -43,6 +43,10 @@ crash: $(VENV)/.dev ## kill the server under load, restart it, reconcile the boo
 bounds: $(VENV)/.dev ## draw 10,000 calls: none costs more than its hold
 	@BOUND_CASES=10000 $(BIN)/python -m pytest -q tests/admission/test_actual_within_hold.py $(ARGS)
 
+.PHONY: zoo
+zoo: $(VENV)/.dev ## put known bugs into copies of the source; tests must fail; ARGS="8 21a" chooses
+	@$(BIN)/python -m tests.zoo $(ARGS)
+
 grants: $(VENV)/.dev ## draw 10,000 grants: no key has a right that its maker lacks
 	@HEADGATE_GRANTS=10000 $(BIN)/python -m pytest -q -o timeout=0 tests/ops/test_lattice.py $(ARGS)
 

@@ -254,3 +254,11 @@ def test_old_keys_and_events_are_listed(api: Api) -> None:
     )
     more = api.call("GET", f"/admin/v1/events?after={told['last_id']}&kind=budget.threshold").json
     assert [row["ref"] for row in more["data"]] == ["budget_0"]
+
+
+def test_a_key_that_cannot_be_looked_up_is_not_said_to_be_wrong(tmp_path: Path) -> None:
+    api = Api(tmp_path)
+    with closing(connect(tmp_path)) as sql:
+        sql.execute("ALTER TABLE keys RENAME TO gone")
+    assert api.call("GET", "/admin/v1/projects").status == 500
+    assert len(api.faults) == 1

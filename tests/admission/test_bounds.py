@@ -122,3 +122,14 @@ def test_a_count_lowers_the_bound_of_its_own_target_only():
     other = msgspec.structs.replace(target(), host=Host(name="other", base_url="http://o"))
     assert input_bound(counted, other) >= 10_000
     assert bound(counted, (target(exact=True), other)) > bound(counted, (target(exact=True),))
+
+
+def test_a_hold_is_what_the_dearest_target_can_cost():
+    cheap, dear = target(), msgspec.structs.replace(target(), prices=Prices(input=2_000, output=30_000))
+    made = call(max_tokens=7)
+    assert (
+        bound(made, (cheap,))
+        < bound(made, (dear,))
+        == bound(made, (cheap, dear))
+        == bound(made, (dear, cheap))
+    )

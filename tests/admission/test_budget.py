@@ -137,3 +137,17 @@ def test_a_grant_that_has_expired_pays_nothing_and_its_hold_stays_good():
     assert (first.drawn, balance.drawn, first.retired) == (30, 0, True)
     assert funds.budgets.reserve(found, 20, NOW, Need("m", 20, 1)) is not None  # of the balance
     assert funds.purse.collect([], NOW, 0).returns == {8: 70}
+
+
+@pytest.mark.parametrize("prepaid", [False, True])
+def test_every_hold_is_taken_however_much_there_is(prepaid):
+    funds = Funded(NOW) if prepaid else capped(1_000)
+    who = Principal(key=1, project=2, account=3, prepaid=prepaid)
+    if prepaid:
+        funds.budgets.replace([], [GrantTerms(9, 3, Book.REAL)])
+        [balance] = funds.budgets.in_force(who, NOW).offers
+        funds.purse._take(Lot(balance.name, 9, 1_000, 0, 0, 0, 0, 0))
+    found = funds.budgets.in_force(who, NOW)
+    holds = [funds.budgets.reserve(found, 1, NOW, Need("m", 1, 1)) for _ in range(1_001)]
+    assert all(holds[:1_000])
+    assert holds[1_000] is None

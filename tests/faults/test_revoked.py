@@ -179,6 +179,7 @@ async def test_what_a_key_may_is_what_it_gets(tmp_path: Path) -> None:
                 error = json.loads(reply.body)["error"]
                 assert (reply.status, error["code"]) == (403, code)
                 assert "headgate keys change 'ci'" in error["message"]
+            assert (await gateway.ask(chat(model="gpt-4o"), "/v1/messages")).status == 403
             change_key(LOCAL, on, made.record.id, KeyChange(networks=("203.0.113.0/24",)))
             await unknown(gateway, made.text)
             reply = await gateway.ask(chat())

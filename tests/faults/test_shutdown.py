@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, chat, worker
+from tests.limits.served import limit
 from tests.upstream import ScriptedUpstream, chat_frames, chunk, http_head
 
 from headgate.background import Leave
 from headgate.config import ServeOptions, load
+from headgate.stores.sql import meters
 from headgate.stores.sql.database import connect
 from headgate.upstreams import ConfigError
 
@@ -83,3 +85,20 @@ def test_a_time_in_which_no_balancer_looks_is_refused(seconds: str, said: str, t
     path.write_text(f"[server]\nleave_s = {seconds}\n")
     with pytest.raises(ConfigError, match=f"leave_s.*{said}"):
         load(ServeOptions(config=str(path), env_file=""), environment={})
+
+
+async def test_a_stop_writes_down_what_was_settled_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meters, "_EVERY_S", 3600.0)
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url, ends=False) as gateway:
+        await limit(gateway, "account", rpm=50)
+        gateway.app.drain._every_s = 5.0  # nothing is written down in passing
+        assert await gateway.books() == {}
+        assert (await gateway.ask(chat())).status == 200
+    assert last_call(tmp_path)[0] == 200
+    sql = connect(tmp_path / "data", read_only=True)
+    try:
+        assert sql.execute("SELECT count(*) FROM meters WHERE used > 0").fetchone() == (1,)
+    finally:
+        sql.close()

@@ -20,6 +20,7 @@ from headgate.ops.secrets import SecretOrder, remove_secret, rotate_kek, store_s
 from headgate.ports import SystemClock
 from headgate.stores.sql.admin import SqlAdminStore
 from headgate.stores.sql.bootstrap import prepare
+from headgate.stores.sql.database import connect
 from headgate.upstreams import ConfigError
 from headgate.vaults.envelope import new_kek, parse_kek
 
@@ -101,3 +102,19 @@ async def follow(gateway: Worker, upstream: ScriptedUpstream, desk: Desk, config
     await asked_with(gateway, upstream, "Bearer sk-second")
     remove_secret(LOCAL, desk, "openai")
     await asked_with(gateway, upstream, None)
+
+
+async def test_settings_that_cannot_be_used_change_nothing(tmp_path: Path) -> None:
+    pepper = prepare(tmp_path / "data", SystemClock().wall(), mint_key).pepper
+    config = settings(tmp_path, "http://127.0.0.1:9/v1", new_kek())
+    with desk_of(tmp_path) as desk:
+        put(desk, config, "sk-first")
+    app = App(config, pepper, simulating=False)
+    before = app.config, app.routes
+    with closing(connect(tmp_path / "data")) as sql:
+        sql.execute("ALTER TABLE secrets RENAME TO gone")
+    with pytest.raises(ConfigError, match="stored keys cannot be read"):
+        app._reconfigure(settings(tmp_path, "http://127.0.0.1:10/v1", new_kek()))
+    assert (app.config, app.routes) == before
+    app.journal.close()
+    app._sql.close()

@@ -6,12 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.stores.books import SLOT, copy_all, figures, journal, make
-from tests.stores.records import CLOCK, START, opened, settled
+from tests.stores.records import CLOCK, START, later_version, opened, settled
 
 from headgate.money.periods import period_end, period_key, period_start
 from headgate.money.pots import PotName
 from headgate.ports import Open, Source
 from headgate.stores.journal import SlotJournal
+from headgate.stores.journal.records import JournalTooNew
+from headgate.stores.journal.segments import segment_path
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.check import check
@@ -223,6 +225,27 @@ def test_the_slice_of_a_lost_journal_stays_away(lent: tuple[Path, SlotJournal, O
         recover(data, sql, CLOCK)
     assert figures(data, "SELECT DISTINCT slot FROM slices") == [(pots.LOST,)]
     assert {row[0] for row in figures(data, "SELECT amount FROM slices")} == {15_000_000 - 10 * CHARGE}
+
+
+def test_the_slice_of_a_damaged_journal_stays_away(lent: tuple[Path, SlotJournal, Open]) -> None:
+    data, book, one = lent
+    path = segment_path(book.folder, 1)
+    content = bytearray(path.read_bytes())
+    content[content.index(one.call) + 40] ^= 1
+    path.write_bytes(content)
+    with closing(connect(data)) as sql:
+        assert recover(data, sql, CLOCK).damaged
+    assert figures(data, "SELECT DISTINCT slot FROM slices") == [(pots.LOST,)]
+
+
+def test_the_slice_of_a_journal_that_is_not_read_yet_stays_with_it(
+    lent: tuple[Path, SlotJournal, Open],
+) -> None:
+    data, book, _ = lent
+    segment_path(book.folder, 2).write_bytes(later_version())
+    with closing(connect(data)) as sql, pytest.raises(JournalTooNew):
+        recover(data, sql, CLOCK)
+    assert figures(data, "SELECT DISTINCT slot FROM slices") == [(SLOT,)]
 
 
 def test_what_a_dead_slot_had_of_a_lowered_pot_is_no_longer_over(data: Path) -> None:

@@ -75,11 +75,12 @@ async def test_a_call_that_money_refuses_counts_nothing_and_one_that_fails_upstr
     refusal = json_answer({"error": {"message": "no"}}, 500)
     async with (
         ScriptedUpstream(refusal) as upstream,
-        worker(tmp_path, upstream.base_url, cap="0.1/month") as gateway,
+        worker(tmp_path, upstream.base_url, cap="0.005/month") as gateway,
     ):
         await limit(gateway, "account", rpm=50)
-        dear = await gateway.ask(chat(max_tokens=16_000, n=20))
-        assert (dear.status, told(dear)["remaining-requests"]) == (429, "50")
+        for several in (1, 20):
+            dear = await gateway.ask(chat(max_tokens=16_000, n=several))
+            assert (dear.status, told(dear)["remaining-requests"]) == (429, "50")
         failed = await gateway.ask(chat())
         assert (failed.status, told(failed)["remaining-requests"]) == (500, "49")
 

@@ -72,10 +72,12 @@ def deliver(desk: Desk, payload: bytes, settings: PaymentSettings = SETTINGS) ->
 # ── what is booked ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_payment_is_booked_from_the_providers_own_object(desk: Desk, account: str) -> None:
-    done = deliver(desk, paid(account, metadata={"amount": "999999"}))
-    assert (done.outcome, done.amount, done.account, done.kind) == ("booked", 20 * USD, account, "topup")
-    assert postings(desk, account) == [("topup", 20 * USD, 0)]
+@pytest.mark.parametrize("cents", [2_000, 803])  # the other one is no whole number of nano-USD as a float
+def test_a_payment_is_booked_from_the_providers_own_object(desk: Desk, account: str, cents: int) -> None:
+    done = deliver(desk, paid(account, cents, metadata={"amount": "999999"}))
+    amount = cents * USD // 100
+    assert (done.outcome, done.amount, done.account, done.kind) == ("booked", amount, account, "topup")
+    assert postings(desk, account) == [("topup", amount, 0)]
     assert show_account(LOCAL, desk, account).tier == "tier1"
 
 
@@ -120,6 +122,22 @@ def test_an_event_is_handled_once_however_many_deliver_it(tmp_path: Path, clock:
         assert {each.outcome for each in results} == {"booked"}
         assert postings(one, account) == [("topup", 20 * USD, 0)]
         assert len(list_payments(LOCAL, one, ALL).data) == 1
+
+
+def test_the_books_take_an_event_once(desk: Desk) -> None:
+    note = PaymentRecord(
+        event="evt_1",
+        source="stripe",
+        reference="",
+        account="",
+        kind="none",
+        amount=0,
+        currency="",
+        outcome="no",
+    )
+    with desk.writing(LOCAL, "payment.received") as deed:
+        claims = [deed.register.credit.claim_event(note) for _ in range(2)]
+    assert claims == [True, False]
 
 
 def test_two_hundred_events_of_one_payment_are_one_top_up(tmp_path: Path, clock: HandClock) -> None:

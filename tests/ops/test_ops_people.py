@@ -15,6 +15,7 @@ from headgate.identity.roles import (
 from headgate.ops.accounts import (
     AccountChange,
     AccountOrder,
+    Status,
     change_account,
     create_account,
     list_accounts,
@@ -43,6 +44,7 @@ from headgate.ops.projects import (
     remove_project_member,
     show_project,
 )
+from headgate.ops.signin import actor_of_member
 
 ALL = PageOrder(limit=100)
 
@@ -248,3 +250,12 @@ def test_an_actor_is_what_its_member_is_now(desk: Desk) -> None:
     assert now.permissions == ROLES["viewer"]
     with pytest.raises(PermissionRefused):
         create_project(now, desk, ProjectOrder(name="p"))
+
+
+@pytest.mark.parametrize(("status", "acts"), [("suspended", True), ("closed", False)])
+def test_nobody_acts_in_an_account_that_is_closed(desk: Desk, status: Status, acts: bool) -> None:
+    account = create_account(LOCAL, desk, AccountOrder(name="other")).id
+    boss = join(LOCAL, desk, "owner", account)
+    change_account(LOCAL, desk, account, AccountChange(status=status))
+    with desk.reading() as register:
+        assert (actor_of_member(register, boss.id) is not None) is acts

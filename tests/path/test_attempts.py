@@ -10,6 +10,7 @@ from tests.path.fakes import Bench, ListSink, Script, target
 from tests.path.test_pipeline import answer, make
 
 from headgate.errors import UpstreamInterrupted, UpstreamOverloaded, UpstreamTimeout
+from headgate.ports import Head
 from headgate.routing.health import Place
 from headgate.routing.retries import Active, RetryTerms
 from headgate.values import Target
@@ -109,11 +110,24 @@ async def test_a_target_that_limits_us_is_left_alone_while_another_is_there() ->
     busy = UpstreamOverloaded("busy", retry_after_s=5.0, limited_by="requests")
     bench = Bench(busy, *[Script(200, [answer()]) for _ in range(3)])
     both = (target("a"), target("b"))
-    for _ in range(2):
+    for now_s in (0, 4, 6):
+        bench.clock.now_ns = now_s * S
         await bench.serve(make(), ListSink(), *both)
-    bench.clock.now_ns = 6 * S
-    await bench.serve(make(), ListSink(), *both)
     assert [each.host.name for each in bench.transport.targets] == ["a", "b", "b", "a"]
+
+
+async def test_a_key_that_fails_takes_out_no_other_key_of_its_provider() -> None:
+    bad, good = (
+        msgspec.structs.replace(plain, host=msgspec.structs.replace(plain.host, credential=name))
+        for plain, name in ((target(), "1"), (target(), "2"))
+    )
+    scripts: list[Script] = []
+    for _ in range(5):
+        scripts += [*failing(1, 401), Script(200, [answer()])]
+    bench = Bench(*scripts)
+    for _ in range(5):
+        assert (await bench.serve(make(), ListSink(), bad, good)).status == 200
+    assert [each.place.credential for each in bench.health.unwell(0)] == ["1"]
 
 
 async def test_a_stream_that_has_begun_is_not_tried_again() -> None:
@@ -122,6 +136,24 @@ async def test_a_stream_that_has_begun_is_not_tried_again() -> None:
     sink = await bench.serve(make(stream=True), ListSink())
     assert b"ERROR" in sink.body
     assert len(bench.transport.targets) == 1
+
+
+async def test_a_call_has_one_deadline_for_all_its_attempts() -> None:
+    class Slow(Script):
+        async def head(self) -> Head:
+            bench.clock.now_ns += int(target().deadlines.total_s * S)
+            return await super().head()
+
+    bench = Bench(Slow(500, [b"{}"]), Script(200, [answer()]), retries=SOON)
+    assert (await bench.serve(make(), ListSink(), target("a"), target("b"))).status == 500
+    assert [each.host.name for each in bench.transport.targets] == ["a"]
+
+
+async def test_a_retry_that_has_failed_makes_room_for_the_next() -> None:
+    bench = Bench(*failing(6), retries=RetryTerms(base_s=0.0, floor=1, attempts=2))
+    for _ in range(3):
+        assert (await bench.serve(make(), ListSink())).status == 500
+    assert len(bench.transport.targets) == 6
 
 
 async def test_retries_have_a_budget() -> None:

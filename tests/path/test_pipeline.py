@@ -6,7 +6,7 @@ import pytest
 from tests.path.fakes import PRICES, Bench, ListSink, Script, target
 
 from headgate.admission.bounds import bound
-from headgate.errors import LoopRefused, UpstreamInterrupted, UpstreamTimeout
+from headgate.errors import LoopRefused, Unavailable, UpstreamInterrupted, UpstreamTimeout
 from headgate.http.parse import parse
 from headgate.money.cost import cost
 from headgate.pipeline import refuse_loop
@@ -104,7 +104,7 @@ async def test_absent_usage_is_counted_here_and_marked():
         assert settled.usage.output_tokens == 3
 
 
-@pytest.mark.parametrize("prompt", [10**18, 2_000_000])
+@pytest.mark.parametrize("prompt", [10**18, 2_000_000, 10_001])
 async def test_usage_above_the_window_is_not_believed(prompt):
     bench = Bench(Script(200, [answer({"prompt_tokens": prompt, "completion_tokens": 1})]))
     await bench.serve(make(), ListSink())
@@ -279,6 +279,28 @@ async def test_a_journal_that_cannot_write_stops_calls_with_503():
     bench = Bench()
     bench.journal.accepting = False
     assert (await bench.serve(make(), ListSink())).status == 503
+
+
+async def test_nothing_is_sent_that_the_journal_does_not_take():
+    def refuse(_):
+        raise Unavailable("the disk is full")
+
+    bench = Bench(Script(200, [answer()]), cap=10**9)
+    bench.journal.open = refuse
+    assert (await bench.serve(make(), ListSink())).status == 503
+    [script] = bench.transport.used
+    assert not script.sent
+    assert (bench.cap.spent, bench.cap.held) == (0, 0)
+
+
+async def test_a_stream_that_runs_past_its_hold_is_cut():
+    bench = Bench(Script(200, chunks(*["w "] * 400, usage=False)), cap=10**9)
+    sink = await bench.serve(make(stream=True), ListSink())
+    assert b"ERROR" in sink.body
+    assert b"[DONE]" not in sink.body
+    [opened], [settled] = bench.journal.opened(), bench.journal.settled()
+    assert settled.charge == opened.hold
+    assert settled.usage.output_tokens < 400
 
 
 async def test_our_own_bug_is_a_500_in_shape_and_frees_the_hold():

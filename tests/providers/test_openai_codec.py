@@ -250,6 +250,12 @@ def test_each_refusal_has_its_meaning(status, body, seen, code):
     assert (error.http_status, error.code) == (seen, code)
 
 
+@pytest.mark.parametrize("status", [401, 403, 402])
+def test_what_a_provider_says_of_our_credential_is_not_passed_on(status):
+    said = b'{"error":{"message":"Incorrect API key provided: sk-canary","code":"invalid_api_key"}}'
+    assert "sk-canary" not in refusal(Head(status, ()), said).message
+
+
 @pytest.mark.parametrize(
     ("value", "wait"), [(b"2", 2.0), (b"-1", None), (b"1e9", None), (b"x", None), (b"0", 0.0)]
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
+
 from headgate.ports import CallIds, Mark, Open, Settle
+from headgate.stores.journal import records
 from headgate.values import Book, Prices, Usage
 
 PRICES = Prices(150_000, 600_000, 75_000, 150_000, 600_000, 150_000, 600_000)
@@ -78,3 +81,10 @@ def settled(record: Open, given: int = 300, made: int = 200, **changes: object) 
         "duration_us": 2_000_000,
     }
     return Settle(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def later_version() -> bytes:
+    """Return a record of the journal as version 9 will write it."""
+    payload = b"\x90"
+    check = zlib.crc32(payload, len(payload) << 12 | 9 << 4 | 2)
+    return records.HEADER.pack(check, len(payload), 9, 2, 0) + payload

@@ -302,6 +302,18 @@ def test_a_settlement_that_cannot_be_written_is_kept_and_written_later(
         assert written(tmp_path)[-2:] == [settled(first), settled(second)]
 
 
+def test_what_could_not_be_written_is_written_when_it_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = opened()
+    with journal(tmp_path) as book:
+        book.open(record)
+        monkeypatch.setattr(slot, "write_at", failing(errno.EIO))
+        book.settle(settled(record))
+        monkeypatch.undo()
+    assert written(tmp_path)[-1] == settled(record)
+
+
 def test_a_full_disk_stops_admission_until_there_is_space_and_loses_no_settlement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,9 @@
-import zlib
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.stores.books import SLOT, copy_all, figures, journal, make, write
-from tests.stores.records import CLOCK, COSTS, IDS, PRICES, cost_of, marked, opened, settled
+from tests.stores.records import CLOCK, COSTS, IDS, PRICES, cost_of, later_version, marked, opened, settled
 
 from headgate.money.cost import upper_bound
 from headgate.money.rules import CHECKPOINT_TOKENS
@@ -256,9 +255,7 @@ def test_a_journal_of_a_later_version_is_refused_whole(tmp_path: Path) -> None:
     data = make(tmp_path)
     folder = data / "journal" / SLOT
     folder.mkdir(parents=True)
-    payload = b"\x90"
-    head = records.HEADER.pack(zlib.crc32(payload, len(payload) << 12 | 9 << 4 | 2), len(payload), 9, 2, 0)
-    segment_path(folder, 1).write_bytes(head + payload)
+    segment_path(folder, 1).write_bytes(later_version())
     with pytest.raises(records.JournalTooNew, match="version 9"):
         start(data)
     assert segment_numbers(folder) == [1]
