@@ -1,0 +1,126 @@
+"""Count what a governed JSON call takes: bytecodes and Python calls, by function. The same on any machine.
+
+    make bench-count             400 calls on 8 connections
+    make bench-count ARGS=2000
+
+CPU on a shared machine is noise; this is not. What runs by the clock (ticks, leases) is left out: only
+functions that every call enters count. A call from Python to C counts as one bytecode, so it is a proxy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import servers
+from load import Generator, Load, wait_for
+from machine import choose_layout
+from session import DIRECT, FULL, HEADGATE, Session, Target
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+_TOP, _OUT = 30, "counted.json"
+
+
+def serve() -> None:
+    """Be `headgate` under a tracer that SIGUSR1 starts and SIGUSR2 ends."""
+    loop = threading.get_ident()
+    calls: Counter[tuple[bool, CodeType]] = Counter()
+    codes: Counter[tuple[bool, CodeType]] = Counter()
+    counting = False
+
+    def inside(frame: FrameType, event: str, _arg: Any) -> Any:
+        if event == "opcode":
+            codes[threading.get_ident() == loop, frame.f_code] += 1
+        return inside
+
+    def entered(frame: FrameType, _event: str, _arg: Any) -> Any:
+        if not counting:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        calls[threading.get_ident() == loop, frame.f_code] += 1
+        return inside
+
+    def begin(*_: object) -> None:
+        nonlocal counting
+        counting = True
+        sys.settrace(entered)
+
+    def end(*_: object) -> None:
+        nonlocal counting
+        counting = False
+        sys.settrace(None)
+        rows = [(key[0], named(key[1]), count, codes[key]) for key, count in calls.items()]
+        fresh = Path(_OUT + ".new")
+        fresh.write_text(json.dumps(rows))
+        fresh.replace(_OUT)
+
+    signal.signal(signal.SIGUSR1, begin)
+    signal.signal(signal.SIGUSR2, end)
+    threading.settrace(entered)
+    from headgate.__main__ import main
+
+    main()
+
+
+def named(code: CodeType) -> str:
+    """Return where a function is, and its name."""
+    return f"{code.co_filename.rpartition('/headgate/')[2]}:{code.co_qualname}"
+
+
+def report(rows: list[tuple[bool, str, int, int]], count: int) -> None:
+    """Print what each call takes on the loop and in other threads."""
+    for where, own in (("on the loop", True), ("in other threads", False)):
+        found = [(codes / count, n / count, name) for here, name, n, codes in rows if here is own]
+        each = sorted((row for row in found if row[1] >= 0.95), reverse=True)
+        print(f"{where}: {sum(r[0] for r in each):.0f} bytecodes, {sum(r[1] for r in each):.0f} calls")
+        for codes, n, name in each[:_TOP]:
+            print(f"  {codes:7.1f} {n:6.2f}  {name}")
+
+
+def main() -> None:
+    """Start a gateway under the tracer and put a load on it."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    mock_binary, lg = servers.build_tools()
+    layout = choose_layout()
+    with tempfile.TemporaryDirectory(dir=servers.BUILD) as temporary:
+        folder = Path(temporary)
+        traced = folder / "headgate"
+        real = servers.HERE.parent / ".venv" / "bin"
+        traced.write_text(
+            f'#!/bin/sh\n[ "$1" = serve ] && exec {real}/python {__file__} "$@"\nexec {real}/headgate "$@"\n'
+        )
+        traced.chmod(0o755)
+        session = Session(folder, layout, Generator(lg, layout.load), FULL)
+        mock = servers.start_mock(mock_binary, folder, layout.load)
+        session.targets[DIRECT] = Target(DIRECT, mock)
+        cores = (layout.gateway, layout.load)
+        session.headgate = servers.Headgate(traced, folder / "main", mock.port, cores)
+        try:
+            session.start_headgate()
+            target = session.targets[HEADGATE]
+            session.generator.run(Load(60, most=200), target.server.port, target.key)
+            os.kill(target.server.pid, signal.SIGUSR1)
+            outcome = session.generator.run(Load(60, most=count), target.server.port, target.key)
+            time.sleep(1)  # the drain
+            os.kill(target.server.pid, signal.SIGUSR2)
+            out = session.headgate.folder / _OUT
+            if not outcome.right or wait_for(out.exists, 10.0) is None:
+                raise SystemExit(outcome.verdict)
+            report(json.loads(out.read_text()), count)
+        finally:
+            for each in session.targets.values():
+                each.server.kill()
+
+
+if __name__ == "__main__":
+    serve() if sys.argv[1:2] == ["serve"] else main()
