@@ -171,6 +171,8 @@ async def test_without_room_for_a_file_it_is_refused(tmp_path: Path, monkeypatch
 
     async with ScriptedUpstream(HEARD) as upstream, worker(tmp_path, upstream.base_url) as gateway:
         monkeypatch.setattr("tempfile.TemporaryFile", full)
+        reply = await ask(gateway, asking(gateway).replace(gateway.key.encode(), b"sk-hg-wrong"))
+        assert reply.status == 401  # nothing is kept of a stranger's
         reply = await ask(gateway, asking(gateway))
         assert reply.status == 503
         assert json.loads(reply.body)["error"]["message"].startswith(

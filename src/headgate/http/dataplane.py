@@ -326,6 +326,10 @@ class FormRoute(CallRoute):
     __slots__ = ()
     brings_files: Literal[True] = True
 
+    def begin(self, incoming: Incoming) -> None:
+        """Ask for the key before a long form is kept."""
+        identify(self._service, incoming)
+
     def _body(self, incoming: Incoming, call: Call) -> bytes:
         """Take the files of a form; return its fields as a JSON body."""
         kind = incoming.head.header(b"content-type") or b""

@@ -48,6 +48,14 @@ class FileRoute(Route, Protocol):
 
     brings_files: Literal[True]
 
+    def begin(self, incoming: Incoming) -> None:
+        """Look at a head before its long form is kept.
+
+        Raises:
+            GatewayError: the request is refused; no more of it is read.
+        """
+        ...
+
 
 class RequestHead:
     """The head of a request: shared by all requests of a client that repeats it.

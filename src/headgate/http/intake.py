@@ -207,8 +207,7 @@ class Intake:
         """Take a part of the body.
 
         Raises:
-            BodyTooLarge: it grows beyond its route's limit.
-            Unavailable: the file for it cannot be written.
+            GatewayError: it grows beyond its route's limit, is refused by it, or cannot be kept.
         """
         body, incoming = self._body, self.partial
         if not body:
@@ -229,6 +228,7 @@ class Intake:
             head = incoming.head
             long = head.chunked or head.length > _SPOOLED
             if long and is_form(head.header(b"content-type") or b"") and isinstance(head.route, FileRoute):
+                head.route.begin(incoming)
                 return Spool(self._edge.limits.spool_folder)
         return bytearray()
 
