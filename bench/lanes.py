@@ -248,6 +248,27 @@ def refused(session: Session) -> Figures:
     }
 
 
+def fallback(session: Session) -> Figures:
+    """Calls whose first target answers 503, beside calls that need no second one, in the same rounds."""
+    plan = session.plan
+    if HEADGATE not in session.targets:
+        return {}
+    plain, failing = [], []
+    for _ in range(plan.count(3)):
+        straight = session.measure(HEADGATE, Load(plan.seconds(2)))
+        second = session.measure(HEADGATE, Load(plan.seconds(2), model="falls-back"))
+        if straight is None or second is None:
+            return {}
+        plain.append(straight)
+        failing.append(second)
+    noisy = not all(s.window.quiet for s in plain + failing)
+    added = [b.cpu_us - a.cpu_us for a, b in zip(plain, failing, strict=True)]
+    return {
+        "headgate.cpu_us": figure([s.cpu_us for s in failing], noisy=noisy),
+        "headgate.added_cpu_us": figure(added, noisy=noisy),
+    }
+
+
 def start_up(session: Session) -> Figures:
     """Time to the first 200 on /readyz with an empty store, and memory at rest."""
     headgate = session.headgate
@@ -268,6 +289,7 @@ def start_up(session: Session) -> Figures:
 LANES: Mapping[str, Callable[[Session], Figures]] = {
     "json": json_calls,
     "refused": refused,
+    "fallback": fallback,
     "large": large,
     "burst": burst,
     "paced": paced,

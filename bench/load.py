@@ -32,6 +32,7 @@ class Load:
     gap_ms: int = 0
     extra_bytes: int = 0
     status: int = 200
+    model: str = ""  # the generator's own
     refusals: bool = False  # 429 and 503 with Retry-After are right, too
 
     def arguments(self, port: int, key: str) -> list[str]:
@@ -39,6 +40,8 @@ class Load:
         said = ["-P", str(port), "-H", f"Authorization: Bearer {key}"]
         said += ["-c", str(self.conns), "-r", str(self.rate), "-d", str(self.seconds)]
         said += ["-w", str(self.warm), "-x", str(self.status)]
+        if self.model:
+            said += ["-m", self.model]
         if self.refusals:
             said.append("-R")
         if self.most:

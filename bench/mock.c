@@ -5,6 +5,7 @@
 // POST: a JSON completion of about 700 bytes with usage, or, when the body holds "stream":true,
 // an event stream of 40 chunks, a usage chunk and [DONE].  gap<N>ms anywhere in the body puts
 // N ms between the chunks, wait<N>ms N ms before the first byte.
+// POST below /broken: 503 at once, and not counted.
 // GET /stats: {"json":J,"streams":S}, the POSTs begun so far.  Any other GET: 404.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -234,6 +235,17 @@ static int answer_post(Conn *c, int stream, int gap, int wait) {
     return 0;
 }
 
+static void refuse(Conn *c) {
+    static const char body[] = "{\"error\":{\"message\":\"broken\",\"type\":\"server_error\"}}";
+    char head[256];
+    int h = snprintf(head, sizeof head,
+                     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+                     "Content-Length: %d\r\n\r\n",
+                     (int)sizeof body - 1);
+    add(c, head, h);
+    add(c, body, sizeof body - 1);
+}
+
 static void answer_get(Conn *c, int stats) {
     char body[128], head[256];
     int n = stats ? snprintf(body, sizeof body, "{\"json\":%lld,\"streams\":%lld}", json_count,
@@ -307,6 +319,7 @@ static int process(Conn *c) {
         char *body = c->in + head_len;
         int n = end - head_len, get = !strncmp(c->in, "GET ", 4);
         int stats = get && !strncmp(c->in, "GET /stats", 10);
+        int broken = !strncmp(c->in, "POST /broken/", 13);
         int stream = !get && asks_stream(body, n);
         int gap = get ? 0 : number_after(body, n, "gap");
         int wait = get ? 0 : number_after(body, n, "wait");
@@ -314,6 +327,8 @@ static int process(Conn *c) {
         c->in_len -= end;
         if (get) {
             answer_get(c, stats);
+        } else if (broken) {
+            refuse(c);
         } else if (answer_post(c, stream, gap, wait) < 0) {
             return -1;
         }

@@ -57,6 +57,8 @@ ROWS = (
     ("  of it before the last answer", "json", "serving_cpu_us", 1),
     ("JSON, requests per second", "json", "rps", 0),
     ("refused (bad key), CPU us", "refused", "cpu_us", 1),
+    ("fallback after a 503, CPU us", "fallback", "cpu_us", 1),
+    ("  added to a call without", "fallback", "added_cpu_us", 1),
     ("137 KB prompt, CPU us", "large", "cpu_us", 0),
     ("137 KB prompt, requests per second", "large", "rps", 0),
     ("burst, CPU us per event", "burst", "event_us", 2),

@@ -33,6 +33,24 @@ name = "openai"
 kind = "openai"
 base_url = "http://127.0.0.1:{port}/v1"
 api_key = "sk-bench"
+[[providers]]
+name = "broken"
+kind = "openai"
+base_url = "http://127.0.0.1:{port}/broken/v1"
+api_key = "sk-bench"
+models = ["none-*"]
+[[prices.rows]]
+provider = "broken"
+model = "*"
+input = 0.15
+output = 0.6
+[[models]]
+name = "falls-back"
+targets = [{{ provider = "broken", model = "gpt-4o-mini" }}, {{ provider = "openai", model = "gpt-4o-mini" }}]
+[breaker]
+row = 0
+least = 100_000
+window_s = 1.0
 [mode]
 name = "prepaid"
 tier = "bench"

@@ -40,7 +40,7 @@ def test_a_right_gateway_passes_and_every_lane_gives_its_figures(tmp_path: Path)
     figures = document["figures"]
     assert isinstance(figures, dict)
     wanted = (
-        "json.headgate.cpu_us", "refused.served_ratio", "large.headgate.cpu_us",
+        "json.headgate.cpu_us", "refused.served_ratio", "fallback.headgate.added_cpu_us", "large.headgate.cpu_us",
         "burst.headgate.event_us", "paced.headgate.added_ttft_p50_us", "open100.direct.p50_us",
         "open1000.headgate.added_p99_us", "streams.headgate.rss_mb", "streams.headgate.late",
         "start.headgate.seconds", "start.headgate.idle_mb", "journal.headgate.start_seconds",
