@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # The first of these that is new enough and can make a virtual environment; PYTHON=... names one.
 CANDIDATES := $(or $(PYTHON),/usr/bin/python3 python3 python3.13 python3.12 python3.11 python3.14)
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+# Tests wait a good part of their time, so one more runs than there are cores.
+JOBS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
 # Only wheels with a known hash: a source package would fetch its build tools unchecked.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
@@ -22,7 +24,7 @@ serve: $(VENV)/.run ## run the gateway; ARGS="--port 9000" passes options
 	@exec $(BIN)/headgate serve $(ARGS)
 
 test: $(VENV)/.dev ## run every test that this machine can run; ARGS="-k words" selects
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@PYTEST_XDIST_AUTO_NUM_WORKERS=$(JOBS) $(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, import directions, size limits
 	$(BIN)/ruff check
