@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
+
+from tests.local import LocalProvider, send_json
 
 TOKEN = "tok "
 PIECES = 4  # events of a stream
@@ -25,51 +27,27 @@ class Note:
     failed: int = 0
 
 
-class Provider:
+class Provider(LocalProvider):
     """The upstream, in the loop of the test."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.notes: dict[str, Note] = {}
-        self.port = 0
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Provider:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                path = head.split()[1]
-                headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
-                request = json.loads(await reader.readexactly(int(headers["content-length"])))
-                note = self.notes.setdefault(headers["x-client-request-id"], Note())
-                note.attempts += 1
-                await self._answer(path, request, note, writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-
-    async def _answer(self, path: str, request: dict, note: Note, writer: asyncio.StreamWriter) -> None:  # type: ignore[type-arg]
-        _, made, gap_ms, mode = request["messages"][-1]["content"].split()
+    async def answer(
+        self, path: str, headers: dict[str, str], asked: dict[str, Any], writer: asyncio.StreamWriter
+    ) -> None:
+        note = self.notes.setdefault(headers["x-client-request-id"], Note())
+        note.attempts += 1
+        _, made, gap_ms, mode = asked["messages"][-1]["content"].split()
         await asyncio.sleep(int(gap_ms) / 1000)
         if mode == "fail" and path.startswith("/a"):
             note.failed += 1
-            body = b'{"error": {"message": "planned", "type": "server_error"}}'
-            writer.write(
-                b"HTTP/1.1 500 No\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                % (len(body), body)
-            )
+            send_json(writer, b'{"error": {"message": "planned", "type": "server_error"}}', "500 No")
             return
-        tokens = min(int(made), request["max_tokens"])
+        tokens = min(int(made), asked["max_tokens"])
         usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
-        if request.get("stream"):
+        if asked.get("stream"):
             await self._stream(tokens, int(gap_ms) / 1000, usage, note, writer)
             return
         choice = {
@@ -79,10 +57,7 @@ class Provider:
         }
         body = json.dumps(envelope("chat.completion", choices=[choice], usage=usage)).encode()
         note.tokens, note.whole = tokens, True
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(body), body)
-        )
+        send_json(writer, body)
         await writer.drain()
 
     async def _stream(

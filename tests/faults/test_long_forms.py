@@ -198,8 +198,8 @@ async def test_nothing_of_a_file_is_left_to_the_garbage_collector(how: str, tmp_
         gc.collect()
         gc.disable()
         try:
-            for _ in range(2):
-                await ask(gateway, request)
+            answered = [(await ask(gateway, request)).status for _ in range(2)]
             await gone(tmp_path)
         finally:
             gc.enable()
+        assert answered == [{"fails": 500, "is refused": 400}.get(how, 200)] * 2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from random import Random
+from typing import Any
+
+from tests.local import LocalProvider
 
 PIECES = 3
 PROMPT_TOKENS = 10
@@ -17,41 +19,24 @@ SURPLUS = (
 _USAGE = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": PIECES, "total_tokens": PROMPT_TOKENS + PIECES}
 
 
-class Echo:
+class Echo(LocalProvider):
     """The upstream, in the loop of the test."""
 
     def __init__(self, chance: Random) -> None:
-        self.port = 0
-        self.connections = self.requests = 0
+        super().__init__()
+        self.requests = 0
         self._chance = chance
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Echo:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
-                asked = json.loads(await reader.readexactly(int(headers["content-length"])))
-                self.requests += 1
-                for piece in answer(asked["messages"][-1]["content"], stream=asked.get("stream", False)):
-                    await self._pause()
-                    writer.write(piece)
-                    await writer.drain()
-                if self._chance.random() < 0.05:
-                    writer.write(SURPLUS)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+    async def answer(
+        self, path: str, headers: dict[str, str], asked: dict[str, Any], writer: asyncio.StreamWriter
+    ) -> None:
+        self.requests += 1
+        for piece in answer(asked["messages"][-1]["content"], stream=asked.get("stream", False)):
+            await self._pause()
+            writer.write(piece)
+            await writer.drain()
+        if self._chance.random() < 0.05:
+            writer.write(SURPLUS)
 
     async def _pause(self) -> None:
         if self._chance.random() < 0.5:
