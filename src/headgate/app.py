@@ -54,6 +54,7 @@ from headgate.stores.sql.database import (
 from headgate.stores.sql.directory import AT_ONCE, FOLLOWED, Directory
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
+from headgate.stores.sql.nodes import served_node, slot_name
 from headgate.stores.sql.probes import probe_key
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
@@ -125,6 +126,7 @@ class App:
         self.shedder = Shedder(self.calls.runs, call_limit(config.server.max_calls, config.server.workers))
         self._stalls = Stalls(self.shedder.tick)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
+        self._node = served_node(self._data, config.storage.database, config.storage.node)
         self._sql, self.leave = connect(self._data), Leave()
         self._seen, self._directory = last_change(self._sql), Directory(self._sql)
         self._metering = self._open_meters()
@@ -132,8 +134,7 @@ class App:
         self._budgets, self._teller = self._open_purse(slot)
         self.keyring = Keyring(pepper, self._directory, playing=simulating)
         self.journal = self._open_journal(slot)
-        self.drain = Drain(self.journal, lambda: connect(self._data), self.failpoints, self._database_trouble)
-        self.routes = self._open_routes(config)
+        self.drain, self.routes = self._open_drain(slot), self._open_routes(config)
         tokenizers = Tokenizers()
         self.outward = Outward(config, self.clock, self.log, self.calls, self.metrics)
         self.lookout = self._open_lookout()
@@ -155,7 +156,7 @@ class App:
         self._stages, self.pipeline = stages, Pipeline(stages)
         settings = self.outward.transport.settings
         self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, self._team)
-        self._studio.booth = Booth(stages, config, pepper, slot, self.log)
+        self._studio.node, self._studio.booth = self._node, Booth(stages, config, pepper, slot, self.log)
         self.recorder = partial(self._studio.booth.recorder, self.background)
         self.server, self.monitor = self._open_listeners()
         self.reload()
@@ -179,8 +180,8 @@ class App:
         return Server(self._edge(plane.find)), Server(self._edge(plane.find_health))
 
     def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:
-        purse = Purse(f"slot-{slot}", since_boot_ns)
-        budgets = Budgets(purse, guarded=self.config.server.workers > 1)
+        purse = Purse(slot_name(self._node, f"slot-{slot}"), since_boot_ns)
+        budgets = Budgets(purse, guarded=bool(self._node) or self.config.server.workers > 1)
         return budgets, Teller(purse, self._leases, self.clock, budgets)
 
     def _open_journal(self, slot: int) -> SlotJournal:
@@ -191,6 +192,10 @@ class App:
             sync=storage.sync,
         )
         return SlotJournal(self._data / "journal" / f"slot-{slot}", self.clock, settings, self.failpoints)
+
+    def _open_drain(self, slot: int) -> Drain:
+        place, trouble = slot_name(self._node, f"slot-{slot}"), self._database_trouble
+        return Drain(self.journal, lambda: connect(self._data), self.failpoints, trouble, slot=place)
 
     def _edge(self, find: Callable[[bytes, str], Route | None]) -> Edge:
         limits = EdgeLimits(

@@ -72,6 +72,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Where the books are."""
 
     data: str = "./headgate-data"  # folder of the books, the journal and the pepper
+    node: str = ""  # name of this replica on a database that it shares; also `HEADGATE_NODE`; empty: made up
     database: str = ""  # not served yet: leave it empty
     redis: str = ""  # not served yet: leave it empty
     queue: str = ""  # not served yet: leave it empty
@@ -387,7 +388,7 @@ def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) ->
     data = options.data or env.get("HEADGATE_DATA") or storage.data
     if storage.database or storage.redis or storage.queue:
         raise ConfigError("storage.database, redis and queue are not served yet: leave them empty.")
-    return msgspec.structs.replace(storage, data=data)
+    return msgspec.structs.replace(storage, data=data, node=env.get("HEADGATE_NODE") or storage.node)
 
 
 def data_folder(option: str | None) -> Path:

@@ -28,6 +28,7 @@ from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_bud
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.meters import SqlMeters
+from headgate.stores.sql.nodes import enlist, served_node
 from headgate.stores.sql.pepper import DataFolderError
 from headgate.stores.sql.postings import expire
 from headgate.stores.sql.probes import put_probes
@@ -85,7 +86,10 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
         put_probes(sql, probing, config.budget.timezone, clock.wall())
         put_terms(sql, DEFAULT_ACCOUNT, config.terms, config.tiers, clock.wall())
         simulating = _simulating(sql, config)
-        report = recover(folder, sql, clock)
+        node = served_node(folder, config.storage.database, config.storage.node)
+        if node:
+            enlist(sql, folder, clock.wall())
+        report = recover(folder, sql, clock, node=node)
         expire(sql, clock.wall())
         sql.close()
         if report.settled or report.estimated:
@@ -143,7 +147,8 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
     """Fork the workers and supervise them; each binds the same address."""
     if sys.platform == "win32":
         raise ConfigError("workers: Windows serves with one process. Leave it at 1.")
-    server = start.config.server
+    server, storage = start.config.server, start.config.storage
+    node = served_node(folder, storage.database, storage.node)
     with reserve_address(server.host, server.port) as port:
         config = msgspec.structs.replace(start.config, server=msgspec.structs.replace(server, port=port))
         start = start._replace(config=config)
@@ -157,7 +162,7 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
         def replay(slot: int) -> bool:
             try:
                 with closing(connect(folder)) as sql:
-                    recover_slot(folder, f"slot-{slot}", sql, clock)
+                    recover_slot(folder, f"slot-{slot}", sql, clock, node=node)
                 bury(folder, slot, clock.monotonic())
             except sqlite3.Error as fault:
                 click.echo(f"The journal of worker {slot} cannot be booked yet: {fault}.", err=True)

@@ -43,7 +43,7 @@ class Studio:
 
     __slots__ = (
         "_data", "_downloads", "_keeper", "_pipeline", "_routes", "_sessions", "_settings", "_stages",
-        "_store", "_team", "booth",
+        "_store", "_team", "booth", "node",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,7 @@ class Studio:
         self._store: SqlVideos | None = None
         self._downloads: HttpTransport | None = None
         self.booth: Booth | None = None
+        self.node = ""  # that the data folder is, on a database that it shares
 
     def sessions(self, new_id: Callable[[], bytes], stopping: Callable[[], bool]) -> Sessions:
         """Return who serves sessions; the first one imports what that needs."""
@@ -87,7 +88,7 @@ class Studio:
             stages = self._stages
             settings = replace(self._settings, bounds=Bounds(body_bytes=_LARGEST))
             self._downloads = HttpTransport(stages.ledger.clock, settings)
-            self._store = SqlVideos(partial(connect, self._data))
+            self._store = SqlVideos(partial(connect, self._data), self.node)
             works = Works(VIDEOS, stages.transport, stages.simulator, self._downloads)
             self._keeper = Keeper(stages, self._pipeline, self._store, works, self._routes, self._team)
             background.spawn("videos", self._keeper.run())

@@ -111,6 +111,14 @@ def check(data: str | None) -> Result:
     return run(existing_folder(data), CLOCK.wall())
 
 
+def write_off(data: str | None, node: str) -> int:
+    """Write off a lost node; return how many slices it had."""
+    from headgate.stores.sql.nodes import write_off as run
+
+    with closing(connect(existing_folder(data))) as sql:
+        return run(sql, node)
+
+
 def settings(config_file: str | None = None, env_file: str = ".env", prices: str | None = None) -> Config:
     """Return the settings as a server would have them."""
     return load(ServeOptions(config=config_file, env_file=env_file, prices=prices))

@@ -1,4 +1,4 @@
-"""`headgate ledger`: prove the books."""
+"""`headgate ledger`: prove the books, and write off what nobody can prove any more."""
 
 from __future__ import annotations
 
@@ -10,10 +10,38 @@ from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import print_json
 
 
-@examples("ledger check")
+@examples("ledger check", "ledger write-off gateway-2")
 @click.group(name="ledger")
 def command() -> None:
     """Prove the books."""
+
+
+@examples("ledger write-off gateway-2", "ledger write-off gateway-2 --yes --json")
+@command.command(name="write-off")
+@click.argument("node")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@data_option
+@json_option
+def write_off(node: str, yes: bool, data: str | None, as_json: bool) -> None:
+    """Book what a lost node may have spent as spent.
+
+    NODE is a data folder on a shared database (see `headgate db check`) that is lost for good, journals and
+    all. What it had in hand never comes back to its budgets and grants, since calls may have spent it.
+    Refused while the node lives. A node that can be started again needs none of this: its start books
+    everything.
+    """
+    if not yes:
+        click.confirm(
+            f"Write off {node}: what it had in hand is spent for good. Is its data folder really lost?",
+            abort=True,
+            err=True,
+        )
+    out = compose.write_off(data, node)
+    if as_json:
+        print_json({"node": node, "slices": out})
+    else:
+        slices = "1 slice" if out == 1 else f"{out} slices"
+        click.echo(f"{node} is written off: {slices} of budgets and grants that it had are spent.")
 
 
 @examples("ledger check", "ledger check --data /srv/headgate --json")

@@ -45,6 +45,7 @@ class Copier:
         failpoints: `drain-before-commit`, `drain-after-commit`.
         pause: called between slices of work.
         handover: what its journal gives on directly; None: all of it is read.
+        slot: what the database calls it, if not as its folder.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Copier:
         failpoints: Failpoints | None = None,
         pause: Callable[[], None] | None = None,
         handover: Handover | None = None,
+        slot: str = "",
     ) -> None:
         self.folder = folder
+        self._slot = slot or folder.name
         self._orphans = 0  # settlements without an OPEN
         self._damaged = 0  # places that were passed by an earlier cursor
         self._handover = handover
@@ -66,7 +69,7 @@ class Copier:
         self._batch: list[Settled] = []
         self._batch_end = Position(0, 0)
         self._batch_records = 0
-        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (folder.name,)).fetchone()
+        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (self._slot,)).fetchone()
         self.done = Position(*row) if row else Position(0, 0)
         self._cursor = Cursor(folder, Position(self.done.segment, 0))
         self._reading = True  # the cursor is where the copying is
@@ -108,7 +111,7 @@ class Copier:
             self._collect(until)
         if self._batch or self._batch_end.segment > self.done.segment:
             self._failpoints.hit("drain-before-commit")
-            self._books.post(self._batch, self.folder.name, self._batch_end)
+            self._books.post(self._batch, self._slot, self._batch_end)
             self._failpoints.hit("drain-after-commit")
         self.done = max(self.done, self._batch_end)
         self._batch = []
@@ -147,6 +150,7 @@ class Drain:
         failpoints: named places around the commit.
         trouble: told, in the thread, what the database said when it refused a batch.
         every_s: how long records may wait before they are copied.
+        slot: what the database calls the journal, if not as its folder.
     """
 
     def __init__(
@@ -156,6 +160,7 @@ class Drain:
         failpoints: Failpoints,
         trouble: Callable[[str], None],
         every_s: float = 0.2,
+        slot: str = "",
     ) -> None:
         self.healthy = True
         self.damaged = 0  # places of the journal that could not be read
@@ -164,6 +169,7 @@ class Drain:
         self._failpoints = failpoints
         self._trouble = trouble
         self._every_s = every_s
+        self._slot = slot
         self._sql: sqlite3.Connection | None = None
         self._waiting: list[tuple[Position, Callable[[], None]]] = []
         self._flushes = 0  # how many wait for us
@@ -262,9 +268,8 @@ class Drain:
         if self._sql is None:
             self._sql = self._connect()
             self._sql.execute("PRAGMA busy_timeout = 500")  # then say that it is locked, and try again
-        return Copier(
-            self._journal.folder, self._sql, self._failpoints, self._pause, handover=self._journal.handover
-        )
+        journal = self._journal
+        return Copier(journal.folder, self._sql, self._failpoints, self._pause, journal.handover, self._slot)
 
     def _copy_all(self, copier: Copier) -> None:
         until = self._journal.durable

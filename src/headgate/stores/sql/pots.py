@@ -129,8 +129,9 @@ def clear(sql: sqlite3.Connection, slot: str, *, lost: bool = False) -> None:
 
 
 def sweep(sql: sqlite3.Connection) -> None:
-    """Remove the pots of budgets that nobody has a slice of: no worker lives, and they can be made again."""
-    sql.execute("UPDATE slots SET pid = 0")
+    """Remove the pots of budgets that nobody has a slice of, where no worker lives: they can come again."""
+    if sql.execute("SELECT 1 FROM slots WHERE pid <> 0 LIMIT 1").fetchone() is not None:
+        return  # of another node
     sql.execute(
         "DELETE FROM pots WHERE kind IN ('budget', ?)"
         " AND NOT EXISTS (SELECT 1 FROM slices WHERE pot = pots.id)",

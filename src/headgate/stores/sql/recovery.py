@@ -40,6 +40,7 @@ from headgate.stores.journal.segments import (
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.ledger import Books
+from headgate.stores.sql.nodes import belongs, slot_name
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,14 +62,15 @@ class RecoveryReport(NamedTuple):
 
 
 def recover(
-    data: Path, sql: sqlite3.Connection, clock: Clock, *, absorb_unmarked: bool = False
+    data: Path, sql: sqlite3.Connection, clock: Clock, *, node: str = "", absorb_unmarked: bool = False
 ) -> RecoveryReport:
-    """Replay every journal of a data folder.
+    """Replay every journal of a data folder; what other nodes have is left alone.
 
     Args:
         data: the data folder, locked by this process.
         sql: its database.
         clock: when the estimates are made.
+        node: that the data folder is; empty: the database is in it.
         absorb_unmarked: the house pays for calls without a mark, not the customer.
 
     Raises:
@@ -78,44 +80,56 @@ def recover(
     books = Books(sql)
     total = RecoveryReport()
     for folder in slot_folders(data):
-        slot = _Slot(folder, sql, books, clock, absorb_unmarked=absorb_unmarked)
+        place = _Place(folder, slot_name(node, folder.name))
+        slot = _Slot(place, sql, books, clock, absorb_unmarked=absorb_unmarked)
         total = RecoveryReport(*(a + b for a, b in zip(total, slot.recover(), strict=True)))
     with writing(sql):
-        for (name,) in sql.execute(
-            "SELECT DISTINCT slot FROM slices WHERE slot <> ?", (pots.LOST,)
-        ).fetchall():
-            pots.clear(sql, name, lost=True)  # its journal is gone
+        for (name,) in sql.execute("SELECT DISTINCT slot FROM slices").fetchall():
+            if belongs(name, node):
+                pots.clear(sql, name, lost=True)  # its journal is gone
+        for (name,) in sql.execute("SELECT slot FROM slots WHERE pid <> 0").fetchall():
+            if belongs(name, node):
+                sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (name,))
         pots.sweep(sql)
     return total
 
 
-def recover_slot(data: Path, slot: str, sql: sqlite3.Connection, clock: Clock) -> RecoveryReport:
+def recover_slot(
+    data: Path, slot: str, sql: sqlite3.Connection, clock: Clock, *, node: str = ""
+) -> RecoveryReport:
     """Replay the journal of one slot whose worker is dead, while the others go on; give back its slices.
 
     Raises:
         sqlite3.Error: the books cannot be written; nothing of the journal is lost.
     """
-    folder = data / "journal" / slot
-    if not folder.is_dir():
+    place = _Place(data / "journal" / slot, slot_name(node, slot))
+    if not place.folder.is_dir():
         with writing(sql):
-            pots.clear(sql, slot, lost=True)
+            pots.clear(sql, place.slot, lost=True)
         return RecoveryReport()
-    return _Slot(folder, sql, Books(sql), clock, absorb_unmarked=False).recover()
+    return _Slot(place, sql, Books(sql), clock, absorb_unmarked=False).recover()
+
+
+class _Place(NamedTuple):
+    """Where a slot's journal is, and what the database calls it."""
+
+    folder: Path
+    slot: str
 
 
 class _Slot:
     """One slot's recovery."""
 
     def __init__(
-        self, folder: Path, sql: sqlite3.Connection, books: Books, clock: Clock, *, absorb_unmarked: bool
+        self, place: _Place, sql: sqlite3.Connection, books: Books, clock: Clock, *, absorb_unmarked: bool
     ) -> None:
-        self._folder = folder
+        self._folder, self._name = place
         self._sql = sql
         self._books = books
         self._clock = clock
         self._absorb = absorb_unmarked
         self._calls = OpenCalls()
-        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (folder.name,)).fetchone()
+        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (self._name,)).fetchone()
         self._done = Position(*row) if row else Position(0, 0)
 
     def recover(self) -> RecoveryReport:
@@ -131,7 +145,7 @@ class _Slot:
             if not self._known(opens[0].call)
         ]
         if cut:
-            self._books.post(cut, self._folder.name, cursor.position)
+            self._books.post(cut, self._name, cursor.position)
         self._give_back(lost=bool(cursor.damage or self._calls.orphans))
         for damage in cursor.damage:
             self._keep(damage)
@@ -153,16 +167,16 @@ class _Slot:
             if not before:
                 batch += [item for item in taken if item is not None]
             if len(batch) >= _BATCH:
-                settled += self._books.post(batch, self._folder.name, cursor.position)
+                settled += self._books.post(batch, self._name, cursor.position)
                 batch = []
         if batch:
-            settled += self._books.post(batch, self._folder.name, cursor.position)
+            settled += self._books.post(batch, self._name, cursor.position)
         self._calls.orphans = [each for each in self._calls.orphans if not self._known(each.call)]
         return count, settled
 
     def _give_back(self, *, lost: bool) -> None:
         with writing(self._sql):
-            pots.clear(self._sql, self._folder.name, lost=lost)
+            pots.clear(self._sql, self._name, lost=lost)
 
     def _cut(self, opens: list[Open]) -> Settle:
         mark = self._calls.marks.get(opens[0].call)
@@ -186,6 +200,6 @@ class _Slot:
         write_at(fd, head, 0)
         sync_data(fd)
         sync_folder(self._folder)
-        self._books.post([], self._folder.name, Position(number, len(head)))
+        self._books.post([], self._name, Position(number, len(head)))
         remove_before(self._folder, number)
         (self._folder / SPARE).unlink(missing_ok=True)

@@ -141,6 +141,12 @@ CREATE TABLE slices (pot INTEGER NOT NULL REFERENCES pots (id), slot TEXT NOT NU
   PRIMARY KEY (pot, slot)) WITHOUT ROWID;
 CREATE TABLE slots (slot TEXT PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER NOT NULL,
   seen_at INTEGER NOT NULL) WITHOUT ROWID;   -- workers that live; a higher epoch fences the one before
+-- A slot is `slot-0`, or `NODE/slot-0` where several data folders share this database.
+CREATE TABLE nodes (node TEXT PRIMARY KEY,  -- a data folder on a database that it shares: its name
+  token TEXT NOT NULL,                       -- and what it is told from another folder of the same name by
+  place TEXT NOT NULL,                       -- the machine, since its start, and the file: whose lock proves who lives
+  told TEXT NOT NULL,                        -- JSON for people: host, process, version
+  started_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE meters (name TEXT PRIMARY KEY, -- scope:ref:model:kind
   used INTEGER NOT NULL,                     -- what a limit's bucket lacked, in millionths of a unit
   at INTEGER NOT NULL, boot TEXT NOT NULL, ns INTEGER NOT NULL) WITHOUT ROWID; -- and when, by both clocks
@@ -189,7 +195,7 @@ CREATE TABLE drains (slot TEXT PRIMARY KEY, segment INTEGER NOT NULL, offset INT
 -- videos that are being made, or were
 CREATE TABLE videos (id TEXT PRIMARY KEY, project INTEGER NOT NULL, slot INTEGER NOT NULL, -- whose worker asks for it
   created_at INTEGER NOT NULL, open INTEGER NOT NULL, deleted INTEGER NOT NULL,
-  job TEXT NOT NULL) WITHOUT ROWID;                                      -- JSON: what was asked, where it is made, what came of it
+  job TEXT NOT NULL, node TEXT NOT NULL DEFAULT '') WITHOUT ROWID;                                      -- JSON: what was asked, where it is made, what came of it
 CREATE INDEX videos_listed ON videos (project, created_at);
 CREATE INDEX videos_open ON videos (slot) WHERE open = 1;
 -- how targets have done, hour by hour: what workers and the gateway's own probes saw of them

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 _job = msgspec.json.Decoder(VideoJob).decode
 _encode = msgspec.json.encode
 _PUT: Final = (
-    "INSERT INTO videos (id, project, slot, created_at, open, deleted, job) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET slot = excluded.slot, open = excluded.open, deleted = excluded.deleted,"
-    " job = excluded.job"
+    "INSERT INTO videos (id, project, slot, created_at, open, deleted, job, node)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET slot = excluded.slot, node = excluded.node, open = excluded.open,"
+    " deleted = excluded.deleted, job = excluded.job"
 )
 
 
 def any_open(sql: sqlite3.Connection) -> bool:
-    """Say whether a video is being made."""
+    """Say whether a video is being made, by whichever node."""
     return sql.execute("SELECT 1 FROM videos WHERE open = 1 LIMIT 1").fetchone() is not None
 
 
@@ -33,14 +34,16 @@ class SqlVideos:
 
     Args:
         connect: opens the database; called in the thread.
+        node: that the folder is, on a database that it shares.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], node: str = "") -> None:
+        self._node = node
         self._thread = SqlThread("videos", connect, "The database does not keep videos")
 
     async def put(self, job: VideoJob) -> None:
         """Keep a job as it is now. Raises `Unavailable`."""
-        await self._thread.run(_put, job)
+        await self._thread.run(_put, job, self._node)
 
     async def drop(self, job: VideoJob) -> None:
         """Forget a job."""
@@ -55,8 +58,8 @@ class SqlVideos:
         return await self._thread.run(_listed, project, after, limit, newest)
 
     async def open(self, slot: int, workers: int) -> list[VideoJob]:
-        """Return the jobs that a worker asks for; the first one those of slots that are no more, too."""
-        return await self._thread.run(_open, slot, workers)
+        """Return the jobs that a worker asks for; the first one those of who is no more, too."""
+        return await self._thread.run(_open, self._node, slot, workers)
 
     async def booked(self, job: VideoJob) -> bool:
         """Say whether the books have its settlement."""
@@ -70,8 +73,9 @@ class SqlVideos:
 # ── in the thread ────────────────────────────────────────────────────────────────────────────────
 
 
-def _put(sql: sqlite3.Connection, job: VideoJob) -> None:
-    row = (job.id, job.project, job.slot, job.created_at, job.open, job.deleted, _encode(job).decode())
+def _put(sql: sqlite3.Connection, job: VideoJob, node: str) -> None:
+    text = _encode(job).decode()
+    row = (job.id, job.project, job.slot, job.created_at, job.open, job.deleted, text, node)
     with writing(sql):
         sql.execute(_PUT, row)
 
@@ -106,10 +110,15 @@ def _listed(
     return [_job(text) for (text,) in rows]
 
 
-def _open(sql: sqlite3.Connection, slot: int, workers: int) -> list[VideoJob]:
-    rows = sql.execute("SELECT job FROM videos WHERE open = 1 ORDER BY created_at").fetchall()
-    jobs = [_job(text) for (text,) in rows]
-    return [job for job in jobs if job.slot == slot or (slot == 0 and job.slot >= workers)]
+def _open(sql: sqlite3.Connection, node: str, slot: int, workers: int) -> list[VideoJob]:
+    rows = sql.execute(
+        "SELECT job, node = ? FROM videos WHERE open = 1"
+        " AND (node = ? OR node NOT IN (SELECT node FROM nodes)) ORDER BY created_at",
+        (node, node),
+    ).fetchall()
+    jobs = [(_job(text), own) for text, own in rows]
+    left = [job for job, own in jobs if not own or job.slot >= workers]  # nobody else asks for them
+    return [job for job, own in jobs if own and job.slot == slot] + (left if slot == 0 else [])
 
 
 def _booked(sql: sqlite3.Connection, call: bytes) -> bool:

@@ -19,6 +19,7 @@ from headgate.stores.sql.check.books import RECOVERED
 from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import paid_of, split_of
 from headgate.stores.sql.check.rows import CallRow, find_call, find_lost
+from headgate.stores.sql.nodes import belongs, slot_name
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,6 +36,7 @@ OVERDUE_US: Final = 650_000_000  # the longest call and a minute
 class Slot(NamedTuple):
     """What one slot's journal held when it was read."""
 
+    name: str  # in the database
     folder: Path
     checkpoint: Position  # of the books, read before the journal
     drained: list[Settled]  # before the checkpoint
@@ -45,14 +47,18 @@ class Slot(NamedTuple):
     numbers: list[int]  # of its segments
 
 
-def read_slots(data: Path, checkpoints: Mapping[str, Position]) -> list[Slot]:
-    """Read every journal; the checkpoints must be older than this, the other questions to SQL newer."""
-    folders = {folder.name: folder for folder in slot_folders(data)}
-    names = sorted(folders.keys() | checkpoints.keys())
-    return [_read(data / "journal" / name, checkpoints.get(name, Position(0, 0))) for name in names]
+def read_slots(data: Path, checkpoints: Mapping[str, Position], node: str = "") -> list[Slot]:
+    """Read every journal of a folder; the checkpoints must be older, the other questions to SQL newer.
+
+    Journals of other nodes are not here: each node checks its own.
+    """
+    names = {slot_name(node, folder.name) for folder in slot_folders(data)}
+    names |= {name for name in checkpoints if belongs(name, node)}
+    return [_read(data, name, checkpoints.get(name, Position(0, 0))) for name in sorted(names)]
 
 
-def _read(folder: Path, checkpoint: Position) -> Slot:
+def _read(data: Path, name: str, checkpoint: Position) -> Slot:
+    folder = data / "journal" / name.rpartition("/")[2]
     numbers = segment_numbers(folder)
     cursor, calls = Cursor(folder, Position(checkpoint.segment, 0)), OpenCalls()
     drained: list[Settled] = []
@@ -64,7 +70,7 @@ def _read(folder: Path, checkpoint: Position) -> Slot:
             break
         items = [calls.take(kind, record) for kind, record in found]
         (drained if before else behind).extend(item for item in items if item is not None)
-    return Slot(folder, checkpoint, drained, behind, calls.opens, calls.orphans, cursor.damage, numbers)
+    return Slot(name, folder, checkpoint, drained, behind, calls.opens, calls.orphans, cursor.damage, numbers)
 
 
 class JournalsCheck:
@@ -101,7 +107,7 @@ class JournalsCheck:
 
     def _check_files(self, slot: Slot) -> None:
         """Find a journal that is shorter than what was copied from it, and what cannot be read."""
-        name, now = slot.folder.name, self._checkpoint(slot)
+        name, now = slot.name, self._checkpoint(slot)
         for damage in slot.damage:
             if now.segment > damage.segment and not segment_path(slot.folder, damage.segment).exists():
                 continue  # copied and removed while it was read
@@ -126,9 +132,7 @@ class JournalsCheck:
 
     def _checkpoint(self, slot: Slot) -> Position:
         """Return the checkpoint as it is in the snapshot: a server may have moved it."""
-        row = self._sql.execute(
-            "SELECT segment, offset FROM drains WHERE slot = ?", (slot.folder.name,)
-        ).fetchone()
+        row = self._sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (slot.name,)).fetchone()
         return Position(*row) if row else Position(0, 0)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────
@@ -138,7 +142,7 @@ class JournalsCheck:
         if row is None:
             self._say(
                 "settlement",
-                f"{name_of(item.settle.call)}: {slot.folder.name} settled it for {item.settle.charge}, "
+                f"{name_of(item.settle.call)}: {slot.name} settled it for {item.settle.charge}, "
                 "the books passed over it",
             )
         else:

@@ -112,11 +112,11 @@ class PotsCheck:
             for item in slot.behind:
                 _add(held, item.opens[-1], item.settle.charge)
             for number, amount in held.items():
-                has = slices.get((number, slot.folder.name), 0)
+                has = slices.get((number, slot.name), 0)
                 if number in self._pots and has < amount:
                     self._say(
                         "slice",
-                        f"{slot.folder.name} has {has} of pot {number}, its journal holds {amount} of it",
+                        f"{slot.name} has {has} of pot {number}, its journal holds {amount} of it",
                     )
 
 

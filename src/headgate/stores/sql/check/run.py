@@ -26,11 +26,16 @@ class Result(NamedTuple):
     findings: list[Finding]
 
 
-def check(data: Path, now: WallMicros) -> Result:
+def check(data: Path, now: WallMicros, node: str = "") -> Result:
     """Check SQL and the journals of a data folder; changes nothing.
 
     First the checkpoints, then the journals, then SQL in one snapshot: what a server copies meanwhile
     is then in both and compared, and nothing is in neither.
+
+    Args:
+        data: the data folder.
+        now: for the age of open calls.
+        node: that the folder is, on a database that it shares: the journals of others are not here.
 
     Raises:
         sqlite3.Error: there is no database, or it cannot be read.
@@ -39,7 +44,7 @@ def check(data: Path, now: WallMicros) -> Result:
     with closing(connect(data, read_only=True)) as sql:
         rows = sql.execute("SELECT slot, segment, offset FROM drains").fetchall()
         served = holder(data) is not None
-        slots = read_slots(data, {slot: Position(segment, offset) for slot, segment, offset in rows})
+        slots = read_slots(data, {slot: Position(segment, offset) for slot, segment, offset in rows}, node)
         sql.execute("BEGIN")
         books = BooksCheck(sql, findings)
         books.run()
