@@ -11,9 +11,15 @@ import os
 import shutil
 import socket
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from headgate.stores.sql.database import Place
 
 LEFT_OUT = "left out, needs "
 PORTS = {"postgresql": 5432, "redis": 6379, "rabbitmq": 5672}
@@ -29,6 +35,20 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Give a new data folder, once with books in SQLite and once with an empty database of PostgreSQL."""
+    if request.param == "sqlite":
+        yield tmp_path
+        return
+    from tests.postgres import fresh_database
+
+    from headgate.stores.sql.database import Database
+
+    with fresh_database() as url:
+        yield Database(tmp_path, url)
 
 
 @cache

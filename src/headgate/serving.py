@@ -24,7 +24,7 @@ from headgate.money.amounts import parse_cap
 from headgate.observe.scoreboard import clear_boards
 from headgate.ports import SystemClock
 from headgate.stores.live import bury, last_lacks, start_anew
-from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_budget
+from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_budget, put_meta
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.meters import SqlMeters
@@ -41,6 +41,7 @@ from headgate.values import Book
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD
 
 EXIT_CONFIG, EXIT_DATA = 2, 3
@@ -104,19 +105,19 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
         return _serve_by_many(start, folder, clock)
 
 
-def _put_caps(sql: sqlite3.Connection, cap: tuple[NanoUSD, str] | None, config: Config, now: int) -> None:
+def _put_caps(sql: Connection, cap: tuple[NanoUSD, str] | None, config: Config, now: int) -> None:
     """Make the flag's budget what the flag says: play money has its own."""
     amount, unit = cap if cap is not None else (None, "month")
     for book in Book:
         put_flag_budget(sql, book, amount, unit, config.budget.timezone, now)
 
 
-def _simulating(sql: sqlite3.Connection, config: Config) -> bool:
+def _simulating(sql: Connection, config: Config) -> bool:
     """Say whether the simulator answers: never where a provider is, or ever was, configured."""
     if config.simulate:
         return True
     if config.hosts or config.has_file:
-        sql.execute("INSERT OR REPLACE INTO meta VALUES ('ever_had_provider', '1')")
+        put_meta(sql, "ever_had_provider", "1")
         return False
     row = sql.execute("SELECT value FROM meta WHERE name = 'ever_had_provider'").fetchone()
     return row is None or row[0] != "1"

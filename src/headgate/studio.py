@@ -12,7 +12,6 @@ from headgate.transport.framing import Bounds
 from headgate.transport.http import HttpTransport
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
     from headgate.background import Background
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.pipeline import Pipeline, Stages
     from headgate.recordings.recorder import Recorder
     from headgate.routing.routes import Routes
+    from headgate.stores.sql.connection import Connection
     from headgate.stores.sql.recordings import SqlRecordings
     from headgate.transport.http import HttpSettings
     from headgate.videos.keeper import Keeper
@@ -94,7 +94,7 @@ class Studio:
             background.spawn("videos", self._keeper.run())
         return self._keeper
 
-    async def start(self, sql: sqlite3.Connection, background: Background) -> None:
+    async def start(self, sql: Connection, background: Background) -> None:
         """Take over what is still being made, before anybody else can spend its money; note what is lost."""
         if self.booth is not None:
             await self.booth.start(background)

@@ -33,6 +33,7 @@ from headgate.stores.sql.database import last_change, load_budgets, load_grants,
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.ledger import Books
 from headgate.stores.sql.postings import Grant, add_grant
+from headgate.stores.sql.sqlite import SqliteConnection
 from headgate.values import Book, Call, Host, Model, Prices, Principal, Target, Usage
 
 MIDNIGHT = 1_790_035_200_000_000  # 2026-09-22 00:00 UTC
@@ -199,7 +200,7 @@ class World:
         self.base = MIDNIGHT - self.chance.choice([0, 2_000_000, 5_000_000, 3_600_000_000])
         self.skew = 0
         self.locked = False
-        self.sql = sqlite3.connect(":memory:", isolation_level=None)
+        self.sql = sqlite3.connect(":memory:", isolation_level=None, factory=SqliteConnection)
         self.sql.executescript(schema())
         self.sql.execute(
             "INSERT INTO accounts (id, public_id, name, created_at) VALUES (1, 'acct_1', 'a', 0)"

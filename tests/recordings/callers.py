@@ -11,6 +11,7 @@ from tests.faults.worker import Reply, Worker, parse
 from headgate.identity.keys import mint_key
 from headgate.stores.sql.bootstrap import public_id, writing
 from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sql.sqlite import open_file
 
 CHAT = "/v1/chat/completions"
 
@@ -99,7 +100,7 @@ async def put_away(gateway: Worker) -> None:
 
 def rows(gateway: Worker, what: str = "*") -> list[tuple[object, ...]]:
     """What is kept, as it stands in the file."""
-    sql = connect(gateway._folder, read_only=True, file=RECORDINGS)
+    sql = open_file(gateway._folder / RECORDINGS, read_only=True)
     try:
         return sql.execute(f"SELECT {what} FROM recordings ORDER BY made_at").fetchall()
     finally:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sql.database import RECORDINGS
 from headgate.stores.sql.recordings import Room, SqlRecordings
+from headgate.stores.sql.sqlite import open_file
 from headgate.values import Book
 from headgate.vaults.boxes import Box
 from headgate.wire.recorded import Label, Recorded, State
@@ -98,7 +99,7 @@ async def test_where_there_is_too_much_the_oldest_of_who_has_most_go(tmp_path: P
         2: State.DROPPED,
         14: State.WHOLE,
     }
-    with closing(connect(tmp_path, file=RECORDINGS)) as sql:
+    with closing(open_file(tmp_path / RECORDINGS)) as sql:
         assert sql.execute("SELECT sum(size) <= 5000, count(*) FROM recordings").fetchone() == (1, 14)
         held = sql.execute("SELECT project, entries, bytes FROM holders").fetchall()
         real = sql.execute("SELECT project, count(*), sum(size) FROM recordings GROUP BY 1").fetchall()
@@ -116,7 +117,7 @@ async def test_where_there_are_too_many_the_oldest_of_who_has_most_are_forgotten
     assert await kept.find(label(2).call) is not None
     assert await kept.find(label(3).call) is None
     assert await kept.find(label(29).call) is not None
-    with closing(connect(tmp_path, file=RECORDINGS)) as sql:
+    with closing(open_file(tmp_path / RECORDINGS)) as sql:
         assert sql.execute("SELECT count(*) <= 12 FROM recordings").fetchone() == (1,)
     await kept.close()
 
@@ -141,7 +142,7 @@ async def test_a_file_of_another_version_is_made_anew(tmp_path: Path) -> None:
     kept = store(tmp_path)
     await keep(kept, label(1), 10, 5)
     await kept.close()
-    with closing(connect(tmp_path, file=RECORDINGS)) as sql:
+    with closing(open_file(tmp_path / RECORDINGS)) as sql:
         sql.execute("PRAGMA user_version = 99")
     kept = store(tmp_path)
     assert await kept.claim(label(1), 0, 6) is None

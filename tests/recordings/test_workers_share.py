@@ -22,7 +22,8 @@ from tests.surfaces.conftest import Gateway
 from tests.surfaces.test_workers import children, until
 from tests.upstream import Peer, Received, ScriptedUpstream, chat_json, chat_stream, stream_steps
 
-from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sql.database import RECORDINGS
+from headgate.stores.sql.sqlite import open_file
 from headgate.wire.recorded import State
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="one process there")
@@ -173,7 +174,7 @@ def again(gateway: Gateway, key: str = "k") -> tuple[int, dict[str, Any]]:
 
 def kept(gateway: Gateway, question: str) -> list[int]:
     """Ask the file of recordings."""
-    with closing(connect(gateway.data, read_only=True, file=RECORDINGS)) as sql:
+    with closing(open_file(gateway.data / RECORDINGS, read_only=True)) as sql:
         return [number for (number,) in sql.execute(f"SELECT {question}")]
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from headgate.identity.keys import Keyring, mint_key
-from headgate.stores.sql import bootstrap, pepper
+from headgate.stores.sql import pepper
 from headgate.stores.sql.bootstrap import Prepared, prepare, put_flag_budget
 from headgate.stores.sql.database import FILE, connect, load_budgets
 from headgate.stores.sql.directory import Directory
 from headgate.stores.sql.pepper import DataFolderError
+from headgate.stores.sql.sqlite import statements
 from headgate.values import Book
 
 NOW = 1_790_000_000_000_000
@@ -192,7 +193,7 @@ def test_statements_of_a_script_keep_triggers_whole() -> None:
     script = (
         "CREATE TABLE a (x); -- why\nCREATE TRIGGER t BEFORE DELETE ON a BEGIN\n SELECT 1; END;\n-- end\n"
     )
-    parts = list(bootstrap.statements(script))
+    parts = list(statements(script))
     assert len(parts) == 2
     assert parts[1].endswith("END;")
 

@@ -8,10 +8,11 @@ from alembic.script import ScriptDirectory
 
 from headgate.identity.keys import mint_key
 from headgate.stores.sql import migrate
-from headgate.stores.sql.bootstrap import SCHEMA, prepare, statements
+from headgate.stores.sql.bootstrap import SCHEMA, prepare
 from headgate.stores.sql.database import connect, last_change, load_budgets, schema
 from headgate.stores.sql.directory import Directory
 from headgate.stores.sql.engine import open_engine
+from headgate.stores.sql.sqlite import statements
 
 
 def drawn(sql: sqlite3.Connection) -> dict[str, str]:

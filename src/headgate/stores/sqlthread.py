@@ -1,46 +1,56 @@
-"""One SQLite connection in a thread of its own, for stores that answer while the event loop runs."""
+"""One connection to SQL in a thread of its own, for stores that answer while the event loop runs."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from headgate.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
+class Closable(Protocol):
+    """A connection."""
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+Sql = TypeVar("Sql", bound=Closable)
 Result = TypeVar("Result")
 Given = ParamSpec("Given")
 
 
-class SqlThread:
+class SqlThread(Generic[Sql]):
     """A connection that is opened by its first use. Close it after use.
 
     Args:
         name: the thread's, for people who look at processes.
         connect: opens the database; called in the thread.
-        trouble: what it means when SQLite fails: the beginning of the error's sentence.
+        trouble: what it means when the database fails: the beginning of the error's sentence.
     """
 
-    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], trouble: str) -> None:
+    def __init__(self, name: str, connect: Callable[[], Sql], trouble: str) -> None:
         self._connect = connect
         self._trouble = trouble
         self._thread = ThreadPoolExecutor(1, name)
-        self._sql: sqlite3.Connection | None = None
+        self._sql: Sql | None = None
 
     async def run(
         self,
-        work: Callable[Concatenate[sqlite3.Connection, Given], Result],
+        work: Callable[Concatenate[Sql, Given], Result],
         *args: Given.args,
         **kwargs: Given.kwargs,
     ) -> Result:
         """Do work in the thread, with the connection as its first argument.
 
         Raises:
-            Unavailable: SQLite failed; the work must have left nothing half done.
+            Unavailable: the database failed; the work must have left nothing half done.
         """
 
         def begin() -> Result:

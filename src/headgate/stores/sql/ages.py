@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate.records import DAY_US, OLD_DAYS, OVERDUE_DAYS
 from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sql.postings import Event, add_event
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
 _AT_ONCE: Final = 1000  # events of one look
@@ -19,11 +19,9 @@ _COUNT: Final = (
     f"SELECT coalesce(sum({_SINCE} <= :old), 0), coalesce(sum({_SINCE} <= :overdue), 0)"
     f" FROM keys k WHERE {_IN_USE}"
 )
-_NAME: Final = f"'key.old:' || :days || ':' || k.public_id || ':' || {_SINCE}"
-_TOLD: Final = (
-    "INSERT INTO events (at, account, kind, ref, name, detail)"
-    f" SELECT :now, p.account, 'key.old', k.public_id, {_NAME},"
-    f" json_object('days', :days, 'name', k.name, 'secret_at', {_SINCE})"
+_NAME: Final = f"CAST(:kind AS TEXT) || k.public_id || ':' || {_SINCE}"
+_UNTOLD: Final = (
+    f"SELECT p.account, k.public_id, k.name, {_SINCE}"
     f" FROM keys k JOIN projects p ON p.id = k.project WHERE {_IN_USE} AND {_SINCE} <= :since"
     f" AND NOT EXISTS (SELECT 1 FROM events e WHERE e.name = {_NAME}) LIMIT {_AT_ONCE}"
 )
@@ -36,7 +34,7 @@ class Ages(NamedTuple):
     overdue: int = 0
 
 
-def note_ages(sql: sqlite3.Connection, now: WallMicros) -> Ages:
+def note_ages(sql: Connection, now: WallMicros) -> Ages:
     """Count old keys, and write an event for each that has become old or overdue since the last look.
 
     Raises:
@@ -48,5 +46,12 @@ def note_ages(sql: sqlite3.Connection, now: WallMicros) -> Ages:
     if ages.old:
         with writing(sql):
             for days, since in limits.items():
-                sql.execute(_TOLD, {"now": now, "days": days, "since": since})
+                _tell(sql, days, since, now)
     return ages
+
+
+def _tell(sql: Connection, days: int, since: WallMicros, now: WallMicros) -> None:
+    rows = sql.execute(_UNTOLD, {"now": now, "kind": f"key.old:{days}:", "since": since}).fetchall()
+    for account, key, name, at in rows:
+        detail = {"days": days, "name": name, "secret_at": at}
+        add_event(sql, Event(account, "key.old", key, f"{days}:{key}:{at}", now, detail))

@@ -12,10 +12,10 @@ import sqlite3
 import string
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from headgate.stores.sql.database import FILE, connect, schema
+from headgate.stores.sql.database import FILE, Database, connect, folder_of, schema, shown
 from headgate.stores.sql.pepper import (
     DataFolderError,
     check_pepper,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from headgate.stores.sql.connection import Connection
+    from headgate.stores.sql.database import Place
     from headgate.values import Book, NanoUSD, WallMicros
 
 SCHEMA: Final = "0007"  # the newest Alembic revision, which schema.sql is
@@ -73,68 +75,67 @@ def public_id(prefix: str) -> str:
     return prefix + "_" + "".join(secrets.choice(_LETTERS) for _ in range(24))
 
 
-def prepare(folder: Path, now: WallMicros, mint: Callable[[bytes], NewKey] | None) -> Prepared:
+def prepare(place: Place, now: WallMicros, mint: Callable[[bytes], NewKey] | None) -> Prepared:
     """Make the folder where it is missing, bring its schema up to date, check its pepper.
 
     Args:
-        folder: the data folder.
+        place: the data folder, and where the books are.
         now: wall time.
         mint: makes a live key with a pepper, called when there is no key yet; None makes none.
 
     Raises:
         DataFolderError: it cannot be written, is not ours or newer than we are, or the pepper is wrong.
     """
-    _make_folder(folder)
+    _make_folder(place)
     try:
-        upgrade(folder)
-        sql = connect(folder)
-        try:
-            return _prepare(folder, sql, now, mint)
-        finally:
-            sql.close()
+        upgrade(place)
+        with closing(connect(place, managing=True)) as sql:
+            return _prepare(folder_of(place), sql, now, mint)
     except sqlite3.Error as fault:
-        raise DataFolderError(f"Cannot use {folder / FILE}: {fault}.") from fault
+        raise DataFolderError(f"Cannot use {shown(place)}: {fault}.") from fault
 
 
-def upgrade(folder: Path) -> bool:
+def upgrade(place: Place) -> bool:
     """Bring an older schema up to date in a process of its own; say whether that was needed.
 
     Raises:
         DataFolderError: the schema is newer than this version, not ours, or the migration failed.
     """
-    sql = connect(folder)
-    try:
+    with closing(connect(place, managing=True)) as sql:
         found = version(sql)
-    finally:
-        sql.close()
     if not found or found == SCHEMA:
         return False
     if found > SCHEMA:
         raise DataFolderError(
-            f"{folder / FILE} has schema {found}, made by a newer Headgate; this one knows {SCHEMA}. "
-            "Install that version or use another --data folder."
+            f"{shown(place)} has schema {found}, made by a newer Headgate; this one knows {SCHEMA}. "
+            "Install that version or use another --data folder or database."
         )
     # Alembic brings megabytes that a server would carry for ever, so it runs elsewhere.
-    command = [sys.executable, "-m", "headgate", "db", "migrate", "--data", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "headgate", "db", "migrate", "--data", str(folder_of(place))]
+    url = place.url if isinstance(place, Database) else ""
+    if url:
+        command += ["--database", "-"]  # from its input: everybody may read arguments
+    done = subprocess.run(command, input=url, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DataFolderError(f"Cannot upgrade {folder / FILE}: {done.stderr.strip() or done.stdout.strip()}")
+        raise DataFolderError(f"Cannot upgrade {shown(place)}: {done.stderr.strip() or done.stdout.strip()}")
     return True
 
 
-def version(sql: sqlite3.Connection) -> str:
+def version(sql: Connection) -> str:
     """Return the schema's revision; empty for a database without tables.
 
     Raises:
         DataFolderError: it has tables and none of ours.
     """
-    tables = {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = sql.tables()
     if "alembic_version" in tables:
         row = sql.execute("SELECT version_num FROM alembic_version").fetchone()
         if row is not None:
             return str(row[0])
     if tables:
-        raise DataFolderError("The database has tables and none of Headgate's: use another --data folder.")
+        raise DataFolderError(
+            "The database has tables and none of Headgate's: use another --data folder or database."
+        )
     return ""
 
 
@@ -147,7 +148,7 @@ class BudgetPlace(NamedTuple):
 
 
 def put_flag_budget(
-    sql: sqlite3.Connection, book: Book, amount: NanoUSD | None, unit: str, tz: str, now: WallMicros
+    sql: Connection, book: Book, amount: NanoUSD | None, unit: str, tz: str, now: WallMicros
 ) -> None:
     """Make the flag's budget on the default account what `--cap` says; None removes it. Atomic."""
     put_budget(
@@ -156,7 +157,7 @@ def put_flag_budget(
 
 
 def put_budget(
-    sql: sqlite3.Connection, place: BudgetPlace, cap: tuple[NanoUSD, str, str] | None, now: WallMicros
+    sql: Connection, place: BudgetPlace, cap: tuple[NanoUSD, str, str] | None, now: WallMicros
 ) -> None:
     """Make the budget of a place a cap: an amount, its period and a time zone; None removes it. Atomic.
 
@@ -187,20 +188,8 @@ def put_budget(
         note_change(sql, "budget", name, now)
 
 
-def statements(script: str) -> Iterator[str]:
-    """Yield the statements of an SQL script, triggers whole, comments kept."""
-    pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            yield pending.strip()
-            pending = ""
-    if any(line.strip() and not line.strip().startswith("--") for line in pending.splitlines()):
-        raise ValueError(f"unfinished statement: {pending.strip()[:80]}")
-
-
 @contextmanager
-def writing(sql: sqlite3.Connection) -> Iterator[None]:
+def writing(sql: Connection) -> Iterator[None]:
     """Run a block as one immediate transaction: committed on success, rolled back on any exception."""
     sql.execute("BEGIN IMMEDIATE")
     try:
@@ -211,18 +200,21 @@ def writing(sql: sqlite3.Connection) -> Iterator[None]:
     sql.execute("COMMIT")
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(place: Place) -> None:
+    folder = folder_of(place)
     path = folder / FILE
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():  # before SQLite makes it readable for everyone
+        if not path.exists() and not isinstance(
+            place, Database
+        ):  # before SQLite makes it readable for everyone
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as fault:
         raise DataFolderError(f"Cannot write the data folder {folder}: {fault.strerror}.") from fault
 
 
 def _prepare(
-    folder: Path, sql: sqlite3.Connection, now: WallMicros, mint: Callable[[bytes], NewKey] | None
+    folder: Path, sql: Connection, now: WallMicros, mint: Callable[[bytes], NewKey] | None
 ) -> Prepared:
     with writing(sql):
         if not version(sql):
@@ -242,9 +234,8 @@ def _prepare(
         return Prepared(pepper, key.text)
 
 
-def _create(folder: Path, sql: sqlite3.Connection, now: WallMicros) -> None:
-    for statement in statements(schema()):
-        sql.execute(statement)
+def _create(folder: Path, sql: Connection, now: WallMicros) -> None:
+    sql.define(schema())
     sql.execute(_VERSION_TABLE)
     sql.execute("INSERT INTO alembic_version VALUES (?)", (SCHEMA,))
     # A start that died between the file and the commit left a pepper that no key was made with.
@@ -252,15 +243,23 @@ def _create(folder: Path, sql: sqlite3.Connection, now: WallMicros) -> None:
     meta = {"pepper_fingerprint": fingerprint(pepper), "ever_had_provider": "0", "created_at": str(now)}
     sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
     sql.execute(
-        "INSERT INTO accounts (id, public_id, name, created_at) VALUES (?, ?, 'default', ?)",
-        (DEFAULT_ACCOUNT, public_id("acct"), now),
-    )
+        "INSERT INTO accounts (public_id, name, created_at) VALUES (?, 'default', ?)",
+        (public_id("acct"), now),
+    )  # the first of a new table: its id is 1, as that of the project
     sql.execute(
-        "INSERT INTO projects (id, public_id, account, name, created_at) VALUES (?, ?, ?, 'default', ?)",
-        (DEFAULT_PROJECT, public_id("proj"), DEFAULT_ACCOUNT, now),
+        "INSERT INTO projects (public_id, account, name, created_at) VALUES (?, ?, 'default', ?)",
+        (public_id("proj"), DEFAULT_ACCOUNT, now),
     )
 
 
-def note_change(sql: sqlite3.Connection, kind: str, ref: str, now: WallMicros) -> None:
+def put_meta(sql: Connection, name: str, value: str) -> None:
+    """Keep a fact about this database."""
+    sql.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
+
+
+def note_change(sql: Connection, kind: str, ref: str, now: WallMicros) -> None:
     """Note that something has changed, for the workers to follow."""
     sql.execute("INSERT INTO changes (kind, ref, at) VALUES (?, ?, ?)", (kind, ref, now))

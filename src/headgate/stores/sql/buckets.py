@@ -16,11 +16,11 @@ from headgate.stores.sql.ledger import HOUR_US
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
     from pathlib import Path
 
     from headgate.stores.journal.cursor import Settled
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
 _GROUPS: Final = ("project", "member", "key", "model")
@@ -72,13 +72,13 @@ class _Buckets:
         self._names = names
         self._sums: dict[tuple[WallMicros, tuple[str, ...]], list[int]] = {}
 
-    def read(self, sql: sqlite3.Connection, start: WallMicros, end: WallMicros, *, rolled: bool) -> None:
+    def read(self, sql: Connection, start: WallMicros, end: WallMicros, *, rolled: bool) -> None:
         """Add a stretch of the books."""
         groups, operations = self._order.groups, self._order.operations
         columns = [name if name in groups else "0" for name in _GROUPS]
         if rolled and "member" in groups:
             columns[_GROUPS.index("member")] = _HOUR_MEMBER
-        one_of = _OPERATION.format(marks=", ".join("?" * len(operations))) if operations else "1"
+        one_of = _OPERATION.format(marks=", ".join("?" * len(operations))) if operations else "TRUE"
         question, values = self._some.narrowed("{some}", "" if rolled else "calls.")
         question = (_HOURS if rolled else _CALLS).format(
             width=self._order.width_us, groups=", ".join(columns), operation=one_of, some=question

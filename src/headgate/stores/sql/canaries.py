@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.postings import Event, add_event
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from headgate.ports import Clock
     from headgate.routing.trials import RolledBack, Trials
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
 _EVERY_S: Final = 1.0
@@ -35,7 +38,7 @@ class RollBacks:
     def __init__(
         self,
         trials: Trials,
-        connect: Callable[[], sqlite3.Connection],
+        connect: Callable[[], Connection],
         clock: Clock,
         kept: Callable[[RolledBack], None],
         trouble: Callable[[str], None],
@@ -77,7 +80,7 @@ class RollBacks:
             return new, set(rolled_back(sql, running))
 
 
-def _keep(sql: sqlite3.Connection, ended: Mapping[str, RolledBack], now: WallMicros) -> list[RolledBack]:
+def _keep(sql: Connection, ended: Mapping[str, RolledBack], now: WallMicros) -> list[RolledBack]:
     """Write what is not known yet; return that."""
     with writing(sql):
         known = rolled_back(sql, ended)
@@ -87,12 +90,13 @@ def _keep(sql: sqlite3.Connection, ended: Mapping[str, RolledBack], now: WallMic
     return new
 
 
-def rolled_back(sql: sqlite3.Connection, trials: Collection[str]) -> dict[str, str]:
+def rolled_back(sql: Connection, trials: Collection[str]) -> dict[str, str]:
     """Return which of some trials are rolled back, and why."""
     names = {f"{_KIND}:{trial}": trial for trial in trials}
     marks = ", ".join("?" * len(names))
-    query = f"SELECT name, json_extract(detail, '$.why') FROM events WHERE name IN ({marks})"
-    return {names[name]: why for name, why in sql.execute(query, tuple(names))}
+    query = f"SELECT name, detail FROM events WHERE name IN ({marks})"
+    rows = sql.execute(query, tuple(names))
+    return {names[name]: str(msgspec.json.decode(detail)["why"]) for name, detail in rows}
 
 
 def _event(each: RolledBack, now: WallMicros) -> Event:

@@ -19,11 +19,11 @@ from headgate.stores.sql.terms import kept_terms, open_prepaid
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping, Sequence
 
     from headgate.money.terms import Terms
     from headgate.money.tiers import Tier
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 _POSTING = (
@@ -41,7 +41,7 @@ class SqlCredit:
 
     __slots__ = ("_sql",)
 
-    def __init__(self, sql: sqlite3.Connection) -> None:
+    def __init__(self, sql: Connection) -> None:
         self._sql = sql
 
     # ── grants and postings ──────────────────────────────────────────────────────────────────────

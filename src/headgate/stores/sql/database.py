@@ -1,55 +1,86 @@
-"""Open the books' SQLite file, and read from it what a server needs at start. Standard library only."""
+"""Open the database of the books, and read from it what a server needs at start."""
 
 from __future__ import annotations
 
-import sqlite3
-import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
 
 from headgate.money.credit import rank
 from headgate.money.pots import BudgetTerms, GrantTerms
+from headgate.stores.sql.pepper import DataFolderError
+from headgate.stores.sql.sqlite import open_file
 from headgate.values import Book, Limits
 
 if TYPE_CHECKING:
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 FILE = "headgate.sqlite"
 RECORDINGS = "recordings.sqlite"  # beside it, once somebody wanted an answer recorded
-_BUSY_S = 10.0
-_CHOICES = 500
 _HOUR_US = 3_600_000_000
 _SCOPES = {"account": "account", "project": "project", "key": "key"}
 
 
-def connect(folder: Path, *, read_only: bool = False, file: str = FILE) -> sqlite3.Connection:
-    """Open the database of a data folder, or another file there; transactions are explicit."""
-    path = folder / file
-    address = f"file:{path}?mode=ro" if read_only else str(path)
-    connection = sqlite3.connect(
-        address, uri=read_only, isolation_level=None, check_same_thread=False, timeout=_BUSY_S
-    )
-    if not read_only:
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where the books of a gateway are.
 
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Choose the write-ahead log, which stays chosen.
-
-    SQLite answers at once, whatever the timeout, when another process is choosing it too.
+    Args:
+        folder: the data folder: the journals, the pepper, what is of this machine alone.
+        url: of the PostgreSQL database that has the books; empty: SQLite has them, in the folder.
     """
-    for last in (*[False] * _CHOICES, True):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as fault:
-            if last or fault.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            time.sleep(_BUSY_S / _CHOICES)
-        else:
-            return
+
+    folder: Path
+    url: str = ""
+
+
+Place: TypeAlias = Path | Database  # a folder alone has SQLite
+
+
+def folder_of(place: Place) -> Path:
+    """Return the data folder."""
+    return place.folder if isinstance(place, Database) else place
+
+
+def shown(place: Place) -> str:
+    """Return what messages may say of where the books are: without a password."""
+    if isinstance(place, Database) and place.url:
+        return without_password(place.url)
+    return str(folder_of(place) / FILE)
+
+
+def connect(place: Place, *, read_only: bool = False, managing: bool = False) -> Connection:
+    """Open the database of the books; transactions are explicit.
+
+    Args:
+        place: where it is.
+        read_only: nothing is made where nothing is.
+        managing: for people, who wait longer than calls do.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+        DataFolderError: the extra that it needs is not installed.
+    """
+    if isinstance(place, Path) or not place.url:
+        return open_file(folder_of(place) / FILE, read_only=read_only)
+    try:
+        from headgate.stores.postgres.connection import MANAGING, SERVING, PostgresConnection
+    except ImportError as fault:
+        raise DataFolderError(
+            f"The books are in {shown(place)}, which needs a package that is not installed: "
+            "pip install 'headgate[postgres]'."
+        ) from fault
+    return PostgresConnection(place.url, MANAGING if managing else SERVING)
+
+
+def without_password(url: str) -> str:
+    """Return the address of a database as people may see it."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    shown = user.partition(":")[0] + at + host
+    return f"{parts.scheme}://{shown}{parts.path}"
 
 
 def schema() -> str:
@@ -57,7 +88,7 @@ def schema() -> str:
     return Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
-def load_budgets(sql: sqlite3.Connection) -> list[BudgetTerms]:
+def load_budgets(sql: Connection) -> list[BudgetTerms]:
     """Return every hard budget. A soft one refuses nothing, so only the drain looks at it."""
     rows = sql.execute("SELECT id, scope, ref, book, amount, unit, tz FROM budgets WHERE hard = 1")
     return [
@@ -66,7 +97,7 @@ def load_budgets(sql: sqlite3.Connection) -> list[BudgetTerms]:
     ]
 
 
-def load_grants(sql: sqlite3.Connection) -> list[GrantTerms]:
+def load_grants(sql: Connection) -> list[GrantTerms]:
     """Return every grant that is not closed, each account's in the order in which they are spent."""
     rows = sql.execute(
         "SELECT id, account, book, model, expires_at, kind FROM grants WHERE closed_at = 0"
@@ -78,13 +109,13 @@ def load_grants(sql: sqlite3.Connection) -> list[GrantTerms]:
     ]
 
 
-def load_limits(sql: sqlite3.Connection) -> list[tuple[str, int, str, Limits]]:
+def load_limits(sql: Connection) -> list[tuple[str, int, str, Limits]]:
     """Return every limit: its scope, the id within the scope, the pattern of its models, the numbers."""
     rows = sql.execute("SELECT scope, ref, model, rpm, tpm, rpd, tpd, concurrency FROM limits ORDER BY id")
     return [(scope, ref, model, Limits(*numbers)) for scope, ref, model, *numbers in rows]
 
 
-def spent(sql: sqlite3.Connection, scope: str, ref: int, book: Book, since: WallMicros) -> NanoUSD:
+def spent(sql: Connection, scope: str, ref: int, book: Book, since: WallMicros) -> NanoUSD:
     """Return what a scope has been charged in the calls that opened at `since` or later.
 
     Whole hours come from the roll-ups, the hour that `since` falls into from the calls themselves, so
@@ -114,14 +145,14 @@ def _id_at(at: WallMicros) -> bytes:
     return max(0, at // 1000).to_bytes(6) + bytes(10)
 
 
-def changes_since(sql: sqlite3.Connection, seq: int, most: int = -1) -> list[tuple[int, str, str]]:
+def changes_since(sql: Connection, seq: int, most: int = 2**62) -> list[tuple[int, str, str]]:
     """Return the number, the kind and the public id of the changes behind a number, in order."""
     query = "SELECT seq, kind, ref FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
     rows = sql.execute(query, (seq, most))
     return [(number, kind, ref) for number, kind, ref in rows]
 
 
-def last_change(sql: sqlite3.Connection) -> int:
+def last_change(sql: Connection) -> int:
     """Return the sequence number of the last change that `ops` made."""
     (seq,) = sql.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()
     return int(seq)

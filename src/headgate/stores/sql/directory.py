@@ -14,8 +14,9 @@ from headgate.records import KeyRow
 from headgate.values import Ceiling
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Sequence
+
+    from headgate.stores.sql.connection import Connection, Cursor
 
 _DEEPEST: Final = 16  # admin keys that made one another
 AT_ONCE: Final = 500  # changes that are followed in one go: some 15 ms
@@ -30,19 +31,26 @@ _PLAIN: Final = (
     "rpm | tpm | rpd | tpd | concurrency | queue_ms | rotated_at = 0 AND models || endpoints || networks ="
     " '[][][]' AND priority = 'interactive' AND substr(created_by, 1, 4) <> 'key_'"
 )
-_PACKED: Final = f"CAST(CASE WHEN {_PLAIN} THEN json_array({_SHORT}) ELSE json_array({_LONG}) END AS BLOB)"
-_PACKED_OLD: Final = f"CAST(json_array({_LONG}, old_until) AS BLOB)"
-_KEYS: Final = f"SELECT digest, {_PACKED} FROM keys"
-_OLD_KEYS: Final = f"SELECT old_digest, {_PACKED_OLD} FROM keys WHERE old_digest IS NOT NULL"
-_MAKERS: Final = f"SELECT public_id, CAST(json_array({_LONG}) AS BLOB) FROM keys WHERE kind = 'admin'"
-_ACCOUNTS: Final = (
-    "SELECT id, CAST(json_array(public_id, status, prepaid, tier, multiplier_ppm) AS BLOB) FROM accounts"
-)
-_PROJECTS: Final = (
-    "SELECT id, CAST(json_array(public_id, account, archived_at, environment = 'test') AS BLOB) FROM projects"
-)
-_MEMBERS: Final = "SELECT id, CAST(json_array(role, project, removed_at) AS BLOB) FROM members"
-_ROLES: Final = "SELECT member, CAST(json_group_object(project, role) AS BLOB) FROM project_members"
+_TESTS: Final = "CASE WHEN environment = 'test' THEN 1 ELSE 0 END"
+
+
+class _Questions:
+    """What is read, in the words of a database: every row is one JSON text."""
+
+    def __init__(self, sql: Connection) -> None:
+        packed = sql.packed
+        short_or_long = f"CASE WHEN {_PLAIN} THEN {packed(_SHORT)} ELSE {packed(_LONG)} END"
+        old = packed(f"{_LONG}, old_until")
+        account = packed("public_id, status, prepaid, tier, multiplier_ppm")
+        project = packed(f"public_id, account, archived_at, {_TESTS}")
+        self.keys = f"SELECT digest, {short_or_long} FROM keys"
+        self.old_keys = f"SELECT old_digest, {old} FROM keys WHERE old_digest IS NOT NULL"
+        self.key = f"SELECT {old} FROM keys WHERE id = ?"
+        self.makers = f"SELECT public_id, {packed(_LONG)} FROM keys WHERE kind = 'admin'"
+        self.accounts = f"SELECT id, {account} FROM accounts"
+        self.projects = f"SELECT id, {project} FROM projects"
+        self.members = f"SELECT id, {packed('role, project, removed_at')} FROM members"
+        self.roles = f"SELECT member, {sql.packed_pairs('project', 'role')} FROM project_members"
 
 
 class _Key(msgspec.Struct, array_like=True, frozen=True):
@@ -117,18 +125,18 @@ class Directory:
         sql: what it is read from, and from time to time again.
     """
 
-    __slots__ = ("_accounts", "_keys", "_makers", "_members", "_moved", "_projects", "_roles", "_sql")
+    __slots__ = ("_accounts", "_ask", "_keys", "_makers", "_members", "_moved", "_projects", "_roles", "_sql")
 
-    def __init__(self, sql: sqlite3.Connection) -> None:
-        self._sql = sql
-        self._keys: dict[bytes, bytes] = dict(sql.execute(_KEYS))
-        self._keys.update(sql.execute(_OLD_KEYS))
+    def __init__(self, sql: Connection) -> None:
+        self._sql, self._ask = sql, _Questions(sql)
+        self._keys: dict[bytes, bytes] = dict(sql.execute(self._ask.keys))
+        self._keys.update(sql.execute(self._ask.old_keys))
         self._moved: dict[int, tuple[bytes, ...]] = {}  # the digests of the keys that have changed since
-        self._makers: dict[str, bytes] = dict(sql.execute(_MAKERS))
-        self._accounts: dict[int, bytes] = dict(sql.execute(_ACCOUNTS))
-        self._projects: dict[int, bytes] = dict(sql.execute(_PROJECTS))
-        self._members: dict[int, bytes] = dict(sql.execute(_MEMBERS))
-        self._roles: dict[int, bytes] = dict(sql.execute(f"{_ROLES} GROUP BY member"))
+        self._makers: dict[str, bytes] = dict(sql.execute(self._ask.makers))
+        self._accounts: dict[int, bytes] = dict(sql.execute(self._ask.accounts))
+        self._projects: dict[int, bytes] = dict(sql.execute(self._ask.projects))
+        self._members: dict[int, bytes] = dict(sql.execute(self._ask.members))
+        self._roles: dict[int, bytes] = dict(sql.execute(f"{self._ask.roles} GROUP BY member"))
 
     def __len__(self) -> int:
         """Return how many secrets are known."""
@@ -146,8 +154,7 @@ class Directory:
 
     def now(self, key: int) -> KeyRow | None:
         """Return a key by its internal id, as the database has it now."""
-        query = f"SELECT CAST(json_array({_LONG}, old_until) AS BLOB) FROM keys WHERE id = ?"
-        found = self._sql.execute(query, (key,)).fetchone()
+        found = self._sql.execute(self._ask.key, (key,)).fetchone()
         return None if found is None else self._row(_key(found[0]))
 
     def follow(self, changes: Iterable[tuple[str, str]]) -> None:
@@ -158,9 +165,9 @@ class Directory:
         if "key" in refs:
             self._follow_keys(refs["key"])
         for kind, table, query in (
-            ("account", self._accounts, _ACCOUNTS),
-            ("project", self._projects, _PROJECTS),
-            ("member", self._members, _MEMBERS),
+            ("account", self._accounts, self._ask.accounts),
+            ("project", self._projects, self._ask.projects),
+            ("member", self._members, self._ask.members),
         ):
             if kind in refs:
                 table.update(self._some(query, refs[kind]))
@@ -168,10 +175,10 @@ class Directory:
             self._follow_roles(refs["project_member"])
 
     def _follow_keys(self, refs: Sequence[str]) -> None:
-        self._keys.update(self._some(_KEYS, refs))
+        self._keys.update(self._some(self._ask.keys, refs))
         marks = ", ".join("?" * len(refs))
-        self._keys.update(self._sql.execute(f"{_OLD_KEYS} AND public_id IN ({marks})", refs))
-        self._makers.update(self._sql.execute(f"{_MAKERS} AND public_id IN ({marks})", refs))
+        self._keys.update(self._sql.execute(f"{self._ask.old_keys} AND public_id IN ({marks})", refs))
+        self._makers.update(self._sql.execute(f"{self._ask.makers} AND public_id IN ({marks})", refs))
         for key, *digests in self._some("SELECT id, digest, old_digest FROM keys", refs):
             self._moved[key] = tuple(digests)
 
@@ -180,9 +187,11 @@ class Directory:
         for key in members:
             self._roles.pop(key, None)
         marks = ", ".join("?" * len(members))
-        self._roles.update(self._sql.execute(f"{_ROLES} WHERE member IN ({marks}) GROUP BY member", members))
+        self._roles.update(
+            self._sql.execute(f"{self._ask.roles} WHERE member IN ({marks}) GROUP BY member", members)
+        )
 
-    def _some(self, query: str, refs: Sequence[str]) -> sqlite3.Cursor:
+    def _some(self, query: str, refs: Sequence[str]) -> Cursor:
         return self._sql.execute(f"{query} WHERE public_id IN ({', '.join('?' * len(refs))})", refs)
 
     def _row(self, key: _Key) -> KeyRow:

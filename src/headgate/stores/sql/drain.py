@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headgate.ports import Failpoints
     from headgate.stores.journal import SlotJournal
     from headgate.stores.journal.handover import Handover
+    from headgate.stores.sql.connection import Connection
 
 BATCH: Final = 512  # settled calls in one transaction, at most
 _PAUSE_S: Final = 0.0005
@@ -51,7 +52,7 @@ class Copier:
     def __init__(
         self,
         folder: Path,
-        sql: sqlite3.Connection,
+        sql: Connection,
         failpoints: Failpoints | None = None,
         pause: Callable[[], None] | None = None,
         handover: Handover | None = None,
@@ -69,7 +70,7 @@ class Copier:
         self._batch: list[Settled] = []
         self._batch_end = Position(0, 0)
         self._batch_records = 0
-        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (self._slot,)).fetchone()
+        row = sql.execute('SELECT segment, "offset" FROM drains WHERE slot = ?', (self._slot,)).fetchone()
         self.done = Position(*row) if row else Position(0, 0)
         self._cursor = Cursor(folder, Position(self.done.segment, 0))
         self._reading = True  # the cursor is where the copying is
@@ -156,7 +157,7 @@ class Drain:
     def __init__(
         self,
         journal: SlotJournal,
-        connect: Callable[[], sqlite3.Connection],
+        connect: Callable[[], Connection],
         failpoints: Failpoints,
         trouble: Callable[[str], None],
         every_s: float = 0.2,
@@ -170,7 +171,7 @@ class Drain:
         self._trouble = trouble
         self._every_s = every_s
         self._slot = slot
-        self._sql: sqlite3.Connection | None = None
+        self._sql: Connection | None = None
         self._waiting: list[tuple[Position, Callable[[], None]]] = []
         self._flushes = 0  # how many wait for us
         self._kick, self._hurry = Bell(), Bell()
@@ -267,7 +268,7 @@ class Drain:
     def _new_copier(self) -> Copier:
         if self._sql is None:
             self._sql = self._connect()
-            self._sql.execute("PRAGMA busy_timeout = 500")  # then say that it is locked, and try again
+            self._sql.wait_for_writers(0.5)  # then say that it is locked, and try again
         journal = self._journal
         return Copier(journal.folder, self._sql, self._failpoints, self._pause, journal.handover, self._slot)
 

@@ -10,22 +10,22 @@ from sqlalchemy.pool import StaticPool
 from headgate.stores.sql.database import connect
 
 if TYPE_CHECKING:
-    import sqlite3
-    from pathlib import Path
+    from headgate.stores.sql.connection import Connection as Direct
+    from headgate.stores.sql.database import Place
 
 READING: Final = "reading"  # an execution option: this transaction takes no lock
 
 
-def open_engine(folder: Path) -> Engine:
+def open_engine(place: Place) -> Engine:
     """Return an engine whose transactions take the write lock at once, schema changes included."""
-    engine = create_engine("sqlite://", creator=lambda: connect(folder), poolclass=StaticPool)
+    engine = create_engine("sqlite://", creator=lambda: connect(place), poolclass=StaticPool)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def raw(connection: Connection) -> sqlite3.Connection:
+def raw(connection: Connection) -> Direct:
     """Return the database's own connection, in the same transaction, for statements that servers share."""
-    return cast("sqlite3.Connection", connection.connection.driver_connection)
+    return cast("Direct", connection.connection.driver_connection)
 
 
 def _begin(connection: Connection, *_: Any) -> None:

@@ -16,16 +16,16 @@ from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sqlthread import SqlThread
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
     from headgate.money.pots import Batch, Pot, PotName
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
-_BUSY_MS: Final = 250  # how long a batch waits for another writer before it is tried again
+_BUSY_S: Final = 0.25  # how long a batch waits for another writer before it is tried again
 _SLICE = (
     "INSERT INTO slices (pot, slot, amount, answered) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET amount = excluded.amount"
+    " ON CONFLICT (pot, slot) DO UPDATE SET amount = excluded.amount"
 )
 
 
@@ -36,7 +36,7 @@ class SqlLeases:
         connect: opens the database; called in the thread.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], Connection]) -> None:
         self._thread = SqlThread("leases", partial(_open, connect), "The database does not grant money")
 
     async def join(self, slot: str, now: WallMicros) -> int:
@@ -54,16 +54,17 @@ class SqlLeases:
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
     @staticmethod
-    def _join(sql: sqlite3.Connection, slot: str, now: WallMicros) -> int:
+    def _join(sql: Connection, slot: str, now: WallMicros) -> int:
         with writing(sql):
             row = sql.execute(
-                "INSERT INTO slots (slot, epoch, pid, seen_at) VALUES (?, 1, ?, ?) ON CONFLICT DO UPDATE SET"
-                " epoch = epoch + 1, pid = excluded.pid, seen_at = excluded.seen_at RETURNING epoch",
+                "INSERT INTO slots (slot, epoch, pid, seen_at) VALUES (?, 1, ?, ?) ON CONFLICT (slot)"
+                " DO UPDATE SET epoch = slots.epoch + 1, pid = excluded.pid, seen_at = excluded.seen_at"
+                " RETURNING epoch",
                 (slot, os.getpid(), now),
             ).fetchone()
         return int(row[0])
 
-    def _exchange(self, sql: sqlite3.Connection, batch: Batch) -> Outcome:
+    def _exchange(self, sql: Connection, batch: Batch) -> Outcome:
         writes = batch.wants or batch.returns or batch.answers or batch.beat or batch.leaving
         if not writes:
             sql.execute("BEGIN")
@@ -83,12 +84,12 @@ class SqlLeases:
             return self._answer(sql, batch, wanted)
 
     @staticmethod
-    def _in_force(sql: sqlite3.Connection, batch: Batch) -> bool:
+    def _in_force(sql: Connection, batch: Batch) -> bool:
         row = sql.execute("SELECT epoch FROM slots WHERE slot = ?", (batch.slot,)).fetchone()
         return row is not None and row[0] == batch.epoch
 
     @staticmethod
-    def _take_back(sql: sqlite3.Connection, batch: Batch) -> None:
+    def _take_back(sql: Connection, batch: Batch) -> None:
         slot = batch.slot
         for pot, amount in batch.returns.items():
             sql.execute(
@@ -100,7 +101,7 @@ class SqlLeases:
             sql.execute("UPDATE slices SET answered = ? WHERE pot = ? AND slot = ?", (number, pot, slot))
 
     @staticmethod
-    def _grant(sql: sqlite3.Connection, batch: Batch) -> dict[PotName, Pot | None]:
+    def _grant(sql: Connection, batch: Batch) -> dict[PotName, Pot | None]:
         """Meet the wants; return the pots that they name as they are now."""
         names = {name for want in batch.wants for name in (*want.all_of, *want.sources)}
         found = {name: pots.find(sql, name) for name in names}
@@ -119,7 +120,7 @@ class SqlLeases:
                 )
         return found
 
-    def _answer(self, sql: sqlite3.Connection, batch: Batch, wanted: dict[PotName, Pot | None]) -> Outcome:
+    def _answer(self, sql: Connection, batch: Batch, wanted: dict[PotName, Pot | None]) -> Outcome:
         if not self._in_force(sql, batch):
             return Outcome(fenced=True)
         lots = [
@@ -140,8 +141,8 @@ class SqlLeases:
         return Outcome(lots, dict(recalled), pots.next_recall(sql) - 1, dict(slots))
 
 
-def _open(connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+def _open(connect: Callable[[], Connection]) -> Connection:
     sql = connect()
-    sql.execute("PRAGMA synchronous = NORMAL")
-    sql.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    sql.sync_less()
+    sql.wait_for_writers(_BUSY_S)
     return sql

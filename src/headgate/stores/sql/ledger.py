@@ -8,7 +8,6 @@ interpreter to another thread and back.
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,43 +16,37 @@ from headgate.money.rules import entries
 from headgate.stores.sql.spending import Spending
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
     from headgate.ports import Open, Settle
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.journal.segments import Position
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, Prices, Usage
 
 ESTIMATED, UNPRICED, STREAMED, RECOVERED, REPLAY = 1, 2, 4, 8, 16
 HOUR_US: Final = 3_600_000_000
 SLICE: Final = 32  # calls: about 300 µs of work between two pauses
 
-_CALL_COLUMNS, _ENTRY_COLUMNS = 33, 8
 _BALANCE = (
-    "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "debits = debits + excluded.debits, credits = credits + excluded.credits"
+    "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT (ledger_account) DO UPDATE SET "
+    "debits = balances.debits + excluded.debits, credits = balances.credits + excluded.credits"
 )
 _SUMS = ("calls", "failed", "estimated", "input", "output", "cached", "charge", "cost")
 _HOUR = (
-    "INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
+    "INSERT INTO usage_hours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (hour, book, account, project, key, model, provider) DO UPDATE SET "
+    + ", ".join(f"{name} = usage_hours.{name} + excluded.{name}" for name in _SUMS)
 )
 _LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_USE = "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT DO UPDATE SET used_at = max(used_at, excluded.used_at)"
-_CHECKPOINT = (
-    "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "segment = excluded.segment, offset = excluded.offset"
+_USE = (
+    "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET"
+    " used_at = max(key_uses.used_at, excluded.used_at)"
 )
-
-
-def _insert(table: str, columns: int, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
-    return " ".join(("INSERT INTO", table, "VALUES", ", ".join([row] * rows), "ON CONFLICT DO NOTHING"))
-
-
-_ONE_CALL, _SLICE_OF_CALLS = (_insert("calls", _CALL_COLUMNS, rows) for rows in (1, SLICE))
-_ONE_ENTRY, _SLICE_OF_ENTRIES = (_insert("entries", _ENTRY_COLUMNS, rows) for rows in (1, 2 * SLICE))
+_CHECKPOINT = (
+    "INSERT INTO drains VALUES (?, ?, ?) ON CONFLICT (slot) DO UPDATE SET "
+    'segment = excluded.segment, "offset" = excluded."offset"'
+)
 
 
 class Books:
@@ -64,7 +57,7 @@ class Books:
         pause: called between slices of a batch, so that another thread may run.
     """
 
-    def __init__(self, sql: sqlite3.Connection, pause: Callable[[], None] | None = None) -> None:
+    def __init__(self, sql: Connection, pause: Callable[[], None] | None = None) -> None:
         self._sql = sql
         self._pause = pause or _go_on
         self._words: dict[tuple[str, str, str, str], tuple[int, ...]] = {}
@@ -124,18 +117,20 @@ class Books:
             return True
         self._spending.begin()
         batch = _Batch(dict(self._sql.execute("SELECT book, seq FROM books").fetchall()))
-        for start in range(0, len(settled), SLICE):
-            part = settled[start : start + SLICE]
+        size = self._sql.calls_at_once
+        for start in range(0, len(settled), size):
+            part = settled[start : start + size]
             rows = [self._row(item, batch) for item in part]
-            if _write(self._sql, rows, _SLICE_OF_CALLS, _ONE_CALL, SLICE) != len(rows):
+            if self._sql.insert_new("calls", rows) != len(rows):
                 return False
-            if len(batch.entries) >= 2 * SLICE:
+            if len(batch.entries) >= 2 * size:
                 self._write_entries(batch)
             self._pause()
         self._write_entries(batch)
         self._sql.executemany(_LOST, batch.lost)
         self._sql.executemany(
-            "INSERT INTO books VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", batch.seq.items()
+            "INSERT INTO books VALUES (?, ?) ON CONFLICT (book) DO UPDATE SET seq = excluded.seq",
+            batch.seq.items(),
         )
         self._sql.executemany(_BALANCE, batch.balances())
         self._sql.executemany(_HOUR, batch.sums())
@@ -144,7 +139,7 @@ class Books:
         return True
 
     def _write_entries(self, batch: _Batch) -> None:
-        _write(self._sql, batch.entries, _SLICE_OF_ENTRIES, _ONE_ENTRY, 2 * SLICE)
+        self._sql.insert_new("entries", batch.entries)
         batch.entries.clear()
 
     def _row(self, item: Settled, batch: _Batch) -> tuple[Any, ...]:
@@ -304,21 +299,6 @@ def _flags(opened: Open, *, estimated: bool, recovered: bool) -> int:
     if opened.replay_of:
         flags |= REPLAY
     return flags | RECOVERED if recovered else flags
-
-
-def _write(sql: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], many: str, one: str, size: int) -> int:
-    """Insert rows, `size` at once as far as they go; return how many were new."""
-    new = 0
-    whole = len(rows) - len(rows) % size
-    for start in range(0, whole, size):
-        new += sql.execute(many, tuple(_flat(rows[start : start + size]))).rowcount
-    if whole < len(rows):
-        new += sql.executemany(one, rows[whole:]).rowcount
-    return new
-
-
-def _flat(rows: Iterable[tuple[Any, ...]]) -> Iterable[Any]:
-    return chain.from_iterable(rows)
 
 
 def _go_on() -> None:

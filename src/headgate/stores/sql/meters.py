@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from headgate.ports import Clock
+    from headgate.stores.sql.connection import Connection
     from headgate.values import MonotonicNs, WallMicros
 
 _EVERY_S: Final = 1.0
@@ -64,7 +65,7 @@ class SqlMeters:
     __slots__ = ("_clock", "_connect", "_pending", "_trouble", "_turn")
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], clock: Clock, trouble: Callable[[str], None]
+        self, connect: Callable[[], Connection], clock: Clock, trouble: Callable[[str], None]
     ) -> None:
         self._connect = connect
         self._clock = clock
@@ -103,10 +104,12 @@ class SqlMeters:
     def _save(self, rows: Iterable[tuple[int, Moment, str]]) -> None:
         with self._turn, closing(self._connect()) as sql:
             # Losing the last seconds to a power cut is allowed here; a sync each second is not needed.
-            sql.execute("PRAGMA synchronous = NORMAL")
+            sql.sync_less()
             with writing(sql):
                 sql.executemany(
-                    "INSERT OR REPLACE INTO meters (used, at, boot, ns, name) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO meters (used, at, boot, ns, name) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name)"
+                    " DO UPDATE SET used = excluded.used, at = excluded.at, boot = excluded.boot,"
+                    " ns = excluded.ns",
                     [(lacking, *moment, name) for lacking, moment, name in rows],
                 )
 

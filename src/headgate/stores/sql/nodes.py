@@ -26,8 +26,7 @@ from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.pepper import DataFolderError
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 FILE: Final = "node"
@@ -151,7 +150,7 @@ def _place(folder: Path) -> str:
 # ── in the database ──────────────────────────────────────────────────────────────────────────────
 
 
-def enlist(sql: sqlite3.Connection, folder: Path, now: WallMicros) -> None:
+def enlist(sql: Connection, folder: Path, now: WallMicros) -> None:
     """Take the name of a node for its data folder, which this process has locked.
 
     A copy of a folder that is being served elsewhere is found by its life signs; that takes up to 2.5 s.
@@ -183,7 +182,7 @@ def enlist(sql: sqlite3.Connection, folder: Path, now: WallMicros) -> None:
         )
 
 
-def lives(sql: sqlite3.Connection, node: str) -> bool:
+def lives(sql: Connection, node: str) -> bool:
     """Say whether a node gives signs of life; waits for one, up to 2.5 s."""
     before = _stamps(sql, node)
     if not before:
@@ -195,12 +194,12 @@ def lives(sql: sqlite3.Connection, node: str) -> bool:
     return False
 
 
-def _stamps(sql: sqlite3.Connection, node: str) -> dict[str, int]:
+def _stamps(sql: Connection, node: str) -> dict[str, int]:
     rows = sql.execute("SELECT slot, seen_at FROM slots WHERE pid <> 0").fetchall()
     return {slot: seen for slot, seen in rows if belongs(slot, node)}
 
 
-def roll(sql: sqlite3.Connection) -> list[NodeRow]:
+def roll(sql: Connection) -> list[NodeRow]:
     """Return every node that the database knows, by name."""
     rows = sql.execute("SELECT node, told, started_at FROM nodes ORDER BY node").fetchall()
     slots = sql.execute("SELECT slot, seen_at FROM slots WHERE pid <> 0").fetchall()
@@ -228,7 +227,7 @@ def roll(sql: sqlite3.Connection) -> list[NodeRow]:
     return found
 
 
-def write_off(sql: sqlite3.Connection, node: str) -> int:
+def write_off(sql: Connection, node: str) -> int:
     """Book what a lost node may have spent as spent, and forget it; return how many slices were out.
 
     Its name can be given again. Should it come back after all, its workers are fenced.
@@ -253,7 +252,7 @@ def write_off(sql: sqlite3.Connection, node: str) -> int:
     return out
 
 
-def _forget(sql: sqlite3.Connection, table: str, slot: str) -> int:
+def _forget(sql: Connection, table: str, slot: str) -> int:
     """Take a lost slot out of one table; return how many of its slices were out."""
     if table == "slices":
         (out,) = sql.execute("SELECT count(*) FROM slices WHERE slot = ? AND amount > 0", (slot,)).fetchone()

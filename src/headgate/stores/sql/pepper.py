@@ -75,8 +75,8 @@ def check_pepper(folder: Path, expected: str) -> bytes:
     if pepper is None:
         raise DataFolderError(
             f"The pepper {folder / FILE} is missing; without it no key of this database can be checked. "
-            "Restore it from your backup. If it is lost, every key is lost with it: start with a new --data "
-            "folder."
+            "Restore it from your backup, or copy it from another machine that serves the database. If it is "
+            "lost, every key is lost with it: start with a new --data folder."
         )
     if fingerprint(pepper) != expected:
         raise DataFolderError(

@@ -22,11 +22,11 @@ from headgate.stores.sql.bootstrap import public_id, writing
 from headgate.stores.sql.pots import LOST, next_recall, remove, resize
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from headgate.money.tiers import Tier
     from headgate.ports import Failpoints
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 TIER: Final = "tier"  # origin of the budgets that come with a tier
@@ -40,8 +40,8 @@ _EXPIRED = (
 )
 _ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _BALANCE = (
-    "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "debits = debits + excluded.debits, credits = credits + excluded.credits"
+    "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT (ledger_account) DO UPDATE SET "
+    "debits = balances.debits + excluded.debits, credits = balances.credits + excluded.credits"
 )
 
 
@@ -75,7 +75,7 @@ def new_id(at: WallMicros) -> bytes:
     return (head << 64 | 1 << 63 | secrets.randbits(62)).to_bytes(16)
 
 
-def add_grant(sql: sqlite3.Connection, grant: Grant) -> tuple[int, str]:
+def add_grant(sql: Connection, grant: Grant) -> tuple[int, str]:
     """Make a grant with nothing in it, and its pot; return its id and its public id."""
     name = public_id("grant")
     row = sql.execute(
@@ -94,7 +94,7 @@ def add_grant(sql: sqlite3.Connection, grant: Grant) -> tuple[int, str]:
     return int(row[0]), name
 
 
-def balance_grant(sql: sqlite3.Connection, account: int, book: int, at: WallMicros) -> int:
+def balance_grant(sql: Connection, account: int, book: int, at: WallMicros) -> int:
     """Return the grant that an account's top-ups fill; made at the first one."""
     row = sql.execute(
         "SELECT id FROM grants WHERE account = ? AND book = ? AND kind = ?", (account, book, BALANCE)
@@ -102,7 +102,7 @@ def balance_grant(sql: sqlite3.Connection, account: int, book: int, at: WallMicr
     return int(row[0]) if row else add_grant(sql, Grant(account, book, BALANCE, at))[0]
 
 
-def post(sql: sqlite3.Connection, posting: Posting) -> None:
+def post(sql: Connection, posting: Posting) -> None:
     """Book a posting.
 
     Raises:
@@ -127,7 +127,7 @@ def post(sql: sqlite3.Connection, posting: Posting) -> None:
     )
 
 
-def ledger_account(sql: sqlite3.Connection, code: str, book: int) -> int:
+def ledger_account(sql: Connection, code: str, book: int) -> int:
     """Return the ledger's account of a code; made at its first entry."""
     which = (code, book)
     sql.execute("INSERT INTO ledger_accounts (code, book) VALUES (?, ?) ON CONFLICT DO NOTHING", which)
@@ -135,7 +135,7 @@ def ledger_account(sql: sqlite3.Connection, code: str, book: int) -> int:
     return int(found)
 
 
-def free(sql: sqlite3.Connection, grant: int) -> int:
+def free(sql: Connection, grant: int) -> int:
     """Return what of a grant is neither spent nor in the hands of a worker."""
     row = sql.execute(
         "SELECT p.amount - p.spent - coalesce((SELECT sum(amount) FROM slices WHERE pot = p.id), 0)"
@@ -145,7 +145,7 @@ def free(sql: sqlite3.Connection, grant: int) -> int:
     return max(0, int(row[0])) if row else 0
 
 
-def recall(sql: sqlite3.Connection, grant: int) -> None:
+def recall(sql: Connection, grant: int) -> None:
     """Ask the workers for what they have of a grant and do not hold."""
     sql.execute(
         "UPDATE pots SET recall = ? WHERE ref = ? AND kind IN ('grant', 'tokens')",
@@ -153,7 +153,7 @@ def recall(sql: sqlite3.Connection, grant: int) -> None:
     )
 
 
-def owed(sql: sqlite3.Connection, account: int, book: int) -> NanoUSD:
+def owed(sql: Connection, account: int, book: int) -> NanoUSD:
     """Return what an account owes."""
     (debt,) = sql.execute(
         "SELECT coalesce(sum(debt), 0) FROM postings WHERE account = ? AND book = ?", (account, book)
@@ -161,7 +161,7 @@ def owed(sql: sqlite3.Connection, account: int, book: int) -> NanoUSD:
     return int(debt)
 
 
-def paid(sql: sqlite3.Connection, account: int) -> NanoUSD:
+def paid(sql: Connection, account: int) -> NanoUSD:
     """Return what an account has paid in real money, less what went back. Gifts do not count."""
     (amount,) = sql.execute(
         "SELECT coalesce(sum(amount - debt), 0) FROM postings"
@@ -174,7 +174,7 @@ def paid(sql: sqlite3.Connection, account: int) -> NanoUSD:
 # ── what happens by itself ───────────────────────────────────────────────────────────────────────
 
 
-def promote(sql: sqlite3.Connection, account: int, tiers: Sequence[Tier], now: WallMicros) -> str:
+def promote(sql: Connection, account: int, tiers: Sequence[Tier], now: WallMicros) -> str:
     """Give an account the tier that it has earned; return its name, or nothing when it stays.
 
     Never down, and never where a person has chosen the tier.
@@ -204,7 +204,7 @@ def promote(sql: sqlite3.Connection, account: int, tiers: Sequence[Tier], now: W
     return tier
 
 
-def put_tier_budget(sql: sqlite3.Connection, account: int, cap: NanoUSD, now: WallMicros) -> None:
+def put_tier_budget(sql: Connection, account: int, cap: NanoUSD, now: WallMicros) -> None:
     """Make the budgets that come with a tier what the tier says: so much per month; 0: none."""
     for book in (0, 1):
         which = ("account", account, book, TIER)
@@ -231,7 +231,7 @@ def put_tier_budget(sql: sqlite3.Connection, account: int, cap: NanoUSD, now: Wa
         note_change(sql, "budget", name, now)
 
 
-def expire(sql: sqlite3.Connection, now: WallMicros, failpoints: Failpoints | None = None) -> int:
+def expire(sql: Connection, now: WallMicros, failpoints: Failpoints | None = None) -> int:
     """Book what is left of grants that have expired, each once; return of how many. One transaction.
 
     A grant waits until no worker has any of it any more: then every call that was held in it before
@@ -270,12 +270,12 @@ def expire(sql: sqlite3.Connection, now: WallMicros, failpoints: Failpoints | No
     return len(rows)
 
 
-def expirable(sql: sqlite3.Connection, now: WallMicros) -> bool:
+def expirable(sql: Connection, now: WallMicros) -> bool:
     """Say whether a grant could be booked as expired: cheap, and takes no lock."""
     return sql.execute("SELECT 1" + _EXPIRED, (now, 1)).fetchone() is not None
 
 
-def promote_due(sql: sqlite3.Connection, tiers: Sequence[Tier], now: WallMicros) -> int:
+def promote_due(sql: Connection, tiers: Sequence[Tier], now: WallMicros) -> int:
     """Promote the accounts that have waited for as many days as a tier asks; return how many."""
     if not any(tier.days for tier in tiers):
         return 0
@@ -289,18 +289,18 @@ def promote_due(sql: sqlite3.Connection, tiers: Sequence[Tier], now: WallMicros)
 # ── telling ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def note_credit(sql: sqlite3.Connection, account: int, now: WallMicros) -> None:
+def note_credit(sql: Connection, account: int, now: WallMicros) -> None:
     """Tell running servers that the grants of an account have changed."""
     (name,) = sql.execute("SELECT public_id FROM accounts WHERE id = ?", (account,)).fetchone()
     note_change(sql, "credit", name, now)
 
 
-def note_change(sql: sqlite3.Connection, kind: str, ref: str, now: WallMicros) -> None:
+def note_change(sql: Connection, kind: str, ref: str, now: WallMicros) -> None:
     """Tell running servers that a thing has changed."""
     sql.execute("INSERT INTO changes (kind, ref, at) VALUES (?, ?, ?)", (kind, ref, now))
 
 
-def add_event(sql: sqlite3.Connection, event: Event) -> None:
+def add_event(sql: Connection, event: Event) -> None:
     """Write an event; the second one of a kind and name is none."""
     sql.execute(
         "INSERT INTO events (at, account, kind, ref, name, detail) VALUES (?, ?, ?, ?, ?, ?)"

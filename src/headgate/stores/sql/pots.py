@@ -13,8 +13,7 @@ from headgate.stores.sql.database import spent
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 LOST: Final = "lost"  # the slot of slices that may have been spent in a journal that cannot be read
@@ -24,7 +23,7 @@ _ROW = "SELECT id, kind, ref, period, since, until, amount, over, spent, recall 
 _OUT = "spent + (SELECT coalesce(sum(amount), 0) FROM slices WHERE pot = pots.id)"
 
 
-def find(sql: sqlite3.Connection, name: PotName) -> Pot | None:
+def find(sql: Connection, name: PotName) -> Pot | None:
     """Return a pot with its slices; a budget's is made where it is missing. None: there is no such thing."""
     which = " WHERE kind = ? AND ref = ? AND period = ?"
     row = sql.execute(_ROW + which, name[:3]).fetchone()
@@ -35,13 +34,13 @@ def find(sql: sqlite3.Connection, name: PotName) -> Pot | None:
     return _pot(sql, row)
 
 
-def by_id(sql: sqlite3.Connection, number: int) -> Pot | None:
+def by_id(sql: Connection, number: int) -> Pot | None:
     """Return a pot with its slices."""
     row = sql.execute(_ROW + " WHERE id = ?", (number,)).fetchone()
     return None if row is None else _pot(sql, row)
 
 
-def _pot(sql: sqlite3.Connection, row: tuple[Any, ...]) -> Pot:
+def _pot(sql: Connection, row: tuple[Any, ...]) -> Pot:
     slices = sql.execute("SELECT slot, amount, answered FROM slices WHERE pot = ?", (row[0],))
     name = PotName._make(row[1:6])
     amount, over, used, recall = row[6:]
@@ -49,7 +48,7 @@ def _pot(sql: sqlite3.Connection, row: tuple[Any, ...]) -> Pot:
     return Pot(name, row[0], standing, {slot: (has, answered) for slot, has, answered in slices})
 
 
-def make(sql: sqlite3.Connection, name: PotName) -> bool:
+def make(sql: Connection, name: PotName) -> bool:
     """Make the pot of a budget in one period, with what the books say; False: there is no such budget."""
     row = sql.execute("SELECT scope, ref, book, amount FROM budgets WHERE id = ?", (name.ref,)).fetchone()
     if row is None:
@@ -66,13 +65,13 @@ def make(sql: sqlite3.Connection, name: PotName) -> bool:
     return True
 
 
-def next_recall(sql: sqlite3.Connection) -> int:
+def next_recall(sql: Connection) -> int:
     """Return the number of a new recall."""
     (last,) = sql.execute("SELECT max(recall) FROM pots WHERE recall > 0").fetchone()
     return int(last or 0) + 1
 
 
-def resize(sql: sqlite3.Connection, kind: str, ref: int, amount: NanoUSD) -> None:
+def resize(sql: Connection, kind: str, ref: int, amount: NanoUSD) -> None:
     """Set what may be spent of every pot of a budget; ask the workers for what is out above that.
 
     That it grew, they learn by the change that its caller notes.
@@ -86,7 +85,7 @@ def resize(sql: sqlite3.Connection, kind: str, ref: int, amount: NanoUSD) -> Non
     )
 
 
-def remove(sql: sqlite3.Connection, ref: int) -> None:
+def remove(sql: Connection, ref: int) -> None:
     """Take the pots of a budget that is removed out of use: its id may be given again, theirs are not.
 
     They stay until the next start, since workers may have slices of them.
@@ -94,12 +93,12 @@ def remove(sql: sqlite3.Connection, ref: int) -> None:
     sql.execute("UPDATE pots SET kind = ?, ref = id WHERE kind = 'budget' AND ref = ?", (GONE, ref))
 
 
-def settle_down(sql: sqlite3.Connection, pot: int) -> None:
+def settle_down(sql: Connection, pot: int) -> None:
     """Lower `over` to what is still out above the amount."""
     sql.execute(f"UPDATE pots SET over = max(0, {_OUT} - amount) WHERE id = ? AND over > 0", (pot,))
 
 
-def excuse(sql: sqlite3.Connection, pot: int) -> None:
+def excuse(sql: Connection, pot: int) -> None:
     """Note what is out above the amount by calls that opened before the pot was there, and recall it."""
     sql.execute(
         f"UPDATE pots SET over = {_OUT} - amount, recall = ? WHERE id = ? AND {_OUT} > amount + over",
@@ -107,7 +106,7 @@ def excuse(sql: sqlite3.Connection, pot: int) -> None:
     )
 
 
-def clear(sql: sqlite3.Connection, slot: str, *, lost: bool = False) -> None:
+def clear(sql: Connection, slot: str, *, lost: bool = False) -> None:
     """Give back what a dead worker had, now that its journal is in the books.
 
     Args:
@@ -118,7 +117,7 @@ def clear(sql: sqlite3.Connection, slot: str, *, lost: bool = False) -> None:
     if lost:
         sql.execute(
             "INSERT INTO slices (pot, slot, amount) SELECT pot, ?, amount FROM slices WHERE slot = ?"
-            " AND amount > 0 ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+            " AND amount > 0 ON CONFLICT (pot, slot) DO UPDATE SET amount = slices.amount + excluded.amount",
             (LOST, slot),
         )
     pots = [pot for (pot,) in sql.execute("SELECT pot FROM slices WHERE slot = ?", (slot,))]
@@ -128,7 +127,7 @@ def clear(sql: sqlite3.Connection, slot: str, *, lost: bool = False) -> None:
         settle_down(sql, pot)
 
 
-def sweep(sql: sqlite3.Connection) -> None:
+def sweep(sql: Connection) -> None:
     """Remove the pots of budgets that nobody has a slice of, where no worker lives: they can come again."""
     if sql.execute("SELECT 1 FROM slots WHERE pid <> 0 LIMIT 1").fetchone() is not None:
         return  # of another node
@@ -139,7 +138,7 @@ def sweep(sql: sqlite3.Connection) -> None:
     )
 
 
-def prune(sql: sqlite3.Connection, before: WallMicros) -> int:
+def prune(sql: Connection, before: WallMicros) -> int:
     """Remove the pots of periods that ended before an instant and are in nobody's hands; return how many.
 
     What was lost with a journal is in nobody's. The one with the last recall stays, since recalls are

@@ -12,8 +12,7 @@ from headgate.stores.sql.bootstrap import BudgetPlace, note_change, public_id, p
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 _NAME: Final = "probes"  # of the account, the project and the key
@@ -21,7 +20,7 @@ _META: Final = "probe_key"
 _ORIGIN: Final = "config"
 
 
-def put_probes(sql: sqlite3.Connection, cap: tuple[NanoUSD, str] | None, tz: str, now: WallMicros) -> int:
+def put_probes(sql: Connection, cap: tuple[NanoUSD, str] | None, tz: str, now: WallMicros) -> int:
     """Make the account of probes where it is wanted, and its cap what the settings say.
 
     Args:
@@ -47,30 +46,30 @@ def put_probes(sql: sqlite3.Connection, cap: tuple[NanoUSD, str] | None, tz: str
     return key
 
 
-def probe_key(sql: sqlite3.Connection) -> int:
+def probe_key(sql: Connection) -> int:
     """Return the internal id of the key that probes are made with; 0: there is none."""
     row = sql.execute("SELECT value FROM meta WHERE name = ?", (_META,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def _make(sql: sqlite3.Connection, now: WallMicros) -> int:
+def _make(sql: Connection, now: WallMicros) -> int:
     names = {
         kind: public_id(prefix) for kind, prefix in (("account", "acct"), ("project", "proj"), ("key", "key"))
     }
-    account = sql.execute(
-        "INSERT INTO accounts (public_id, name, created_at) VALUES (?, ?, ?)", (names["account"], _NAME, now)
-    ).lastrowid
-    project = sql.execute(
-        "INSERT INTO projects (public_id, account, name, created_at) VALUES (?, ?, ?, ?)",
+    (account,) = sql.execute(
+        "INSERT INTO accounts (public_id, name, created_at) VALUES (?, ?, ?) RETURNING id",
+        (names["account"], _NAME, now),
+    ).fetchone()
+    (project,) = sql.execute(
+        "INSERT INTO projects (public_id, account, name, created_at) VALUES (?, ?, ?, ?) RETURNING id",
         (names["project"], account, _NAME, now),
-    ).lastrowid
-    key = sql.execute(
+    ).fetchone()
+    (key,) = sql.execute(
         "INSERT INTO keys (public_id, digest, project, kind, name, shown, created_by, created_at)"
-        " VALUES (?, ?, ?, 'live', ?, ?, 'gateway', ?)",
+        " VALUES (?, ?, ?, 'live', ?, ?, 'gateway', ?) RETURNING id",
         (names["key"], secrets.token_bytes(32), project, _NAME, _NAME, now),
-    ).lastrowid
+    ).fetchone()
     sql.execute("INSERT INTO meta VALUES (?, ?)", (_META, str(key)))
     for kind, name in names.items():
         note_change(sql, kind, name, now)
-    assert key is not None
-    return key
+    return int(key)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from headgate.stores.journal.tails import read_tails
-from headgate.stores.sql.bootstrap import statements, writing
+from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sql.sqlite import SqliteConnection, open_file, statements
 from headgate.stores.sqlthread import SqlThread
 from headgate.values import Book
 from headgate.wire.recorded import Kept, Label, Progress, Recorded, State
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -140,7 +140,7 @@ class SqlRecordings:
 
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
-    def _claim(self, sql: sqlite3.Connection, label: Label, slot: int, now: WallMicros) -> Kept | None:
+    def _claim(self, sql: SqliteConnection, label: Label, slot: int, now: WallMicros) -> Kept | None:
         with _on_disk(sql):
             row = sql.execute(f"SELECT {_COLUMNS} FROM recordings WHERE name = ?", (label.name,)).fetchone()
             if row is not None and not _over(row, now):
@@ -151,7 +151,7 @@ class SqlRecordings:
         return None
 
     def _keep(
-        self, sql: sqlite3.Connection, call: bytes, state: State, recorded: Recorded | None, now: WallMicros
+        self, sql: SqliteConnection, call: bytes, state: State, recorded: Recorded | None, now: WallMicros
     ) -> None:
         answer = self._box.seal(_encode(recorded), call) if recorded is not None else None
         with writing(sql):
@@ -171,7 +171,7 @@ class SqlRecordings:
             sql.execute("DELETE FROM parts WHERE call = ?", (call,))
             self._make_room(sql)
 
-    def _release(self, sql: sqlite3.Connection, call: bytes, recorded: Recorded, now: WallMicros) -> None:
+    def _release(self, sql: SqliteConnection, call: bytes, recorded: Recorded, now: WallMicros) -> None:
         answer = self._box.seal(_encode(recorded), call)
         with writing(sql):
             sql.execute(
@@ -181,14 +181,14 @@ class SqlRecordings:
             )
             sql.execute("DELETE FROM recordings WHERE call = ? AND state = 0", (call,))
 
-    def _tell(self, sql: sqlite3.Connection, call: bytes, first: int, parts: Sequence[bytes]) -> None:
+    def _tell(self, sql: SqliteConnection, call: bytes, first: int, parts: Sequence[bytes]) -> None:
         rows = [
             (call, n, self._box.seal(part, b"%b%d" % (call, n))) for n, part in enumerate(parts, start=first)
         ]
         with writing(sql):
             sql.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", rows)
 
-    def _follow(self, sql: sqlite3.Connection, call: bytes, known: int, until: WallMicros) -> Progress | None:
+    def _follow(self, sql: SqliteConnection, call: bytes, known: int, until: WallMicros) -> Progress | None:
         row = sql.execute(
             "SELECT state, answer, wanted_until FROM recordings WHERE call = ?", (call,)
         ).fetchone()
@@ -207,7 +207,7 @@ class SqlRecordings:
             state = State.DROPPED  # it cannot be opened here
         return Progress(State(state), [part for part in parts if part is not None], recorded)
 
-    def _find(self, sql: sqlite3.Connection, call: bytes) -> Kept | None:
+    def _find(self, sql: SqliteConnection, call: bytes) -> Kept | None:
         row = sql.execute(f"SELECT {_COLUMNS} FROM recordings WHERE call = ?", (call,)).fetchone()
         return None if row is None else self._kept(row)
 
@@ -223,7 +223,7 @@ class SqlRecordings:
         data = self._box.open(answer, call) if answer is not None else None
         return _recorded(data) if data is not None else None
 
-    def _make_room(self, sql: sqlite3.Connection) -> None:
+    def _make_room(self, sql: SqliteConnection) -> None:
         """Drop answers, then whole rows, until there is room again."""
         room = self._room
         while (project := _largest(sql, "bytes", room.total_bytes)) is not None:
@@ -242,7 +242,7 @@ class SqlRecordings:
             if not done.rowcount:
                 break  # all of them are being made
 
-    def _sweep(self, sql: sqlite3.Connection, now: WallMicros) -> None:
+    def _sweep(self, sql: SqliteConnection, now: WallMicros) -> None:
         while True:
             with writing(sql):
                 rows = sql.execute(
@@ -253,7 +253,7 @@ class SqlRecordings:
             if len(rows) < _AT_ONCE:
                 break
 
-    def _charged(self, _sql: sqlite3.Connection, call: bytes) -> NanoUSD | None:
+    def _charged(self, _sql: SqliteConnection, call: bytes) -> NanoUSD | None:
         tails = read_tails(self._folder)  # before the books: what is drained meanwhile is there
         with closing(connect(self._folder, read_only=True)) as books:
             own = "FROM calls WHERE call = ? OR parent = ?"
@@ -267,11 +267,11 @@ class SqlRecordings:
         return None if ordered is not None or going - rows.keys() else sum(rows.values())
 
 
-def _open(folder: Path) -> sqlite3.Connection:
+def _open(folder: Path) -> SqliteConnection:
     """Open the file, and make it where it is not there, or of another version: that was for a day."""
     with suppress(FileExistsError):  # before SQLite makes it readable for everyone
         os.close(os.open(folder / RECORDINGS, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    sql = connect(folder, file=RECORDINGS)
+    sql = open_file(folder / RECORDINGS)
     sql.execute("PRAGMA secure_delete = ON")
     sql.execute("PRAGMA synchronous = NORMAL")
     if _version(sql) != _VERSION:
@@ -282,7 +282,7 @@ def _open(folder: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _on_disk(sql: sqlite3.Connection) -> Iterator[None]:
+def _on_disk(sql: SqliteConnection) -> Iterator[None]:
     """Run a block as one transaction that a power cut does not undo: what is claimed. The rest may be."""
     sql.execute("PRAGMA synchronous = FULL")
     try:
@@ -292,11 +292,11 @@ def _on_disk(sql: sqlite3.Connection) -> Iterator[None]:
         sql.execute("PRAGMA synchronous = NORMAL")
 
 
-def _version(sql: sqlite3.Connection) -> int:
+def _version(sql: SqliteConnection) -> int:
     return int(sql.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _create(sql: sqlite3.Connection) -> None:
+def _create(sql: SqliteConnection) -> None:
     for table in ("recordings", "parts", "holders"):
         sql.execute(f"DROP TABLE IF EXISTS {table}")
     for statement in statements(_SCHEMA):
@@ -310,9 +310,7 @@ def _over(row: tuple[Any, ...], now: WallMicros) -> bool:
     return bool(state == State.REFUSED or expires_at <= now)
 
 
-def _insert(
-    sql: sqlite3.Connection, label: Label, slot: int, now: WallMicros, expires_at: WallMicros
-) -> None:
+def _insert(sql: SqliteConnection, label: Label, slot: int, now: WallMicros, expires_at: WallMicros) -> None:
     sql.execute(
         "INSERT INTO recordings (call, name, request, project, book, keyed, resume_s, slot, state, made_at,"
         " expires_at, resume_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
@@ -321,7 +319,7 @@ def _insert(
 
 
 def _take_over(
-    sql: sqlite3.Connection, label: Label, before: bytes, slot: int, now: WallMicros, expires_at: WallMicros
+    sql: SqliteConnection, label: Label, before: bytes, slot: int, now: WallMicros, expires_at: WallMicros
 ) -> bool:
     with _on_disk(sql):
         done = sql.execute(
@@ -333,7 +331,7 @@ def _take_over(
     return bool(done.rowcount)
 
 
-def _lose(sql: sqlite3.Connection, slot: int, workers: int) -> None:
+def _lose(sql: SqliteConnection, slot: int, workers: int) -> None:
     with writing(sql):
         sql.execute(
             "UPDATE recordings SET state = ? WHERE state = 0 AND (slot = ? OR (? = 0 AND slot >= ?))",
@@ -341,14 +339,14 @@ def _lose(sql: sqlite3.Connection, slot: int, workers: int) -> None:
         )
 
 
-def _wanted(sql: sqlite3.Connection, slot: int, now: WallMicros) -> list[bytes]:
+def _wanted(sql: SqliteConnection, slot: int, now: WallMicros) -> list[bytes]:
     rows = sql.execute(
         "SELECT call FROM recordings WHERE state = 0 AND slot = ? AND wanted_until > ?", (slot, now)
     )
     return [call for (call,) in rows]
 
 
-def _largest(sql: sqlite3.Connection, what: str, most: int) -> int | None:
+def _largest(sql: SqliteConnection, what: str, most: int) -> int | None:
     """Return who has most of something, where all together have too much of it."""
     (total,) = sql.execute(f"SELECT coalesce(sum({what}), 0) FROM holders").fetchone()
     if total <= most:
@@ -357,7 +355,7 @@ def _largest(sql: sqlite3.Connection, what: str, most: int) -> int | None:
     return int(project)
 
 
-def _expire(sql: sqlite3.Connection, call: bytes, now: WallMicros, until: WallMicros) -> None:
+def _expire(sql: SqliteConnection, call: bytes, now: WallMicros, until: WallMicros) -> None:
     """Forget an answer; what it was is known for a day."""
     if until <= now:
         sql.execute("DELETE FROM recordings WHERE call = ?", (call,))

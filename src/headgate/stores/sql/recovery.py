@@ -43,10 +43,10 @@ from headgate.stores.sql.ledger import Books
 from headgate.stores.sql.nodes import belongs, slot_name
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
     from headgate.ports import Clock, Open, Settle
+    from headgate.stores.sql.connection import Connection
 
 _BATCH = 2_000
 
@@ -62,7 +62,7 @@ class RecoveryReport(NamedTuple):
 
 
 def recover(
-    data: Path, sql: sqlite3.Connection, clock: Clock, *, node: str = "", absorb_unmarked: bool = False
+    data: Path, sql: Connection, clock: Clock, *, node: str = "", absorb_unmarked: bool = False
 ) -> RecoveryReport:
     """Replay every journal of a data folder; what other nodes have is left alone.
 
@@ -94,9 +94,7 @@ def recover(
     return total
 
 
-def recover_slot(
-    data: Path, slot: str, sql: sqlite3.Connection, clock: Clock, *, node: str = ""
-) -> RecoveryReport:
+def recover_slot(data: Path, slot: str, sql: Connection, clock: Clock, *, node: str = "") -> RecoveryReport:
     """Replay the journal of one slot whose worker is dead, while the others go on; give back its slices.
 
     Raises:
@@ -121,7 +119,7 @@ class _Slot:
     """One slot's recovery."""
 
     def __init__(
-        self, place: _Place, sql: sqlite3.Connection, books: Books, clock: Clock, *, absorb_unmarked: bool
+        self, place: _Place, sql: Connection, books: Books, clock: Clock, *, absorb_unmarked: bool
     ) -> None:
         self._folder, self._name = place
         self._sql = sql
@@ -129,7 +127,7 @@ class _Slot:
         self._clock = clock
         self._absorb = absorb_unmarked
         self._calls = OpenCalls()
-        row = sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (self._name,)).fetchone()
+        row = sql.execute('SELECT segment, "offset" FROM drains WHERE slot = ?', (self._name,)).fetchone()
         self._done = Position(*row) if row else Position(0, 0)
 
     def recover(self) -> RecoveryReport:

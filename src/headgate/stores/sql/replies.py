@@ -36,7 +36,7 @@ class SqlReplies:
             ).fetchone()
             if row is not None:
                 return Reply(*row)
-            sql.execute("INSERT INTO replies VALUES (?, ?, ?, 0, x'', ?)", (actor, key, request, now))
+            sql.execute("INSERT INTO replies VALUES (?, ?, ?, 0, ?, ?)", (actor, key, request, b"", now))
         return None
 
     def keep(self, actor: str, key: str, status: int, body: bytes) -> None:

@@ -23,12 +23,12 @@ from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from headgate.records import BucketLine, BucketOrder
     from headgate.stores.journal.cursor import Settled
+    from headgate.stores.sql.connection import Connection
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS: Final = UsageLine.__struct_fields__[1:-1]
@@ -57,7 +57,7 @@ class SqlReports:
             sql.execute("BEGIN")
             some, names = Some.of(sql, order), Names(sql)
             question, values = some.narrowed(_CALLS, "c.")
-            for row in sql.execute(question, values):
+            for row in sql.scan(question, values):
                 if some.holds(row[1], row[2]):
                     yield _line(row)
             for item in undrained(sql, tails.settled, some):
@@ -175,7 +175,8 @@ _WHOLE: Final = _KEYED.format(
 )
 _PART: Final = _KEYED.format(
     at="opened_at",
-    sums="count(*), sum(status >= 400), sum(flags & 1), sum(input), sum(output), sum(cached), sum(charge)",
+    sums="count(*), sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END), sum(flags & 1), sum(input), sum(output),"
+    " sum(cached), sum(charge)",
     table="calls",
     where=OPENED,
 )
@@ -198,7 +199,7 @@ class _Sums:
         self._lines: dict[str, list[int]] = {}
         self._units: dict[str, dict[str, int]] = {}
 
-    def add_hour(self, sql: sqlite3.Connection, hour: int) -> None:
+    def add_hour(self, sql: Connection, hour: int) -> None:
         """Add an hour of the books: by its roll-up if it lies in the window and in one day."""
         order, start, end = self._some.order, hour * HOUR_US, (hour + 1) * HOUR_US
         if end <= order.since or (order.until and start >= order.until):
@@ -214,7 +215,7 @@ class _Sums:
             if self._some.holds(at, book):
                 self._add(self._name(at, book, _numbers(account, project, key, model, provider)), sums)
 
-    def add_units(self, sql: sqlite3.Connection) -> None:
+    def add_units(self, sql: Connection) -> None:
         """Add what calls of the books used in other units than tokens, of which there are no roll-ups."""
         order = self._some.order
         question, values = self._some.narrowed(_MORE, "calls.")

@@ -10,15 +10,15 @@ from headgate.stores.sql.bootstrap import writing
 from headgate.vaults.envelope import Sealed, SealError, SecretGone, Slip, unseal
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
 STORED: Final = "stored:"
 
 
-def open_secret(sql: sqlite3.Connection, keks: Sequence[bytes], name: str, host: str, now: WallMicros) -> str:
+def open_secret(sql: Connection, keks: Sequence[bytes], name: str, host: str, now: WallMicros) -> str:
     """Return a stored secret for a host; one that was stored for another host is cleared.
 
     Raises:
@@ -45,7 +45,7 @@ def open_secret(sql: sqlite3.Connection, keks: Sequence[bytes], name: str, host:
     return unseal(keks, Slip(number, name, host, version), Sealed(*box))
 
 
-def _clear(sql: sqlite3.Connection, name: str, stored_for: str, host: str, now: WallMicros) -> None:
+def _clear(sql: Connection, name: str, stored_for: str, host: str, now: WallMicros) -> None:
     detail = msgspec.json.encode({"host": [stored_for, host]}).decode()
     with writing(sql):
         sql.execute("DELETE FROM secrets WHERE name = ?", (name,))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from headgate.stores.sql.ledger import HOUR_US
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
     from headgate.ports import Open
     from headgate.records import UsageOrder
     from headgate.stores.journal.cursor import Settled
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
 OPENED: Final = "call >= ? AND call < ? AND opened_at >= ? AND opened_at < ?"  # of table calls, by its key
@@ -32,7 +32,7 @@ class Some(NamedTuple):
     wanted: dict[str, frozenset[int]]
 
     @classmethod
-    def of(cls, sql: sqlite3.Connection, order: UsageOrder) -> Some:
+    def of(cls, sql: Connection, order: UsageOrder) -> Some:
         """Look up the things that an order names."""
         wanted: dict[str, frozenset[int]] = {}
         for member, (column, question) in _WANTED.items():
@@ -71,7 +71,7 @@ class Some(NamedTuple):
             else:
                 clauses.append(f"{table}{column} IN ({marks})")
             values += ids
-        return question.format(some=" AND ".join(clauses) or "1"), tuple(values)
+        return question.format(some=" AND ".join(clauses) or "TRUE"), tuple(values)
 
 
 _WANTED: Final = {
@@ -86,7 +86,7 @@ _WANTED: Final = {
 class Names:
     """The public ids and names behind the ids of the database, read as they are asked for."""
 
-    def __init__(self, sql: sqlite3.Connection) -> None:
+    def __init__(self, sql: Connection) -> None:
         self._sql = sql
         self._known: dict[tuple[str, int], str] = {}
 
@@ -110,7 +110,7 @@ _NAMED: Final = {
 }
 
 
-def undrained(sql: sqlite3.Connection, settled: list[Settled], some: Some) -> Iterator[Settled]:
+def undrained(sql: Connection, settled: list[Settled], some: Some) -> Iterator[Settled]:
     """Yield the calls of the journals that the snapshot does not have, each once."""
     seen = set()
     for item in settled:

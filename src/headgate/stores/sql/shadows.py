@@ -10,10 +10,10 @@ from headgate.stores.sql.pots import resize
 from headgate.values import Book, Principal
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping
 
     from headgate.money.amounts import Unit
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 NAME: Final = "shadow"
@@ -22,7 +22,7 @@ _ORIGIN: Final = "config"
 
 
 def put_shadows(
-    sql: sqlite3.Connection, budgets: Mapping[str, tuple[NanoUSD, Unit]], tz: str, now: WallMicros
+    sql: Connection, budgets: Mapping[str, tuple[NanoUSD, Unit]], tz: str, now: WallMicros
 ) -> dict[str, Principal]:
     """Make the budgets of shadows what the settings say; return who pays, by the model. Atomic.
 
@@ -42,37 +42,39 @@ def put_shadows(
     return payers
 
 
-def _account(sql: sqlite3.Connection, now: WallMicros) -> tuple[int, str]:
-    query = "SELECT a.id, a.public_id FROM accounts a JOIN meta m ON m.value = a.id WHERE m.name = ?"
+def _account(sql: Connection, now: WallMicros) -> tuple[int, str]:
+    query = (
+        "SELECT a.id, a.public_id FROM accounts a JOIN meta m ON m.value = CAST(a.id AS TEXT)"
+        " WHERE m.name = ?"
+    )
     row = sql.execute(query, (_META,)).fetchone()
     if row is None:
         name = public_id("acct")
         made = sql.execute(
-            "INSERT INTO accounts (public_id, name, created_at) VALUES (?, ?, ?)", (name, NAME, now)
-        )
-        row = (made.lastrowid, name)
+            "INSERT INTO accounts (public_id, name, created_at) VALUES (?, ?, ?) RETURNING id",
+            (name, NAME, now),
+        ).fetchone()
+        row = (made[0], name)
         sql.execute("INSERT INTO meta VALUES (?, ?)", (_META, str(row[0])))
         note_change(sql, "account", name, now)
     return row[0], row[1]
 
 
-def _project(sql: sqlite3.Connection, account: int, model: str, now: WallMicros) -> tuple[int, str]:
+def _project(sql: Connection, account: int, model: str, now: WallMicros) -> tuple[int, str]:
     query = "SELECT id, public_id FROM projects WHERE account = ? AND name = ?"
     row = sql.execute(query, (account, model)).fetchone()
     if row is None:
         name = public_id("proj")
         made = sql.execute(
-            "INSERT INTO projects (public_id, account, name, created_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO projects (public_id, account, name, created_at) VALUES (?, ?, ?, ?) RETURNING id",
             (name, account, model, now),
-        )
-        row = (made.lastrowid, name)
+        ).fetchone()
+        row = (made[0], name)
         note_change(sql, "project", name, now)
     return row[0], row[1]
 
 
-def _put_budget(
-    sql: sqlite3.Connection, project: int, wanted: tuple[NanoUSD, Unit, str], now: WallMicros
-) -> None:
+def _put_budget(sql: Connection, project: int, wanted: tuple[NanoUSD, Unit, str], now: WallMicros) -> None:
     row = sql.execute(
         "SELECT id, public_id, amount, unit, tz FROM budgets"
         " WHERE origin = ? AND scope = 'project' AND ref = ? AND book = ?",

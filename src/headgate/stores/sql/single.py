@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD
 
 _ESTIMATED = 1
@@ -22,7 +21,7 @@ class Charge(NamedTuple):
     estimated: bool
 
 
-def charge_of(sql: sqlite3.Connection, request_id: str) -> Charge | None:
+def charge_of(sql: Connection, request_id: str) -> Charge | None:
     """Return the charge of a call by its `x-request-id`; None while the books do not have it."""
     try:
         call = bytes.fromhex(request_id.removeprefix("req_"))

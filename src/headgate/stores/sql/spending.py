@@ -18,11 +18,11 @@ from headgate.stores.sql import pots
 from headgate.stores.sql.database import last_change
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from headgate.money.amounts import Unit
     from headgate.ports import Open, Settle
+    from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 _BUDGETS = (
@@ -102,7 +102,7 @@ class Spending:
         sql: the connection of the drain.
     """
 
-    def __init__(self, sql: sqlite3.Connection) -> None:
+    def __init__(self, sql: Connection) -> None:
         self._sql = sql
         self._seen = -1  # the last change of the budgets that are known
         self._budgets: dict[Payer, list[BudgetSpan]] = {}

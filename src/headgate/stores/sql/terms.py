@@ -12,7 +12,7 @@ import msgspec
 from headgate.money.rules import Posting
 from headgate.money.terms import DEFAULT_TERMS, Terms
 from headgate.money.tiers import Tier, find_tier, load_tiers
-from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sql.bootstrap import put_meta, writing
 from headgate.stores.sql.postings import (
     Grant,
     add_grant,
@@ -25,16 +25,16 @@ from headgate.stores.sql.postings import (
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
 _TERMS: Final = "terms"
 _TIERS: Final = "tiers"
 
 
-def kept_terms(sql: sqlite3.Connection) -> tuple[Terms, tuple[Tier, ...]]:
+def kept_terms(sql: Connection) -> tuple[Terms, tuple[Tier, ...]]:
     """Return the terms and the tiers of the last server; the shipped ones before the first."""
     kept = dict(sql.execute("SELECT name, value FROM meta WHERE name IN (?, ?)", (_TERMS, _TIERS)).fetchall())
     try:
@@ -46,9 +46,7 @@ def kept_terms(sql: sqlite3.Connection) -> tuple[Terms, tuple[Tier, ...]]:
         return DEFAULT_TERMS, load_tiers()
 
 
-def open_prepaid(
-    sql: sqlite3.Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros
-) -> None:
+def open_prepaid(sql: Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros) -> None:
     """Make an account prepaid: with the sign-up grant in each book, once, and the tier of new accounts."""
     (name, tier) = sql.execute("SELECT public_id, tier FROM accounts WHERE id = ?", (account,)).fetchone()
     sql.execute("UPDATE accounts SET prepaid = 1 WHERE id = ?", (account,))
@@ -70,9 +68,7 @@ def open_prepaid(
     note_credit(sql, account, now)
 
 
-def put_terms(
-    sql: sqlite3.Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros
-) -> None:
+def put_terms(sql: Connection, account: int, terms: Terms, tiers: Sequence[Tier], now: WallMicros) -> None:
     """Make an account's mode what the settings say, as a server starts, and keep them for commands.
 
     An account that leaves prepaid keeps its grants and its tier.
@@ -81,7 +77,7 @@ def put_terms(
         row = sql.execute("SELECT prepaid, public_id FROM accounts WHERE id = ?", (account,)).fetchone()
         for name, value in ((_TERMS, terms), (_TIERS, tuple(tiers))):
             text = msgspec.json.encode(value).decode()
-            sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, text))
+            put_meta(sql, name, text)
         if bool(row[0]) == terms.prepaid:
             return
         if terms.prepaid:

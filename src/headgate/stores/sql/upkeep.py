@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from headgate.money.tiers import Tier
     from headgate.ports import Clock, Failpoints
+    from headgate.stores.sql.connection import Connection
 
 _EVERY_S: Final = 1.0
 _RARELY: Final = 600  # rounds
@@ -38,7 +39,7 @@ class Upkeep:
 
     def __init__(
         self,
-        connect: Callable[[], sqlite3.Connection],
+        connect: Callable[[], Connection],
         clock: Clock,
         tiers: Sequence[Tier],
         failpoints: Failpoints,

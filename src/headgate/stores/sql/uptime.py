@@ -8,9 +8,9 @@ from headgate.stores.sql.bootstrap import writing
 from headgate.vitals import DAYS, DayRow
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
 
+    from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
 
 _HOUR_US: Final = 3_600_000_000
@@ -27,18 +27,19 @@ class Tried(NamedTuple):
     failed: int
 
 
-def add(sql: sqlite3.Connection, rows: Iterable[Tried], now: WallMicros) -> None:
+def add(sql: Connection, rows: Iterable[Tried], now: WallMicros) -> None:
     """Add to the hour that it is now."""
     hour = now // _HOUR_US
     with writing(sql):
         sql.executemany(
             "INSERT INTO uptime VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, provider, model, probe)"
-            " DO UPDATE SET served = served + excluded.served, failed = failed + excluded.failed",
+            " DO UPDATE SET served = uptime.served + excluded.served,"
+            " failed = uptime.failed + excluded.failed",
             [(hour, *row) for row in rows],
         )
 
 
-def kept(sql: sqlite3.Connection, now: WallMicros) -> list[DayRow]:
+def kept(sql: Connection, now: WallMicros) -> list[DayRow]:
     """Return the days that are kept, today the last, in UTC."""
     rows = sql.execute(
         "SELECT hour / 24, provider, model, probe, sum(served), sum(failed) FROM uptime WHERE hour >= ?"
@@ -51,7 +52,7 @@ def kept(sql: sqlite3.Connection, now: WallMicros) -> list[DayRow]:
     ]
 
 
-def prune(sql: sqlite3.Connection, now: WallMicros) -> None:
+def prune(sql: Connection, now: WallMicros) -> None:
     """Forget what is older than the days that are kept."""
     with writing(sql):
         sql.execute("DELETE FROM uptime WHERE hour < ?", (_first(now),))

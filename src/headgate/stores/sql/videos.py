@@ -11,20 +11,21 @@ from headgate.stores.sqlthread import SqlThread
 from headgate.wire.videos import VideoJob
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
+
+    from headgate.stores.sql.connection import Connection
 
 _job = msgspec.json.Decoder(VideoJob).decode
 _encode = msgspec.json.encode
 _PUT: Final = (
     "INSERT INTO videos (id, project, slot, created_at, open, deleted, job, node)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET slot = excluded.slot, node = excluded.node, open = excluded.open,"
+    " ON CONFLICT (id) DO UPDATE SET slot = excluded.slot, node = excluded.node, open = excluded.open,"
     " deleted = excluded.deleted, job = excluded.job"
 )
 
 
-def any_open(sql: sqlite3.Connection) -> bool:
+def any_open(sql: Connection) -> bool:
     """Say whether a video is being made, by whichever node."""
     return sql.execute("SELECT 1 FROM videos WHERE open = 1 LIMIT 1").fetchone() is not None
 
@@ -37,7 +38,7 @@ class SqlVideos:
         node: that the folder is, on a database that it shares.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], node: str = "") -> None:
+    def __init__(self, connect: Callable[[], Connection], node: str = "") -> None:
         self._node = node
         self._thread = SqlThread("videos", connect, "The database does not keep videos")
 
@@ -73,28 +74,26 @@ class SqlVideos:
 # ── in the thread ────────────────────────────────────────────────────────────────────────────────
 
 
-def _put(sql: sqlite3.Connection, job: VideoJob, node: str) -> None:
+def _put(sql: Connection, job: VideoJob, node: str) -> None:
     text = _encode(job).decode()
     row = (job.id, job.project, job.slot, job.created_at, job.open, job.deleted, text, node)
     with writing(sql):
         sql.execute(_PUT, row)
 
 
-def _drop(sql: sqlite3.Connection, name: str) -> None:
+def _drop(sql: Connection, name: str) -> None:
     with writing(sql):
         sql.execute("DELETE FROM videos WHERE id = ?", (name,))
 
 
-def _find(sql: sqlite3.Connection, project: int, name: str) -> VideoJob | None:
+def _find(sql: Connection, project: int, name: str) -> VideoJob | None:
     row = sql.execute(
         "SELECT job FROM videos WHERE id = ? AND project = ? AND deleted = 0", (name, project)
     ).fetchone()
     return None if row is None else _job(row[0])
 
 
-def _listed(
-    sql: sqlite3.Connection, project: int, after: str, limit: int, newest: bool
-) -> list[VideoJob] | None:
+def _listed(sql: Connection, project: int, after: str, limit: int, newest: bool) -> list[VideoJob] | None:
     query = "SELECT job FROM videos WHERE project = ? AND deleted = 0"
     values: list[int | str] = [project]
     if after:
@@ -110,7 +109,7 @@ def _listed(
     return [_job(text) for (text,) in rows]
 
 
-def _open(sql: sqlite3.Connection, node: str, slot: int, workers: int) -> list[VideoJob]:
+def _open(sql: Connection, node: str, slot: int, workers: int) -> list[VideoJob]:
     rows = sql.execute(
         "SELECT job, node = ? FROM videos WHERE open = 1"
         " AND (node = ? OR node NOT IN (SELECT node FROM nodes)) ORDER BY created_at",
@@ -121,5 +120,5 @@ def _open(sql: sqlite3.Connection, node: str, slot: int, workers: int) -> list[V
     return [job for job, own in jobs if own and job.slot == slot] + (left if slot == 0 else [])
 
 
-def _booked(sql: sqlite3.Connection, call: bytes) -> bool:
+def _booked(sql: Connection, call: bytes) -> bool:
     return sql.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is not None

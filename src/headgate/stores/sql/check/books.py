@@ -13,10 +13,10 @@ from headgate.stores.sql.check.pots import PotsCheck
 from headgate.stores.sql.check.rows import COLUMNS, CallRow, LostRow, LostRows, call_row
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
     from headgate.stores.sql.check.findings import Findings
+    from headgate.stores.sql.connection import Connection
 
 ESTIMATED, UNPRICED, RECOVERED = 1, 2, 8
 SETTLEMENT, COST, ABSORBED, TOKENS = 1, 2, 3, 4
@@ -36,7 +36,7 @@ class BooksCheck:
         findings: where what is wrong goes.
     """
 
-    def __init__(self, sql: sqlite3.Connection, findings: Findings) -> None:
+    def __init__(self, sql: Connection, findings: Findings) -> None:
         self._sql = sql
         self._say = findings.add
         self._prices: dict[int, PriceRow] = {}
@@ -56,7 +56,7 @@ class BooksCheck:
         self._read_dictionaries()
         entries = _grouped(self._sql)
         waiting = next(entries, None)
-        for row in self._sql.execute(f"SELECT {COLUMNS} FROM calls ORDER BY call"):
+        for row in self._sql.scan(f"SELECT {COLUMNS} FROM calls ORDER BY call"):
             call = call_row(row)
             while waiting is not None and waiting[0] < call.call:
                 self._stray(waiting)
@@ -256,18 +256,14 @@ class BooksCheck:
                 )
 
     def _check_schema(self) -> None:
-        there = {
-            name for (name,) in self._sql.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        }
-        for name in sorted(_TRIGGERS - there):
+        for name in sorted(_TRIGGERS - self._sql.triggers()):
             self._say("schema", f"the trigger {name} is missing: the books can be changed")
-        for (said,) in self._sql.execute("PRAGMA quick_check(5)").fetchall():
-            if said != "ok":
-                self._say("database", said)
+        for said in self._sql.damage():
+            self._say("database", said)
 
 
-def _grouped(sql: sqlite3.Connection) -> Iterator[tuple[bytes, list[tuple[Any, ...]]]]:
-    rows = sql.execute(
+def _grouped(sql: Connection) -> Iterator[tuple[bytes, list[tuple[Any, ...]]]]:
+    rows = sql.scan(
         "SELECT call, kind, attempt, n, book, debit, credit, amount FROM entries"
         " ORDER BY call, kind, attempt, n"
     )

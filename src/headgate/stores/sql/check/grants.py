@@ -9,12 +9,12 @@ from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.postings import PostingsCheck
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping, Sequence
 
     from headgate.ports import Settle, Source
     from headgate.stores.sql.check.findings import Findings
     from headgate.stores.sql.check.rows import CallRow
+    from headgate.stores.sql.connection import Connection
 
 SETTLEMENT, TOKENS = 1, 4
 _REVENUE: Final = "revenue"
@@ -43,9 +43,7 @@ class GrantsCheck:
         accounts: the ledger's accounts, code and book by id; filled before the first call is checked.
     """
 
-    def __init__(
-        self, sql: sqlite3.Connection, findings: Findings, accounts: Mapping[int, tuple[str, int]]
-    ) -> None:
+    def __init__(self, sql: Connection, findings: Findings, accounts: Mapping[int, tuple[str, int]]) -> None:
         self._sql = sql
         self._say = findings.add
         self._accounts = accounts
@@ -195,7 +193,7 @@ def split_of(sources: Sequence[Source], settle: Settle) -> list[tuple[str, int, 
     return sorted(parts)
 
 
-def paid_of(sql: sqlite3.Connection, call: bytes) -> list[tuple[str, int, int]]:
+def paid_of(sql: Connection, call: bytes) -> list[tuple[str, int, int]]:
     """Return what each account has lost by a call, as the books have it."""
     rows = sql.execute(
         "SELECT a.code, e.n, e.amount FROM entries e JOIN ledger_accounts a ON a.id = e.debit"

@@ -22,12 +22,12 @@ from headgate.stores.sql.check.rows import CallRow, find_call, find_lost
 from headgate.stores.sql.nodes import belongs, slot_name
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from headgate.ports import Open
     from headgate.stores.sql.check.findings import Findings
+    from headgate.stores.sql.connection import Connection
     from headgate.values import Prices, Usage, WallMicros
 
 OVERDUE_US: Final = 650_000_000  # the longest call and a minute
@@ -83,7 +83,7 @@ class JournalsCheck:
         now: for the age of open calls.
     """
 
-    def __init__(self, sql: sqlite3.Connection, findings: Findings, *, served: bool, now: WallMicros) -> None:
+    def __init__(self, sql: Connection, findings: Findings, *, served: bool, now: WallMicros) -> None:
         self._sql = sql
         self._say = findings.add
         self._served = served
@@ -132,7 +132,9 @@ class JournalsCheck:
 
     def _checkpoint(self, slot: Slot) -> Position:
         """Return the checkpoint as it is in the snapshot: a server may have moved it."""
-        row = self._sql.execute("SELECT segment, offset FROM drains WHERE slot = ?", (slot.name,)).fetchone()
+        row = self._sql.execute(
+            'SELECT segment, "offset" FROM drains WHERE slot = ?', (slot.name,)
+        ).fetchone()
         return Position(*row) if row else Position(0, 0)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
     from headgate.stores.sql.check.findings import Findings
+    from headgate.stores.sql.connection import Connection
 
 POSTED, POSTED_TOKENS = 5, 6
 
@@ -41,9 +41,7 @@ class PostingsCheck:
         accounts: the ledger's accounts, code and book by id.
     """
 
-    def __init__(
-        self, sql: sqlite3.Connection, findings: Findings, accounts: Mapping[int, tuple[str, int]]
-    ) -> None:
+    def __init__(self, sql: Connection, findings: Findings, accounts: Mapping[int, tuple[str, int]]) -> None:
         self._sql = sql
         self._say = findings.add
         self._accounts = accounts

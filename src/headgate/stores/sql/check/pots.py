@@ -6,13 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
 
     from headgate.ports import Open
     from headgate.stores.sql.check.findings import Findings
     from headgate.stores.sql.check.journals import Slot
     from headgate.stores.sql.check.rows import CallRow
+    from headgate.stores.sql.connection import Connection
 
 
 class PotRow(NamedTuple):
@@ -38,7 +38,7 @@ class PotsCheck:
         findings: where what is wrong goes.
     """
 
-    def __init__(self, sql: sqlite3.Connection, findings: Findings) -> None:
+    def __init__(self, sql: Connection, findings: Findings) -> None:
         self._sql = sql
         self._say = findings.add
         self._budgets: dict[int, tuple[str, int, int, int]] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headgate.stores.sql.check.arithmetic import Tokens, read_more, tokens
 
 if TYPE_CHECKING:
-    import sqlite3
+    from headgate.stores.sql.connection import Connection
 
 
 class CallRow(NamedTuple):
@@ -59,9 +59,9 @@ LOST_COLUMNS = (
 class LostRows:
     """The failed attempts of each call, asked for in the order of the calls' ids."""
 
-    def __init__(self, sql: sqlite3.Connection) -> None:
-        self._rows = sql.execute(f"SELECT {LOST_COLUMNS} FROM lost ORDER BY call, attempt")
-        self._next = self._rows.fetchone()
+    def __init__(self, sql: Connection) -> None:
+        self._rows = sql.scan(f"SELECT {LOST_COLUMNS} FROM lost ORDER BY call, attempt")
+        self._next = next(self._rows, None)
         self._strays: list[bytes] = []  # calls that were not asked for
 
     def of(self, call: bytes) -> list[LostRow]:
@@ -72,7 +72,7 @@ class LostRows:
                 found.append(lost_row(self._next))
             else:
                 self._strays.append(self._next[0])
-            self._next = self._rows.fetchone()
+            self._next = next(self._rows, None)
         return found
 
     def finish(self) -> list[bytes]:
@@ -89,7 +89,7 @@ def _tokens(columns: tuple[Any, ...]) -> Tokens:
     return tokens(columns[:7], read_more(columns[7]))
 
 
-def find_lost(sql: sqlite3.Connection, call: bytes) -> list[LostRow]:
+def find_lost(sql: Connection, call: bytes) -> list[LostRow]:
     """Return the failed attempts of one call."""
     rows = sql.execute(f"SELECT {LOST_COLUMNS} FROM lost WHERE call = ? ORDER BY attempt", (call,))
     return [lost_row(row) for row in rows]
@@ -100,7 +100,7 @@ def call_row(row: tuple[Any, ...]) -> CallRow:
     return CallRow._make((*row[:12], _tokens(row[12:20]), *row[20:]))
 
 
-def find_call(sql: sqlite3.Connection, call: bytes) -> CallRow | None:
+def find_call(sql: Connection, call: bytes) -> CallRow | None:
     """Return one call."""
     row = sql.execute(f"SELECT {COLUMNS} FROM calls WHERE call = ?", (call,)).fetchone()
     return None if row is None else call_row(row)

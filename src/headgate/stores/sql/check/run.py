@@ -42,7 +42,7 @@ def check(data: Path, now: WallMicros, node: str = "") -> Result:
     """
     findings = Findings()
     with closing(connect(data, read_only=True)) as sql:
-        rows = sql.execute("SELECT slot, segment, offset FROM drains").fetchall()
+        rows = sql.execute('SELECT slot, segment, "offset" FROM drains').fetchall()
         served = holder(data) is not None
         slots = read_slots(data, {slot: Position(segment, offset) for slot, segment, offset in rows}, node)
         sql.execute("BEGIN")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-from headgate.stores.sql.bootstrap import statements
+from headgate.stores.sql.engine import raw
 
 revision = "0003"
 down_revision = "0002"
@@ -13,8 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for statement in statements(Path(__file__).with_name("0003.sql").read_text(encoding="utf-8")):
-        op.get_bind().exec_driver_sql(statement)
+    raw(op.get_bind()).define(Path(__file__).with_name("0003.sql").read_text(encoding="utf-8"))
 
 
 def downgrade() -> None:

@@ -1,0 +1,346 @@
+"""One connection to PostgreSQL for synchronous code in a thread, with a private event loop below.
+
+asyncpg speaks the protocol; whoever calls waits, so nothing here may run where an event loop runs. Every wait
+is bounded twice: by the server, and, in case that is frozen or gone, by us. A connection that failed in any
+way that leaves its state unknown is never used again: outside a transaction the next statement opens another
+one, inside everything is refused until `ROLLBACK`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, cast
+
+import asyncpg
+
+from headgate.stores.postgres.words import PRELUDE, defined, marked, spread
+from headgate.stores.sql.sqlite import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+
+Result = TypeVar("Result")
+WRITERS: Final = 0x68656164676174  # the advisory lock of those who write; locks are of one database
+_CONNECT_S: Final = 5.0
+_LATE_S: Final = 1.0  # beyond what the server bounds itself
+_IDLE_MS: Final = 5_000  # in a transaction: whoever is frozen there must not keep the others out
+_AT_ONCE: Final = 1_000  # rows of a scan
+_MOST_PREPARED: Final = 300
+_BEGIN: Final = {
+    "BEGIN": "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    # One writer at a time, as on SQLite: every rule of the books is proven for that.
+    "BEGIN IMMEDIATE": f"BEGIN; SELECT pg_advisory_xact_lock({WRITERS})",
+}
+_END: Final = frozenset({"COMMIT", "ROLLBACK"})
+
+
+class Bounds(NamedTuple):
+    """How long a connection waits: for a statement, and for another writer."""
+
+    statement_s: float = 2.0
+    writers_s: float = 2.0
+
+
+SERVING, MANAGING = Bounds(), Bounds(10.0, 10.0)
+
+
+class Rows:
+    """What a statement has brought. Implements `sql.connection.Cursor`."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: Iterator[tuple[Any, ...]], rowcount: int) -> None:
+        self._rows = rows
+        self.rowcount = rowcount
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through the rows that are left."""
+        return self._rows
+
+
+class PostgresConnection:
+    """Implements `sql.connection.Connection`.
+
+    Args:
+        url: `postgresql://…`; what is missing there, libpq's variables and files say.
+        bounds: how long it waits.
+    """
+
+    calls_at_once: ClassVar[int] = 128  # what is encoded at once keeps the event loop from the interpreter
+
+    def __init__(self, url: str, bounds: Bounds = SERVING) -> None:
+        self._url = url
+        self._bounds = bounds
+        self._loop = asyncio.new_event_loop()
+        self._inside = False  # a transaction
+        self._link: asyncpg.Connection[asyncpg.Record] | None = None
+        self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]] = {}
+        self._types: dict[str, list[str]] = {}
+        try:
+            self._opened()
+        except BaseException:
+            self._loop.close()
+            raise
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether a transaction was begun that has not ended."""
+        return self._inside
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> Rows:
+        """Run one statement."""
+        if sql in _BEGIN:
+            return self._begin(_BEGIN[sql])
+        if sql in _END:
+            return self._end(sql)
+        text, names = marked(sql)
+        return self._wait(self._fetch(text, _ordered(names, parameters)))
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Rows:
+        """Run one statement for each of many rows of values, in one go."""
+        rows = list(parameters)
+        if rows:
+            self._wait(self._fetch_many(marked(sql).text, rows))
+        return Rows(iter(()), -1)
+
+    def scan(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Iterator[Any]:
+        """Go through many rows, some at a time."""
+        text, names = marked(sql)
+        portal = self._wait(self._open_portal(text, _ordered(names, values)))
+        while rows := self._wait(portal.fetch(_AT_ONCE)):
+            yield from map(tuple, rows)
+
+    def insert_new(self, table: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Insert whole rows, but for those whose key is there; return how many were inserted."""
+        if not rows:
+            return 0
+        types = self._types.get(table) or self._learn(table)
+        text, new = spread(table, types), 0
+        for start in range(0, len(rows), 2 * self.calls_at_once):
+            columns = list(zip(*rows[start : start + 2 * self.calls_at_once], strict=True))
+            new += self._wait(self._fetch(text, columns)).rowcount
+        return new
+
+    def _learn(self, table: str) -> list[str]:
+        found = self.execute(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = CAST(CAST(? AS text) AS regclass) AND attnum > 0 AND NOT attisdropped"
+            " ORDER BY attnum",
+            (table,),
+        )
+        types = self._types[table] = [kind for (kind,) in found]
+        return types
+
+    def define(self, script: str) -> None:
+        """Run statements of a schema."""
+        self._wait(self._script(PRELUDE))
+        for statement in statements(script):
+            for text in defined(statement):
+                self._wait(self._script(text))
+
+    def wait_for_writers(self, seconds: float) -> None:
+        """Wait no longer than this for another writer from now on."""
+        self._bounds = self._bounds._replace(writers_s=seconds)
+        if self._link is not None:
+            self._wait(self._script(f"SET lock_timeout = {round(seconds * 1000)}"))
+
+    def sync_less(self) -> None:
+        """Sync as ever: a power cut of the server ends no worker."""
+
+    def packed(self, columns: str) -> str:
+        """Return the expression of some columns as one JSON array, in bytes."""
+        return f"convert_to(CAST(json_build_array({columns}) AS text), 'UTF8')"
+
+    def packed_pairs(self, key: str, value: str) -> str:
+        """Return the aggregate of two columns as one JSON object, in bytes."""
+        return f"convert_to(CAST(json_object_agg({key}, {value}) AS text), 'UTF8')"
+
+    def tables(self) -> set[str]:
+        """Return the names of the tables in the schema that new ones are made in."""
+        rows = self.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+        return {name for (name,) in rows}
+
+    def triggers(self) -> set[str]:
+        """Return the names of the triggers that fire."""
+        rows = self.execute(
+            "SELECT tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = current_schema() AND NOT tgisinternal AND tgenabled <> 'D'"
+        )
+        return {name for (name,) in rows}
+
+    def damage(self) -> list[str]:
+        """Return nothing: a server looks after its own files."""
+        return []
+
+    def close(self) -> None:
+        """Close it; what was not committed is undone."""
+        self._drop()
+        if not self._loop.is_closed():
+            self._loop.close()
+
+    # ── transactions ─────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, text: str) -> Rows:
+        if self._inside:
+            raise sqlite3.OperationalError("cannot start a transaction within a transaction")
+        self._inside = True
+        try:
+            self._opened()
+            self._wait(self._script(text))
+        except BaseException:
+            self._leave()
+            raise
+        return Rows(iter(()), -1)
+
+    def _end(self, how: str) -> Rows:
+        if how == "ROLLBACK":
+            self._leave()
+            return Rows(iter(()), -1)
+        try:
+            said = self._wait(self._script(how))
+        except BaseException:
+            self._leave()
+            raise
+        self._inside = False
+        if said != how:  # a statement had failed, so the server has rolled back
+            raise sqlite3.OperationalError("nothing was committed: a statement had failed")
+        return Rows(iter(()), -1)
+
+    def _leave(self) -> None:
+        """Undo the transaction; where that cannot be done, the server will when the connection is gone."""
+        self._inside = False
+        if self._link is None:
+            return
+        try:
+            self._wait(self._script("ROLLBACK"))
+        except sqlite3.Error:
+            self._drop()
+
+    # ── below ────────────────────────────────────────────────────────────────────────────────────
+
+    def _opened(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Return the link, a new one where the last was lost."""
+        if self._link is None or self._link.is_closed():
+            self._drop()
+            self._link = self._bounded(self._connect())
+        return self._link
+
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        bounds = self._bounds
+        link = await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_S,
+            command_timeout=max(bounds) + _LATE_S,
+            statement_cache_size=0,  # we keep our own
+            server_settings={
+                "application_name": "headgate",
+                "statement_timeout": str(round(max(bounds) * 1000)),
+                "lock_timeout": str(round(bounds.writers_s * 1000)),
+                "idle_in_transaction_session_timeout": str(_IDLE_MS),
+                "tcp_keepalives_idle": "10",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "3",
+                "jit": "off",
+            },
+        )
+        await link.set_type_codec(
+            "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
+        )  # sums of integers
+        return link
+
+    async def _script(self, text: str) -> str:
+        assert self._link is not None
+        return str(await self._link.execute(text))
+
+    async def _fetch(self, text: str, values: Sequence[Any]) -> Rows:
+        statement = self._prepared.get(text) or await self._prepare(text)
+        rows = await statement.fetch(*values)
+        tag = statement.get_statusmsg().rpartition(" ")[2]
+        return Rows(map(tuple, rows), int(tag) if tag.isdecimal() else -1)
+
+    async def _fetch_many(self, text: str, rows: list[Any]) -> None:
+        statement = self._prepared.get(text) or await self._prepare(text)
+        await statement.executemany(rows)
+
+    async def _open_portal(self, text: str, values: Any) -> Any:
+        statement = self._prepared.get(text) or await self._prepare(text)
+        return await statement.cursor(*values)
+
+    async def _prepare(self, text: str) -> asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]:
+        assert self._link is not None
+        if len(self._prepared) >= _MOST_PREPARED:  # with lists of many lengths; the server forgets them too
+            self._prepared.clear()
+        self._prepared[text] = statement = await self._link.prepare(text)
+        return statement
+
+    def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for the server, on a link that can be used."""
+        if self._link is None or self._link.is_closed():
+            if self._inside:
+                work.close()
+                raise sqlite3.OperationalError("the connection was lost in this transaction")
+            try:
+                self._opened()
+            except BaseException:
+                work.close()
+                raise
+        return self._bounded(work)
+
+    def _bounded(self, work: Coroutine[Any, Any, Result]) -> Result:
+        try:
+            return self._loop.run_until_complete(work)
+        except asyncpg.IntegrityConstraintViolationError as fault:
+            raise sqlite3.IntegrityError(str(fault)) from fault
+        except asyncpg.PostgresConnectionError as fault:
+            self._drop()
+            raise sqlite3.OperationalError(f"PostgreSQL cannot be used: {fault}") from fault
+        except asyncpg.PostgresError as fault:
+            if isinstance(fault, (asyncpg.InvalidCachedStatementError, asyncpg.OperatorInterventionError)):
+                self._drop()
+            raise sqlite3.OperationalError(f"PostgreSQL refuses: {fault}") from fault
+        except TimeoutError as fault:
+            self._drop()
+            raise sqlite3.OperationalError("PostgreSQL does not answer in time") from fault
+        except asyncpg.DataError as fault:  # of ours: a value that its column cannot hold
+            raise sqlite3.DataError(str(fault)) from fault
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as fault:
+            self._drop()
+            raise sqlite3.OperationalError(f"PostgreSQL cannot be reached: {fault}") from fault
+        except BaseException:  # whoever waited was interrupted: what the server does now is not known
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Give up the link, whatever is on its way."""
+        link, self._link = self._link, None
+        self._prepared.clear()
+        self._types.clear()
+        if link is None or self._loop.is_closed():
+            return
+        with suppress(Exception):
+            link.terminate()
+        self._loop.run_until_complete(_end_tasks())
+
+
+def _ordered(names: tuple[str, ...], values: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
+    """Return values in the order of a statement's marks."""
+    return [values[name] for name in names] if isinstance(values, dict) else cast("Sequence[Any]", values)
+
+
+async def _end_tasks() -> None:
+    """End what still runs on this loop: a request to cancel a statement, on a server that does not answer."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

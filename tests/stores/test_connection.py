@@ -1,0 +1,151 @@
+"""What the books ask of a database, of SQLite and of PostgreSQL alike."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from headgate.stores.sql.bootstrap import prepare, writing
+from headgate.stores.sql.connection import Connection
+from headgate.stores.sql.database import Place, connect, schema
+
+
+@pytest.fixture
+def sql(place: Place) -> Iterator[Connection]:
+    with closing(connect(place)) as opened:
+        with writing(opened):
+            opened.define(
+                "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, what BLOB);"
+            )
+        yield opened
+
+
+def test_values_come_back_as_they_went_in(sql: Connection) -> None:
+    largest = 2**63 - 1
+    for row in ((1, "naïve ?:x 漢字 '", b"\0\xff"), (largest, "", None), (-largest, "b", b"")):
+        sql.execute("INSERT INTO things VALUES (?, ?, ?)", row)
+        assert sql.execute("SELECT * FROM things WHERE id = ?", (row[0],)).fetchall() == [row]
+    (total, count) = sql.execute("SELECT sum(id), count(*) FROM things").fetchone()
+    assert (total, count) == (1, 3)
+    assert type(total) is int
+
+
+def test_marks_inside_of_literals_are_text_and_names_may_come_twice(sql: Connection) -> None:
+    sql.execute("INSERT INTO things VALUES (:id, :name, NULL)", {"id": 7, "name": "seven"})
+    row = sql.execute("SELECT '?', 'it''s :id', id FROM things WHERE id = :id OR id = :id + 1", {"id": 7})
+    assert row.fetchone() == ("?", "it's :id", 7)
+    assert row.fetchone() is None
+
+
+def test_a_change_says_how_many_rows_it_changed_and_what_it_gave(sql: Connection) -> None:
+    sql.executemany("INSERT INTO things (name) VALUES (?)", [("a",), ("b",), ("c",)])
+    assert sql.execute("UPDATE things SET what = ? WHERE name <> 'a'", (b"x",)).rowcount == 2
+    assert sql.execute("DELETE FROM things WHERE name = 'nobody'").rowcount == 0
+    made = sql.execute("INSERT INTO things (name) VALUES ('d') RETURNING id").fetchone()
+    assert made == (4,)
+    assert sql.execute("INSERT INTO things (name) VALUES ('d') ON CONFLICT DO NOTHING").rowcount == 0
+
+
+def test_rows_that_are_there_are_not_inserted_again(sql: Connection) -> None:
+    rows = [(number, f"n{number}", None) for number in range(700)]
+    assert sql.insert_new("things", rows[100:101]) == 1
+    assert sql.insert_new("things", rows) == 699
+    assert sql.insert_new("things", [*rows, (700, "n5", b"")]) == 0  # by another key
+    assert sql.insert_new("things", []) == 0
+
+
+def test_several_scans_go_side_by_side(sql: Connection) -> None:
+    sql.insert_new("things", [(number, f"n{number}", None) for number in range(2500)])
+    sql.execute("BEGIN")
+    one, two = (
+        sql.scan(f"SELECT id FROM things WHERE id > ? ORDER BY id {way}", (9,)) for way in ("", "DESC")
+    )
+    assert sum(a[0] + b[0] for a, b in zip(one, two, strict=True)) == 2490 * 2509
+    sql.execute("ROLLBACK")
+
+
+def test_a_transaction_is_all_or_nothing(sql: Connection) -> None:
+    def begin(then: str) -> None:
+        with writing(sql):
+            sql.execute("INSERT INTO things (name) VALUES ('a')")
+            assert sql.in_transaction
+            sql.execute(then)
+
+    with pytest.raises(sqlite3.Error):
+        begin("SELECT nonsense")
+    assert not sql.in_transaction
+    with pytest.raises(sqlite3.IntegrityError):
+        begin("INSERT INTO things (name) VALUES ('a')")
+    assert sql.execute("SELECT count(*) FROM things").fetchone() == (0,)
+    with pytest.raises(sqlite3.Error):
+        sql.execute("SELECT nonsense")
+    assert sql.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_reader_sees_one_moment(sql: Connection, place: Place) -> None:
+    with closing(connect(place)) as other:
+        sql.execute("BEGIN")
+        assert sql.execute("SELECT count(*) FROM things").fetchone() == (0,)
+        with writing(other):
+            other.execute("INSERT INTO things (name) VALUES ('a')")
+        assert sql.execute("SELECT count(*) FROM things").fetchone() == (0,)
+        sql.execute("ROLLBACK")
+        assert sql.execute("SELECT count(*) FROM things").fetchone() == (1,)
+
+
+def test_writers_take_turns_and_no_number_is_given_twice(sql: Connection, place: Place) -> None:
+    def add() -> None:
+        with closing(connect(place)) as own:
+            own.wait_for_writers(20.0)
+            for _ in range(20):
+                with writing(own):
+                    (last,) = own.execute("SELECT coalesce(max(id), 0) FROM things").fetchone()
+                    own.execute("INSERT INTO things VALUES (?, ?, NULL)", (last + 1, f"n{last + 1}"))
+
+    threads = [threading.Thread(target=add) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sql.execute("SELECT count(*), max(id) FROM things").fetchone() == (120, 120)
+
+
+def test_a_writer_waits_for_another_no_longer_than_it_says(sql: Connection, place: Place) -> None:
+    with closing(connect(place)) as other, writing(other):
+        sql.wait_for_writers(0.1)
+        with pytest.raises(sqlite3.OperationalError), writing(sql):
+            raise AssertionError("two write")
+    with writing(sql):
+        sql.execute("INSERT INTO things (name) VALUES ('a')")
+
+
+def test_what_is_append_only_stays(place: Place) -> None:
+    prepare(place, 1, None)
+    with closing(connect(place)) as sql:
+        sql.execute("INSERT INTO entries VALUES (?, 1, 1, 0, 0, 1, 2, 5)", (b"c" * 16,))
+        for deed in ("UPDATE entries SET amount = 6", "DELETE FROM entries"):
+            with pytest.raises(sqlite3.IntegrityError, match="entries are append-only"):
+                sql.execute(deed)
+        assert {
+            f"{table}_keep_delete" for table in ("calls", "entries", "lost", "postings")
+        } <= sql.triggers()
+        assert "calls" in sql.tables()
+        assert sql.damage() == []
+
+
+def test_two_values_have_a_larger_one_and_json_is_bytes(sql: Connection) -> None:
+    sql.execute("INSERT INTO things VALUES (3, 'it\"s', NULL)")
+    packed, pairs = sql.packed("id, name"), sql.packed_pairs("name", "id")
+    row = sql.execute(f"SELECT max(id, 2), max(0, id - ?), {packed} FROM things", (9,)).fetchone()
+    assert (row[0], row[1], row[2].replace(b" ", b"")) == (3, 0, b'[3,"it\\"s"]')
+    (found,) = sql.execute(f"SELECT {pairs} FROM things").fetchone()
+    assert found.replace(b" ", b"") == b'{"it\\"s":3}'
+
+
+def test_the_schema_is_the_same_everywhere(place: Place) -> None:
+    with closing(connect(place)) as sql:
+        with writing(sql):
+            sql.define(schema())
+        assert len(sql.tables()) == schema().count("CREATE TABLE")
