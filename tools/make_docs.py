@@ -16,6 +16,7 @@ from provider_notes import BEDROCK, PLACES, ROOM
 
 from headgate import config, errors
 from headgate.admission.limits import LimitSettings
+from headgate.filesettings import FileSettings
 from headgate.http.dataplane import NOT_SERVED
 from headgate.money.ownprices import PriceOverride
 from headgate.money.prices import Margin
@@ -53,6 +54,7 @@ SECTIONS = {
     "mode": ModeSettings,
     "payments": PaymentSettings,
     "mail": MailSettings,
+    "files": FileSettings,
     "limits": LimitSettings,
     "retries": RetryTerms,
     "breaker": BreakerTerms,

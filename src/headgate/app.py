@@ -157,7 +157,7 @@ class App:
         settings = self.outward.transport.settings
         self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, self._team)
         self._studio.node, self._studio.booth = self._node, Booth(stages, config, pepper, slot, self.log)
-        self.recorder = partial(self._studio.booth.recorder, self.background)
+        self.recorder, self.files = self._studio.makers(self.background)
         self.server, self.monitor = self._open_listeners()
         self.reload()
 
@@ -176,7 +176,8 @@ class App:
     def _open_listeners(self) -> tuple[Server, Server]:
         server = self.config.server
         bounds = (server.max_body_bytes, server.max_image_body_bytes)
-        plane = DataPlane(self, *bounds, shows_status=self.config.status.public)
+        shows_status, largest = self.config.status.public, self.config.files.file_mb << 20
+        plane = DataPlane(self, *bounds, max_file_bytes=largest, shows_status=shows_status)
         return Server(self._edge(plane.find)), Server(self._edge(plane.find_health))
 
     def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from headgate.admission.limits import LimitSettings
+from headgate.filesettings import FileSettings, file_settings
 from headgate.identity.rights import parse_network
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
@@ -171,6 +172,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     breaker: BreakerTerms = BreakerTerms()
     status: StatusSettings = StatusSettings()
     probes: ProbeTerms = ProbeTerms()
+    files: FileSettings = FileSettings()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +199,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     breaker: BreakerTerms
     status: StatusSettings
     probes: ProbeTerms
+    files: FileSettings
     keks: tuple[bytes, ...] = ()  # of stored secrets, the present one first
     failpoints: str = ""
     ca_file: str = ""
@@ -252,6 +255,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         breaker=_right(file.breaker, "breaker"),
         status=file.status,
         probes=_right(file.probes, "probes"),
+        files=file_settings(file.files),
         keks=_keks(file.secrets, env, dotenv),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),

@@ -13,6 +13,7 @@ GatewayError
 │  ├─ Gone                410  ask for something newer
 │  ├─ BodyTooLarge        413  send less
 │  ├─ MediaTypeRefused    415  send the body uncompressed
+│  ├─ RangeRefused        416  ask for bytes that there are
 │  ├─ KeyReused           422  give another request another Idempotency-Key
 │  ├─ HeadersTooLarge     431  send fewer headers
 │  └─ LoopRefused         508  do not point the gateway at itself
@@ -29,7 +30,8 @@ GatewayError
 │  ├─ UpstreamInterrupted 502  it broke off or sent what is not its wire
 │  └─ WrongShape          502  its answer is not the JSON that was asked for
 ├─ Unavailable            503  we cannot serve now (draining, books away, journal full)
-│  └─ Crowded                   as too many calls are here; says when to come back
+│  ├─ Crowded                   as too many calls are here; says when to come back
+│  └─ StorageFull         507  the disk of files has no room
 └─ Internal               500  our own fault
 
 Each class fixes the status, OpenAI's `type` and `code`, the log level, whether another attempt of ours may
@@ -162,6 +164,13 @@ class MediaTypeRefused(CallerError):
     """The body comes in a form that is not read here."""
 
     status = 415
+
+
+class RangeRefused(CallerError):
+    """The range of bytes is behind the end."""
+
+    status = 416
+    default_code = "range_not_satisfiable"
 
 
 class KeyReused(CallerError):
@@ -378,6 +387,17 @@ class Crowded(Unavailable):
 
     default_code = "server_is_overloaded"
     level = "warning"
+
+
+class StorageFull(Unavailable):
+    """There is no room where files are kept."""
+
+    status = 507
+    default_code = "insufficient_storage"
+    retry = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=None)
 
 
 class Internal(GatewayError):

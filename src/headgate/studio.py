@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headgate.cabinet import Cabinet
 from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sql.files import any_files
 from headgate.stores.sql.videos import SqlVideos, any_open
 from headgate.transport.framing import Bounds
 from headgate.transport.http import HttpTransport
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from headgate.background import Background
     from headgate.config import Config
+    from headgate.files.archive import Archive
     from headgate.live.sessions import Sessions
     from headgate.observe.log import Log
     from headgate.pipeline import Pipeline, Stages
@@ -68,6 +71,16 @@ class Studio:
         self.booth: Booth | None = None
         self.node = ""  # that the data folder is, on a database that it shares
 
+    def makers(self, background: Background) -> tuple[Callable[[], Recorder], Callable[[], Archive]]:
+        """Return what makes who records, and who keeps files, when the first one asks for it."""
+        assert self.booth is not None
+        return partial(self.booth.recorder, background), partial(self.cabinet, background)
+
+    def cabinet(self, background: Background) -> Archive:
+        """Return who keeps files; what is over is removed from now on."""
+        assert self.booth is not None
+        return self.booth.cabinet.archive(background, self.node)
+
     def sessions(self, new_id: Callable[[], bytes], stopping: Callable[[], bool]) -> Sessions:
         """Return who serves sessions; the first one imports what that needs."""
         if self._sessions is None:
@@ -98,6 +111,8 @@ class Studio:
         """Take over what is still being made, before anybody else can spend its money; note what is lost."""
         if self.booth is not None:
             await self.booth.start(background)
+            if any_files(sql):
+                await self.cabinet(background).shelf.adopt()
         if any_open(sql):
             await self.keeper(background).adopt()
 
@@ -117,7 +132,7 @@ class Studio:
 
 
 class Booth:
-    """Who records answers, in one worker.
+    """Who records answers, and keeps files, in one worker.
 
     Args:
         stages: of the pipeline.
@@ -127,7 +142,7 @@ class Booth:
         log: told when something that nobody waits for could not be done.
     """
 
-    __slots__ = ("_config", "_log", "_pepper", "_recorder", "_slot", "_stages", "_store")
+    __slots__ = ("_config", "_log", "_pepper", "_recorder", "_slot", "_stages", "_store", "cabinet")
 
     def __init__(self, stages: Stages, config: Config, pepper: bytes, slot: int, log: Log) -> None:
         self._stages = stages
@@ -137,6 +152,7 @@ class Booth:
         self._log = log
         self._recorder: Recorder | None = None
         self._store: SqlRecordings | None = None
+        self.cabinet = Cabinet(config, stages.ledger.clock, slot, log)
 
     def recorder(self, background: Background) -> Recorder:
         """Return who records; what is old is forgotten from now on."""
@@ -176,3 +192,4 @@ class Booth:
             await self._recorder.close()
         if self._store is not None:
             await self._store.close()
+        await self.cabinet.close()

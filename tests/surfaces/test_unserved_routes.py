@@ -42,9 +42,9 @@ def test_an_odd_target_is_refused_plainly(simulated, request_line, status):
 @pytest.mark.parametrize(
     "path",
     [
-        *(name for name in NOT_SERVED if name not in {"realtime", "videos"}),
+        *(name for name in NOT_SERVED if name not in {"realtime", "videos", "files"}),
         "chat/completions/chatcmpl-1/messages",
-        "files/file-1/content",
+        "files/file-1/other",
         "realtime/calls",
         "videos/edits",
     ],

@@ -7,6 +7,7 @@ A request is served after the parser has returned, so an answer may end inside `
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 from headgate.errors import CallerError, GatewayError, Internal, RequestTimeout, Unavailable
@@ -196,6 +197,10 @@ class Connection(asyncio.Protocol):
                 self._since = self.edge.now
                 if intake.partial.head.expects_continue:
                     self.write(CONTINUE)
+            behind = intake.behind
+            if behind is not None:
+                self.pause(paused=True)
+                behind.on_room(partial(self.pause, paused=False))
         elif intake.in_head and self._state != _HEAD:
             self._state = _HEAD
             self._since = self.edge.now

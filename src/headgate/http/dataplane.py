@@ -16,6 +16,7 @@ from headgate.errors import (
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.callers import identify
 from headgate.http.errors import VERSION
+from headgate.http.files import FileRoutes
 from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
 from headgate.http.patience import deadline
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from headgate.admission.shedding import Shedder
     from headgate.channels import Channel
     from headgate.http.edge import Incoming
+    from headgate.http.files import Archive
     from headgate.http.offers import Offer
     from headgate.http.recorded import Recorder
     from headgate.http.videos import Videos
@@ -116,6 +118,10 @@ class Service(Protocol):
         """Return who keeps the jobs of videos."""
         ...
 
+    def files(self) -> Archive:
+        """Return who keeps files."""
+        ...
+
     def recorder(self) -> Recorder:
         """Return who records answers."""
         ...
@@ -141,7 +147,13 @@ class DataPlane:
     """The table of routes."""
 
     def __init__(
-        self, service: Service, max_body_bytes: int, max_image_body_bytes: int, *, shows_status: bool = True
+        self,
+        service: Service,
+        max_body_bytes: int,
+        max_image_body_bytes: int,
+        *,
+        max_file_bytes: int = 512 << 20,
+        shows_status: bool = True,
     ) -> None:
         self._table: dict[str, dict[bytes, Route]] = {}
         self._unserved = NOT_SERVED if shows_status else frozenset({*NOT_SERVED, "status"})
@@ -156,7 +168,10 @@ class DataPlane:
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
         self._put("/realtime", b"GET", RealtimeRoute(service))
         self._put("/realtime/client_secrets", b"POST", SecretRoute(service))
-        self._videos = VideoRoutes(service)
+        self._kept: dict[str, VideoRoutes | FileRoutes] = {
+            "videos": VideoRoutes(service),
+            "files": FileRoutes(service, max_file_bytes),
+        }
         self._resume = ResumeRoute(service)
         self._models = ModelRoute(service)
         self._put("/models", b"GET", ModelsRoute(service))
@@ -190,7 +205,8 @@ class DataPlane:
         bare = path.removeprefix("/v1")
         if is_resume(bare):
             return self._resume if method == b"GET" else Refusal(wrong_method(method, path, (b"GET",)))
-        return self._videos.find(method, bare) if _group(path) == "videos" else None
+        routes = self._kept.get(_group(path))
+        return routes.find(method, bare) if routes is not None else None
 
     def find_health(self, method: bytes, path: str) -> Route | None:
         """Return the route of a probe on the second listener, which serves no calls."""

@@ -6,13 +6,13 @@ doubled or odd lengths, length together with chunks. What it lets pass and we do
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from headgate.errors import BodyTooLarge, CallerError, HeadersTooLarge, MediaTypeRefused, MethodRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from mmap import mmap
 
     from headgate.channels import SocketLimits
     from headgate.ports import Sink
@@ -48,12 +48,37 @@ class FileRoute(Route, Protocol):
 
     brings_files: Literal[True]
 
-    def begin(self, incoming: Incoming) -> None:
-        """Look at a head before its long form is kept.
+    def begin(self, incoming: Incoming) -> Growing | None:
+        """Look at a head before its long form is kept; return what shall keep it, None for a file.
 
         Raises:
             GatewayError: the request is refused; no more of it is read.
         """
+        ...
+
+
+class Growing(Protocol):
+    """What takes a long form as it comes, in place of a file. Its `extend` raises `GatewayError`."""
+
+    @property
+    def full(self) -> bool:
+        """Say whether nothing more should be read for now."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many bytes it was given."""
+        ...
+
+    def extend(self, data: bytes) -> None:
+        """Take more of the body."""
+        ...
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Call back once, when more can be read."""
+        ...
+
+    def close(self) -> None:
+        """Forget it: the request was not completed, or nobody will serve it."""
         ...
 
 
@@ -161,7 +186,8 @@ class RequestHead:
 class Incoming:
     """One request, complete when a route sees it. `length` is what its head announced.
 
-    `spooled` holds the body in place of `body` where it is a long form for a `FileRoute`.
+    `spooled` holds the body in place of `body` where it is a long form for a `FileRoute`: mapped, or in
+    what the route keeps it in.
     """
 
     __slots__ = ("_new_id", "_request_id", "body", "head", "length", "peer", "received_ns", "spooled")
@@ -173,7 +199,7 @@ class Incoming:
         self.length = length
         self.received_ns = received_ns
         self.body = b""
-        self.spooled: mmap | None = None
+        self.spooled: mmap | Growing | None = None
         self.peer: tuple[str, int] | None = None
         self._new_id = new_id
         self._request_id = ""
@@ -188,7 +214,8 @@ class Incoming:
     @property
     def form(self) -> bytes | mmap:
         """Return the body, wherever it is."""
-        return self.body if self.spooled is None else self.spooled
+        spooled = self.spooled
+        return spooled if isinstance(spooled, mmap) else self.body
 
     @property
     def method(self) -> bytes:

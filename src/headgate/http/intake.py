@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from headgate.errors import CallerError, GatewayError, Internal
-from headgate.http.incoming import FileRoute, Incoming, RequestHead, head_too_large, too_large
+from headgate.http.incoming import FileRoute, Growing, Incoming, RequestHead, head_too_large, too_large
 from headgate.http.spool import Spool
 from headgate.wire.forms import is_form
 
@@ -48,7 +48,7 @@ class Intake:
         self._parser: httptools.HttpRequestParser | None = None  # made when bytes come that need it
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: bytes | bytearray | Spool = b""
+        self._body: bytes | bytearray | Spool | Growing = b""
         self._head_bytes = 0
         self._fed = 0  # bytes that the parser has had since it was last between two requests
         self._begun = b""  # the first of them
@@ -160,10 +160,21 @@ class Intake:
         self.ended = True
         self.partial = None
         self._parser = None  # it refers back to us
-        if isinstance(self._body, Spool):
+        if not isinstance(self._body, (bytes, bytearray)):
             self._body.close()
         self._body = b""
+        for item in self.ready:
+            if isinstance(item, Incoming) and item.spooled is not None:
+                item.spooled.close()
         self.ready.clear()
+
+    @property
+    def behind(self) -> Growing | None:
+        """Return what the body grows in, where that is full."""
+        body = self._body
+        if isinstance(body, (bytes, bytearray, Spool)):
+            return None
+        return body if body.full else None
 
     # ── called by the parser ────────────────────────────────────────────────────────────────────
 
@@ -222,14 +233,14 @@ class Intake:
         if incoming is not None and len(body) > incoming.head.route.max_body_bytes:
             raise too_large(incoming.head.route.max_body_bytes)
 
-    def _begin_long(self, incoming: Incoming | None) -> bytearray | Spool:
-        """Return what a body grows in that comes in several parts: a file, for a long form."""
+    def _begin_long(self, incoming: Incoming | None) -> bytearray | Spool | Growing:
+        """Return what a body grows in that comes in parts: of a long form a file, or its route's own."""
         if incoming is not None:
             head = incoming.head
             long = head.chunked or head.length > _SPOOLED
             if long and is_form(head.header(b"content-type") or b"") and isinstance(head.route, FileRoute):
-                head.route.begin(incoming)
-                return Spool(self._edge.limits.spool_folder)
+                own = head.route.begin(incoming)
+                return own if own is not None else Spool(self._edge.limits.spool_folder)
         return bytearray()
 
     def on_message_complete(self) -> None:
@@ -243,10 +254,10 @@ class Intake:
             return
         self.partial = None
         body, self._body = self._body, b""
-        if isinstance(body, Spool):
-            incoming.spooled = body.whole()
-        else:
+        if isinstance(body, (bytes, bytearray)):
             incoming.body = bytes(body)
+        else:
+            incoming.spooled = body.whole() if isinstance(body, Spool) else body
         self.ready.append(incoming)
 
     # ── limits and refusals ─────────────────────────────────────────────────────────────────────

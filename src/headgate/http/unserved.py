@@ -19,7 +19,7 @@ NOT_SERVED: Mapping[str, str] = {
     "audio": "There are POST /v1/audio/speech, transcriptions and translations.",
     "videos": "Order one with POST /v1/videos.",
     "realtime": "Open a WebSocket at /v1/realtime?model=...",
-    "files": "Send the text in the messages of POST /v1/chat/completions.",
+    "files": "Bring one with POST /v1/files.",
     "uploads": "Send the text in the messages of POST /v1/chat/completions.",
     "batches": "Send the requests to POST /v1/chat/completions one by one.",
     "vector_stores": "Compute vectors with POST /v1/embeddings and search them in your program.",

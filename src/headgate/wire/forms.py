@@ -67,10 +67,7 @@ def parts_of(content_type: bytes, body: bytes | mmap) -> list[Part]:
     Raises:
         CallerError: it is no form.
     """
-    found = _BOUNDARY.search(content_type)
-    if found is None:
-        raise CallerError("The Content-Type of the form has no boundary.")
-    mark = b"\r\n--" + (found[1] or found[2])
+    mark = mark_of(content_type)
     first = len(mark) - 2
     at = 0 if body[:first] == mark[2:] else body.find(mark) + 2
     parts: list[Part] = []
@@ -86,6 +83,18 @@ def parts_of(content_type: bytes, body: bytes | mmap) -> list[Part]:
         parts.append(_part(body, begin, end))
         at = end + 2
     raise CallerError("The form is not complete: its closing boundary is missing.")
+
+
+def mark_of(content_type: bytes) -> bytes:
+    """Return what stands between the parts of a form.
+
+    Raises:
+        CallerError: its content type does not say.
+    """
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise CallerError("The Content-Type of the form has no boundary.")
+    return b"\r\n--" + (found[1] or found[2])
 
 
 def written(parts: Iterable[Part], boundary: str) -> list[Buffer]:
@@ -119,7 +128,18 @@ def _part(body: bytes | mmap, begin: int, end: int) -> Part:
         raise CallerError("A part of the form has no head.")
     if stop - begin > _LONGEST_HEAD:
         raise CallerError(f"A part of the form has a head of more than {_LONGEST_HEAD} bytes.")
-    head = body[begin:stop]
+    name, filename, kind = read_head(body[begin:stop])
+    mapped = filename and not isinstance(body, bytes)
+    data = memoryview(body)[stop + 4 : end] if mapped else body[stop + 4 : end]
+    return Part(name, data, filename, kind)
+
+
+def read_head(head: bytes) -> tuple[str, str, str]:
+    """Return the name, the file's name and the media type that the head of a part says.
+
+    Raises:
+        CallerError: it has no name.
+    """
     fields = {}
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
@@ -128,10 +148,7 @@ def _part(body: bytes | mmap, begin: int, end: int) -> Part:
     if b"name" not in words:
         raise CallerError("A part of the form has no name.")
     kind = fields.get(b"content-type", b"").decode("latin-1")
-    filename = _text(words.get(b"filename", b""))
-    mapped = filename and not isinstance(body, bytes)
-    data = memoryview(body)[stop + 4 : end] if mapped else body[stop + 4 : end]
-    return Part(_text(words[b"name"]), data, filename, kind)
+    return _text(words[b"name"]), _text(words.get(b"filename", b"")), kind
 
 
 def _text(value: bytes) -> str:

@@ -1,0 +1,1 @@
+"""Files and uploads: how they are written, found, kept and forgotten."""

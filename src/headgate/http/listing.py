@@ -1,0 +1,53 @@
+"""Which part of a list a request asks for, as OpenAI's lists of files are asked for."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import parse_qs
+
+from headgate.errors import CallerError
+
+_MOST_LISTED: Final = 10_000
+
+
+class Page(NamedTuple):
+    """Which part of a list is wanted."""
+
+    purpose: str
+    after: str
+    limit: int
+    newest: bool
+
+
+def read_page(query: bytes) -> Page:
+    """Return which part of a list a query asks for. Raises `CallerError`."""
+    given = {name: values[-1] for name, values in parse_qs(query.decode("latin-1")).items()}
+    order = given.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        raise CallerError(
+            f"Invalid value: '{order[:40]}'. Supported values are: 'asc' and 'desc'.",
+            param="order",
+            code="invalid_value",
+        )
+    limit = _limit(given.get("limit", str(_MOST_LISTED)))
+    return Page(given.get("purpose", ""), given.get("after", ""), limit, order == "desc")
+
+
+def _limit(text: str) -> int:
+    if not text.lstrip("-").isdecimal():
+        raise CallerError("Invalid 'limit': expected an integer.", param="limit", code="invalid_type")
+    limit = int(text[:12])
+    if limit < 1:
+        raise CallerError(
+            f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {limit} instead.",
+            param="limit",
+            code="integer_below_min_value",
+        )
+    if limit > _MOST_LISTED:
+        raise CallerError(
+            "Invalid 'limit': integer above maximum value. "
+            f"Expected a value <= {_MOST_LISTED}, but got {limit} instead.",
+            param="limit",
+            code="integer_above_max_value",
+        )
+    return limit
