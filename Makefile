@@ -91,6 +91,8 @@ lock: build/lock/.done ## resolve the locked sets anew; ARGS="--upgrade" takes n
 	  -c requirements/base.txt -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev --group build \
 	  -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra all --group build \
+	  -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) --group lock -o requirements/lock.txt
 
 clean: ## remove what these targets made, never the gateway's data

@@ -1,6 +1,6 @@
 """What every test may ask for: the asyncio backend, and things that a machine may lack.
 
-A test names what it needs with a marker (`node`, `browser`, `compiler`, `nginx`, `services`). Where
+A test names what it needs with a marker (`node`, `browser`, `compiler`, `nginx`, `services`, ...). Where
 that is missing the test is left out and the summary says so by name; with HEADGATE_REQUIRE_ALL=1, as
 in CI, it fails instead.
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,9 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "browser": [("chromium", "chromium-browser", "google-chrome")],
     "compiler": [("cc", "gcc", "clang")],
     "nginx": [("nginx", "/usr/sbin/nginx")],
+    "promtool": [("promtool",)],
+    "hadolint": [(str(Path(sys.executable).with_name("hadolint")),)],
+    "sandbox": [("unshare",), ("nsenter",), ("setpriv",), ("ip", "/usr/sbin/ip")],
 }
 
 
@@ -63,6 +68,10 @@ def _listens(service: str) -> bool:
 def _missing(marker: pytest.Mark) -> list[str]:
     if marker.name == "services":
         return [name for name in marker.args or PORTS if not _listens(name)]
+    if marker.name == "helm" and find_spec("helm_python") is None:
+        return ["helm-python-sdk"]
+    if marker.name == "sandbox" and os.geteuid() != 0:
+        return ["root"]
     if marker.name in COMMANDS:
         return [" or ".join(group) for group in COMMANDS[marker.name] if not any(map(shutil.which, group))]
     return []

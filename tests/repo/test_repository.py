@@ -53,16 +53,21 @@ def test_a_lock_names_no_host_and_hashes_every_package(lock: Path) -> None:
 
 def test_larger_locks_hold_the_smaller_ones_at_the_same_versions() -> None:
     assert locked("base.txt").items() <= locked("run.txt").items() <= locked("dev.txt").items()
+    assert locked("base.txt").items() <= locked("image.txt").items() <= locked("dev.txt").items()
 
 
 def test_the_locks_satisfy_what_the_package_asks_for() -> None:
     settings = tomllib.loads(PYPROJECT.read_text("utf-8"))
     project, groups = settings["project"], settings["dependency-groups"]
     extras = project["optional-dependencies"]
+    serving = [
+        line for name, lines in extras.items() if name not in {"all", "client", "dev"} for line in lines
+    ]
     asked = {
         "base.txt": project["dependencies"],
         "run.txt": [*extras["client"], *groups["build"], *settings["build-system"]["requires"]],
         "dev.txt": extras["dev"],
+        "image.txt": [*serving, *groups["build"]],
         "lock.txt": groups["lock"],
     }
     for lock, lines in asked.items():
@@ -71,6 +76,12 @@ def test_the_locks_satisfy_what_the_package_asks_for() -> None:
             if name != "headgate":
                 assert name in locked(lock), f"{name} is not in {lock}: make lock"
                 assert requirement.specifier.contains(locked(lock)[name]), f"{name} in {lock}: make lock"
+
+
+def test_the_extra_all_is_every_one_that_a_server_may_need() -> None:
+    extras = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["optional-dependencies"]
+
+    assert Requirement(extras["all"][0]).extras == set(extras) - {"all", "client", "dev"}
 
 
 def test_the_run_time_set_stays_small() -> None:
