@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import types
 import typing
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,7 @@ from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings
+from headgate.routing.hedging import HedgeTerms
 from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
 from headgate.routing.settings import Canary, Route, RouteTarget, Shadow
@@ -49,6 +51,7 @@ SECTIONS = {
     "[[models]] when": When,
     "[[models]] canary": Canary,
     "[[models]] shadow": Shadow,
+    "[[models]] hedge": HedgeTerms,
     "[prices] rows": PriceOverride,
     "[prices] margins": Margin,
     "mode": ModeSettings,
@@ -182,6 +185,8 @@ def _kind(kind: Any) -> str:
     if origin is tuple:
         tables = isinstance(inner[0], type) and issubclass(inner[0], msgspec.Struct)
         return f"list of {'tables' if tables else 'texts'}"
+    if len(inner) > 1 and origin in {typing.Union, types.UnionType}:
+        return " or ".join(map(_kind, inner))
     return _kind(inner[0]) if len(inner) == 1 else "table"
 
 

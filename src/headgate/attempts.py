@@ -26,7 +26,7 @@ from headgate.values import Call
 from headgate.waits import own_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from headgate.ports import Clock, Head
     from headgate.routing.doors import Doors, Seat
@@ -50,7 +50,7 @@ class Attempt(Protocol):
         ...
 
 
-class _Asked(msgspec.Struct, frozen=True, gc=False):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """Whose attempts they are."""
 
     attempt: Attempt
@@ -105,23 +105,35 @@ class Attempts:
             UpstreamError: of the last attempt; `retry` is False where no more would help now.
             CallerGone: the caller hung up in a pause.
         """
-        asked = _Asked(attempt, call, sink, tab)
+        asked = Asked(attempt, call, sink, tab)
         if targets[0].weight and len(targets) > 1:
             targets = drawn(targets, self._draw())
         if self.doors.idle and self.health.quiet:
-            failed = await self._try(asked, targets[0])
+            failed = await self.ask_one(asked, targets[0])
             if failed is not None:
-                await self._ask_on(asked, targets, failed)
+                await self.ask_on(asked, targets, (failed,))
             return
-        choice = self.health.choose(targets, self._clock.monotonic())
-        if not self.doors.idle:
-            choice = await self._let_in(asked, choice)
+        choice = await self.begin(asked, targets)
         try:
-            await self._ask_chosen(asked, choice)
+            await self.ask_chosen(asked, choice)
         finally:
             self.free(tab)
 
-    async def _let_in(self, asked: _Asked, choice: Choice) -> Choice:
+    def drawn(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Return targets with those in front that are drawn by their weights."""
+        return drawn(targets, self._draw()) if targets[0].weight and len(targets) > 1 else targets
+
+    async def begin(self, asked: Asked, targets: tuple[Target, ...]) -> Choice:
+        """Return the targets in the order in which they are asked, with a seat at the first of them.
+
+        Raises:
+            GatewayError: none lets the call in.
+            CallerGone: the caller hung up while it waited.
+        """
+        choice = self.health.choose(targets, self._clock.monotonic())
+        return choice if self.doors.idle else await self._let_in(asked, choice)
+
+    async def _let_in(self, asked: Asked, choice: Choice) -> Choice:
         """Take a seat at the first target that has room; the others stand behind it.
 
         Raises:
@@ -136,7 +148,7 @@ class Attempts:
         now = self._clock.monotonic()
         return Choice(targets, panic=all(self.health.wait_ns(target, now) for target in targets))
 
-    async def _seat(self, asked: _Asked, targets: tuple[Target, ...]) -> Seat:
+    async def _seat(self, asked: Asked, targets: tuple[Target, ...]) -> Seat:
         call, tab, began = asked.call, asked.tab, self._clock.monotonic()
         tokens = rough_input(call) + (call.max_output or 0) * call.n
         seat = tab.seat = await self.doors.enter(call, targets, tokens, asked.sink)
@@ -153,7 +165,8 @@ class Attempts:
         """Take in what the head of an answer says of its provider's limits."""
         self.doors.told(target, told(head), tab.seat, served=head.status < 300)
 
-    async def _ask_chosen(self, asked: _Asked, choice: Choice) -> None:
+    async def ask_chosen(self, asked: Asked, choice: Choice) -> None:
+        """Ask the targets of a call that has its seat until one answers; see `run`."""
         if not choice.panic:
             await self._ask(asked, choice.targets, panic=False)
             return
@@ -169,21 +182,29 @@ class Attempts:
             if not self._panics[model]:
                 del self._panics[model]
 
-    async def _ask(self, asked: _Asked, targets: tuple[Target, ...], *, panic: bool) -> None:
-        failed = await self._try(asked, targets[0])
+    async def _ask(self, asked: Asked, targets: tuple[Target, ...], *, panic: bool) -> None:
+        failed = await self.ask_one(asked, targets[0])
         if failed is not None:
-            await self._ask_on(asked, targets, failed, panic=panic)
+            await self.ask_on(asked, targets, (failed,), panic=panic)
 
-    async def _ask_on(
-        self, asked: _Asked, targets: tuple[Target, ...], first: UpstreamError, *, panic: bool = False
+    async def ask_on(
+        self,
+        asked: Asked,
+        targets: tuple[Target, ...],
+        errors: Sequence[UpstreamError],
+        *,
+        panic: bool = False,
     ) -> None:
-        """Go on where the first target has failed."""
+        """Go on where the first target has failed, or the first two, by their errors; see `run`."""
         self.free(asked.tab)
-        failed: UpstreamError | None = first
         until = asked.call.received_ns + int(targets[0].deadlines.total_s * _NS)
         if asked.call.deadline is not None:
             until = min(until, asked.call.deadline.at_ns)
-        tries, index = Tries(self._terms, targets, until, panic=panic), 0
+        tries = Tries(self._terms, targets, until, panic=panic)
+        for index, error in enumerate(errors[:-1]):
+            tries.after(index, error, self._clock.monotonic(), 0.0)
+        index = len(errors) - 1
+        failed: UpstreamError | None = errors[-1]
         while failed is not None:
             step = None
             if not (asked.tab.shown or asked.sink.gone):
@@ -203,7 +224,7 @@ class Attempts:
                 if step.again:
                     self._budget.give(targets[index].host.name)
 
-    async def _retry(self, asked: _Asked, target: Target, failed: UpstreamError) -> UpstreamError | None:
+    async def _retry(self, asked: Asked, target: Target, failed: UpstreamError) -> UpstreamError | None:
         """Ask a target after another attempt has failed, if it has room for that.
 
         Raises:
@@ -215,7 +236,7 @@ class Attempts:
             except GatewayError:
                 raise failed from None
         try:
-            return await self._try(asked, target)
+            return await self.ask_one(asked, target)
         finally:
             self.free(asked.tab)
 
@@ -223,7 +244,7 @@ class Attempts:
         """Begin a retry at a target, if the budget has room for it."""
         return self._budget.take(target.host.name, self._active(target))
 
-    async def _try(self, asked: _Asked, target: Target) -> UpstreamError | None:
+    async def ask_one(self, asked: Asked, target: Target) -> UpstreamError | None:
         """Ask one target.
 
         It is asked once more when a kept connection to it was closed before it was asked, and when its answer

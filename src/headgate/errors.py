@@ -409,3 +409,7 @@ class Internal(GatewayError):
 
 class CallerGone(Exception):
     """Nobody is left to read the answer."""
+
+
+class Outrun(Exception):
+    """Another attempt of the same call has answered first."""

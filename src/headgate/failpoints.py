@@ -40,7 +40,7 @@ ON_CALLS: Final = (
     "drain-before-commit",
     "drain-after-commit",
 )
-NAMES: Final = (*ON_CALLS, "expiry-before-commit", "expiry-after-commit")
+NAMES: Final = (*ON_CALLS, "both-open", "one-won", "expiry-before-commit", "expiry-after-commit")
 ACTIONS: Final = ("kill", "raise", "hang", "slow")
 DEFAULT_SLOW_S = 0.1
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headgate.admission import window
 from headgate.admission.bounds import output_bound, priced, rough_input, units_bound
+from headgate.attempts import Asked
 from headgate.choices import Choices, come_apart
 from headgate.errors import (
     CallerError,
@@ -31,6 +32,7 @@ from headgate.errors import (
 from headgate.money.prices import PAR
 from headgate.providers import shaping
 from headgate.providers.stream import KEEP_ALIVE
+from headgate.races import Races
 from headgate.relay import error_body, relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
 from headgate.shadows import Shadows
@@ -110,13 +112,14 @@ class Stages:
 class Pipeline:
     """Serve calls. One per process."""
 
-    __slots__ = ("_choices", "_entrance", "_ledger", "_stages", "failpoint", "shadows")
+    __slots__ = ("_choices", "_entrance", "_ledger", "_races", "_stages", "failpoint", "shadows")
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._ledger = stages.ledger
         self._entrance = stages.entrance
         self._choices = Choices(stages, self._attempt)
+        self._races = Races(stages)
         self.shadows = Shadows(stages, self._attempt)
         self.failpoint = stages.failpoints.hit  # passes a named place
 
@@ -155,7 +158,12 @@ class Pipeline:
     ) -> None:
         """Make the attempts of a call whose targets were chosen for it, and learn of them."""
         watched = self._stages.steering.watching(self._attempt, targets)
-        await self._stages.attempts.run(watched, call, sink, tab, targets)
+        _, hedge = routes.extras_of(call.model)
+        if hedge is None:
+            await self._stages.attempts.run(watched, call, sink, tab, targets)
+        else:
+            asked = Asked(watched, call, sink, tab)
+            await self._races.run(asked, targets, routes.name_of(call.model), hedge)
         self.shadows.cast(call, tab, routes)
 
     async def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:

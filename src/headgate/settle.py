@@ -15,20 +15,25 @@ refused, failed or cut unanswered      nothing
 =====================================  ====================================================
 
 What we owe a provider is booked for each attempt: that of the answer by the same usage, and one that began
-to answer and then failed by what it had used, although the caller pays nothing for it (`lose`).
+to answer and then failed by what it had used, although the caller pays nothing for it (`lose`). Of two
+attempts at once (`Side`) one is the call's; the other costs us its input, which its provider may have read.
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.admission.bounds import input_bound, output_bound, rough_input, units_bound
+from headgate.errors import Outrun
 from headgate.money.cost import cost
 from headgate.money.credit import in_tokens, tokens_taken
 from headgate.ports import Lost, Mark, Open, Settle
 from headgate.values import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from headgate.admission.budget import Budgets, Hold
     from headgate.admission.gates import Ticket
     from headgate.admission.rate import Rates
@@ -91,6 +96,7 @@ class Tab:
         "waited_ns",
         "withdrawn",
     )
+    hedge = b""  # of a call for which two targets were asked: which answered
 
     def __init__(self, ledger: Ledger, call: Call, hold: Hold, ticket: Ticket) -> None:
         self._ledger = ledger
@@ -142,6 +148,11 @@ class Tab:
         if self._call.stream:
             return max(0, self._first_byte_ns - self._opened_ns)
         return bill.duration_us * 1000 / (bill.usage.output_tokens or 1)
+
+    @property
+    def open_ns(self) -> int:
+        """Return how long ago the last attempt was opened; 0: none was."""
+        return self._ledger.clock.monotonic() - self._opened_ns if self._opened_ns else 0
 
     def rate_lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines of the caller, and how long it waited in lines."""
@@ -198,7 +209,7 @@ class Tab:
         assert target is not None
         self._lost += (Lost(opened.attempt, usage, estimated),)
         if target.costs is not None:
-            self._costs[-1] = cost(usage, target.costs)
+            self._costs[opened.attempt] = cost(usage, target.costs)
 
     def first_byte(self) -> None:
         """Note when the provider's answer began."""
@@ -264,7 +275,7 @@ class Tab:
             ledger.rates.settle(ticket, tokens, now, failed=failed)
 
     def _make_bill(self, opened: Open, status: int, usage: Usage, *, estimated: bool) -> Settle:
-        target, ledger = self._target, self._ledger
+        target, clock = self._target, self._ledger.clock
         assert target is not None
         actual = cost(usage, target.prices) if target.prices is not None else 0
         charge = due = min(actual, self._hold.amount)
@@ -274,11 +285,13 @@ class Tab:
             charge, promoted, tokens = 0, due, tokens_taken(sources, usage)
         lost = self._lost
         if target.costs is not None and not (lost and lost[-1].attempt == opened.attempt):
-            self._costs[-1] = actual if target.costs is target.prices else cost(usage, target.costs)
+            self._costs[opened.attempt] = (
+                actual if target.costs is target.prices else cost(usage, target.costs)
+            )
         return Settle(
             opened.call,
             opened.attempt,
-            ledger.clock.wall(),
+            clock.wall(),
             status,
             usage,
             charge,
@@ -286,11 +299,176 @@ class Tab:
             tuple(self._costs),
             estimated,
             (self._first_byte_ns - self._opened_ns) // 1000 if self._first_byte_ns else 0,
-            (ledger.clock.monotonic() - self._opened_ns) // 1000,
+            (clock.monotonic() - self._opened_ns) // 1000,
             promoted,
             tokens,
             lost,
         )
+
+    def side(self, rivals: list[Side]) -> Side:
+        """Return the tab of one of two attempts at once, and put it to the others."""
+        rivals.append(Side(self._ledger, self._call, self._hold, self._ticket, rivals))
+        rivals[-1].share(self._costs, self.waited_ns)
+        return rivals[-1]
+
+    def adopt(self, sides: Sequence[Side]) -> None:
+        """Go on with what attempts at once have come to: as the one that is the call's, or after both."""
+        last = next((side for side in sides if side.won), None) or max(sides, key=attrgetter("number"))
+        for name in _ADOPTED:
+            setattr(self, name, getattr(last, name))
+        self._lost = _in_order(each for side in sides for each in side.lost)
+
+
+class Side(Tab):
+    """The tab of one of two attempts of a call at once. What settles first, or shows anything, is the call's.
+
+    The other is ended with `Outrun` then, and what it may cost us is lost. The hold is the call's, the
+    attempts are numbered as they are opened; each record of one that is opened beside another names that as
+    lost, so that a start after a crash needs nothing else.
+    """
+
+    __slots__ = ("_ends", "_open", "_rivals", "_seen", "beaten", "begun_ns", "passing", "won")
+
+    def __init__(self, ledger: Ledger, call: Call, hold: Hold, ticket: Ticket, rivals: list[Side]) -> None:
+        super().__init__(ledger, call, hold, ticket)
+        self._rivals = rivals
+        self._ends: Callable[[], None] = _nothing
+        self._open = False
+        self.begun_ns: MonotonicNs = 0  # when it began to answer
+        self.won = False  # it is the call's
+        self.beaten = False  # another one is
+        self.passing: Callable[[str], None] = _ignored  # a named place
+
+    def share(self, costs: list[NanoUSD], waited_ns: int) -> None:
+        """Take what is the call's."""
+        self._costs, self.waited_ns = costs, waited_ns
+
+    def ends(self, end: Callable[[], None]) -> None:
+        """Keep how its attempt is ended."""
+        self._ends = end
+
+    @property
+    def number(self) -> int:
+        """Return which of the call's attempts it opened last; -1: none."""
+        return self._opened.attempt if self._opened is not None else -1
+
+    @property
+    def lost(self) -> tuple[Lost, ...]:
+        """Return what was lost so far."""
+        return self._lost
+
+    @property
+    def hedge(self) -> bytes:  # type: ignore[override]
+        """Return which of the two answered: the one that was asked later has won, or lost."""
+        if len(self._rivals) == 1:
+            return b""
+        return b"won" if self is self._rivals[-1] else b"lost"
+
+    @property
+    def shown(self) -> bool:
+        """Say whether the caller has seen any of the answer."""
+        return self._seen
+
+    @shown.setter
+    def shown(self, seen: bool) -> None:
+        self._seen = seen
+        if seen and self.claim() and self._opened is not None:
+            usage = Usage(rough_input(self._call), 0)  # says to a start after a crash which of them it was
+            self._ledger.journal.mark(
+                Mark(self._opened.call, self._opened.attempt, self._ledger.clock.wall(), usage)
+            )
+
+    def open(self, target: Target) -> None:
+        """Record that an attempt is about to be sent, perhaps beside another.
+
+        Raises:
+            Unavailable: the journal cannot take it; nothing must be sent.
+            Outrun: another one is the call's.
+        """
+        if self.beaten:
+            raise Outrun
+        before = self._lost
+        beside = tuple(each for side in self._rivals if side is not self for each in side.forfeit())
+        self._lost = _in_order((*before, *beside))
+        try:
+            super().open(target)
+        finally:
+            self._lost = before
+        self._open = True
+        if beside:
+            self.passing("both-open")
+
+    def over(self) -> None:
+        """Take in that the attempt has ended."""
+        self._open = False
+
+    def first_byte(self) -> None:
+        """Note when the provider's answer began: a whole one with its head."""
+        super().first_byte()
+        if not self._call.stream:
+            self.begun_ns = self._first_byte_ns
+
+    def settle(self, status: int, usage: Usage, *, estimated: bool = False) -> None:
+        """Book the call, if that is this one's."""
+        if not self.beaten:
+            self.claim()
+            super().settle(status, usage, estimated=estimated)
+
+    def claim(self) -> bool:
+        """Be the call's; say whether another attempt was open.
+
+        Raises:
+            Outrun: another one is.
+        """
+        if self.beaten:
+            raise Outrun
+        if self.won:
+            return False
+        self.won = True
+        self.begun_ns = self.begun_ns or self._ledger.clock.monotonic()
+        others = [side for side in self._rivals if side is not self]
+        beaten = any(side.forfeit() for side in others)
+        if beaten:
+            self.passing("one-won")
+        for side in others:
+            side.give_way()
+        self._lost = _in_order(each for side in self._rivals for each in side.lost)
+        return beaten
+
+    def forfeit(self) -> tuple[Lost, ...]:
+        """Return what the open attempt costs us when it gives way: its input, by our estimate."""
+        opened, target = self._opened, self._target
+        if not self._open or opened is None or target is None:
+            return ()
+        usage = Usage(rough_input(self._call), 0, more=units_bound(self._call, target))
+        return (Lost(opened.attempt, usage, estimated=True),)
+
+    def give_way(self) -> None:
+        """Let another one be the call's."""
+        for each in self.forfeit():
+            self.lose(each.usage, estimated=each.estimated)
+        self.beaten = self.settled = True
+        self._open = False
+        self._ends()
+
+
+_ADOPTED = (
+    "_bill", "_first_byte_ns", "_marked_ns", "_marked_tokens", "_opened", "_opened_ns", "_target", "charge",
+    "settled", "shown", "withdrawn",
+)  # fmt: skip
+
+
+def _in_order(lost: Iterable[Lost]) -> tuple[Lost, ...]:
+    """Return each lost attempt once, in order."""
+    return tuple(sorted({each.attempt: each for each in lost}.values(), key=attrgetter("attempt")))
+
+
+def _nothing() -> None:
+    """End nothing."""
+
+
+def _ignored(_: str) -> None:
+    """Pass."""
 
 
 def believable(usage: Usage | None, call: Call, target: Target) -> bool:

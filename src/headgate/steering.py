@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.admission.bounds import TEXTLESS, output_limit, rough_input, units_bound
-from headgate.errors import UpstreamError, UpstreamRefused
+from headgate.errors import Outrun, UpstreamError, UpstreamRefused
 from headgate.money.cost import cost
 from headgate.routing.cheapest import cheapest_first
 from headgate.routing.conditions import Described, fitting, unfit
@@ -81,7 +81,7 @@ class Steering:
 
     def shadow(self, call: Call, routes: Routes) -> Target | None:
         """Return the target that gets a copy of an answered call, where that is drawn and may have it."""
-        settings, caller = routes.shadow_of(call.model), call.principal
+        (settings, _), caller = routes.extras_of(call.model), call.principal
         assert caller is not None
         if settings is None or caller.book is Book.SIM or self._draw() * 100 >= settings.share_percent:
             return None
@@ -126,6 +126,10 @@ class Steering:
                 refused = isinstance(error, UpstreamRefused)
                 caller = _identity(call, self.trials.sticky_by(target.trial)) if refused else ""
                 self.trials.tried(target.trial, canary=target.canary, failed=True, refused=caller)
+            raise
+        except Outrun:  # it took at least so long
+            if target.choice == "least_latency" and call.stream:
+                self.latencies.took(target, tab.open_ns, self._clock.monotonic(), stream=True)
             raise
         pace_ns = tab.pace_ns
         if not pace_ns:

@@ -64,6 +64,18 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
         ("[server]\nmax_body_bytes = -1", "max_body_bytes"),
         ('[[providers]]\nname = "openai"\n[[providers]]\nname = "openai"', "twice"),
         ('[[models]]\nname = "m"\ntargets = []', "targets is empty"),
+        (
+            '[[providers]]\nname = "p"\nbase_url = "http://p/v1"\napi_key = "k"\n[[models]]\nname = "m"\ntargets = [{provider = "p", model = "m"}]\nhedge = {after_ms = "p99"}',
+            "after_ms",
+        ),
+        (
+            '[[providers]]\nname = "p"\nbase_url = "http://p/v1"\napi_key = "k"\n[[models]]\nname = "m"\ntargets = [{provider = "p", model = "m"}]\nhedge = {after_ms = 5, most_percent = 80}',
+            "most_percent 80 is not above 0 and at most 50",
+        ),
+        (
+            '[[providers]]\nname = "p"\nbase_url = "http://p/v1"\napi_key = "k"\n[[models]]\nname = "m"\ntargets = [{provider = "p", model = "m"}]\nhedge = {after_ms = 5}\ncanary = {target = {provider = "p", model = "c"}, share_percent = 5}',
+            "hedge and canary",
+        ),
         (SIMULATED.replace("}]", ", weight = -1}]"), "weight -1 is not 0 to"),
         ("[retries]\nattempts = 9", "retries: attempts must be 1"),
         ("[breaker]\nshare_percent = 0", "breaker: share_percent must be"),

@@ -164,7 +164,7 @@ def _rows(routes: Routes, book: Book, call: Described, asked: _Asked) -> tuple[l
 def _shadow(
     routes: Routes, book: Book, call: Described, usage: Usage, demands: tuple[Demand, ...]
 ) -> list[_Row]:
-    settings = routes.shadow_of(call.model)
+    settings = routes.extras_of(call.model)[0]
     if settings is None or book is Book.SIM:
         return []
     target = routes.shadow_target(call.model, compose.CLOCK.wall(), "")

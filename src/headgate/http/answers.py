@@ -59,6 +59,8 @@ class HttpAnswers:
             lines += call.face.limits(call, lines)
         if tab.attempts > 1:
             lines += b"x-headgate-attempts: %d\r\n" % tab.attempts
+            if tab.hedge:
+                lines += b"x-headgate-hedge: %b\r\n" % tab.hedge
         if call.notes:
             rows = [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
             lines += lines_of(rows)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from headgate.money.cost import cost, worth
 from headgate.money.credit import in_tokens, taken, tokens_taken
-from headgate.ports import Settle
+from headgate.ports import Lost, Settle
 from headgate.values import Usage
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def provider_of(opens: Sequence[Open], attempt: int) -> str:
 def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absorb_unmarked: bool) -> Settle:
     """Return the settlement of a call whose process died before it could settle.
 
-    With a mark: what it says plus one checkpoint, since a stream may have run that far beyond it.
+    With a mark: what it says plus one checkpoint, since a stream may have run that far beyond it. Where two
+    attempts were open at once a mark says which of them answered.
     Without: the whole hold, and the tokens that it stands for. Never above the hold, so that a cap
     holds through a crash.
 
@@ -147,7 +148,7 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         at: when this was found out.
         absorb_unmarked: the house pays for a call without a mark; it always does for a prepaid one.
     """
-    last = opens[-1]
+    last, lost = _answering(opens, mark)
     absorbed = promoted = tokens = 0
     if mark is not None and mark.attempt == last.attempt:
         seen = mark.usage
@@ -166,7 +167,7 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         if absorb_unmarked or last.sources:
             charge, absorbed = 0, charge
     costs = {opened.attempt: opened.costs for opened in opens}
-    used = {lost.attempt: lost.usage for lost in last.lost} | {last.attempt: usage}
+    used = {each.attempt: each.usage for each in lost} | {last.attempt: usage}
     return Settle(
         last.call,
         last.attempt,
@@ -175,13 +176,23 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         usage,
         charge,
         absorbed,
-        tuple(_cost(used.get(number), costs.get(number)) for number in range(last.attempt + 1)),
+        tuple(_cost(used.get(number), costs.get(number)) for number in range(opens[-1].attempt + 1)),
         estimated=True,
         duration_us=max(0, until - opens[0].at),
         promoted=promoted,
         tokens=tokens,
-        lost=last.lost,
+        lost=lost,
     )
+
+
+def _answering(opens: Sequence[Open], mark: Mark | None) -> tuple[Open, tuple[Lost, ...]]:
+    """Return the attempt that a call is settled by, and what the others lost."""
+    last = opens[-1]
+    marked = next((each for each in opens if mark is not None and each.attempt == mark.attempt), last)
+    if marked is last:
+        return last, last.lost
+    rest = [each for each in last.lost if each.attempt != marked.attempt]
+    return marked, (*rest, Lost(last.attempt, Usage(last.input_bound, 0, more=last.units), estimated=True))
 
 
 def _cost(usage: Usage | None, prices: Prices | None) -> NanoUSD:

@@ -55,6 +55,10 @@ COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "What answered calls (main) and their shadows took, to the first byte and in all",
         ("model", "provider", "target", "side", "part"),
     ),
+    "headgate_hedges": (
+        "Second requests beside a slow one: won, lost, failed, or not made (over_share, no_room, no_target)",
+        ("model", "outcome"),
+    ),
     "headgate_canary_rollbacks": ("Canaries that were rolled back", ("model", "trial")),
 }
 GAUGES: Mapping[str, str] = {

@@ -158,6 +158,11 @@ class Health:
         breaker = self._breakers.get(place_of(target))
         return breaker is None or breaker.admits(now)
 
+    def well(self, target: Target, now: MonotonicNs) -> bool:
+        """Say whether a target was not taken out and does not limit us now."""
+        breaker = self._breakers.get(place_of(target))
+        return breaker is None or breaker.state(now) == "well"
+
     def wait_ns(self, target: Target, now: MonotonicNs) -> int:
         """Return how long a target is not asked; 0: it is."""
         breaker = self._breakers.get(place_of(target))

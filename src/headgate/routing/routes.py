@@ -30,6 +30,7 @@ from headgate.values import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from headgate.routing.hedging import HedgeTerms
     from headgate.routing.settings import Route, RouteTarget, Shadow
     from headgate.routing.trials import Trial
     from headgate.values import Demand, Holding, Principal, When
@@ -205,7 +206,7 @@ class Routes:
         targets = (*targets, *self._canary(model, wanted))
         if targets[-1].canary:
             targets = tuple(msgspec.structs.replace(each, trial=targets[-1].trial) for each in targets)
-        if self._makers.demands or any(map(_steered, targets)) or self.shadow_of(model) is not None:
+        if self._makers.demands or any(map(_steered, targets)) or self.extras_of(model) != (None, None):
             targets = tuple(msgspec.structs.replace(target, steered=True) for target in targets)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
@@ -273,10 +274,10 @@ class Routes:
         """Return what a name stands for, where it is an alias."""
         return self.aliases.get(model, model)
 
-    def shadow_of(self, model: str) -> Shadow | None:
-        """Return what gets copies of a model's calls."""
+    def extras_of(self, model: str) -> tuple[Shadow | None, HedgeTerms | None]:
+        """Return what gets copies of a model's calls, and when they are sent to a second target, too."""
         route = self.routes.get(self.name_of(model))
-        return None if route is None else route.shadow
+        return (None, None) if route is None else (route.shadow, route.hedge)
 
     def shadow_target(self, model: str, at: WallMicros, tier: str) -> Target:
         """Return the target of a model's shadow, at what it takes itself."""

@@ -10,6 +10,7 @@ import msgspec
 from headgate.money.amounts import parse_cap
 from headgate.routing.canary import TrialTerms
 from headgate.routing.demands import wrong_tags
+from headgate.routing.hedging import HedgeTerms
 from headgate.routing.trials import Trial
 from headgate.values import Deadlines, When
 
@@ -83,6 +84,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallback: tuple[str, ...] = ()  # other models, when no target answers
     canary: Canary | None = None  # a target that is tried out
     shadow: Shadow | None = None  # a target that gets copies
+    hedge: HedgeTerms | None = None  # when a slow call is sent to a second target, too
     deadlines: Deadlines | None = None  # of its calls, instead of the general ones
     parameters: Literal["", "strict", "lenient"] = ""  # what becomes of those that a target cannot honour
     when: When | None = None  # which calls it is for, with what it falls back to; not given: all
@@ -118,6 +120,10 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield f"canary: {fault}."
         if self.shadow is not None and (fault := self.shadow.wrong()):
             yield f"shadow: {fault}."
+        if self.hedge is not None and (fault := self.hedge.wrong()):
+            yield f"hedge: {fault}."
+        if self.hedge is not None and self.canary is not None:
+            yield "hedge and canary: of two targets at once none can be compared. Leave one out."
         for target in self.every_target:
             yield from self._faults_of(target, providers)
 

@@ -25,6 +25,12 @@ class Settled(msgspec.Struct, gc=False):
     settle: Settle
     recovered: bool = False
 
+    @property
+    def served(self) -> Open:
+        """Return the attempt that it is settled by: of two at once it may be the earlier one."""
+        number = self.settle.attempt
+        return next((opened for opened in self.opens if opened.attempt == number), self.opens[-1])
+
 
 class Damage(NamedTuple):
     """A place in a journal where a record cannot be read although whole ones follow it."""

@@ -118,7 +118,7 @@ _CALLS: Final = (
 
 def _row(item: Settled, names: Names) -> tuple[Any, ...]:
     """Return a call of a journal as SQL would have it."""
-    first, last, settle = item.opens[0], item.opens[-1], item.settle
+    first, last, settle = item.opens[0], item.served, item.settle
     usage = settle.usage
     return (
         settle.call, first.at, int(last.book),
@@ -225,7 +225,7 @@ class _Sums:
 
     def add_call(self, item: Settled) -> None:
         """Add a call of a journal."""
-        last, settle = item.opens[-1], item.settle
+        last, settle = item.served, item.settle
         if self._by in {"model", "provider"}:  # by name: the books may not have them yet
             name = str(getattr(last, self._by))
         else:

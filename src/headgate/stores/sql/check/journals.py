@@ -154,7 +154,7 @@ class JournalsCheck:
         row = find_call(self._sql, item.settle.call)
         if row is not None:
             self._compare(item, row)
-        opened, settle = item.opens[-1], item.settle
+        opened, settle = item.served, item.settle
         due = _price(_tokens(item.settle.usage), opened.prices)
         paid = settle.charge + settle.promoted
         if (paid, settle.absorbed) != (min(due, opened.hold), max(0, due - opened.hold)):
