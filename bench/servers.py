@@ -201,7 +201,9 @@ def start_nginx(binary: str, upstream: int, folder: Path, core: int) -> Server:
 class Headgate:
     """One installation of the gateway with one data folder."""
 
-    def __init__(self, binary: Path, folder: Path, upstream: int, cores: tuple[int, int]) -> None:
+    def __init__(
+        self, binary: Path, folder: Path, upstream: int, cores: tuple[int, int], monitor: int = 0
+    ) -> None:
         self.binary = binary
         self.folder = folder
         self.data = folder / "data"
@@ -209,7 +211,9 @@ class Headgate:
         self._upstream = upstream
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "headgate.toml"
-        self._config.write_text(CONFIG.format(port=upstream))
+        self.monitor = monitor  # the port of a second listener, for health; 0: none
+        second = f"[server]\nmonitor_port = {monitor}\n" if monitor else ""
+        self._config.write_text(second + CONFIG.format(port=upstream))
 
     def elsewhere(self, name: str) -> Headgate:
         """Return the same gateway with a data folder of its own."""
@@ -247,11 +251,16 @@ class Headgate:
         Four limits of its own and its tier's, budgets on it, its project and its account (beside the tier's
         cap and `--cap`), and paid credit that the calls spend.
         """
-        limits = ("--rpm", "100000000", "--tpm", "2000000000", "--rpd", "1000000000", "--tpd", "2000000000")
-        said = self.command("keys", "create", "--name", "bench", *limits, "--json")
+        key = self.add_key("bench")
         for scope in (("--key", "bench"), ("--project", "default"), ("--account", "default")):
             self.command("budgets", "create", "900000/month", *scope)
         self.command("credit", "top-up", "1000000", "--reference", "bench")
+        return key
+
+    def add_key(self, name: str, *words: str) -> str:
+        """Create a key with four limits that are never reached."""
+        limits = ("--rpm", "100000000", "--tpm", "2000000000", "--rpd", "1000000000", "--tpd", "2000000000")
+        said = self.command("keys", "create", "--name", name, *limits, *words, "--json")
         try:
             return str(json.loads(said)["key"])
         except (ValueError, KeyError, TypeError):

@@ -23,6 +23,7 @@ from headgate.configwatch import ConfigWatch
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
+from headgate.http.crowd import Crowd
 from headgate.http.dataplane import DataPlane
 from headgate.http.edge import Edge, EdgeLimits
 from headgate.http.server import Server, call_limit, connection_limit
@@ -124,7 +125,7 @@ class App:
         self.instance = secrets.token_hex(8)
         self.calls, self.background = Calls(), Background(self._task_ended)
         self.shedder = Shedder(self.calls.runs, call_limit(config.server.max_calls, config.server.workers))
-        self._stalls = Stalls(self.shedder.tick)
+        self._stalls, self.crowd = Stalls(self.shedder.tick), Crowd(self)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._node = served_node(self._data, config.storage.database, config.storage.node)
         self._sql, self.leave = connect(self._data), Leave()

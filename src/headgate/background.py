@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from time import process_time
 from typing import TYPE_CHECKING
@@ -102,28 +103,57 @@ class Watch:
                 await waiter
 
 
+class Effort:
+    """How much a process works, and how long its main thread had something to do, as the kernel counts it."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self) -> None:
+        try:  # nanoseconds of the main thread: on a core, and waiting for one
+            self._file = os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = -1
+
+    def now(self) -> tuple[float, float]:
+        """Return both in seconds since some moment; where only the first can be had it is both."""
+        worked_s = process_time()
+        if self._file < 0:
+            return worked_s, worked_s
+        ran, waited, _ = os.pread(self._file, 100, 0).split()
+        return worked_s, (int(ran) + int(waited)) / 1e9
+
+
 class Stalls:
     """Watch how late the event loop is.
 
     Args:
-        tell: hears it, in seconds, at each look, and which share of a core the process had since the last.
+        tell: hears at each look by how many seconds, which share of a core the process had since the last
+            one, for which share of the time the loop had something to do, and how long ago it was. It
+            returns in how many seconds to look again.
     """
 
-    __slots__ = ("_tell", "longest_s")
+    __slots__ = ("_effort", "_tell", "longest_s")
 
-    def __init__(self, tell: Callable[[float, float], None]) -> None:
+    def __init__(self, tell: Callable[[float, float, float, float], float]) -> None:
         self.longest_s = 0.0  # ever
+        self._effort = Effort()
         self._tell = tell
 
     async def run(self) -> None:
         """Watch for as long as the process lives."""
         loop = asyncio.get_running_loop()
+        pause_s, began_s = _STALL_EVERY_S, loop.time()
+        worked_s, wanted_s = self._effort.now()
         while True:
-            due, used = loop.time() + _STALL_EVERY_S, process_time()
-            await asyncio.sleep(_STALL_EVERY_S)
-            late_s = loop.time() - due
+            due_s = loop.time() + pause_s
+            await asyncio.sleep(pause_s)
+            now_s = loop.time()
+            late_s, took_s = now_s - due_s, max(1e-6, now_s - began_s)
+            began_s, before = now_s, (worked_s, wanted_s)
+            worked_s, wanted_s = self._effort.now()
             self.longest_s = max(self.longest_s, late_s)
-            self._tell(late_s, (process_time() - used) / (_STALL_EVERY_S + late_s))
+            busy, wanted = (worked_s - before[0]) / took_s, (wanted_s - before[1]) / took_s
+            pause_s = self._tell(late_s, busy, max(busy, wanted), took_s)
 
 
 class Leave:

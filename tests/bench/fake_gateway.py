@@ -99,18 +99,21 @@ def length(head: bytes) -> int:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    provider = tomllib.loads(options.config.read_text())["providers"][0]
+    settings = tomllib.loads(options.config.read_text())
+    provider = settings["providers"][0]
     assert provider["name"] == provider["kind"] == "openai"
     upstream = int(provider["base_url"].removesuffix("/v1").rpartition(":")[2])
     options.data.mkdir(parents=True, exist_ok=True)
     gateway = Gateway(options.data, upstream, options.spoil)
-    server = await asyncio.start_server(gateway.serve, options.host, options.port)
+    ports = {options.port, settings.get("server", {}).get("monitor_port", options.port)}
+    servers = [await asyncio.start_server(gateway.serve, options.host, port) for port in ports]
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     drain = asyncio.create_task(gateway.drain())
     await ended.wait()
     drain.cancel()
-    server.close()
+    for server in servers:
+        server.close()
     gateway.database.close()
 
 
@@ -122,7 +125,7 @@ def main() -> int:
         parser.add_argument(name, type=Path)
     for name in ("--port", "--rpm", "--tpm", "--rpd", "--tpd", "--workers", "--lose", "--spoil"):
         parser.add_argument(name, type=int, default=0)
-    for name in ("--host", "--cap", "--name", "--key", "--project", "--account", "--reference"):
+    for name in ("--host", "--cap", "--name", "--key", "--project", "--account", "--reference", "--priority"):
         parser.add_argument(name)
     options = parser.parse_args()
     match options.words:

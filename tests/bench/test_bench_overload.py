@@ -16,7 +16,8 @@ def test_a_right_gateway_passes_with_a_figure_for_each_goal(
     assert overload.measure(command(tmp_path), TINY, tmp_path) == []
     said = capsys.readouterr().out
     assert all(
-        word in said for word in (" 2x ", " 5x ", "10x ", "goodput", "health p99", "0.95 C", "booked once")
+        word in said
+        for word in (" 2x ", " 5x ", "10x ", "goodput", "health: p99", "interactive", "0.95 C", "booked once")
     )
 
 

@@ -1,19 +1,177 @@
-"""A worker with more calls than it may have: what is refused, and what is not."""
+"""A worker with more calls than it can serve or hold: what is refused, in which order, and what is not.
+
+How late the loop is and how long it works is told it by hand, so nothing here depends on speed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.faults.worker import chat, parse, worker
+from tests.faults.worker import Reply, Worker, chat, parse, worker
+from tests.limits.served import another_key
 from tests.upstream import ScriptedUpstream, chat_json
 
 pytestmark = pytest.mark.anyio
+MS = 1_000_000
 
 
-async def test_calls_beyond_the_most_are_refused_at_once_and_health_is_not(tmp_path: Path) -> None:
+class Slow:
+    """A gateway whose loop is as slow as a test says."""
+
+    def __init__(self, gateway: Worker) -> None:
+        self.gateway = gateway
+        self._crowd = gateway.app.crowd
+        self._shedder = gateway.app.shedder
+        gateway.app._stalls._tell = lambda *_: 0.05  # it is told by hand instead
+
+    def works(self, step_ms: float) -> None:
+        """Let each call that is read take so long."""
+        clock: Iterator[int] = (int(step_ms * MS * number) + 1 for number in count())
+        self._crowd._worked = clock.__next__
+
+    def look(self, late_s: float = 0.0, times: int = 1) -> None:
+        """Tell how late the loop was, at looks a hundredth of a second apart."""
+        for _ in range(times):
+            self._shedder.tick(late_s, 1.0, 1.0, 0.01 + late_s)
+
+    async def fill(self) -> None:
+        """Be late until calls are refused."""
+        self.look(0.05, 3)
+        assert self._shedder.active
+        assert not self._shedder.full
+        self.look(0.05)
+        assert self._shedder.full
+
+    async def together(self, wants: dict[Worker, int]) -> dict[Worker, list[Reply]]:
+        """Ask with several keys at once, in this order; all that is asked comes in one turn of the loop."""
+        names = [who for who, times in wants.items() for _ in range(times)]
+        links = [await asyncio.open_connection(*self.gateway.address) for _ in names]
+        await asyncio.sleep(0.05)
+        for who, (_, writer) in zip(names, links, strict=True):
+            writer.write(who.request(chat()))
+        replies: dict[Worker, list[Reply]] = {who: [] for who in wants}
+        for who, (reader, writer) in zip(names, links, strict=True):
+            replies[who].append(parse(await reader.read()))
+            writer.close()
+        self.look(times=6)
+        return replies
+
+
+def served(replies: list[Reply]) -> int:
+    return sum(reply.status == 200 for reply in replies)
+
+
+def all_of(replies: dict[Worker, list[Reply]]) -> list[Reply]:
+    return [reply for each in replies.values() for reply in each]
+
+
+async def test_the_heaviest_key_is_refused_first_and_the_books_know_only_what_was_served(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        small, slow = await another_key(gateway, "small"), Slow(gateway)
+        slow.works(0.2)
+        await slow.fill()
+        seen = [await slow.together({gateway: 30, small: 1}) for _ in range(4)]
+        assert all(served(replies[small]) == 1 for replies in seen)
+        assert all(1 <= served(replies[gateway]) <= 15 for replies in seen[1:])
+        replies = [reply for each in seen for reply in all_of(each)]
+        right = [reply for reply in replies if reply.status == 200]
+        assert len(upstream.requests) == len(right)
+        assert {reply.request_id for reply in right} == set(await gateway.books())
+        assert gateway.app._gauges()["headgate_shed_share"] > 0.3
+
+
+async def test_a_refusal_says_when_to_come_back_and_each_another_time(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow = Slow(gateway)
+        slow.works(50.0)
+        await slow.fill()
+        replies = all_of(await slow.together({gateway: 20}))
+        refused = [reply for reply in replies if reply.status != 200]
+        assert len(refused) >= 18
+        for reply in refused:
+            error = json.loads(reply.body)["error"]
+            assert (reply.status, error["code"]) == (503, "server_is_overloaded")
+            assert error["type"] == "service_unavailable_error"
+            assert reply.headers["retry-after"] in {"1", "2"}
+            assert 1000 <= int(reply.headers["retry-after-ms"]) <= 2000
+            assert reply.headers["openai-project"].startswith("proj_")
+            assert reply.whole
+        assert len({reply.request_id for reply in replies}) == len(replies)
+        assert len({reply.headers["retry-after-ms"] for reply in refused}) == len(refused)
+        first, *more = all_of(await slow.together({gateway: 5}))
+        assert [reply.status for reply in more] == [503] * 4
+        assert gateway.app.metrics.refusals["chat", 503, "server_is_overloaded"] == len(refused) + 4 + (
+            first.status == 503
+        )
+
+
+async def test_the_messages_of_anthropic_are_refused_in_their_own_form(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow = Slow(gateway)
+        slow.works(50.0)
+        await slow.fill()
+        await slow.together({gateway: 20})
+        body = json.dumps(
+            {"model": "x", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}]}
+        ).encode()
+        links = [await asyncio.open_connection(*gateway.address) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        for _, writer in links:
+            writer.write(gateway.request(body, "/v1/messages"))
+        last = [parse(await reader.read()) for reader, _ in links][-1]
+        for _, writer in links:
+            writer.close()
+        said = json.loads(last.body)
+        assert (last.status, said["type"], said["error"]["type"]) == (503, "error", "overloaded_error")
+        assert last.headers["request-id"] == last.request_id
+        assert len(await gateway.books()) == len(upstream.requests)
+
+
+async def test_batch_calls_are_refused_before_any_other(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        batch, slow = await another_key(gateway, "batch", priority="batch"), Slow(gateway)
+        slow.works(0.1)
+        await slow.fill()
+        await slow.together({batch: 20, gateway: 4})  # nothing is known of either yet
+        for _ in range(4):
+            replies = await slow.together({batch: 20, gateway: 4})
+            assert served(replies[gateway]) == 4
+        assert served(replies[batch]) <= 4
+
+
+async def test_everybody_is_let_in_again_when_it_has_time(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow = Slow(gateway)
+        slow.works(50.0)
+        await slow.fill()
+        assert served(all_of(await slow.together({gateway: 10}))) < 5
+        slow.look(times=200)
+        assert not gateway.app.shedder.active
+        assert served(all_of(await slow.together({gateway: 10}))) == 10
+
+
+async def test_who_hangs_up_before_it_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow = Slow(gateway)
+        slow.works(50.0)
+        await slow.fill()
+        for _ in range(10):
+            _, writer = await asyncio.open_connection(*gateway.address)
+            writer.write(gateway.request(chat()))
+            writer.close()
+        await asyncio.sleep(0.1)
+        assert not gateway.app.crowd._held
+        assert gateway.app.server.edge.open_connections == 0
+
+
+async def test_calls_beyond_the_most_are_refused_and_health_is_not(tmp_path: Path) -> None:
     go = asyncio.Event()
     async with (
         ScriptedUpstream([go, chat_json("hi")]) as upstream,
@@ -24,7 +182,7 @@ async def test_calls_beyond_the_most_are_refused_at_once_and_health_is_not(tmp_p
         shedder._most = 1
         first = asyncio.create_task(gateway.ask(chat()))
         await upstream.received(1)
-        shedder.tick(0.0, 0.0)
+        shedder.tick(0.0, 0.0, 0.0, 0.05)
         refused = await gateway.ask(chat())
         error = json.loads(refused.body)["error"]
         assert (refused.status, error["code"]) == (503, "server_is_overloaded")

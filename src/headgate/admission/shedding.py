@@ -1,13 +1,15 @@
 """Which new calls are refused while this process has more to do than it can. Pure; it is told of the time.
 
-It is overloaded when its loop has run late for a while by its own work, or while more calls are open than
-its memory holds. The share of new calls that is refused then grows and shrinks with that. Batch calls are
-refused first; of the others each key gets as many in as everybody could have (max-min), so only those that
-ask the most lose any.
+It is overloaded when its loop has run late for a tenth of a second by its own work. From then on each
+turn of the loop takes new calls for a few milliseconds of work, and refuses who comes later in it: a
+turn stays short, there is always something to do next, and no rate has to be guessed. Batch calls are
+refused first; of the others each key gets as many in as everybody could have (max-min), so only those
+that ask the most lose any. It refuses, too, while more calls are open than its memory holds.
 """
 
 from __future__ import annotations
 
+from math import exp
 from typing import TYPE_CHECKING, Final
 
 from headgate.errors import Crowded
@@ -15,17 +17,42 @@ from headgate.errors import Crowded
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
 
-    from headgate.values import Principal
+    from headgate.values import MonotonicNs, Principal
 
-_LATE_S: Final = 0.025  # of the loop
+CALM_S, CLOSE_S = 0.05, 0.01  # between two looks at the loop; while it is late
+_NS: Final = 1_000_000_000
 _STEP: Final = 0.381966  # of a second: fills it evenly, however many there are
 _BUSY: Final = 0.3  # of a core: else others keep it from its work, and fewer calls do not help
-_ROW: Final = 3  # times in a row,
-_FOR_S: Final = 0.75  # and so long, since a burst makes it late, too
-_LEAST_ROOM: Final = 50  # calls that are let in between two looks, in any case
-_FEWER: Final = 0.7  # times as many are let in after it was late,
-_MORE, _AT_LEAST = 1.1, 0.005  # and so many times as many, and this share of them, after it was not
-_FEWEST: Final = 0.01  # of new calls
+_FULL: Final = 0.9  # of the time it had something to do: else it has time left, whatever makes it late
+_NOTICED_S: Final = 0.005  # so late, it is watched closely,
+_LATE_S: Final = 0.02  # and so late on average
+_FOR_S: Final = 0.1  # for so long, calls are refused: a burst makes it late, too
+_MEMORY_S: Final = 0.05  # of the average
+_TURN_NS: Final = 2_000_000  # of work, in which a turn of the loop takes new calls,
+_MODEST_NS: Final = 8_000_000  # and those of who asks for less than it may have
+_QUIET_S: Final = 1.0  # without a refusal, and it is over
+_LEVEL_S: Final = 0.05  # between two looks at what keys want
+_WANT_S: Final = 0.1  # the memory of that
+_ENTERED_S: Final = 0.25  # the memory of how many went in
+_AHEAD: Final = 1.25  # times as many may: else it would never be more;
+_BEST_S: Final = 20.0  # the memory of how many it was at best
+_SLOWEST: Final = 100.0  # calls a second that keys share at least
+_BURST_S: Final = 0.1  # of its rate that a key may use at once,
+_PIECE_S: Final = 0.01  # and one that asks for more than it may have
+_FORGOTTEN: Final = 0.5  # calls a second: who wants fewer is a stranger again
+
+
+class _Want:
+    """What a key asks for, and what it may still have."""
+
+    __slots__ = ("at_ns", "batch", "came", "per_s", "tokens")
+
+    def __init__(self, now: MonotonicNs, *, batch: bool) -> None:
+        self.batch = batch
+        self.came = 0  # since the last look
+        self.per_s = 0.0
+        self.tokens = 0.0 if batch else 1.0  # who has not asked before has one call
+        self.at_ns = now
 
 
 class Shedder:
@@ -37,62 +64,127 @@ class Shedder:
     """
 
     __slots__ = (
-        "_batch", "_calls", "_came", "_credit", "_late", "_late_s", "_most", "_quota", "_spread", "active",
-        "share",
+        "_average_s", "_best_per_s", "_busy", "_calls", "_entered", "_entered_per_s", "_fair", "_late_for_s",
+        "_level", "_levelled_s", "_most", "_quiet_s", "_refused", "_rest", "_spread", "_wanted", "_wants",
+        "active", "full", "share",
     )  # fmt: skip
 
     def __init__(self, calls: Sized, most: int) -> None:
         self.active = False  # else every call goes in, and nobody asks
+        self.full = False  # there are more calls than it can serve
         self.share = 0.0  # of new calls that are refused
         self._calls = calls
         self._most = most
-        self._late = 0  # times in a row,
-        self._late_s = 0.0  # and together
-        self._came: dict[int, int] = {}  # calls since the last tick, by key
-        self._batch: set[int] = set()  # keys of them whose calls are batch
-        self._credit: dict[int, float] = {}  # calls that a key may still make
-        self._quota = 0.0  # of a key until the next tick
+        self._average_s = self._busy = self._wanted = 0.0
+        self._late_for_s = self._quiet_s = 0.0
+        self._entered = self._refused = 0  # since the last look
+        self._entered_per_s = self._best_per_s = 0.0
+        self._wants: dict[int, _Want] = {}  # by key
+        self._levelled_s = 0.0  # since they were looked at
+        self._level = self._rest = 0.0  # calls each second of a key; of one whose calls are batch
+        self._fair = 0.0  # the same as the level, if no more go in than do
         self._spread = 0.0
 
-    def tick(self, late_s: float, busy: float) -> None:
-        """Take in how late the loop was, and which share of a core it had; twenty times a second at most."""
-        if late_s > _LATE_S and busy > _BUSY:
-            self._late += 1
-            self._late_s += late_s
-        else:
-            self._late, self._late_s = 0, 0.0
-        if (self._late >= _ROW and self._late_s >= _FOR_S) or (self._late and self.share):
-            self.share = 1 - max(_FEWEST, (1 - self.share) * _FEWER)
-        elif not self._late:
-            self.share = 1 - min(1.0, (1 - self.share) * _MORE + _AT_LEAST)
-        came, self._came = self._came, {}
-        self.active = self.share > 0 or len(self._calls) * 10 >= self._most * 9
-        if not self.active:
-            self._credit, self._batch = {}, set()
-            return
-        room = max(_LEAST_ROOM, sum(came.values()) * (1 - self.share))
-        own = {key: count for key, count in came.items() if key not in self._batch}
-        self._quota = level(own.values(), room)
-        rest = level([came[key] for key in came if key not in own], max(0.0, room - sum(own.values())))
-        self._credit = {
-            key: min(self._credit.get(key, 0.0), 1.0) + (self._quota if key in own else rest) for key in came
-        }
+    def tick(self, late_s: float, busy: float, wanted: float, took_s: float) -> float:
+        """Take in how the loop was since the last look.
 
-    def admits(self, principal: Principal) -> bool:
-        """Say whether a new call goes in."""
-        key, batch = principal.key, principal.priority == "batch"
-        self._came[key] = self._came.get(key, 0) + 1
-        if batch:
-            self._batch.add(key)
-        if len(self._calls) >= self._most:
+        Args:
+            late_s: by so much.
+            busy: which share of a core the process had,
+            wanted: and which share of the time the loop had something to do.
+            took_s: how long ago that look was.
+
+        Returns:
+            After how many seconds to look again.
+        """
+        weight = 1 - exp(-took_s / _MEMORY_S)
+        self._average_s += (late_s - self._average_s) * weight
+        self._busy += (busy - self._busy) * weight
+        self._wanted += (wanted - self._wanted) * weight
+        watched = late_s > _NOTICED_S or self._average_s > _NOTICED_S
+        if self.active:
+            self._count(took_s)
+            self._judge()
+        late = late_s > _NOTICED_S and self._average_s > _LATE_S and self._laden
+        lately_s = min(took_s, CALM_S)
+        self._late_for_s = max(0.0, self._late_for_s + (lately_s if late else -lately_s))
+        self.active = watched or self.full or len(self._calls) * 10 >= self._most * 9
+        if not self.active:
+            self._wants = {}
+            self._entered_per_s = self._levelled_s = self._late_for_s = self.share = 0.0
+            return CALM_S
+        return CLOSE_S if watched or self.full else CALM_S
+
+    @property
+    def _laden(self) -> bool:
+        """Say whether the loop has no time left, by its own work."""
+        return self._wanted > _FULL and self._busy > _BUSY
+
+    def _count(self, took_s: float) -> None:
+        """Take in what came since the last look."""
+        weight = 1 - exp(-took_s / _ENTERED_S) if self._entered_per_s else 1.0
+        self._entered_per_s += (self._entered / took_s - self._entered_per_s) * weight
+        came = self._entered + self._refused
+        if came:
+            self.share += (self._refused / came - self.share) * weight
+        self._quiet_s = 0.0 if self._refused else self._quiet_s + took_s
+        self._entered = self._refused = 0
+        self._levelled_s += took_s
+        if self._levelled_s >= _LEVEL_S:
+            self._weigh(self._levelled_s)
+
+    def _weigh(self, took_s: float) -> None:
+        """Look at what the keys want, and say how much each may have."""
+        self._levelled_s = 0.0
+        weight = 1 - exp(-took_s / _WANT_S)
+        for want in self._wants.values():
+            want.per_s += (want.came / took_s - want.per_s) * (weight if want.per_s else 1.0)
+            want.came = 0
+        self._wants = {key: want for key, want in self._wants.items() if want.per_s > _FORGOTTEN}
+        own = [want.per_s for want in self._wants.values() if not want.batch]
+        batch = [want.per_s for want in self._wants.values() if want.batch]
+        self._best_per_s = max(self._entered_per_s, self._best_per_s * exp(-took_s / _BEST_S))
+        room = max(_SLOWEST, self._entered_per_s * _AHEAD, self._best_per_s)
+        self._level, self._fair = level(own, room), level(own, self._entered_per_s)
+        self._rest = level(batch, max(0.0, room - sum(own)))
+
+    def _judge(self) -> None:
+        """Begin to refuse, or end."""
+        if self.full:
+            self.full = self._quiet_s < _QUIET_S or self._average_s > _LATE_S
+        elif self._late_for_s >= _FOR_S:
+            self.full = True
+            self._quiet_s = 0.0
+
+    def admits(self, principal: Principal, now: MonotonicNs, worked_ns: int) -> bool:
+        """Say whether a new call goes in.
+
+        Args:
+            principal: whose.
+            now: when it came.
+            worked_ns: for how long the loop has worked since the first one that was read in this turn.
+        """
+        want = self._wants.get(principal.key)
+        if want is None:
+            want = self._wants[principal.key] = _Want(now, batch=principal.priority == "batch")
+        want.came += 1
+        if len(self._calls) >= self._most or (self.full and not self._takes(want, now, worked_ns)):
+            self._refused += 1
             return False
-        if not self.share:
-            return True
-        credit = self._credit.get(key)
-        if credit is None:  # who has not asked before has one call at least
-            credit = 0.0 if batch else 1.0 + self._quota
-        self._credit[key] = max(0.0, credit - 1.0)
-        return credit >= 1.0
+        self._entered += 1
+        return True
+
+    def _takes(self, want: _Want, now: MonotonicNs, worked_ns: int) -> bool:
+        """Take one call from what a key may have; say whether there was one."""
+        per_s = self._rest if want.batch else self._level
+        modest = not want.batch and want.per_s <= self._fair
+        tokens = want.tokens + (now - want.at_ns) * per_s / _NS
+        want.at_ns = now
+        want.tokens = tokens = min(tokens, max(2.0, per_s * (_BURST_S if modest else _PIECE_S)))
+        if tokens < 1 or worked_ns > (_MODEST_NS if modest else _TURN_NS):
+            return False
+        want.tokens = tokens - 1
+        return True
 
     def refusal(self) -> Crowded:
         """Return the refusal of a call, with a time to come back that differs from that of the others."""
@@ -102,7 +194,7 @@ class Shedder:
         )
 
 
-def level(wants: Iterable[int], room: float) -> float:
+def level(wants: Iterable[float], room: float) -> float:
     """Return how much each of some may have at most, so that all together have no more than there is room."""
     ordered = sorted(wants)
     for index, want in enumerate(ordered):

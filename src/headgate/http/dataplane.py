@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from headgate.admission.shedding import Shedder
     from headgate.channels import Channel
+    from headgate.http.crowd import Crowd
     from headgate.http.edge import Incoming
     from headgate.http.files import Archive
     from headgate.http.offers import Offer
@@ -88,6 +89,7 @@ class Service(Protocol):
     ids: CallIds
     clock: Clock
     shedder: Shedder
+    crowd: Crowd
     failpoints: Failpoints
     instance: str
 
@@ -280,6 +282,8 @@ class CallRoute:
     def handle(self, incoming: Incoming, sink: Sink) -> None:
         """Authenticate, parse, and give the call to the pipeline."""
         service = self._service
+        if service.shedder.active and service.crowd.turns_away(self._operation, self._face, incoming, sink):
+            return
         call = Call(service.ids.next(), self._operation, incoming.received_ns)
         call.face = None if self._face is None else self._face(incoming.head.header)
         try:
@@ -288,8 +292,6 @@ class CallRoute:
             caller = identify(service, incoming)
             call.principal = caller.principal
             service.failpoints.hit("after-auth")
-            if service.shedder.active and not service.shedder.admits(caller.principal):
-                raise service.shedder.refusal()
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
             if call.face is None:
