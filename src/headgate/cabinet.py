@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headgate.stores.sql.files import SqlFiles
 
 _GB: Final = 1_000_000_000
+_GIB: Final = 1 << 30
 
 
 class Cabinet:
@@ -50,16 +51,19 @@ class Cabinet:
         if self._archive is None:
             from headgate.files.archive import Archive
             from headgate.files.shelf import Shelf
+            from headgate.files.uploads import Uploads
             from headgate.stores.blobs.folder import FolderBlobs
             from headgate.stores.sql.files import Room, SqlFiles
+            from headgate.stores.sql.uploads import SqlUploads
 
             settings, data = self._config.files, Path(self._config.storage.data)
             room = Room(int(settings.project_gb * _GB), int(settings.account_gb * _GB))
             self._rows = SqlFiles(partial(connect, data), room, slot_name(node, f"slot-{self._slot}"))
             blobs = FolderBlobs(Path(settings.storage) if settings.storage else data / "files")
             shelf = Shelf(self._rows, blobs, self._clock, settings.file_mb << 20, self._trouble)
-            self._archive = Archive(shelf)
-            background.spawn("files", shelf.run())
+            uploads = Uploads(shelf, SqlUploads(self._rows), int(settings.upload_gb * _GIB))
+            self._archive = Archive(shelf, uploads, self._trouble)
+            background.spawn("files", self._archive.run())
         return self._archive
 
     def _trouble(self, said: str) -> None:

@@ -14,6 +14,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     storage: str = ""  # a folder; empty: `files` in the data folder
     file_mb: int = 512  # of one file; above it is 413
+    upload_gb: float = 8.0  # of one that is put together of parts (GiB, as OpenAI counts them)
     project_gb: float = 100.0  # of all files of a project; 0: as many as there is room for
     account_gb: float = 1000.0  # of all files of an account; 0: as many as there is room for
 
@@ -21,6 +22,8 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Return what is wrong; empty where nothing is."""
         if not 1 <= self.file_mb <= _MOST_MB:
             return f"file_mb {self.file_mb} is not between 1 and {_MOST_MB}"
+        if not 0 < self.upload_gb <= _MOST_MB:
+            return f"upload_gb {self.upload_gb:g} is not above 0 and at most {_MOST_MB}"
         for name in ("project_gb", "account_gb"):
             if not 0 <= getattr(self, name) <= _MOST_GB:
                 return f"{name} {getattr(self, name):g} is not between 0 and {_MOST_GB}"

@@ -7,6 +7,7 @@ row is, whole, and gone from the moment its row is; whoever is reading it then m
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -56,16 +57,28 @@ class StoredFile(msgspec.Struct, frozen=True):
     pieces: tuple[Piece, ...]  # in order
 
 
-class Draft(Protocol):
-    """A file that is being written. Every method raises `Unavailable` where the storage fails."""
+class Writing(Protocol):
+    """Something that is being written. Every method raises `Unavailable` where the storage fails."""
 
     async def write(self, data: Buffer) -> None:
         """Append bytes; best a megabyte at a time. On return they may still be on their way to the disk.
 
         Raises:
-            BodyTooLarge: the file is larger than one may be.
+            BodyTooLarge: it is larger than it may be.
         """
         ...
+
+    async def discard(self) -> None:
+        """Keep nothing. May be called more than once; does nothing to what was published. Never raises."""
+        ...
+
+    def drop(self) -> None:
+        """Discard it soon, where nobody can wait for that."""
+        ...
+
+
+class Draft(Writing, Protocol):
+    """A file that is being written."""
 
     async def publish(self, label: FileLabel) -> StoredFile:
         """Make it a file: durable, and there for everybody at once.
@@ -73,14 +86,6 @@ class Draft(Protocol):
         Raises:
             CallerError: the quota of its project or account is full; nothing is kept.
         """
-        ...
-
-    async def discard(self) -> None:
-        """Keep nothing. May be called more than once; does nothing after `publish`. Never raises."""
-        ...
-
-    def drop(self) -> None:
-        """Discard it soon, where nobody can wait for that."""
         ...
 
 
@@ -164,3 +169,34 @@ class Blobs(Protocol):
     async def close(self) -> None:
         """Close what was opened."""
         ...
+
+
+class UploadStatus(IntEnum):
+    """How far an upload is."""
+
+    PENDING = 0
+    COMPLETED = 1
+    CANCELLED = 2
+    EXPIRED = 3
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A file that is put together of parts."""
+
+    id: str  # `upload_…`
+    owner: FileOwner
+    label: FileLabel  # of its file, which does not say when that expires
+    size: int  # bytes that its file shall have
+    kept_s: int  # how long its file will be kept, in seconds; 0: for ever
+    created_at: WallMicros
+    expires_at: WallMicros  # of the upload
+    status: UploadStatus
+    file: StoredFile | None = None  # when it is completed, and not yet deleted
+
+
+class UploadPart(NamedTuple):
+    """A part of an upload."""
+
+    id: str  # `part_…`
+    upload: str
+    created_at: WallMicros

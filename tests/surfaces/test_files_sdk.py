@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import select
 import socket
 import urllib.request
 
@@ -97,7 +98,7 @@ def test_pages_follow_one_another(client):
     [
         ({"purpose": "nope"}, "purpose", "'nope' is not one of"),
         ({"purpose": "batch_output"}, "purpose", "is not one of"),
-        ({}, "purpose", "Missing required parameter: 'purpose'"),
+        ({}, "purpose", "'purpose' is a required property"),
         ({"purpose": "batch", "x": "y"}, "x", "Unknown parameter: 'x'"),
         ({"purpose": "batch", "expires_after[seconds]": "3600"}, "expires_after.anchor", "Missing required"),
         (
@@ -137,7 +138,7 @@ def test_a_form_without_a_file_with_two_or_none_at_all_is_refused(client):
         return client.post("/files", cast_to=object, **more)
 
     form = {"headers": {"Content-Type": "multipart/form-data"}}
-    with pytest.raises(openai.BadRequestError, match="Missing required parameter: 'file'"):
+    with pytest.raises(openai.BadRequestError, match="'file' is a required property"):
         post(body={"purpose": "batch"}, files={"other": (None, b"x")}, options=form)
     with pytest.raises(openai.BadRequestError, match="Unknown parameter: 'data'"):
         post(body={"purpose": "batch"}, files={"data": ("a", b"x")}, options=form)
@@ -177,9 +178,13 @@ def test_without_a_key_a_long_form_is_refused_while_it_comes(simulated):
     with socket.create_connection((host, int(port)), timeout=20) as sock:
         sock.sendall(head)
         sock.sendall(part)
-        sock.sendall(b"x" * 100_000)
+        sent = 0
+        while sent < 4_000_000 and not select.select([sock], [], [], 0.05)[0]:
+            sock.sendall(b"x" * 100_000)
+            sent += 100_000
         said = sock.recv(100_000)
     assert said.startswith(b"HTTP/1.1 401 ")
+    assert sent < 1_000_000
     assert not list((simulated.data / "files").rglob("*x*"))
 
 
@@ -193,3 +198,93 @@ def test_one_that_is_too_large_is_refused_before_it_is_sent(simulated):
         sock.sendall(head)
         said = sock.recv(100_000)
     assert said.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_file_is_put_together_of_parts_as_the_sdk_does_it(client, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(BIG)
+    done = client.uploads.upload_file_chunked(
+        file=path,
+        mime_type="text/jsonl",
+        purpose="batch",
+        part_size=5 << 20,
+        md5=hashlib.md5(BIG).hexdigest(),
+    )
+    assert (done.object, done.status, done.bytes, done.filename) == (
+        "upload",
+        "completed",
+        len(BIG),
+        "long.jsonl",
+    )
+    assert done.expires_at == done.created_at + 3600
+    assert done.file is not None
+    assert (done.file.bytes, done.file.purpose) == (len(BIG), "batch")
+    assert done.file.expires_at == done.file.created_at + 30 * 86_400
+    assert client.files.content(done.file.id).read() == BIG
+    client.files.delete(done.file.id)
+
+
+def test_parts_come_in_any_order_and_those_that_are_not_named_are_not_in_it(client, simulated):
+    upload = client.uploads.create(bytes=9, filename="a.txt", mime_type="text/plain", purpose="assistants")
+    assert (upload.status, upload.file) == ("pending", None)
+    parts = [client.uploads.parts.create(upload.id, data=data) for data in (b"def", b"xxx", b"abc", b"ghi")]
+    assert {part.upload_id for part in parts} == {upload.id}
+    d, x, a, g = (part.id for part in parts)
+    for ids, said in (
+        ([a, d], "6 bytes, and the Upload was made for 9"),
+        ([a, d, g, x], "12 bytes"),
+        ([a, d, d], r"no part '.*', or it is given twice"),
+        ([a, d, "part_x"], "no part 'part_x'"),
+        ([], "0 bytes"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=said):
+            client.uploads.complete(upload.id, part_ids=ids)
+    with pytest.raises(openai.BadRequestError, match="The MD5 of the parts is"):
+        client.uploads.complete(upload.id, part_ids=[a, d, g], md5="0" * 32)
+    done = client.uploads.complete(upload.id, part_ids=[a, d, g])
+    assert done.file is not None
+    assert client.files.content(done.file.id).read() == b"abcdefghi"
+    status, _, body = fetch(simulated, f"/files/{done.file.id}/content", Range="bytes=2-6")
+    assert (status, body) == (206, b"cdefg")
+    for late in (
+        lambda: client.uploads.parts.create(upload.id, data=b"late"),
+        lambda: client.uploads.complete(upload.id, part_ids=[a, d, g]),
+        lambda: client.uploads.cancel(upload.id),
+    ):
+        with pytest.raises(openai.BadRequestError, match="is completed: it takes no more"):
+            late()
+    client.files.delete(done.file.id)
+
+
+def test_one_that_is_given_up_leaves_nothing(client, simulated):
+    before = {path for path in (simulated.data / "files").rglob("*") if path.is_file()}
+    upload = client.uploads.create(bytes=9, filename="a", mime_type="", purpose="vision")
+    client.uploads.parts.create(upload.id, data=b"abc")
+    assert client.uploads.cancel(upload.id).status == "cancelled"
+    with pytest.raises(openai.BadRequestError, match="is cancelled"):
+        client.uploads.parts.create(upload.id, data=b"abc")
+    assert {path for path in (simulated.data / "files").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"bytes": None}, "bytes"),
+        ({"bytes": -1}, "bytes"),
+        ({"bytes": "9"}, "bytes"),
+        ({"bytes": (8 << 30) + 1}, "bytes"),
+        ({"purpose": "x"}, "purpose"),
+        ({"filename": 5}, "filename"),
+        ({"filename": "x" * 600}, "filename"),
+        ({"mime_type": None}, "mime_type"),
+        ({"other": 1}, "other"),
+        ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after.seconds"),
+        ({"expires_after": {"seconds": 3600}}, "expires_after.anchor"),
+        ({"expires_after": 5}, "expires_after"),
+    ],
+)
+def test_what_is_wrong_with_an_upload_is_said(client, change, param):
+    right = {"bytes": 9, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.post("/uploads", cast_to=object, body={**right, **change})
+    assert refused.value.param == param

@@ -42,9 +42,10 @@ def test_an_odd_target_is_refused_plainly(simulated, request_line, status):
 @pytest.mark.parametrize(
     "path",
     [
-        *(name for name in NOT_SERVED if name not in {"realtime", "videos", "files"}),
+        *(name for name in NOT_SERVED if name not in {"realtime", "videos", "files", "uploads"}),
         "chat/completions/chatcmpl-1/messages",
         "files/file-1/other",
+        "uploads/upload-1",
         "realtime/calls",
         "videos/edits",
     ],

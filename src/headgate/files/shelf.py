@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from headgate.values import WallMicros
     from headgate.wire.forms import Buffer
 
-_SWEEP_S: Final = 5.0
 _CLOSE_S: Final = 2.0
 _LOST_US: Final = 24 * 3_600_000_000  # whoever has been writing for so long is no more
 _UNWRITTEN_US: Final = 5_000_000  # between a blob's row and its writer, and more
@@ -117,16 +116,23 @@ class Shelf:
         self._live: set[str] = set()  # blobs that are being written here
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def begin(self, owner: FileOwner, expected: int = 0) -> FileDraft:
-        """Begin to write a file. Raises `CallerError` where a quota has no room, `Unavailable`."""
+    async def begin(self, owner: FileOwner, expected: int = 0, largest: int = 0) -> FileDraft:
+        """Begin to write a file. Raises `CallerError` where a quota has no room, `Unavailable`.
+
+        Args:
+            owner: whose it will be.
+            expected: how many bytes it has at most; 0 where nobody knows.
+            largest: how many it may have; 0: as many as any file.
+        """
         blob = secrets.token_hex(16)
         self._live.add(blob)
         try:
-            _refuse(await self.rows.reserve(blob, owner, expected, self.clock.wall()))
-            return FileDraft(self, owner, blob, await self.blobs.begin(blob))
+            refuse_full(await self.rows.reserve(blob, owner, expected, self.clock.wall()))
+            writer = await self.blobs.begin(blob)
         except BaseException:
             self._live.discard(blob)  # whoever sweeps finds what was noted
             raise
+        return FileDraft(self, owner, Piece(blob, largest or self.largest), writer)
 
     async def create(self, owner: FileOwner, label: FileLabel, source: AsyncIterator[Buffer]) -> StoredFile:
         """Write a whole file; where the source raises, nothing is kept."""
@@ -170,15 +176,6 @@ class Shelf:
     async def adopt(self) -> None:
         """Take note that what this worker was writing before it was stopped is lost. Raises `Unavailable`."""
         await self.rows.unwritten((), self.clock.wall() + 1)
-
-    async def run(self) -> None:
-        """Remove what is over, for as long as the process serves."""
-        while True:
-            try:
-                await self.sweep()
-            except Unavailable as fault:
-                self._trouble(fault.message)
-            await asyncio.sleep(_SWEEP_S)
 
     async def sweep(self) -> int:
         """Remove what is over now; return how many blobs were."""
@@ -228,10 +225,10 @@ class Shelf:
 class FileDraft:
     """A file that is being written: a `Draft`. `Shelf.begin` makes one."""
 
-    def __init__(self, shelf: Shelf, owner: FileOwner, blob: str, writer: BlobWriter) -> None:
+    def __init__(self, shelf: Shelf, owner: FileOwner, room: Piece, writer: BlobWriter) -> None:
         self._shelf = shelf
         self._owner = owner
-        self._blob = blob
+        self._blob, self._largest = room
         self._writer = writer
         self._hash = hashlib.sha256()
         self._over = False
@@ -240,8 +237,8 @@ class FileDraft:
     async def write(self, data: Buffer) -> None:
         """Append bytes. Raises `BodyTooLarge`, `Unavailable`."""
         self.size += len(data)
-        if self.size > self._shelf.largest:
-            raise too_large(self._shelf.largest)
+        if self.size > self._largest:
+            raise too_large(self._largest)
         if len(data) <= _INLINE:
             self._hash.update(data)
             await self._writer.write(data)
@@ -261,10 +258,14 @@ class FileDraft:
         file = StoredFile(
             new_id("file-"), self._owner, label, self.size, self._hash.hexdigest(), now, (piece,)
         )
-        _refuse(await shelf.rows.publish(file))
-        self._over = True
-        shelf.wrote(self._blob)
+        refuse_full(await shelf.rows.publish(file))
+        self.kept()
         return file
+
+    def kept(self) -> None:
+        """Take note that the bytes belong to something now."""
+        self._over = True
+        self._shelf.wrote(self._blob)
 
     async def discard(self) -> None:
         """Keep nothing."""
@@ -306,7 +307,7 @@ def _spans(file: StoredFile, start: int, end: int) -> Iterator[tuple[str, int, i
             yield piece.blob, first, last
 
 
-def _refuse(full: Full | None) -> None:
+def refuse_full(full: Full | None) -> None:
     """Refuse what a quota has no room for."""
     if full is not None:
         raise CallerError(

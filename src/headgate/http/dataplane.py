@@ -24,6 +24,7 @@ from headgate.http.realtime import RealtimeRoute, SecretRoute
 from headgate.http.recorded import ResumeRoute, is_resume, recorded
 from headgate.http.scan import scan
 from headgate.http.unserved import NOT_SERVED
+from headgate.http.uploads import UploadRoutes
 from headgate.http.videos import VideoRoutes
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
@@ -170,9 +171,10 @@ class DataPlane:
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
         self._put("/realtime", b"GET", RealtimeRoute(service))
         self._put("/realtime/client_secrets", b"POST", SecretRoute(service))
-        self._kept: dict[str, VideoRoutes | FileRoutes] = {
+        self._kept: dict[str, VideoRoutes | FileRoutes | UploadRoutes] = {
             "videos": VideoRoutes(service),
             "files": FileRoutes(service, max_file_bytes),
+            "uploads": UploadRoutes(service),
         }
         self._resume = ResumeRoute(service)
         self._models = ModelRoute(service)

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from headgate.errors import CallerError, GatewayError
-from headgate.wire.checks import missing
-from headgate.wire.files import read_purpose
+from headgate.wire.files import read_purpose, required
 from headgate.wire.formstream import FilePart, FormStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from headgate.shelf import Draft
+    from headgate.shelf import Writing
 
 _AT_ONCE: Final = 1024 * 1024  # bytes of one write
 _FULL: Final = 4 * _AT_ONCE  # nothing more is read from the connection until less waits
 
 
-class Brought(NamedTuple):
+Made = TypeVar("Made", bound="Writing")
+
+
+class Brought(NamedTuple, Generic[Made]):
     """A form that has come whole: its fields, its file's head, and the file, not yet published."""
 
     fields: dict[str, str]
     file: FilePart
-    draft: Draft
+    draft: Made
 
 
-class FormIntake:
+class FormIntake(Generic[Made]):
     """What a form with one file grows in. It is closed, or waited for by `finished` and closed then.
 
     Args:
@@ -41,7 +43,7 @@ class FormIntake:
     """
 
     def __init__(
-        self, content_type: bytes, wanted: str, begin: Callable[[], Coroutine[None, None, Draft]]
+        self, content_type: bytes, wanted: str, begin: Callable[[], Coroutine[None, None, Made]]
     ) -> None:
         self._form = FormStream(content_type, self._on_file, self._on_data)
         self._wanted = wanted
@@ -54,7 +56,7 @@ class FormIntake:
         self._over = False  # nobody wants it any more
         self._fault: GatewayError | None = None
         self._part: FilePart | None = None
-        self._draft: Draft | None = None
+        self._draft: Made | None = None
         self._pump: asyncio.Task[None] | None = None
         self._on_room: Callable[[], None] | None = None
 
@@ -77,13 +79,13 @@ class FormIntake:
             raise self._fault
         self._form.feed(data)
 
-    async def finished(self) -> Brought:
+    async def finished(self) -> Brought[Made]:
         """Wait until all that has come is written."""
         self._form.finish()
         self._complete = True
         self._bell.set()
         if self._pump is None or self._part is None:
-            raise missing(self._wanted)
+            raise required(self._wanted)
         await asyncio.shield(self._pump)
         if self._fault is not None:
             raise self._fault
@@ -130,7 +132,7 @@ class FormIntake:
         if self._over and self._draft is not None:
             await self._draft.discard()
 
-    async def _write(self, draft: Draft) -> None:
+    async def _write(self, draft: Made) -> None:
         while not self._over:
             if self._waiting:
                 await draft.write(self._taken())

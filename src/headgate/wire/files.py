@@ -72,14 +72,16 @@ def read_label(fields: Mapping[str, str], filename: str, kind: str, now: int) ->
 
 def read_purpose(given: object) -> str:
     """Return the purpose of a file that somebody brings. Raises `CallerError`."""
-    if given is None or given == "":
-        raise missing("purpose")
+    if given is None:
+        raise required("purpose")
     if given not in PURPOSES:
-        shown = str(given)[:100]
-        raise CallerError(
-            f"'{shown}' is not one of {list(PURPOSES)} - 'purpose'", param="purpose", code="invalid_value"
-        )
+        raise CallerError(f"'{str(given)[:100]}' is not one of {list(PURPOSES)} - 'purpose'", param="purpose")
     return str(given)
+
+
+def required(name: str) -> CallerError:
+    """Return the refusal of a form without something, in OpenAI's words."""
+    return CallerError(f"'{name}' is a required property", param=name)
 
 
 def kept_s(after: object, purpose: str) -> int:
@@ -125,7 +127,7 @@ def expiry(after: object, purpose: str, now: int) -> int:
     return now + seconds * _US if seconds else 0
 
 
-def clean_name(given: str) -> str:
+def clean_name(given: str, param: str = "file") -> str:
     """Return what is kept of a file's name: its last part, of what can be seen of it.
 
     It never names anything here. It is for people and for their programs, so what could mislead them is left
@@ -136,8 +138,8 @@ def clean_name(given: str) -> str:
     """
     if len(given) > _LONGEST_NAME:
         raise CallerError(
-            f"Invalid 'file': its name has {len(given):,} characters, and may have {_LONGEST_NAME}.",
-            param="file",
+            f"Invalid '{param}': the name has {len(given):,} characters, and may have {_LONGEST_NAME}.",
+            param=param,
             code="invalid_value",
         )
     last = given.replace("\\", "/").rstrip("/").rpartition("/")[2]

@@ -56,33 +56,33 @@ class SqlFiles:
     """
 
     def __init__(self, connect: Callable[[], Connection], room: Room, writer: str) -> None:
-        self._thread = SqlThread("files", connect, "The database does not keep files")
+        self.thread = SqlThread("files", connect, "The database does not keep files")
         self._room = room
         self._writer = writer
 
     async def reserve(self, blob: str, owner: FileOwner, size: int, now: WallMicros) -> Full | None:
         """Note a blob that is about to be written, of at most so many bytes; unless a quota is full."""
-        return await self._thread.run(self._reserve, blob, owner, size, now)
+        return await self.thread.run(self._reserve, blob, owner, size, now)
 
     async def publish(self, file: StoredFile) -> Full | None:
         """Make a written blob a file; unless a quota is full."""
-        return await self._thread.run(self._publish, file)
+        return await self.thread.run(self._publish, file)
 
     async def doom(self, blobs: Iterable[str]) -> None:
         """Let blobs be removed, whatever they are."""
-        await self._thread.run(_doom, tuple(blobs))
+        await self.thread.run(_doom, tuple(blobs))
 
     async def doomed(self) -> list[str]:
         """Return blobs that are to be removed."""
-        return await self._thread.run(_doomed)
+        return await self.thread.run(_doomed)
 
     async def removed(self, blobs: Iterable[str]) -> None:
         """Forget blobs that were removed."""
-        await self._thread.run(_removed, tuple(blobs))
+        await self.thread.run(_removed, tuple(blobs))
 
     async def find(self, owner: FileOwner, name: str, now: WallMicros) -> StoredFile | None:
         """Return a file of a project; None where it has none, or one that has expired."""
-        return await self._thread.run(_find, owner, name, now)
+        return await self.thread.run(find_file, owner, name, now)
 
     async def listed(
         self, owner: FileOwner, page: tuple[str, str, int, bool], now: WallMicros
@@ -94,23 +94,23 @@ class SqlFiles:
             page: the purpose or "", the id before the first or "", how many at most, the newest first.
             now: wall time.
         """
-        return await self._thread.run(_listed, owner, page, now)
+        return await self.thread.run(_listed, owner, page, now)
 
     async def delete(self, owner: FileOwner, name: str, now: WallMicros) -> list[str] | None:
         """Delete a file; return its blobs, which are doomed. None where there is none."""
-        return await self._thread.run(_delete, owner, name, now)
+        return await self.thread.run(_delete, owner, name, now)
 
     async def expire(self, now: WallMicros, lost_before: WallMicros) -> int:
         """Doom what has expired, and what has been written since before an instant; return how many went."""
-        return await self._thread.run(_expire, now, lost_before)
+        return await self.thread.run(_expire, now, lost_before)
 
     async def unwritten(self, live: tuple[str, ...], before: WallMicros) -> None:
         """Doom what this worker has begun to write before an instant and does not write now."""
-        await self._thread.run(_unwritten, self._writer, frozenset(live), before)
+        await self.thread.run(_unwritten, self._writer, frozenset(live), before)
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
-        await self._thread.close()
+        await self.thread.close()
 
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
@@ -128,24 +128,28 @@ class SqlFiles:
         return full
 
     def _publish(self, sql: Connection, file: StoredFile) -> Full | None:
-        owner, label = file.owner, file.label
         with writing(sql):
-            _mark(sql, [piece.blob for piece in file.pieces])  # so that they do not count twice
-            full = self._full(sql, owner, file.size)
-            if full is not None:
-                return full
-            sql.executemany(
-                "UPDATE blobs SET bytes = ?, state = ?, holder = ?, n = ? WHERE blob = ?",
-                [(piece.size, KEPT, file.id, n, piece.blob) for n, piece in enumerate(file.pieces)],
-            )
-            sql.execute(
-                f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(file.id, owner.account, owner.project, int(owner.book), owner.key),
-                    *(label.purpose, label.filename, label.kind, label.expires_at),
-                    *(file.size, file.sha256, file.created_at),
-                ),
-            )
+            return self.insert(sql, file)
+
+    def insert(self, sql: Connection, file: StoredFile) -> Full | None:
+        """Make blobs a file, in a transaction of the caller; unless a quota is full, which dooms them."""
+        owner, label = file.owner, file.label
+        mark(sql, [piece.blob for piece in file.pieces])  # so that they do not count twice
+        full = self._full(sql, owner, file.size)
+        if full is not None:
+            return full
+        sql.executemany(
+            "UPDATE blobs SET bytes = ?, state = ?, holder = ?, n = ? WHERE blob = ?",
+            [(piece.size, KEPT, file.id, n, piece.blob) for n, piece in enumerate(file.pieces)],
+        )
+        sql.execute(
+            f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(file.id, owner.account, owner.project, int(owner.book), owner.key),
+                *(label.purpose, label.filename, label.kind, label.expires_at),
+                *(file.size, file.sha256, file.created_at),
+            ),
+        )
         return None
 
     def _full(self, sql: Connection, owner: FileOwner, more: int) -> Full | None:
@@ -163,13 +167,14 @@ class SqlFiles:
         return None
 
 
-def _mark(sql: Connection, blobs: Iterable[str]) -> None:
+def mark(sql: Connection, blobs: Iterable[str]) -> None:
+    """Doom blobs."""
     sql.executemany("UPDATE blobs SET state = ? WHERE blob = ?", [(DOOMED, blob) for blob in blobs])
 
 
 def _doom(sql: Connection, blobs: tuple[str, ...]) -> None:
     with writing(sql):
-        _mark(sql, blobs)
+        mark(sql, blobs)
 
 
 def _doomed(sql: Connection) -> list[str]:
@@ -182,7 +187,8 @@ def _removed(sql: Connection, blobs: tuple[str, ...]) -> None:
         sql.executemany("DELETE FROM blobs WHERE blob = ? AND state = ?", [(blob, DOOMED) for blob in blobs])
 
 
-def _find(sql: Connection, owner: FileOwner, name: str, now: WallMicros) -> StoredFile | None:
+def find_file(sql: Connection, owner: FileOwner, name: str, now: WallMicros) -> StoredFile | None:
+    """Return a file of a project; None where it has none, or one that has expired."""
     row = _row(sql, owner, name)
     if row is None or 0 < row[8] <= now:
         return None
@@ -239,9 +245,15 @@ def _delete(sql: Connection, owner: FileOwner, name: str, now: WallMicros) -> li
 
 def _forget(sql: Connection, name: str) -> list[str]:
     """Delete the row of a file and doom its blobs; return them."""
-    blobs = [blob for (blob,) in sql.execute("SELECT blob FROM blobs WHERE holder = ?", (name,)).fetchall()]
     sql.execute("DELETE FROM files WHERE id = ?", (name,))
-    _mark(sql, blobs)
+    return doom_held(sql, name)
+
+
+def doom_held(sql: Connection, holder: str) -> list[str]:
+    """Doom the blobs of a file or an upload; return them."""
+    rows = sql.execute("SELECT blob FROM blobs WHERE holder = ? AND state = ?", (holder, KEPT)).fetchall()
+    blobs = [blob for (blob,) in rows]
+    mark(sql, blobs)
     return blobs
 
 
@@ -265,4 +277,4 @@ def _unwritten(sql: Connection, writer: str, live: frozenset[str], before: WallM
     lost = [blob for (blob,) in rows if blob not in live]
     if lost:
         with writing(sql):
-            _mark(sql, lost)
+            mark(sql, lost)

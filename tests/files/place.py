@@ -1,0 +1,75 @@
+"""A folder with a database and files, and a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from headgate.files.shelf import Shelf
+from headgate.identity.keys import mint_key
+from headgate.shelf import FileLabel, FileOwner
+from headgate.stores.blobs.folder import FolderBlobs
+from headgate.stores.sql.bootstrap import prepare
+from headgate.stores.sql.database import connect
+from headgate.stores.sql.files import Room, SqlFiles
+from headgate.values import Book
+
+OWN = FileOwner(1, 1, Book.REAL, 7)
+LABEL = FileLabel("user_data", "a.txt", "text/plain")
+NO_LIMIT = Room(0, 0)
+HOUR = 3_600_000_000
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000_000
+
+    def wall(self) -> int:
+        return self.now
+
+    def monotonic(self) -> int:
+        return self.now * 1000
+
+
+class Place:
+    """A folder with a database and files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = Hand()
+        self.said: list[str] = []
+        prepare(folder, 1, mint_key)
+
+    @asynccontextmanager
+    async def shelf(
+        self, room: Room = NO_LIMIT, largest: int = 1 << 20, writer: str = "one"
+    ) -> AsyncIterator[Shelf]:
+        rows = SqlFiles(partial(connect, self.folder), room, writer)
+        shelf = Shelf(rows, FolderBlobs(self.folder / "files"), self.clock, largest, self.said.append)
+        yield shelf
+        await shelf.close()
+        await rows.close()
+
+    @property
+    def blobs(self) -> list[Path]:
+        return [path for path in (self.folder / "files").rglob("*") if path.is_file()]
+
+    def rows(self, table: str) -> int:
+        with sqlite3.connect(self.folder / "headgate.sqlite") as sql:
+            return int(sql.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+async def source(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def content(shelf: Shelf, name: str, start: int = 0, end: int | None = None) -> bytes:
+    file = await shelf.find(OWN, name)
+    assert file is not None
+    return b"".join([data async for data in shelf.read(file, start, end)])
