@@ -5,7 +5,7 @@ from timeit import repeat
 import pytest
 from hypothesis import given, strategies as st
 
-from headgate.errors import AuthenticationFailed, CallerError, PermissionRefused
+from headgate.errors import AuthenticationFailed, CallerError, PermissionRefused, Unavailable
 from headgate.identity import keys
 from headgate.identity.keys import KINDS, Keyring, mint, mint_key, well_formed
 from headgate.records import KeyRow
@@ -52,6 +52,24 @@ def test_every_changed_character_breaks_the_checksum() -> None:
     for at in range(len(token)):
         other = "A" if token[at] != "A" else "B"
         assert not well_formed(token[:at] + other + token[at + 1 :]), at
+
+
+def test_who_cannot_be_asked_about_is_never_called_wrong() -> None:
+    known, row = stored()
+    other, _ = stored()
+    trust = keys.Trust.FULL
+    keyring = Keyring(PEPPER, {row.digest: row.row}, trust=lambda: trust)
+    assert refusal(keyring, other).status == 401
+    trust = keys.Trust.KNOWN
+    assert keyring.authenticate(known, 1).key == 1
+    with pytest.raises(Unavailable, match="its database does not answer"):
+        keyring.authenticate(other, 1)
+    assert refusal(keyring, "sk-hg-live-junk").status == 401  # no database knows better
+    trust = keys.Trust.NONE
+    assert keyring.authenticate(known, 1).key == 1  # this ring has it; the next one does not
+    for token in (known, other):
+        with pytest.raises(Unavailable):
+            Keyring(PEPPER, {row.digest: row.row}, trust=lambda: trust).authenticate(token, 1)
 
 
 @given(st.text() | st.binary())

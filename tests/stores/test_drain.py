@@ -8,6 +8,7 @@ import pytest
 from tests.stores.books import SLOT, copy_all, figures, journal, make, write
 from tests.stores.records import CLOCK, PRICES, opened, settled
 
+from headgate.errors import Unavailable
 from headgate.failpoints import ArmedFailpoints, FailpointHit, NoFailpoints
 from headgate.stores.journal import JournalSettings, SlotJournal, cursor, handover
 from headgate.stores.journal.cursor import Settled
@@ -268,6 +269,33 @@ async def test_a_locked_database_loses_nothing_and_is_said(tmp_path: Path) -> No
         assert drain.healthy
         await drain.close()
     assert figures(data, "SELECT count(*) FROM calls") == [(100,)]
+
+
+@pytest.mark.anyio
+async def test_calls_open_for_so_long_only_while_the_database_takes_nothing(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    with journal(data, bound_s=0.3) as book, closing(connect(data)) as other:
+        drain = Drain(book, lambda: connect(data), NoFailpoints(), lambda said: None, every_s=0.005)
+        drain.start()
+        other.execute("BEGIN IMMEDIATE")
+        began, waiting = time.monotonic(), opened()
+        write(book, [(waiting, None), (record := opened(), settled(record))])
+        while book.accepting:
+            assert time.monotonic() - began < 10
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began > 0.3
+        with pytest.raises(Unavailable, match="the database does not take the books"):
+            book.open(opened())
+        book.settle(settled(waiting))  # what was open ends as ever
+        other.execute("ROLLBACK")
+        await asyncio.wait_for(drain.flush(), 10)
+        while not book.accepting:
+            assert time.monotonic() - began < 20
+            await asyncio.sleep(0.01)
+        write(book, [(record := opened(), settled(record))])
+        await drain.flush()
+        await drain.close()
+    assert figures(data, "SELECT count(*) FROM calls") == [(3,)]
 
 
 @pytest.mark.anyio

@@ -11,16 +11,19 @@ import hmac
 import re
 import secrets
 import string
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 from zlib import crc32
 
 import msgspec
 
-from headgate.errors import AuthenticationFailed, CallerError
+from headgate.errors import AuthenticationFailed, CallerError, Unavailable
 from headgate.identity.loans import Loan, lend, read_loan
 from headgate.identity.standing import HOW, ceiling_now, halted, principal_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headgate.records import KeyRow
     from headgate.values import Principal, WallMicros
 
@@ -106,6 +109,18 @@ def _checksum(body: bytes) -> str:
     return digits
 
 
+class Trust(Enum):
+    """How far what is known of keys is believed, by when the database last answered."""
+
+    FULL = auto()
+    KNOWN = auto()  # what is known is; a key that is not may be a new one
+    NONE = auto()  # it was too long ago: a key may have been revoked
+
+
+def _fully() -> Trust:
+    return Trust.FULL
+
+
 class Keyring:
     """Who each key stands for, found in a directory when it is first used. A new ring for each change.
 
@@ -113,11 +128,20 @@ class Keyring:
         pepper: the secret that digests were made with.
         directory: all stored keys, revoked and expired ones too, so that their refusal says so.
         playing: the simulator answers live keys too, in play money.
+        trust: how far the directory is believed, asked when a key is not known already.
     """
 
-    __slots__ = ("_active", "_directory", "_hmac", "_playing")
+    __slots__ = ("_active", "_directory", "_hmac", "_playing", "_trust")
 
-    def __init__(self, pepper: bytes, directory: Directory, *, playing: bool = False) -> None:
+    def __init__(
+        self,
+        pepper: bytes,
+        directory: Directory,
+        *,
+        playing: bool = False,
+        trust: Callable[[], Trust] | None = None,
+    ) -> None:
+        self._trust = trust or _fully
         self._hmac = hmac.new(pepper, digestmod="sha256")
         self._directory = directory
         self._playing = playing
@@ -149,6 +173,7 @@ class Keyring:
         Raises:
             AuthenticationFailed: no key, not one of ours, revoked, expired, or of what is closed.
             PermissionRefused: a key that may only administer.
+            Unavailable: nobody can say now.
         """
         if not token:
             raise _missing()
@@ -194,7 +219,12 @@ class Keyring:
         return keyed.digest()
 
     def _find(self, found: bytes, token: bytes) -> Principal:
-        row = self._directory.get(found)
+        trust = self._trust()
+        row = None if trust is Trust.NONE else self._directory.get(found)
+        if row is None and trust is not Trust.FULL:
+            raise Unavailable(
+                "The gateway cannot check this key now: its database does not answer. Try again in a moment."
+            )
         if row is None:
             raise incorrect(token, HOW)
         refusal = halted(row)

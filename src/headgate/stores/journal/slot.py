@@ -58,6 +58,7 @@ class JournalSettings:
 
     segment_bytes: int = 8 << 20  # of a preallocated segment; two are on disk at any time
     bound_bytes: int = 64 << 20  # undrained bytes beyond which no call may open
+    bound_s: float = 30.0  # how long calls may open while the database takes nothing
     sync: Literal["group", "before-send"] = "group"  # `before-send`: OPEN is durable when `open` returns
     group_s: float = 0.01  # how long a record may wait to be durable
 
@@ -100,7 +101,8 @@ class SlotJournal:
         make_folder(folder)
         self.folder = folder
         self.broken = ""  # why no call may open until a restart
-        self.full = ""  # why none may open until there is space again
+        self.full = self.late = ""  # why none may until there is space, or the database takes books, again
+        self.bound_s = settings.bound_s
         self.on_durable: Callable[[], None] = _nothing  # called in the syncer's thread
         self._clock = clock
         self._segment_bytes = settings.segment_bytes
@@ -113,8 +115,8 @@ class SlotJournal:
         self._folder_dirty = self._spare_used = True
         self._turning = threading.Lock()  # a rotation against the syncer
         self._syncing = threading.Lock()  # one `make_durable` at a time
-        self._dirty = False
-        self._refusing = False
+        self._deciding = threading.Lock()
+        self._dirty = self._refusing = False
         self._count = self._drained_count = 0  # records
         self._starts: dict[int, int] = {}  # segment: bytes of all segments before it
         self._drained_bytes = 0
@@ -130,7 +132,7 @@ class SlotJournal:
 
     @property
     def accepting(self) -> bool:
-        """Say whether a priced call may open: not after an I/O error, nor with the bound reached."""
+        """Say whether a priced call may open: not after an I/O error, nor with a bound reached."""
         return not self._refusing and self._start + self._offset - self._drained_bytes < self._bound_bytes
 
     def open(self, record: Open) -> None:
@@ -234,6 +236,12 @@ class SlotJournal:
         if position == self.position:
             self._drained_count = self._count
 
+    def fall_behind(self, why: str) -> None:
+        """Stop admission while the database takes nothing; an empty text: it does again. From any thread."""
+        if why != self.late:
+            self.late = why
+            self._decide()
+
     def sync_soon(self) -> None:
         """Make what is written durable without waiting for the group."""
         self._syncer.hurry()
@@ -304,7 +312,7 @@ class SlotJournal:
             self.handover.give((self._segment, end), live.records + 1, Settled(live.opens, settled))
 
     def _why(self) -> str:
-        reason = self.broken or self.full
+        reason = self.broken or self.full or self.late
         return f" ({reason})" if reason else " (the journal has reached its bound)"
 
     def fail(self, fault: OSError) -> None:
@@ -315,7 +323,11 @@ class SlotJournal:
             self._syncer.wake()
         else:
             self.broken = reason
-        self._refusing = True
+        self._decide()
+
+    def _decide(self) -> None:
+        with self._deciding:
+            self._refusing = bool(self.broken or self.full or self.late)
 
     def retry_pending(self) -> None:
         """Write the settlements that wait in memory."""
@@ -353,7 +365,7 @@ class SlotJournal:
                 sync_folder(self.folder)
         except OSError as fault:
             self.broken = fault.strerror or str(fault)
-            self._refusing = True
+            self._decide()
 
     def prepare_spare(self) -> None:
         """Make the next segment ready; with space for it, admission goes on."""
@@ -368,10 +380,10 @@ class SlotJournal:
                 fresh.replace(spare)
         except OSError as fault:
             self.full = fault.strerror or str(fault)
-            self._refusing = True
+            self._decide()
             return
         self.full = ""
-        self._refusing = bool(self.broken)
+        self._decide()
 
     @property
     def wants_space(self) -> bool:

@@ -174,6 +174,7 @@ class Drain:
         self._sql: Connection | None = None
         self._waiting: list[tuple[Position, Callable[[], None]]] = []
         self._flushes = 0  # how many wait for us
+        self._away_since: float | None = None  # when the database first refused, of late
         self._kick, self._hurry = Bell(), Bell()
         self._stopping = False
         self._outcome = _Outcome()
@@ -258,12 +259,25 @@ class Drain:
                 copier = copier or self._new_copier()
                 self._copy_all(copier)
                 retry_s = self._every_s
+                self._count_away(None)
             except sqlite3.Error as fault:
                 self.healthy = False
                 self._trouble(str(fault))
+                self._count_away(str(fault))
                 self._hurry.wait(retry_s)
                 retry_s = min(2 * retry_s, _SLOWEST_RETRY_S)
                 self._wake()
+
+    def _count_away(self, said: str | None) -> None:
+        """Stop admission once the database has taken nothing for as long as the journal may go on alone."""
+        if said is None:
+            self._away_since = None
+            self._journal.fall_behind("")
+            return
+        now = time.monotonic()
+        self._away_since = now if self._away_since is None else self._away_since
+        if now - self._away_since >= self._journal.bound_s:
+            self._journal.fall_behind("the database does not take the books")
 
     def _new_copier(self) -> Copier:
         if self._sql is None:
