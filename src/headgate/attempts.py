@@ -252,6 +252,8 @@ class Attempts:
         """
         attempt, call, sink, tab = asked.attempt, asked.call, asked.sink, asked.tab
         probes = self.health.asked(target, self._clock)
+        if probes is None:
+            return self._all_out((target,))
         stale = False
         while True:
             try:

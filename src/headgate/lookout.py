@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import msgspec
 
 from headgate.observe.scoreboard import Scoreboard
+from headgate.stores.breakers import SharedBreakers
 from headgate.stores.sql import uptime
 from headgate.stores.sql.database import connect
 from headgate.values import Book
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 BOARDS: Final = "run"
 _EVERY_S: Final = 1.0
+_FOLLOW_S: Final = 0.1
 _SAMPLE_ROUNDS: Final = 5
 _KEEP_ROUNDS: Final = 10
 _LOOK_ROUNDS: Final = 60
@@ -99,6 +101,9 @@ class Lookout:
         self._sights = sights
         self._trouble = trouble
         self._board = Scoreboard(data / BOARDS, self._slot)
+        self._shared = SharedBreakers(data / BOARDS, self._slot) if self._workers > 1 else None
+        if self._shared is not None:
+            sights.health.share(self._shared)
         self._samples: deque[dict[Place, Count]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)
         self._key_samples: deque[dict[Key, tuple[int, int]]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)
         self._kept: dict[tuple[str, str, bool], tuple[int, int]] = {}  # what is in the database
@@ -114,6 +119,7 @@ class Lookout:
             seen = self._board.resume(self._sights.metrics)
             self._sights.health.resume(seen.signs)
             self._kept = {(*place, False): count[:2] for place, count in self._counts().items()}
+            background.spawn("breakers", self._follow())
         await self._try(self._look_up)
         background.spawn("lookout", self._run())
 
@@ -121,6 +127,8 @@ class Lookout:
         """Keep what was counted since the last time, and leave a last board."""
         await self._keep()
         self._show()
+        if self._shared is not None:
+            self._shared.close()
 
     def probed(self, target: Target, *, served: bool) -> None:
         """Take in what a probe of ours came to, which is counted among the attempts, too."""
@@ -208,6 +216,11 @@ class Lookout:
         return msgspec.structs.replace(
             sign, recent_served=sign.served - served, recent_failed=now_failed - failed
         )
+
+    async def _follow(self) -> None:
+        while True:
+            self._sights.health.follow(self._clock.monotonic())
+            await asyncio.sleep(_FOLLOW_S)
 
     async def _run(self) -> None:
         rounds = 0

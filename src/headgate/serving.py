@@ -23,6 +23,7 @@ from headgate.identity.keys import mint_key
 from headgate.money.amounts import parse_cap
 from headgate.observe.scoreboard import clear_boards
 from headgate.ports import SystemClock
+from headgate.stores import breakers
 from headgate.stores.live import bury, last_lacks, start_anew
 from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_budget, put_meta
 from headgate.stores.sql.database import connect
@@ -172,6 +173,7 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
 
         meters = SqlMeters(partial(connect, folder), clock, click.echo)
         start_anew(folder, meters.load(), clock.monotonic())
+        breakers.prepare(folder / BOARDS)
         gc.collect()
         gc.freeze()  # what every worker shares stays shared
         crew = Crew(

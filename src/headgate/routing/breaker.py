@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headgate.values import MonotonicNs
     from headgate.vitals import State
 
@@ -52,6 +54,7 @@ class Breaker:
         "_row",
         "_terms",
         "_times",
+        "_unsaid",
         "_window",
     )
 
@@ -65,6 +68,27 @@ class Breaker:
         self._probing: MonotonicNs = 0  # until when a probe's answer is waited for; 0: there is none
         self._times = 0  # how often it was taken out in a row
         self._busy_until: MonotonicNs = 0  # as it said itself
+        self._unsaid = 0  # of the good ones, not among those of all workers yet
+
+    def tell(self) -> list[int]:
+        """Return all that it knows, for other workers."""
+        self._unsaid = 0
+        return [
+            self._row, self._good, self._bad, self._window, self._out_until, self._probing, self._times,
+            self._busy_until,
+        ]  # fmt: skip
+
+    def learn(self, facts: Sequence[int]) -> None:
+        """Take what all workers know in place of what it knows."""
+        (
+            self._row, self._good, self._bad, self._window, self._out_until, self._probing, self._times,
+            self._busy_until,
+        ) = facts  # fmt: skip
+
+    def join(self, facts: Sequence[int]) -> None:
+        """Take what all workers know, and add what it alone has seen go well."""
+        self.learn(facts)
+        self._good += self._unsaid
 
     @property
     def out(self) -> bool:
@@ -92,6 +116,10 @@ class Breaker:
             return False
         return not self._out_until or (self._out_until <= now and self._probing <= now)
 
+    def due(self, now: MonotonicNs) -> bool:
+        """Say whether its time out is over, and nobody probes it."""
+        return 0 < self._out_until <= now and self._probing <= now
+
     def asked(self, now: MonotonicNs) -> bool:
         """Take in that a call asks it; say whether that call is the probe, as the time out is over."""
         if not self._out_until or self._out_until > now:
@@ -107,6 +135,7 @@ class Breaker:
         """Take in that it answered."""
         self._row = 0
         self._good += 1
+        self._unsaid += 1
         if self._out_until and (self._probing or self._out_until <= now):
             self._out_until = self._probing = 0
             self._window = now

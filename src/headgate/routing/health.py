@@ -6,7 +6,8 @@ chance are given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.errors import UpstreamOverloaded, UpstreamRefused, WrongShape
 from headgate.routing.breaker import Breaker, BreakerTerms
@@ -14,7 +15,8 @@ from headgate.routing.tallies import Tally
 from headgate.vitals import OTHER, Sign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from headgate.errors import UpstreamError
     from headgate.ports import Clock
@@ -52,6 +54,30 @@ class Choice(NamedTuple):
     open: int = 0  # the first so many are well, or only limit us; 0: all, or none
 
 
+class Shared(Protocol):
+    """What the workers of a node know together of their breakers.
+
+    Facts are those of `Breaker.tell`, and whether another worker probes. Nothing here waits for anybody.
+    """
+
+    @property
+    def version(self) -> int:
+        """Return a number that changes with what is known."""
+        ...
+
+    def get(self, place: Place) -> tuple[int, ...] | None:
+        """Return what is known of a place; None: nothing."""
+        ...
+
+    def known(self) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+        """Return what is known of all places."""
+        ...
+
+    def edit(self, place: Place) -> AbstractContextManager[list[int] | None]:
+        """Let a worker change what is known of a place, alone; None where that cannot be."""
+        ...
+
+
 class Health:
     """The breakers of a process, and its tallies of what failed.
 
@@ -61,7 +87,7 @@ class Health:
         told: hears that a target was taken out, or is well again.
     """
 
-    __slots__ = ("_breakers", "_draw", "_terms", "_told", "tallies")
+    __slots__ = ("_breakers", "_draw", "_shared", "_terms", "_told", "_version", "tallies")
 
     def __init__(
         self, terms: BreakerTerms, draw: Callable[[], float], told: Callable[[Place, bool], None]
@@ -70,7 +96,56 @@ class Health:
         self._draw = draw
         self._told = told
         self._breakers: dict[Place, Breaker] = {}
+        self._shared: Shared | None = None
+        self._version = 0  # of what is shared, as of the last look
         self.tallies: dict[Place, Tally] = {}
+
+    # ── with other workers ───────────────────────────────────────────────────────────────────────
+
+    def share(self, shared: Shared) -> None:
+        """Know from now on what other workers know."""
+        self._shared = shared
+
+    def follow(self, now: MonotonicNs) -> None:
+        """Take in what other workers have met since the last time."""
+        shared = self._shared
+        if shared is None or shared.version == self._version:
+            return
+        self._version = shared.version
+        for names, facts in shared.known():
+            place, fresh = Place(*names), Breaker(self._terms)
+            fresh.learn(facts[:-1])
+            breaker = self._breakers.get(place)
+            if breaker is not None:
+                breaker.learn(facts[:-1])
+            elif fresh.out or fresh.wait_ns(now):
+                self._breakers[place] = fresh
+
+    @contextmanager
+    def _together(self, place: Place, breaker: Breaker) -> Iterator[bool]:
+        """Change a breaker as all workers know it; yield whether another one probes."""
+        if self._shared is None:
+            yield False
+            return
+        with self._shared.edit(place) as facts:
+            if facts is None:
+                yield False
+                return
+            breaker.join(facts[:-1])
+            yield bool(facts[-1])
+            facts[:-1] = breaker.tell()
+
+    def _breaker(self, target: Target) -> Breaker | None:
+        """Return a target's breaker as it is now."""
+        place = place_of(target)
+        breaker = self._breakers.get(place)
+        if breaker is not None and self._shared is not None and breaker.out:
+            facts = self._shared.get(place)
+            if facts is not None:
+                breaker.learn(facts[:-1])
+        return breaker
+
+    # ── calls ────────────────────────────────────────────────────────────────────────────────────
 
     def choose(self, targets: tuple[Target, ...], now: MonotonicNs) -> Choice:
         """Return the targets to ask, those that are out last."""
@@ -79,7 +154,7 @@ class Health:
         well: list[Target] = []
         out: list[Target] = []
         for target in targets:
-            breaker = self._breakers.get(place_of(target))
+            breaker = self._breaker(target)
             (well if breaker is None or breaker.admits(now) else out).append(target)
         if not out:
             return Choice(targets)
@@ -91,10 +166,20 @@ class Health:
         breaker = self._breakers.get(place_of(target))
         return breaker is not None and breaker.out
 
-    def asked(self, target: Target, clock: Clock) -> bool:
-        """Take in that a target is asked; say whether that is what probes it."""
-        breaker = self._breakers.get(place_of(target)) if self._breakers else None
-        return breaker is not None and breaker.asked(clock.monotonic())
+    def asked(self, target: Target, clock: Clock) -> bool | None:
+        """Take in that a target is asked; say whether that is what probes it.
+
+        None: another worker has begun to, in the moment since it was chosen.
+        """
+        place = place_of(target)
+        breaker = self._breakers.get(place) if self._breakers else None
+        if breaker is None:
+            return False
+        now = clock.monotonic()
+        if self._shared is None or not breaker.due(now):
+            return breaker.asked(now)
+        with self._together(place, breaker) as another:
+            return None if another and not breaker.due(now) else breaker.asked(now)
 
     @property
     def quiet(self) -> bool:
@@ -112,7 +197,12 @@ class Health:
         if breaker is None:
             return
         was_out, now = breaker.out, clock.monotonic()
-        breaker.served(now)
+        facts = self._shared.get(place) if self._shared is not None else None
+        if facts is not None and (was_out or facts[0]):
+            with self._together(place, breaker):
+                breaker.served(now)
+        else:  # the good ones are said with the next bad one
+            breaker.served(now)
         if was_out and not breaker.out:
             self._told(place, False)
         if breaker.forgettable(now):
@@ -131,17 +221,22 @@ class Health:
             if len(self._breakers) >= _MOST:
                 self._forget(now)
             breaker = self._breakers[place] = Breaker(self._terms)
-        if isinstance(error, UpstreamOverloaded) and error.limited_by:
-            wait_s = _BUSY_S if error.retry_after_s is None else error.retry_after_s
-            breaker.busy(now + int(wait_s * _NS))
-        elif breaker.failed(now, self._draw()):
+        with self._together(place, breaker):
+            if isinstance(error, UpstreamOverloaded) and error.limited_by:
+                wait_s = _BUSY_S if error.retry_after_s is None else error.retry_after_s
+                breaker.busy(now + int(wait_s * _NS))
+                return
+            taken_out = breaker.failed(now, self._draw())
+        if taken_out:
             self._told(place, True)
 
     def left(self, target: Target) -> None:
         """Take in that what probes a target has ended and says nothing of it."""
-        breaker = self._breakers.get(place_of(target))
+        place = place_of(target)
+        breaker = self._breakers.get(place)
         if breaker is not None:
-            breaker.left()
+            with self._together(place, breaker):
+                breaker.left()
 
     def retried(self, target: Target) -> None:
         """Take in that a call whose first attempt failed asks a target."""
@@ -155,12 +250,12 @@ class Health:
 
     def admits(self, target: Target, now: MonotonicNs) -> bool:
         """Say whether a target may be asked; where it is out, that would be what probes it."""
-        breaker = self._breakers.get(place_of(target))
+        breaker = self._breaker(target)
         return breaker is None or breaker.admits(now)
 
     def well(self, target: Target, now: MonotonicNs) -> bool:
         """Say whether a target was not taken out and does not limit us now."""
-        breaker = self._breakers.get(place_of(target))
+        breaker = self._breaker(target)
         return breaker is None or breaker.state(now) == "well"
 
     def wait_ns(self, target: Target, now: MonotonicNs) -> int:
