@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.answers import SSE, http_answer, stream_steps
+from tests.answers import SSE, chat_frames, http_answer, stream_steps
 from tests.faults.worker import Worker, worker
 from tests.providers import azure_wire, bedrock_wire, claude_wire, cohere_wire, gemini_wire
 from tests.upstream import FIN, Answer, ScriptedUpstream, Step
@@ -31,6 +31,38 @@ WIRES = {
     "bedrock": bedrock_wire.event("messageStart", role="assistant")
     + bedrock_wire.exception("serviceUnavailableException", "Busy"),
     "cohere": COMMENTS + cohere_wire.START + cohere_wire.ended("ERROR", None, error="busy"),
+}
+EMPTY = {"index": 0, "finish_reason": None, "logprobs": None}
+ROLE = {"role": "assistant", "content": "", "refusal": None}
+# The same, once a message has begun of which nothing is shown yet.
+BEGUN = {
+    "openai": [
+        COMMENTS + chat_frames()[0],
+        azure_wire.data({**azure_wire.COMMON, "choices": [{**EMPTY, "delta": {}}]}),
+        BUSY,
+    ],
+    "azure": [azure_wire.FIRST, azure_wire.frame(ROLE), BUSY],
+    "headgate": [chat_frames()[0], BUSY],
+    "anthropic": [
+        CLAUDE,
+        claude_wire.event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        claude_wire.event("content_block_delta", index=0, delta={"type": "text_delta", "text": ""}),
+        claude_wire.event("error", error=OVERLOADED),
+    ],
+    "gemini": [
+        gemini_wire.frame(gemini_wire.candidate(gemini_wire.text(""), finish=None)),
+        azure_wire.data({"error": UNAVAILABLE}),
+    ],
+    "bedrock": [
+        bedrock_wire.event("messageStart", role="assistant"),
+        bedrock_wire.event("contentBlockDelta", contentBlockIndex=0, delta={"text": ""}),
+        bedrock_wire.exception("serviceUnavailableException", "Busy"),
+    ],
+    "cohere": [
+        cohere_wire.START,
+        cohere_wire.event("content-start", {"content": {"type": "text", "text": ""}}, 0),
+        cohere_wire.ended("ERROR", None, error="busy"),
+    ],
 }
 COUNTED = {"gemini": (0, 29, 212)}  # had told what it takes for it
 OPERATIONS = {
@@ -81,6 +113,28 @@ async def test_an_error_that_comes_first_falls_back(kind: str, tmp_path: Path) -
     assert lost == ([] if kind not in COUNTED else [COUNTED[kind]])
 
 
+@pytest.mark.parametrize("kind", BEGUN)
+async def test_an_error_after_a_begin_that_shows_nothing_falls_back(kind: str, tmp_path: Path) -> None:
+    lost = await falls_back(tmp_path, kind, stream_steps(BEGUN[kind]))
+    assert lost == ([] if kind not in COUNTED else [COUNTED[kind]])
+
+
+async def test_what_shows_nothing_is_held_back_within_bounds(tmp_path: Path) -> None:
+    nothing = azure_wire.data({**azure_wire.COMMON, "choices": [{**EMPTY, "delta": {}}]}) * 65
+    async with (
+        ScriptedUpstream(stream_steps([chat_frames()[0], nothing, BUSY])) as failing,
+        ScriptedUpstream() as upstream,
+        worker(tmp_path, upstream.base_url, more=two_targets("openai") % failing.base_url) as gateway,
+    ):
+        body = json.dumps(
+            {"model": "m", "stream": True, "max_tokens": 100, **OPERATIONS["/v1/chat/completions"]}
+        )
+        reply = await gateway.ask(body.encode())
+        assert (reply.status, reply.headers["x-headgate-provider"]) == (200, "failing")
+        assert b"[DONE]" not in reply.body
+        assert upstream.requests == []
+
+
 @pytest.mark.parametrize("kind", WIRES)
 async def test_an_end_before_the_first_event_falls_back(kind: str, tmp_path: Path) -> None:
     wire = WIRES[kind]
@@ -93,12 +147,13 @@ async def test_a_message_for_who_asked_for_messages_falls_back_too(tmp_path: Pat
     await falls_back(tmp_path, "anthropic", http_answer(WIRES["anthropic"], headers=SSE), "/v1/messages")
 
 
-async def test_a_completion_falls_back_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [b"", azure_wire.data({"id": "c", "choices": [{**EMPTY, "text": ""}]})])
+async def test_a_completion_falls_back_too(before: bytes, tmp_path: Path) -> None:
     chunk = {"id": "c", "object": "text_completion", "created": 1, "model": "m"}
     said = {"index": 0, "text": "Hello", "finish_reason": "stop", "logprobs": None}
     frames = [azure_wire.data({**chunk, "choices": [said]}), azure_wire.COUNT, azure_wire.DONE]
     async with (
-        ScriptedUpstream(http_answer(WIRES["openai"], headers=SSE)) as failing,
+        ScriptedUpstream(http_answer(before + WIRES["openai"], headers=SSE)) as failing,
         ScriptedUpstream(stream_steps(frames)) as upstream,
         worker(tmp_path, upstream.base_url, more=two_targets("openai") % failing.base_url) as gateway,
     ):

@@ -1,13 +1,16 @@
 """A stream of server-sent events on the OpenAI wire, cut anywhere, passed on in whole frames.
 
 A frame that needs no edit goes out as the bytes that came in. The count and `[DONE]` are held back: a call
-is settled before its last byte, and what the caller reads as its usage is what was booked.
+is settled before its last byte, and what the caller reads as its usage is what was booked. Chunks that show
+nothing of an answer (a role, empty texts) wait for the first that does: until then another target may answer.
 """
 
 from __future__ import annotations
 
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from headgate.errors import UpstreamInterrupted
 from headgate.providers import compat
@@ -24,14 +27,17 @@ DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which every reader of events skips
 _UNASKED = b',"usage":null'
 _LF = 0x0A  # see `frames`
+_OPENING = 64  # chunks that show nothing, at most, before they go out all the same,
+_OPENING_BYTES = 64 * 1024  # and what they hold
+_EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
 class StreamReader(Frames):
     """Read the chunks of one streamed answer."""
 
     __slots__ = (
-        "_alike", "_call", "_count_frame", "_edits", "_events", "_fell", "_finished", "_others", "_parts",
-        "_target", "_text_bytes", "_usage", "_wire", "done",
+        "_alike", "_call", "_count_frame", "_edits", "_events", "_fell", "_finished", "_opening", "_others",
+        "_parts", "_target", "_text_bytes", "_usage", "_wire", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
@@ -47,6 +53,7 @@ class StreamReader(Frames):
         self._count_frame = b""  # and the chunk without a choice that held it
         self._fell = False
         self._finished = 0  # choices
+        self._opening: list[bytes] | None = []  # what was held back; None: something has been shown
         self._alike: dict[str, Any] = {}  # what the chunks have in common, where we write them anew
         self._edits = target.host.deviates or target.model.name != call.model
         self.done = False
@@ -76,9 +83,22 @@ class StreamReader(Frames):
             if kept:
                 out.append(b"data: %b\n\n" % kept)
         whole = b"".join(out)
+        if self._opening is not None:
+            whole = self._opened(out)
         if not self._call.include_usage and _UNASKED in whole:
             whole = whole.replace(_UNASKED, b"")
         return whole
+
+    def _opened(self, out: list[bytes]) -> bytes:
+        """Return what may go out of the begin of a stream: nothing before a chunk that shows something."""
+        held = self._opening or []
+        held += out
+        long = len(held) > _OPENING or sum(map(len, held)) > _OPENING_BYTES
+        if not (long or any(map(_shows, out))):
+            self._opening = held
+            return b""
+        self._opening = None
+        return b"".join(held)
 
     def _frame(self, payload: bytes) -> bytes:
         """Read one chunk and return what the caller shall see of it; b"" for nothing."""
@@ -138,7 +158,8 @@ class StreamReader(Frames):
         every_choice = self._finished > len(self._others)
         if not self.done and not (every_choice and self._target.host.deviates):
             raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")
-        return out
+        held, self._opening = self._opening, None
+        return b"".join(held) + out if held else out
 
     def end(self, booked: Usage) -> bytes:
         """Return the usage chunk, when asked for, and `[DONE]`; it says what was booked."""
@@ -165,3 +186,14 @@ class StreamReader(Frames):
         """Return all text so far, one choice after the other."""
         others = sorted(self._others.items())
         return "".join(chain(self._parts, *(parts for _, parts in others)))
+
+
+def _shows(frame: bytes) -> bool:
+    """Say whether a chunk shows anything of an answer."""
+    for choice in msgspec.json.decode(frame[6:])["choices"]:
+        delta = choice.get("delta") or {}
+        if choice.get("finish_reason") is not None or choice.get("text"):
+            return True
+        if any(value not in _EMPTY for name, value in delta.items() if name != "role"):
+            return True
+    return False

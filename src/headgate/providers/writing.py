@@ -77,7 +77,9 @@ class _Choice:
         self.sealed = 0
 
     def steps(self, event: Event) -> Iterator[_Step]:
-        """Yield the deltas that say an event."""
+        """Yield the deltas that say an event: none for an empty text, which shows nothing yet."""
+        if isinstance(event, (TextPiece, ThoughtPiece, RefusalPiece)) and not event.text:
+            return
         if not self.begun:
             self.begun = True
             content = None if isinstance(event, ToolStart) else ""
