@@ -1,0 +1,41 @@
+{{- define "headgate.name" -}}
+{{- $name := .Release.Name }}
+{{- if not (contains .Chart.Name $name) }}{{ $name = printf "%s-%s" $name .Chart.Name }}{{ end }}
+{{- trunc 50 $name | trimSuffix "-" }}
+{{- end }}
+
+{{- define "headgate.pods" -}}
+app.kubernetes.io/name: headgate
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "headgate.labels" -}}
+{{ include "headgate.pods" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "headgate.secret" -}}
+{{- .Values.secrets.existing | default (include "headgate.name" .) }}
+{{- end }}
+
+{{/* The file that the gateway reads. */}}
+{{- define "headgate.toml" -}}
+{{- if regexMatch "(?m)^\\s*\\[+\\s*(server|storage)\\b" .Values.config }}
+{{- fail "config: [server] and [storage] are written by the chart: set server.*, workers and storage.* instead" }}
+{{- end -}}
+{{ .Values.config | trim }}
+
+[server]
+host = "0.0.0.0"
+port = {{ int .Values.server.port }}
+monitor_port = {{ int .Values.server.monitorPort }}
+workers = {{ int .Values.workers }}
+leave_s = {{ int .Values.server.leaveSeconds }}
+drain_s = {{ int .Values.server.drainSeconds }}
+trusted_proxies = {{ .Values.server.trustedProxies | toJson }}
+
+[storage]
+data = "/data"
+{{ end }}
