@@ -30,7 +30,7 @@ exec sleep infinity
 _CONTAINER = """
 set -e
 ip link set lo up
-mount -o remount,ro {root}
+mount -o remount,bind,ro {root}
 mount -t proc proc {root}/proc
 mount -t tmpfs tmpfs {root}/tmp
 mkdir -p {data} && mount --bind {data} {root}/data

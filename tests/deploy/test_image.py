@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -116,6 +117,7 @@ def test_what_it_builds_serves_as_a_container_does(box: Box) -> None:
         is_healthy_where_it_says(container, path)
         serves_and_books(container, path)
         ends_at_once_and_in_order(container)
+    starts_as_the_unit_says(box)
 
 
 def holds_what_was_asked_for(box: Box) -> None:
@@ -160,3 +162,29 @@ def ends_at_once_and_in_order(container: Container) -> None:
     assert code == 0, container.said
     assert "Stopped." in container.said
     assert took < 10
+
+
+# What the unit's MemoryDenyWriteExecute is to a process, without systemd.
+DENY = "import ctypes, os, sys; assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0; os.execvp(sys.argv[1], sys.argv[1:])"
+
+
+def starts_as_the_unit_says(box: Box) -> None:
+    """Start its command by a user whom nobody knows, from a folder that cannot be written, no memory made code."""
+    unit = (ROOT / "deploy/systemd/headgate.service").read_text("utf-8")
+    command = shlex.split(unit.split("\nExecStart=")[1].split("\n")[0])
+    box.copy(ROOT / "deploy/headgate.toml", command[command.index("--config") + 1])
+    assert "MemoryDenyWriteExecute=yes" in unit
+
+    denied = [f"{box.python.parent}/python", "-c", DENY, *command]
+    container = box.start("61234:61234", {"HEADGATE_DATA": "/data", "PATH": box.path}, denied)
+    try:
+        assert set(container.status()["Uid"].split()) == {"61234"}
+        assert (
+            "No provider" in container.said
+            or "variable" in container.said
+            or "OPENAI_API_KEY" in container.said
+        )
+        code, _ = container.stop(signal.SIGTERM)
+        assert (code, "Stopped" in container.said) == (0, True), container.said
+    finally:
+        container.end()

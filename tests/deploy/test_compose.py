@@ -1,0 +1,117 @@
+"""The compose files: read by the specification, and as true of the gateway and its image as they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import compose_spec
+import pytest
+import yaml
+from tests.deploy.dockerfile import DOCKERFILE, read
+
+from headgate.cli.root import cli
+from headgate.config import Config, ServeOptions, load
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ONE = DEPLOY / "compose.yaml"
+FILES = sorted(DEPLOY.glob("compose*.yaml"))
+
+
+def test_yaml_is_as_yaml_should_be() -> None:
+    linter = Path(sys.executable).with_name("yamllint")
+    done = subprocess.run([linter, "--strict", "."], cwd=DEPLOY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def faults(text: str) -> Iterator[str]:
+    """Yield what is wrong with a compose file."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # as Compose fills it in before it reads
+    try:
+        compose_spec.PyCompose.from_yaml(text).validate()
+    except ValueError as fault:
+        yield str(fault)
+        return
+    document = yaml.safe_load(text)
+    for name, service in document["services"].items():
+        if service["image"].startswith("headgate:"):
+            yield from (f"{name}: {said}" for said in _of_ours(service))
+        yield from (f"{name}: {said}" for said in _of_any(service, document))
+
+
+def _of_any(service: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
+    if "limits" not in service.get("deploy", {}).get("resources", {}):
+        yield "may take the whole machine"
+    if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", ()):
+        yield "has more rights than it needs"
+    for volume in service.get("volumes", ()):
+        source = volume.split(":")[0]
+        if source.startswith("."):
+            if not (DEPLOY / source).exists():
+                yield f"mounts {source}, which does not exist"
+        elif source not in document.get("volumes", {}):
+            yield f"mounts {source}, which is no volume"
+
+
+def _of_ours(service: dict[str, Any]) -> Iterator[str]:
+    final = read(DOCKERFILE.read_text("utf-8"))[-1]
+    command, *words = service["command"]
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    try:
+        config = _settings(found.make_context(command, list(words)).params)
+    except click.ClickException as fault:
+        yield fault.message
+        return
+    if not service.get("read_only"):
+        yield "its root file system can be written"
+    if final.last["VOLUME"] not in [volume.split(":")[1] for volume in service.get("volumes", ())]:
+        yield "its books go with the container"
+    if config.server.host != "0.0.0.0":
+        yield "listens for itself alone"
+    served = {str(config.server.port), str(config.server.monitor_port)}
+    published = {port.split(":")[-1] for port in service.get("ports", ())}
+    if not published <= served:
+        yield f"publishes {published}, and listens at {served}"
+    grace = float(re.fullmatch(r"(\d+)s", service["stop_grace_period"])[1])  # type: ignore[index]
+    if grace < config.server.leave_s + config.server.drain_s + 15:
+        yield "is killed before its calls have ended"
+    program = final.words("HEALTHCHECK")[-1]
+    if f", {config.server.port}," not in program:
+        yield "its health check asks at another port"
+
+
+def _settings(given: dict[str, Any]) -> Config:
+    path = str(DEPLOY / Path(given["config_file"]).name)
+    return load(ServeOptions(host=given["host"], config=path, env_file=""), {})
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_compose_file_says_what_is_true(path: Path) -> None:
+    assert list(faults(path.read_text("utf-8"))) == []
+
+
+MUTANTS = {
+    "a key that does not exist": ("    read_only: true", "    readonly: true"),
+    "a port that nobody listens at": ("127.0.0.1:8787:8787", "127.0.0.1:8787:8080"),
+    "a file that is not there": ("./headgate.toml:/etc", "./gateway.toml:/etc"),
+    "a volume that is not declared": ("- books:/data", "- ledger:/data"),
+    "books in the container": ("- books:/data", "- books:/var/data"),
+    "a grace that is too short": ("stop_grace_period: 90s", "stop_grace_period: 10s"),
+    "a listener for itself": ("--host, 0.0.0.0", "--host, 127.0.0.1"),
+    "an option that serve does not have": ("--config,", "--settings,"),
+    "rights that it does not need": ("cap_drop: [ALL]", "cap_drop: [NET_RAW]"),
+    "the whole machine": ("        limits:", "        reservations:"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "instead"), MUTANTS.values(), ids=MUTANTS)
+def test_a_planted_mistake_is_found(text: str, instead: str) -> None:
+    before = ONE.read_text("utf-8")
+    assert text in before
+    assert list(faults(before.replace(text, instead)))
