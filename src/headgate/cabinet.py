@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.nodes import slot_name
+from headgate.values import AccessKeys
 
 if TYPE_CHECKING:
     from headgate.background import Background
     from headgate.config import Config
     from headgate.files.archive import Archive
+    from headgate.filesettings import FileSettings
     from headgate.observe.log import Log
-    from headgate.ports import Clock
+    from headgate.pipeline import Stages
+    from headgate.shelf import Blobs
     from headgate.stores.sql.files import SqlFiles
 
 _GB: Final = 1_000_000_000
@@ -26,16 +29,17 @@ class Cabinet:
 
     Args:
         config: the settings.
-        clock: wall time.
+        stages: whose clock and way out are used.
         slot: of this worker.
-        log: told what went wrong when nobody waited for it.
+        log: told what went wrong.
     """
 
-    __slots__ = ("_archive", "_clock", "_config", "_log", "_rows", "_slot")
+    __slots__ = ("_archive", "_clock", "_config", "_log", "_rows", "_slot", "_transport")
 
-    def __init__(self, config: Config, clock: Clock, slot: int, log: Log) -> None:
+    def __init__(self, config: Config, stages: Stages, slot: int, log: Log) -> None:
         self._config = config
-        self._clock = clock
+        self._clock = stages.ledger.clock
+        self._transport = stages.transport
         self._slot = slot
         self._log = log
         self._archive: Archive | None = None
@@ -52,22 +56,33 @@ class Cabinet:
             from headgate.files.archive import Archive
             from headgate.files.shelf import Shelf
             from headgate.files.uploads import Uploads
-            from headgate.stores.blobs.folder import FolderBlobs
             from headgate.stores.sql.files import Room, SqlFiles
             from headgate.stores.sql.uploads import SqlUploads
 
             settings, data = self._config.files, Path(self._config.storage.data)
             room = Room(int(settings.project_gb * _GB), int(settings.account_gb * _GB))
             self._rows = SqlFiles(partial(connect, data), room, slot_name(node, f"slot-{self._slot}"))
-            blobs = FolderBlobs(Path(settings.storage) if settings.storage else data / "files")
-            shelf = Shelf(self._rows, blobs, self._clock, settings.file_mb << 20, self._trouble)
+            largest = settings.file_mb << 20
+            shelf = Shelf(self._rows, self._blobs(settings, data), self._clock, largest, self._trouble)
             uploads = Uploads(shelf, SqlUploads(self._rows), int(settings.upload_gb * _GIB))
             self._archive = Archive(shelf, uploads, self._trouble)
             background.spawn("files", self._archive.run())
         return self._archive
 
+    def _blobs(self, settings: FileSettings, data: Path) -> Blobs:
+        place = settings.bucket
+        if place is None:
+            from headgate.stores.blobs.folder import FolderBlobs
+
+            return FolderBlobs(Path(settings.storage) if settings.storage else data / "files")
+        from headgate.stores.blobs.s3 import Bucket, S3Blobs
+
+        keys = AccessKeys(settings.key_id, settings.key, settings.session)
+        bucket = Bucket(place.endpoint, place.host, settings.region, place.name, place.prefix, keys)
+        return S3Blobs(bucket, self._transport, self._clock, self._trouble)
+
     def _trouble(self, said: str) -> None:
-        self._log.line("error", "files that are over could not be removed", said=said)
+        self._log.line("error", "the storage of files is in trouble", said=said)
 
     async def close(self) -> None:
         """Close what was opened."""

@@ -152,7 +152,7 @@ class Booth:
         self._log = log
         self._recorder: Recorder | None = None
         self._store: SqlRecordings | None = None
-        self.cabinet = Cabinet(config, stages.ledger.clock, slot, log)
+        self.cabinet = Cabinet(config, stages, slot, log)
 
     def recorder(self, background: Background) -> Recorder:
         """Return who records; what is old is forgotten from now on."""

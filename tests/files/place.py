@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headgate.files.shelf import Shelf
 from headgate.identity.keys import mint_key
-from headgate.shelf import FileLabel, FileOwner
+from headgate.shelf import Blobs, FileLabel, FileOwner
 from headgate.stores.blobs.folder import FolderBlobs
 from headgate.stores.sql.bootstrap import prepare
 from headgate.stores.sql.database import connect
@@ -47,10 +47,15 @@ class Place:
 
     @asynccontextmanager
     async def shelf(
-        self, room: Room = NO_LIMIT, largest: int = 1 << 20, writer: str = "one"
+        self,
+        room: Room = NO_LIMIT,
+        largest: int = 1 << 20,
+        writer: str = "one",
+        blobs: Blobs | None = None,
     ) -> AsyncIterator[Shelf]:
         rows = SqlFiles(partial(connect, self.folder), room, writer)
-        shelf = Shelf(rows, FolderBlobs(self.folder / "files"), self.clock, largest, self.said.append)
+        own = blobs or FolderBlobs(self.folder / "files")
+        shelf = Shelf(rows, own, self.clock, largest, self.said.append)
         yield shelf
         await shelf.close()
         await rows.close()
