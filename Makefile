@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check describe services crash bounds caps drain reload storm grants bench bench-count overload bench-keys prices docs lock clean
+.PHONY: help env serve test check describe services crash bounds caps drain reload storm grants bench bench-count overload idle-streams bench-keys prices docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -69,6 +69,9 @@ bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 
 overload: $(VENV)/.dev ## call at 2, 5 and 10 times what a gateway can serve; ARGS=--quick takes seconds
 	@$(BIN)/python bench/overload.py $(ARGS)
+
+idle-streams: $(VENV)/.dev ## hold 10,000 streams open: memory, CPU, new calls; ARGS="--streams 500" takes fewer
+	@$(BIN)/python bench/idle.py $(ARGS)
 
 bench-count: $(VENV)/.dev ## count the bytecodes and calls of a governed call, by function
 	@$(BIN)/python bench/count.py $(ARGS)

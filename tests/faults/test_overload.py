@@ -27,7 +27,6 @@ class Slow:
         self.gateway = gateway
         self._crowd = gateway.app.crowd
         self._shedder = gateway.app.shedder
-        gateway.app._stalls._tell = lambda *_: 0.05  # it is told by hand instead
 
     def works(self, step_ms: float) -> None:
         """Let each call that is read take so long."""

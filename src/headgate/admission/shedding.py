@@ -97,6 +97,7 @@ class Shedder:
         Returns:
             After how many seconds to look again.
         """
+        late_s *= min(1.0, busy)  # the rest is the others' doing
         weight = 1 - exp(-took_s / _MEMORY_S)
         self._average_s += (late_s - self._average_s) * weight
         self._busy += (busy - self._busy) * weight
