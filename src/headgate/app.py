@@ -41,7 +41,7 @@ from headgate.outward import Outward, build_routes
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
 from headgate.probing import Means, Prober
-from headgate.providers.registry import CODECS
+from headgate.providers.registry import codecs_of
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.sql.database import (
@@ -146,7 +146,7 @@ class App:
             reservations=Reservations(self._budgets, self._teller, self.clock, counter),
             transport=self.outward.transport,
             simulator=Simulator(self.clock, tokenizers),
-            codecs=CODECS,
+            codecs=codecs_of(self.clock),
             counter=counter,
             answers=HttpAnswers(self.clock, self._metering.rates),
             attempts=self.outward.attempts,

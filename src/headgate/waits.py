@@ -85,6 +85,7 @@ class Deadline(NamedTuple):
     at_ns: MonotonicNs
     in_s: float  # from the beginning of the call
     late: Callable[[], GatewayError | None]  # what is then said; None: it holds no more
+    whole: bool = True  # for the whole answer; else for its first byte
 
 
 class CallRun:

@@ -148,3 +148,35 @@ async def test_what_an_sdk_sends_unasked_or_garbled_changes_nothing(tmp_path: Pa
     async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
         reply = await ask(gateway, chat(), x_stainless_read_timeout=value, x_stainless_timeout=value)
         assert reply.status == 200
+
+
+INNER = """
+[[providers]]
+name = "inner"
+kind = "headgate"
+base_url = "%s"
+api_key = "k"
+models = ["none-*"]
+[[models]]
+name = "m"
+targets = [{ provider = "inner", model = "gpt-4o-mini" }]
+"""
+
+
+async def test_another_gateway_is_told_what_is_left_of_the_time(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream() as outer,
+        ScriptedUpstream() as inner,
+        worker(tmp_path, outer.base_url, more=INNER % inner.base_url) as gateway,
+    ):
+        waits = [{}, {"x_headgate_deadline_ms": 4000}, {"x_stainless_read_timeout": 4}]
+        for headers in waits:
+            assert (await ask(gateway, chat(model="m"), **headers)).status == 200
+        await ask(gateway, chat(), x_headgate_deadline_ms=4000)
+        plain, whole, first = inner.requests
+        said = [(each.get(OWN), each.get("x-stainless-read-timeout")) for each in (plain, *outer.requests)]
+        assert said == [(None, None), (None, None)]
+        assert 3000 < int(whole.get(OWN) or 0) <= 3750  # less what this gateway keeps to answer in time
+        assert whole.get("x-stainless-read-timeout") is None
+        assert 3 < float(first.get("x-stainless-read-timeout") or 0) <= 3.75
+        assert first.get(OWN) is None

@@ -85,7 +85,7 @@ def deadline(waits: Patience, received_ns: MonotonicNs, now: MonotonicNs, sink: 
         sink: of its answer.
     """
     at = received_ns + waits.ns - min(_EARLIER_NS, waits.ns // 10)
-    return Deadline(at, max(0, at - now) / _NS, partial(_late, waits, cast("_Answering", sink)))
+    return Deadline(at, max(0, at - now) / _NS, partial(_late, waits, cast("_Answering", sink)), waits.whole)
 
 
 def _late(waits: Patience, sink: _Answering) -> GatewayError | None:

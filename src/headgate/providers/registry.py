@@ -12,12 +12,13 @@ import msgspec
 from headgate.providers import anthropic, azure, bedrock, cohere, gemini, openai, plain
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
+from headgate.providers.ours import PassingOn
 from headgate.providers.videos import OpenAIVideos
 from headgate.providers.xai import XaiVideos
 from headgate.values import BUILT_IN, Operation, Schemas
 
 if TYPE_CHECKING:
-    from headgate.ports import Face
+    from headgate.ports import Clock, Face
     from headgate.providers.codec import Codec
     from headgate.providers.videos import VideoWire
     from headgate.values import Call, Host, Place, Target
@@ -78,6 +79,14 @@ CODECS: Mapping[str, Mapping[Operation, Codec]] = {
     kind: {operation: codecs.get(operation) or Absent() for operation in get_args(Operation)}
     for kind, codecs in _WIRES.items()
 }
+
+
+def codecs_of(clock: Clock) -> Mapping[str, Mapping[Operation, Codec]]:
+    """Return the codecs of a process: one tells its provider how much time is left."""
+    ours = {operation: PassingOn(codec, clock) for operation, codec in CODECS[OURS].items()}
+    return {**CODECS, OURS: ours}
+
+
 # How a host's key is presented: the constant headers of its requests that are not the configuration's own.
 CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "openai": openai.credentials,
