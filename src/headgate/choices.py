@@ -232,8 +232,8 @@ class Choices:
         if meeting is not None:
             await meeting.arrive()
 
-    async def serve(self, call: Call, sink: Sink, targets: tuple[Target, ...]) -> None:
-        """Serve a call to its end.
+    async def serve(self, call: Call, sink: Sink, targets: tuple[Target, ...]) -> tuple[Call, Tab]:
+        """Serve a call to its end; return the first of its answers' calls.
 
         Raises:
             GatewayError: nothing was sent to anybody.
@@ -255,6 +255,7 @@ class Choices:
         try:
             await self._hold(answer, targets, Ticket(gate, 0, open=False))
             await self._run(answer, targets)
+            return answer.parts[0].call, answer.parts[0].tab
         finally:
             now = ledger.clock.monotonic()
             used = total([part.tab.used for part in answer.parts])

@@ -129,8 +129,7 @@ class Pipeline:
         try:
             targets = await self.candidates(call, routes)
             if call.n > 1 and come_apart(call, targets):
-                await self._choices.serve(call, sink, targets)
-                return None
+                return await self._apart(call, sink, targets, routes)
             tab = await self._admit(call, targets, sink)
             self.failpoint("after-hold")
             if targets[0].steered:
@@ -152,6 +151,12 @@ class Pipeline:
         finally:
             if tab is not None and not tab.settled:
                 self._settle(call, tab, Internal.status, _NOTHING)  # a step of settling raised
+
+    async def _apart(self, call: Call, sink: Sink, targets: tuple[Target, ...], routes: Routes) -> None:
+        """Serve a call whose answers are asked for one by one; of the first there may be a shadow."""
+        first, tab = await self._choices.serve(call, sink, targets)
+        if targets[0].steered:
+            self.shadows.cast(first, tab, routes)
 
     async def _steered(
         self, call: Call, sink: Sink, tab: Tab, targets: tuple[Target, ...], routes: Routes

@@ -92,6 +92,30 @@ async def test_a_shadow_comes_after_the_answer_changes_nothing_and_the_house_pay
         assert gateway.app.metrics.calls() == 1, "a shadow is no call of a customer"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_of_several_answers_that_come_one_by_one_the_first_has_a_shadow(
+    tmp_path: Path, stream: bool
+) -> None:
+    async with (
+        ScriptedUpstream() as upstream,
+        worker(tmp_path, upstream.base_url, more=settings(), extra="several = false") as gateway,
+    ):
+        reply = await gateway.ask(chat(model="smart", n=3, stream=stream))
+        assert (reply.status, reply.headers["x-headgate-emulated"]) == (200, "n")
+        await quiet(gateway)
+        assert sorted(each.json()["model"] for each in upstream.requests) == [SHADOW, MAIN, MAIN, MAIN]
+        assert "n" not in upstream.requests[-1].json()
+        await gateway.books()
+        *parts, (payer, parent, paid, cost, status) = rows(gateway.app._data)
+        assert (payer, status, paid) == ("shadow", 200, cost)
+        assert {part[1] for part in parts} == {bytes.fromhex(reply.request_id[4:])}
+        sql = connect(gateway.app._data, read_only=True)
+        first = sql.execute("SELECT call FROM calls WHERE call = ?", (parent,)).fetchall()
+        sql.close()
+        assert len(first) == 1, "its parent is the first of the answers"
+        assert outcomes(gateway) == {"served": 1}
+
+
 async def test_a_shadow_that_fails_costs_nothing_and_hurts_nobody(tmp_path: Path) -> None:
     async def answer(peer: Peer, request: Received) -> None:
         asked = request.json()
