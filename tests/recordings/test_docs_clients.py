@@ -20,10 +20,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "recordings.md"
 
 
 def client(language: str) -> str:
-    """The program of a language: the last one on the page."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )[-1]
+    """The program of a language: the only one on the page that is whole."""
+    page = PAGE.read_text(encoding="utf-8")
+    every = re.findall(rf"^```{language}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    [program] = [each for each in every if "DONE" in each]
+    return program
 
 
 class CutLine:
