@@ -19,12 +19,14 @@ from headgate import config, errors
 from headgate.admission.limits import LimitSettings
 from headgate.filesettings import FileSettings
 from headgate.http.dataplane import NOT_SERVED
+from headgate.money.batchterms import BatchModel, BatchSettings
 from headgate.money.ownprices import PriceOverride
 from headgate.money.prices import Margin
 from headgate.money.terms import ModeSettings, PaymentSettings
 from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
+from headgate.recordsettings import RecordingSettings
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings
 from headgate.routing.hedging import HedgeTerms
@@ -58,13 +60,15 @@ SECTIONS = {
     "payments": PaymentSettings,
     "mail": MailSettings,
     "files": FileSettings,
+    "batch": BatchSettings,
+    "[[batch.models]]": BatchModel,
     "limits": LimitSettings,
     "retries": RetryTerms,
     "breaker": BreakerTerms,
     "status": config.StatusSettings,
     "probes": ProbeTerms,
     "secrets": config.SecretSettings,
-    "recordings": config.RecordingSettings,
+    "recordings": RecordingSettings,
     "[[tiers]]": TierRow,
     "[[tiers]] models": ModelLimitRow,
 }

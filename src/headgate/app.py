@@ -19,6 +19,7 @@ from headgate.admission.reserve import Reservations
 from headgate.admission.shedding import Shedder
 from headgate.admission.teller import Teller
 from headgate.background import LAST_WORD_S, Background, Calls, Leave, Stalls, Watch
+from headgate.bureau import Bureau
 from headgate.configwatch import ConfigWatch
 from headgate.counting import LocalCounter
 from headgate.failpoints import failpoints_of
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
     from headgate.records import KeyRow
     from headgate.routing.routes import Routes
     from headgate.values import Call
-    from headgate.videos.keeper import Keeper
     from headgate.vitals import Report
 
 _EXAMPLE = "gpt-4o-mini"
@@ -157,8 +157,12 @@ class App:
         self._stages, self.pipeline = stages, Pipeline(stages)
         settings = self.outward.transport.settings
         self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, self._team)
-        self._studio.node, self._studio.booth = self._node, Booth(stages, config, pepper, slot, self.log)
-        self.recorder, self.files = self._studio.makers(self.background)
+        self._studio.furnish(
+            self._node,
+            Booth(stages, config, pepper, slot, self.log),
+            Bureau(self, stages, self._data, self._teller, self._directory.now),
+        )
+        self.videos, self.files, self.batches, self.recorder = self._studio.keepers(self.background)
         self.server, self.monitor = self._open_listeners()
         self.reload()
 
@@ -254,10 +258,6 @@ class App:
         """Log what a caller calls its request, beside our id."""
         ids = {"request_id": call.request_id, "client_request_id": own_id}
         self.log.line("info", "a call with its caller's id", **ids, model=call.model)
-
-    def videos(self) -> Keeper:
-        """Return who keeps the jobs of videos."""
-        return self._studio.keeper(self.background)
 
     def fault(self, call: Call, fault: BaseException) -> None:
         """Log a bug of ours."""
@@ -462,7 +462,7 @@ class App:
         await self._tryouts.close()
         await server
         await self.monitor.drain(_ARRIVING_S)
-        self._studio.rest()
+        await self._studio.rest()
         await self._write_down()
         await self._teller.close(_RETURN_S)
         await self.background.stop()

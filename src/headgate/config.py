@@ -18,12 +18,14 @@ import msgspec
 from headgate.admission.limits import LimitSettings
 from headgate.filesettings import FileSettings, file_settings
 from headgate.identity.rights import parse_network
+from headgate.money.batchterms import BatchSettings
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
 from headgate.money.prices import Margin
 from headgate.money.terms import ModeName, ModeSettings, PaymentSettings, Terms, terms_of
 from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import known_hosts
+from headgate.recordsettings import RecordingSettings
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings, wrong_tags
 from headgate.routing.probes import ProbeTerms
@@ -118,28 +120,7 @@ class SecretSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     kek_old: str = "env:HEADGATE_KEK_OLD"  # the one before, while secrets are being rewrapped
 
 
-class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Answers that callers want recorded: by an `Idempotency-Key`, or to read on after a cut."""
-
-    kept_h: float = 24.0  # hours that the answer to an Idempotency-Key is kept
-    keep_s: float = 120.0  # how long a call with an Idempotency-Key goes on when its caller has gone
-    resume_s: int = 600  # the most that `x-headgate-resume` may ask for
-    answer_mb: int = 16  # of one answer; a longer one passes, and cannot be given again
-    total_mb: int = 1024  # of all that are kept; above it the oldest of whoever has most go first
-    memory_mb: int = 256  # of those that are being made, in each worker
-    entries: int = 200_000  # keys that are known; above it the oldest of whoever has most go first
-
-    def wrong(self) -> str:
-        """Return what is wrong; empty where nothing is."""
-        whole = (self.answer_mb, self.total_mb, self.memory_mb, self.entries)
-        if not (0 < self.kept_h <= 720 and 0 <= self.keep_s <= 3600 and 1 <= self.resume_s <= 3600):
-            return "kept_h is above 0 and at most 720, keep_s 0 to 3600, resume_s 1 to 3600"
-        if min(whole) < 1 or max(whole) > 1 << 30:
-            return "answer_mb, total_mb, memory_mb and entries begin at 1"
-        return ""
-
-
-Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms, ProbeTerms, RecordingSettings)
+Numbers = TypeVar("Numbers", RetryTerms, BreakerTerms, ProbeTerms, RecordingSettings, BatchSettings)
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +154,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     status: StatusSettings = StatusSettings()
     probes: ProbeTerms = ProbeTerms()
     files: FileSettings = FileSettings()
+    batch: BatchSettings = BatchSettings()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +182,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     status: StatusSettings
     probes: ProbeTerms
     files: FileSettings
+    batch: BatchSettings
     keks: tuple[bytes, ...] = ()  # of stored secrets, the present one first
     failpoints: str = ""
     ca_file: str = ""
@@ -256,6 +239,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         status=file.status,
         probes=_right(file.probes, "probes"),
         files=file_settings(file.files, env, dotenv),
+        batch=_right(file.batch, "batch"),
         keks=_keks(file.secrets, env, dotenv),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
         ca_file=env.get("SSL_CERT_FILE", ""),

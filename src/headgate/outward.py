@@ -75,6 +75,7 @@ def build_routes(config: Config, instance: str) -> Routes:
         sellers,
         config.key_rules,
         config.demands,
+        config.batch,
     )
     aliases = {**nicknames(config.hosts, config.routes), **config.aliases}
     return Routes(config.hosts, config.routes, aliases, SIMULATOR, makers)

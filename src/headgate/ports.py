@@ -363,6 +363,7 @@ class Open(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lost: tuple[Lost, ...] = ()  # of the attempts before this one
     units: Units = ()  # the bound in other units than tokens that the hold rests on
     replay_of: str = ""  # the call whose recorded answer this one is given, in hex
+    purse: str = ""  # whose slices the hold is in, where that is not the worker's: a batch's own
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.cabinet import Cabinet
 from headgate.stores.sql.database import RECORDINGS, connect
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.background import Background
+    from headgate.batch.keeper import Keeper as BatchKeeper
+    from headgate.bureau import Bureau
     from headgate.config import Config
     from headgate.files.archive import Archive
     from headgate.live.sessions import Sessions
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
     from headgate.videos.keeper import Keeper
 
 _LARGEST = 4 << 30  # bytes of one video
+
+
+class Keepers(NamedTuple):
+    """Who keeps what outlives its call."""
+
+    videos: Callable[[], Keeper]
+    files: Callable[[], Archive]
+    batches: Callable[[], BatchKeeper]
+    recorder: Callable[[], Recorder]
 
 
 class Studio:
@@ -46,7 +57,7 @@ class Studio:
 
     __slots__ = (
         "_data", "_downloads", "_keeper", "_pipeline", "_routes", "_sessions", "_settings", "_stages",
-        "_store", "_team", "booth", "node",
+        "_store", "_team", "booth", "bureau", "node",
     )  # fmt: skip
 
     def __init__(
@@ -69,12 +80,23 @@ class Studio:
         self._store: SqlVideos | None = None
         self._downloads: HttpTransport | None = None
         self.booth: Booth | None = None
+        self.bureau: Bureau | None = None
         self.node = ""  # that the data folder is, on a database that it shares
 
-    def makers(self, background: Background) -> tuple[Callable[[], Recorder], Callable[[], Archive]]:
-        """Return what makes who records, and who keeps files, when the first one asks for it."""
+    def furnish(self, node: str, booth: Booth, bureau: Bureau) -> None:
+        """Take in who records and who runs batches, and which node the data folder is."""
+        self.node, self.booth, self.bureau = node, booth, bureau
+
+    def keepers(self, background: Background) -> Keepers:
+        """Return who is asked for what outlives its call; each begins its work when it is first asked for."""
         assert self.booth is not None
-        return partial(self.booth.recorder, background), partial(self.cabinet, background)
+        assert self.bureau is not None
+        return Keepers(
+            partial(self.keeper, background),
+            partial(self.cabinet, background),
+            partial(self.bureau.keeper, background),
+            partial(self.booth.recorder, background),
+        )
 
     def cabinet(self, background: Background) -> Archive:
         """Return who keeps files; what is over is removed from now on."""
@@ -113,11 +135,15 @@ class Studio:
             await self.booth.start(background)
             if any_files(sql):
                 await self.cabinet(background).shelf.adopt()
+        if self.bureau is not None:
+            self.bureau.start(sql, background)
         if any_open(sql):
             await self.keeper(background).adopt()
 
-    def rest(self) -> None:
-        """Ask for no job any more, and give back what is held for them."""
+    async def rest(self) -> None:
+        """Ask for no job any more, and give back what is held for them; keep what came of lines that ran."""
+        if self.bureau is not None:
+            await self.bureau.finish()
         if self._keeper is not None:
             self._keeper.close()
 
@@ -125,6 +151,8 @@ class Studio:
         """Close what was opened."""
         if self.booth is not None:
             await self.booth.close()
+        if self.bureau is not None:
+            await self.bureau.close()
         if self._store is not None:
             await self._store.close()
         if self._downloads is not None:

@@ -32,7 +32,7 @@ NANO_PER_USD = 1_000_000_000
 
 Operation = Literal[
     "chat", "completions", "embeddings", "moderations", "realtime", "images", "videos", "speech",
-    "image_edits", "image_variations", "transcriptions", "translations", "files",
+    "image_edits", "image_variations", "transcriptions", "translations", "files", "batches",
 ]  # fmt: skip
 VideoStatus = Literal["queued", "in_progress", "completed", "failed"]
 BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs nothing

@@ -42,10 +42,11 @@ def test_an_odd_target_is_refused_plainly(simulated, request_line, status):
 @pytest.mark.parametrize(
     "path",
     [
-        *(name for name in NOT_SERVED if name not in {"realtime", "videos", "files", "uploads"}),
+        *(name for name in NOT_SERVED if name not in {"realtime", "videos", "files", "uploads", "batches"}),
         "chat/completions/chatcmpl-1/messages",
         "files/file-1/other",
         "uploads/upload-1",
+        "batches/batch_1/other",
         "realtime/calls",
         "videos/edits",
     ],

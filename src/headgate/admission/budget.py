@@ -301,6 +301,19 @@ class Budgets:
         if self._waiters:
             self.wake()
 
+    @staticmethod
+    def carry_away(hold: Hold) -> tuple[tuple[int, NanoUSD], ...]:
+        """Take a hold out of this worker's slices, as the store has done; return how much of each pot."""
+        hold.open = False
+        taken = []
+        for own in hold.slices:
+            own.granted -= hold.amount
+            taken.append((own.pot, hold.amount))
+        for own, source in zip(hold.parts, hold.sources, strict=True):
+            own.granted -= source.amount
+            taken.append((own.pot, source.amount))
+        return tuple(taken)
+
     # ── when it does not fit ─────────────────────────────────────────────────────────────────────
 
     def want(self, found: Cover, amount: NanoUSD, need: Need | None, *, in_order: bool = True) -> Want:

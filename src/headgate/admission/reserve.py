@@ -82,7 +82,7 @@ class Reservations:
         if found.capped:
             for target in targets:
                 if target.prices is None:
-                    raise _unpriced(call)
+                    raise unpriced(call)
             call.shrunk_to = assumed_output(call, targets)
         return self._try(call, targets, found)
 
@@ -210,7 +210,8 @@ def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
     )
 
 
-def _unpriced(call: Call) -> NotFound:
+def unpriced(call: Call) -> NotFound:
+    """Return the refusal of a call that may cost what nobody knows."""
     units = ", ".join(name for name, _ in call.units)
     return NotFound(
         f"The model `{call.model}` does not exist or has no price here{units and f' for {units}'}, and this "

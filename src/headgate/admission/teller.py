@@ -53,6 +53,11 @@ class Teller:
         self._joined = False
         self._left = asyncio.Event()
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Return the slot of this worker and its epoch there; 0: it is not in service yet."""
+        return self._purse.slot, self._purse.epoch if self._joined else 0
+
     async def take(self, want: Want, reserve: Callable[[], Hold | None]) -> Hold | None:
         """Ask the store once; return the hold, or None where it has too little.
 

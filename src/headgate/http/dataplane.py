@@ -14,6 +14,7 @@ from headgate.errors import (
     Unavailable,
 )
 from headgate.http.answers import processing, refuse, whose
+from headgate.http.batches import BatchRoutes
 from headgate.http.callers import identify
 from headgate.http.errors import VERSION
 from headgate.http.files import FileRoutes
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from headgate.admission.shedding import Shedder
     from headgate.channels import Channel
+    from headgate.http.batches import Batches
     from headgate.http.crowd import Crowd
     from headgate.http.edge import Incoming
     from headgate.http.files import Archive
@@ -125,6 +127,10 @@ class Service(Protocol):
         """Return who keeps files."""
         ...
 
+    def batches(self) -> Batches:
+        """Return who keeps batches."""
+        ...
+
     def recorder(self) -> Recorder:
         """Return who records answers."""
         ...
@@ -171,10 +177,11 @@ class DataPlane:
             self._put(path, b"POST", kind(service, "chat", max_image_body_bytes, face))
         self._put("/realtime", b"GET", RealtimeRoute(service))
         self._put("/realtime/client_secrets", b"POST", SecretRoute(service))
-        self._kept: dict[str, VideoRoutes | FileRoutes | UploadRoutes] = {
+        self._kept: dict[str, VideoRoutes | FileRoutes | UploadRoutes | BatchRoutes] = {
             "videos": VideoRoutes(service),
             "files": FileRoutes(service, max_file_bytes),
             "uploads": UploadRoutes(service),
+            "batches": BatchRoutes(service),
         }
         self._resume = ResumeRoute(service)
         self._models = ModelRoute(service)

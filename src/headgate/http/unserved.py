@@ -21,7 +21,7 @@ NOT_SERVED: Mapping[str, str] = {
     "realtime": "Open a WebSocket at /v1/realtime?model=...",
     "files": "Bring one with POST /v1/files.",
     "uploads": "Begin one with POST /v1/uploads.",
-    "batches": "Send the requests to POST /v1/chat/completions one by one.",
+    "batches": "Order one with POST /v1/batches.",
     "vector_stores": "Compute vectors with POST /v1/embeddings and search them in your program.",
     "fine_tuning": "Fine-tune at the provider, then call the model here by its name.",
     "evals": "Run the evaluation in your program.",

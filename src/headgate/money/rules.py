@@ -146,7 +146,8 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
         opens: the attempts in order, at least one; what the others cost is noted in the last.
         mark: the last one.
         at: when this was found out.
-        absorb_unmarked: the house pays for a call without a mark; it always does for a prepaid one.
+        absorb_unmarked: the house pays for a call without a mark; it always does for a prepaid one, and for
+            one of a batch, whose line is run again.
     """
     last, lost = _answering(opens, mark)
     absorbed = promoted = tokens = 0
@@ -164,7 +165,7 @@ def cut_short(opens: Sequence[Open], mark: Mark | None, at: WallMicros, *, absor
             usage = worth(last.input_bound, last.hold, last.prices, last.units)
             charge = min(cost(usage, last.prices), last.hold)
         until = last.at
-        if absorb_unmarked or last.sources:
+        if absorb_unmarked or last.sources or last.purse:
             charge, absorbed = 0, charge
     costs = {opened.attempt: opened.costs for opened in opens}
     used = {each.attempt: each.usage for each in lost} | {last.attempt: usage}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
+from headgate.money.batchterms import BATCH, BatchSettings, in_tier
 from headgate.money.prices import scaled
 from headgate.routing.demands import DemandSettings
 from headgate.routing.rooms import rooms_of
@@ -117,6 +118,7 @@ class Makers(msgspec.Struct, frozen=True):
     sellers: tuple[str, ...] = ()  # of the price book, makers first: whose prices the simulator plays
     key_rules: Mapping[str, KeyRules] = {}  # for the calls of a key, by its name
     demands: tuple[DemandSettings, ...] = ()  # of all calls
+    batch: BatchSettings = BatchSettings()
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -128,10 +130,11 @@ class _Known(msgspec.Struct, frozen=True):
 class _Wanted:
     """A question for targets, and the span around `at` in which the answer stays true."""
 
-    __slots__ = ("at", "book", "group", "since", "tier", "until")
+    __slots__ = ("at", "book", "group", "name", "since", "tier", "until")
 
-    def __init__(self, book: Book, at: WallMicros, tier: str) -> None:
+    def __init__(self, book: Book, at: WallMicros, tier: str, name: str) -> None:
         self.book = book
+        self.name = name  # as the caller has it
         self.at = at
         self.tier = tier
         self.group = 0  # of the targets that are found now
@@ -142,11 +145,6 @@ class _Wanted:
         """Take in that a price holds only within a span."""
         self.since = max(self.since, span[0])
         self.until = min(self.until, span[1])
-
-
-def _tiered(row: Priced | None, tier: str) -> Prices | None:
-    """Return the prices of a row in a service tier; one without its own price costs the standard's."""
-    return row.tiers.get(tier, row.prices) if row is not None else None
 
 
 def bounded(host: Host, names: Iterable[str]) -> Iterable[str]:
@@ -199,7 +197,7 @@ class Routes:
         known = self._known.get((model, book, tier))
         if known is not None and known.since <= at < known.until:
             return known.targets
-        wanted = _Wanted(book, at, tier)
+        wanted = _Wanted(book, at, tier, model)
         targets = tuple(self._resolve(model, wanted, set()))
         if not targets:
             raise self.not_found(model, book)
@@ -281,7 +279,7 @@ class Routes:
 
     def shadow_target(self, model: str, at: WallMicros, tier: str) -> Target:
         """Return the target of a model's shadow, at what it takes itself."""
-        route, wanted = self.routes[self.name_of(model)], _Wanted(Book.REAL, at, tier)
+        route, wanted = self.routes[self.name_of(model)], _Wanted(Book.REAL, at, tier, model)
         assert route.shadow is not None
         plain = msgspec.structs.replace(route, choice="weights")
         found = self._under(route.when, self._route_target(route.shadow.target, plain, wanted))[0]
@@ -396,8 +394,11 @@ class Routes:
             prices: Prices | None = Prices()
             costs: Prices | None = Prices()
         else:
-            prices = _tiered(row, wanted.tier)
-            costs = _tiered(makers.prices.find_cost(book_name, known_as, wanted.at), wanted.tier)
+            prices = in_tier(row, wanted.tier, makers.batch, wanted.name)
+            paid = "" if wanted.tier == BATCH else wanted.tier  # we ask as ever
+            costs = in_tier(
+                makers.prices.find_cost(book_name, known_as, wanted.at), paid, makers.batch, wanted.name
+            )
         shutdown, notice = makers.facts.end(host, known_as)
         return Target(
             host=host,
@@ -425,7 +426,7 @@ class Routes:
         if maker is None:
             return []
         like = _SIM_LIKE if own else name
-        prices = _tiered(self._row(maker, like, wanted), wanted.tier) or Prices()
+        prices = in_tier(self._row(maker, like, wanted), wanted.tier, self._makers.batch, name) or Prices()
         model = self._makers.facts.model(maker, like)
         if own:
             model = msgspec.structs.replace(model, name=name, operations=_EVERYTHING)

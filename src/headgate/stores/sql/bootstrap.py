@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from headgate.stores.sql.database import Place
     from headgate.values import Book, NanoUSD, WallMicros
 
-SCHEMA: Final = "0008"  # the newest Alembic revision, which schema.sql is
+SCHEMA: Final = "0009"  # the newest Alembic revision, which schema.sql is
 DEFAULT_ACCOUNT: Final = 1
 DEFAULT_PROJECT: Final = 1
 FLAG: Final = "flag"  # origin of the budgets that `--cap` writes

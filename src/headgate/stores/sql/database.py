@@ -131,7 +131,8 @@ def spent(sql: Connection, scope: str, ref: int, book: Book, since: WallMicros) 
         return int(whole)
     # Ids of calls are ordered by time. One is made a little before its OPEN, or after it where the
     # wall clock was set back.
-    low, high = (_id_at(at) for at in (since - _HOUR_US, (first_whole + 1) * _HOUR_US))
+    # A call of a batch is made up to a day after the instant that it belongs to.
+    low, high = (_id_at(at) for at in (since - _HOUR_US, (first_whole + 27) * _HOUR_US))
     (part,) = sql.execute(
         f"SELECT coalesce(sum(charge), 0) FROM calls WHERE call >= ? AND call < ? AND {column} = ?"
         " AND book = ? AND opened_at >= ? AND opened_at < ?",

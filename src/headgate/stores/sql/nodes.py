@@ -64,7 +64,7 @@ def slot_name(node: str, slot: str) -> str:
 def belongs(slot: str, node: str) -> bool:
     """Say whether a slot is a node's."""
     owner, sign, _ = slot.rpartition("/")
-    return owner == node and bool(sign) == bool(node) and slot != pots.LOST
+    return owner == node and bool(sign) == bool(node) and slot != pots.LOST and not slot.startswith("batch-")
 
 
 def read_node(folder: Path) -> Node | None:

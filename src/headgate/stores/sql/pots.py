@@ -20,7 +20,7 @@ LOST: Final = "lost"  # the slot of slices that may have been spent in a journal
 GONE: Final = "gone"  # the kind of a pot whose budget was removed
 LESS: Final = "UPDATE slices SET amount = max(0, amount - ?) WHERE pot = ? AND slot = ?"
 _ROW = "SELECT id, kind, ref, period, since, until, amount, over, spent, recall FROM pots"
-_OUT = "spent + (SELECT coalesce(sum(amount), 0) FROM slices WHERE pot = pots.id)"
+_OUT = "spent + (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM slices WHERE pot = pots.id)"
 
 
 def find(sql: Connection, name: PotName) -> Pot | None:

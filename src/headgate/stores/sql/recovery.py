@@ -37,7 +37,7 @@ from headgate.stores.journal.segments import (
     sync_folder,
     write_at,
 )
-from headgate.stores.sql import pots
+from headgate.stores.sql import batchmoney, pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.ledger import Books
 from headgate.stores.sql.nodes import belongs, slot_name
@@ -90,6 +90,8 @@ def recover(
         for (name,) in sql.execute("SELECT slot FROM slots WHERE pid <> 0").fetchall():
             if belongs(name, node):
                 sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (name,))
+        if not node:  # then these were all the journals that there are
+            batchmoney.recover(sql)
         pots.sweep(sql)
     return total
 

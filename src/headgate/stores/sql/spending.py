@@ -18,7 +18,7 @@ from headgate.stores.sql import pots
 from headgate.stores.sql.database import last_change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from headgate.money.amounts import Unit
     from headgate.ports import Open, Settle
@@ -123,9 +123,9 @@ class Spending:
         self._by_scope.clear()
 
     def _start(self) -> None:
-        self._slices: dict[int, int] = {}  # by pot
+        self._slices: dict[tuple[int, str], int] = {}  # by pot and whose slice; empty: the worker's
         self._grants: dict[int, int] = {}  # by pot
-        self._held: dict[tuple[int, ...], int] = {}  # charges by the pots whose slices they were held in
+        self._held: dict[tuple[tuple[int, ...], str], int] = {}  # charges by the pots, and whose slices
         self._last: dict[tuple[int, int, int, int], Tally] = {}  # by payer
         self._tallies: list[Tally] = []
         self._at: WallMicros = 0
@@ -137,10 +137,12 @@ class Spending:
             for part in taken(last.sources, charge, settle.tokens):
                 pot = part.source.pot
                 self._grants[pot] = self._grants.get(pot, 0) + part.amount
-                self._slices[pot] = self._slices.get(pot, 0) + part.amount
+                own = (pot, last.purse)
+                self._slices[own] = self._slices.get(own, 0) + part.amount
         if not charge:
             return
-        self._held[last.pots] = self._held.get(last.pots, 0) + charge
+        place = (last.pots, last.purse)
+        self._held[place] = self._held.get(place, 0) + charge
         payer = (first.book, first.account, first.project, first.key)
         tally = self._last.get(payer)
         if tally is None or not tally.since <= first.at < tally.until:
@@ -162,25 +164,29 @@ class Spending:
     def write(self, slot: str) -> None:
         """Move the pots and the slot's slices; the calls themselves are in the books already."""
         sql = self._sql
-        for pots_held, amount in self._held.items():
+        for (pots_held, purse), amount in self._held.items():
             for pot in pots_held:
-                self._slices[pot] = self._slices.get(pot, 0) + amount
+                self._slices[pot, purse] = self._slices.get((pot, purse), 0) + amount
         for pot, amount in self._grants.items():
             sql.execute("UPDATE pots SET spent = spent + ? WHERE id = ?", (amount, pot))
-        sql.executemany(pots.LESS, ((amount, pot, slot) for pot, amount in self._slices.items()))
+        less = ((amount, pot, purse or slot) for (pot, purse), amount in self._slices.items())
+        sql.executemany(pots.LESS, less)
+        lent: dict[int, int] = {}
+        for (pot, _), amount in self._slices.items():
+            lent[pot] = lent.get(pot, 0) + amount
         for name, (budget, account, charge) in self._spans().items():
-            self._spend(name, charge)
+            self._spend(name, charge, lent)
             if budget.thresholds and name not in budget.elsewhere:
                 self._tell(budget, name, account)
 
-    def _spend(self, name: PotName, charge: NanoUSD) -> None:
+    def _spend(self, name: PotName, charge: NanoUSD, lent: Mapping[int, int]) -> None:
         row = self._sql.execute(
             "UPDATE pots SET spent = spent + ? WHERE kind = 'budget' AND ref = ? AND period = ? RETURNING id",
             (charge, name.ref, name.period),
         ).fetchone()
         if row is None:
             pots.make(self._sql, name)  # from the books, where this batch is already
-        elif charge > self._slices.get(row[0], 0):
+        elif charge > lent.get(row[0], 0):
             pots.excuse(self._sql, row[0])
 
     def _tell(self, budget: BudgetSpan, name: PotName, account: int) -> None:

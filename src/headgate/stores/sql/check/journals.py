@@ -195,7 +195,8 @@ class JournalsCheck:
 
     def _check_open(self, call: bytes, opens: list[Open]) -> None:
         """Find a hold that nothing will release."""
-        age = self._now - opens[0].at
+        began = int.from_bytes(call[:6]) * 1000  # a call of a batch belongs to when that was made
+        age = self._now - max(began, opens[0].at)
         if (self._served and age <= OVERDUE_US) or find_call(self._sql, call) is not None:
             return
         if self._served:

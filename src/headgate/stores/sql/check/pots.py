@@ -106,25 +106,26 @@ class PotsCheck:
             for number, slot, amount in self._sql.execute("SELECT pot, slot, amount FROM slices")
         }
         for slot in slots:
-            held: dict[int, int] = defaultdict(int)
+            held: dict[tuple[int, str], int] = defaultdict(int)
             for opens in slot.open.values():
-                _add(held, opens[-1], opens[-1].hold)
+                _add(held, opens[-1], opens[-1].hold, slot.name)
             for item in slot.behind:
-                _add(held, item.opens[-1], item.settle.charge)
-            for number, amount in held.items():
-                has = slices.get((number, slot.name), 0)
+                _add(held, item.opens[-1], item.settle.charge, slot.name)
+            for (number, name), amount in held.items():
+                has = slices.get((number, name), 0)
                 if number in self._pots and has < amount:
                     self._say(
                         "slice",
-                        f"{slot.name} has {has} of pot {number}, its journal holds {amount} of it",
+                        f"{name} has {has} of pot {number}, the journal of {slot.name} holds {amount} of it",
                     )
 
 
-def _add(held: dict[int, int], opened: Open, amount: int) -> None:
+def _add(held: dict[tuple[int, str], int], opened: Open, amount: int, slot: str) -> None:
+    slot = opened.purse or slot
     for number in opened.pots:
-        held[number] += amount
+        held[number, slot] += amount
     for source in opened.sources:
         if not source.tokens:
             part = min(amount, source.amount)
-            held[source.pot] += part
+            held[source.pot, slot] += part
             amount -= part

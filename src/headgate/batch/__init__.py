@@ -1,0 +1,1 @@
+"""Batches: how they are read, run, paid and published."""

@@ -1,0 +1,193 @@
+"""Runs lines: each is a call on the path of all others, with the rights of its key and the money held.
+
+A line fails only for its own reasons. What limits us slows all lines of a model and counts for nothing;
+what breaks down is tried again, a bounded number of times. A line has its place among those at once until its
+output is kept, so no more than that are ever in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from headgate.admission.entrance import Entrance
+from headgate.admission.gates import Gate, Ticket
+from headgate.batch.line import LineAnswers, LineJournal, LineObserver, LineSink, Running
+from headgate.batch.money import LineReservations
+from headgate.batch.pace import Pace
+from headgate.errors import (
+    CallerError,
+    GatewayError,
+    QuotaExceeded,
+    Unavailable,
+    UpstreamError,
+    UpstreamOverloaded,
+    UpstreamRefused,
+    WrongShape,
+)
+from headgate.identity.standing import allow
+from headgate.money.batchterms import BATCH
+from headgate.pipeline import Pipeline
+from headgate.settle import Ledger
+from headgate.values import Call
+from headgate.wire.batches import LineRefused, answered, read_line, unanswered
+from headgate.wire.batchjobs import Finished, Returned, line_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.batch.parts import Parts
+    from headgate.pipeline import Stages
+    from headgate.values import MonotonicNs
+    from headgate.wire.batches import BatchError
+    from headgate.wire.batchjobs import Claim, KeptBatch
+
+_OWN_REASONS: Final = (CallerError, QuotaExceeded, UpstreamRefused, WrongShape)
+_BACKOFF_US: Final = 1_000_000
+_LONGEST_US: Final = 60_000_000
+
+
+class OpenEntrance(Entrance):
+    """Lets every line in: batches have quotas of their own, and use nothing of the limits of calls."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Know no limits."""
+
+    def enter(self, gate: Gate, tokens: int, now: MonotonicNs) -> Ticket:
+        """Return a ticket that counts nowhere."""
+        del tokens, now
+        return Ticket(Gate(gate.principal, (), (), ()), 0, open=False)
+
+
+class Crew:
+    """The lines that one worker runs.
+
+    Args:
+        parts: of the process.
+        kept: told of each line that has ended, with what is to be kept of it.
+    """
+
+    def __init__(self, parts: Parts, kept: Callable[[KeptBatch, Finished | Returned], None]) -> None:
+        self._parts = parts
+        self._kept = kept
+        self._running: dict[bytes, Running] = {}
+        self._paces: dict[str, Pace] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.pipeline = Pipeline(self._stages(parts.stages))
+
+    def _stages(self, stages: Stages) -> Stages:
+        ledger, running = stages.ledger, self._running
+        own = Ledger(
+            LineJournal(ledger.journal, running),
+            ledger.budgets,
+            ledger.rates,
+            LineObserver(ledger.observer, running),
+            ledger.clock,
+        )
+        money = LineReservations(running, ledger.clock)
+        return replace(stages, ledger=own, reservations=money, answers=LineAnswers(), entrance=OpenEntrance())
+
+    @property
+    def busy(self) -> int:
+        """Return how many lines run."""
+        return len(self._tasks)
+
+    def pace(self, model: str) -> Pace:
+        """Return how many lines of a model run, and may."""
+        pace = self._paces.get(model)
+        if pace is None:
+            pace = self._paces[model] = Pace(self._parts.terms().concurrency)
+        return pace
+
+    def start(self, batch: KeptBatch, claim: Claim, data: bytes) -> None:
+        """Run a line."""
+        self.pace(batch.job.model).running += 1
+        task = asyncio.get_running_loop().create_task(self._run(batch, claim, data))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def refuse(self, batch: KeptBatch, claims: list[Claim], why: BatchError) -> None:
+        """Give lines that cannot be run their output."""
+        job = batch.job
+        for claim in claims:
+            self.pace(job.model).running += 1
+            name = line_id(job, claim.n)
+            output = unanswered(name, claim.custom_id, why.code, why.message)
+            back = Running(batch, claim).left() if job.capped else ()
+            self._kept(batch, Finished(claim.n, claim.fence, output, False, claim.paid, back))
+
+    def stored(self, batch: KeptBatch, lines: int) -> None:
+        """Take note that what came of some lines is kept, so others may begin."""
+        self.pace(batch.job.model).running -= lines
+
+    async def close(self) -> None:
+        """Wait for the lines that run; their calls are cut by whoever owns them."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _run(self, batch: KeptBatch, claim: Claim, data: bytes) -> None:
+        line, sink = Running(batch, claim), LineSink()
+        self._running[claim.call] = line
+        call = Call(claim.call, self._parts.operations[batch.job.endpoint], self._monotonic())
+        try:
+            self._prepare(batch, claim, call, data)
+            self._parts.start(self.pipeline.serve(call, sink, self._parts.routes()), call)
+            await sink.ended.wait()
+        except GatewayError as error:
+            sink.error = error
+        except LineRefused as refused:  # its file is another one than was read
+            sink.error = CallerError(refused.error.message, code=refused.error.code)
+        finally:
+            del self._running[claim.call]
+        self._kept(batch, self._ended(line, sink, call))
+
+    def _prepare(self, batch: KeptBatch, claim: Claim, call: Call, data: bytes) -> None:
+        """Make the call of a line."""
+        job = batch.job
+        call.principal = principal = self._parts.principal(job.key, job.book)
+        call.parent = job.call
+        self._parts.parse(read_line(data, claim.n, job.endpoint).body, call)
+        allow(principal, call.operation, call.model)
+        call.tier = BATCH
+
+    def _monotonic(self) -> int:
+        return self._parts.stages.ledger.clock.monotonic()
+
+    def _ended(self, line: Running, sink: LineSink, call: Call) -> Finished | Returned:
+        """Return what is to be kept of a line."""
+        error, claim, pace = sink.error, line.claim, self.pace(line.batch.job.model)
+        if sink.aborted:
+            return Returned(claim.n, claim.fence, 0, line.charge, tried=False)
+        if error is None:
+            pace.served()
+            return self._finished(line, call, sink.status, sink.body)
+        if not line.charge or isinstance(error, _OWN_REASONS):
+            again = self._again(line, error)
+            if again is not None:
+                return again
+        return self._finished(line, call, error.http_status, self._parts.error_body(error))
+
+    def _again(self, line: Running, error: GatewayError) -> Returned | None:
+        """Return when a line that failed is tried again; None: never."""
+        if isinstance(error, _OWN_REASONS):
+            return None
+        claim, wall = line.claim, self._parts.stages.ledger.clock.wall()
+        if isinstance(error, (UpstreamOverloaded, Unavailable)):
+            now = self._monotonic()
+            at = self.pace(line.batch.job.model).refused(now, error.retry_after_s)
+            return Returned(claim.n, claim.fence, wall + (at - now) // 1000, line.charge, tried=False)
+        if claim.tries + 1 >= self._parts.terms().tries:
+            return None
+        pause = min(_BACKOFF_US << min(claim.tries, 10), _LONGEST_US)
+        asked = error.retry_after_s if isinstance(error, UpstreamError) else None
+        due = wall + max(pause, int((asked or 0) * 1_000_000))
+        return Returned(claim.n, claim.fence, due, line.charge)
+
+    def _finished(self, line: Running, call: Call, status: int, body: bytes) -> Finished:
+        claim, job = line.claim, line.batch.job
+        output = answered(line_id(job, claim.n), claim.custom_id, status, call.request_id, body)
+        back = line.left() if job.capped else ()
+        return Finished(claim.n, claim.fence, output, 200 <= status < 300, line.charge, back, line.usage)

@@ -1,0 +1,72 @@
+"""Outputs on their way to the store: many in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from headgate.errors import GatewayError
+from headgate.wire.batchjobs import Finished, KeptBatch, Returned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.batch.parts import Parts
+
+_EVERY_S: Final = 0.01
+_AGAIN_S: Final = 0.5
+_AT_ONCE: Final = 256
+
+
+class Outputs:
+    """What came of lines, until it is kept.
+
+    Args:
+        parts: of the process.
+        kept: told of how many lines of a batch something was kept.
+    """
+
+    def __init__(self, parts: Parts, kept: Callable[[KeptBatch, int], None]) -> None:
+        self._parts = parts
+        self._kept = kept
+        self._waiting: list[tuple[KeptBatch, Finished | Returned]] = []
+        self._bell = asyncio.Event()
+
+    def put(self, batch: KeptBatch, line: Finished | Returned) -> None:
+        """Keep what came of a line, soon."""
+        self._waiting.append((batch, line))
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Keep outputs for as long as the process lives."""
+        while True:
+            await self._bell.wait()
+            await asyncio.sleep(_EVERY_S)
+            self._bell.clear()
+            try:
+                await self._keep()
+            except GatewayError as error:
+                self._parts.trouble(error.message)
+                self._bell.set()
+                await asyncio.sleep(_AGAIN_S)
+
+    async def close(self) -> None:
+        """Keep what is left; where the store refuses it, the lines are run again at the house's expense."""
+        try:
+            await self._keep()
+        except GatewayError as error:
+            self._parts.trouble(error.message)
+
+    async def _keep(self) -> None:
+        while self._waiting:
+            first = self._waiting[0][0]
+            taken = [each for each in self._waiting if each[0].n == first.n][:_AT_ONCE]
+            done = [line for _, line in taken if isinstance(line, Finished)]
+            back = [line for _, line in taken if isinstance(line, Returned)]
+            if done:
+                await self._parts.store.finish(first, done)
+            if back:
+                await self._parts.store.give_back(first, back)
+            gone = {id(line) for _, line in taken}
+            self._waiting = [each for each in self._waiting if id(each[1]) not in gone]
+            self._kept(first, len(taken))

@@ -1,0 +1,260 @@
+"""Read the input of a batch: every line is checked and weighed before the first one runs.
+
+What is wrong with the file ends the batch as `failed`, with the lines that are wrong. What is wrong with a
+request itself does not: its line gets the error that the call would have got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headgate.admission.bounds import assumed_output, rough_input, weigh
+from headgate.admission.reserve import unpriced
+from headgate.choices import come_apart
+from headgate.errors import CallerError, GatewayError, NotFound, Unavailable
+from headgate.identity.standing import allow
+from headgate.money.batchterms import BATCH
+from headgate.values import Call
+from headgate.wire.batches import (
+    MOST_BYTES,
+    MOST_INPUTS,
+    MOST_LINES,
+    BatchError,
+    LineRefused,
+    line_error,
+    read_line,
+)
+from headgate.wire.batchjobs import NewLine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headgate.batch.parts import Parts
+    from headgate.pipeline import Pipeline
+    from headgate.values import Principal, Target
+    from headgate.wire.batchjobs import KeptBatch
+
+_MOST_ERRORS: Final = 100  # that are told of one file
+_AT_ONCE: Final = 500  # lines in one write to the store
+_SPELL_S: Final = 0.003  # of work without a pause for others
+
+
+class InputRefused(Exception):
+    """A batch cannot be run."""
+
+    def __init__(self, *errors: BatchError) -> None:
+        super().__init__(errors[0].message)
+        self.errors = errors
+
+
+class Reader:
+    """Reads the input of one batch, and weighs its lines.
+
+    Args:
+        parts: of the process.
+        pipeline: of the calls of lines.
+        batch: owned by this worker.
+        principal: whose it is.
+        capped: something limits what it may spend.
+    """
+
+    def __init__(
+        self, parts: Parts, pipeline: Pipeline, batch: KeptBatch, principal: Principal, *, capped: bool
+    ) -> None:
+        self.model = ""
+        self.tokens = 0  # of the input, roughly
+        self.held = 0
+        self.lines = 0
+        self._inputs = 0
+        self._parts = parts
+        self._pipeline = pipeline
+        self._batch = batch
+        self._principal = principal
+        self._capped = capped
+        self._operation = parts.operations[batch.job.endpoint]
+        self._seen: set[str] = set()
+        self._errors: list[BatchError] = []
+        self._fresh: list[NewLine] = []
+        self._stored = False
+
+    async def read(self, data: AsyncIterator[bytes], size: int) -> None:
+        """Read the file and keep its lines.
+
+        Raises:
+            InputRefused: what is wrong with it.
+            Unavailable: the storage does not answer, or somebody else has the batch now.
+        """
+        if size > MOST_BYTES:
+            raise InputRefused(
+                BatchError("file_too_large", f"The file has {size:,} bytes; at most {MOST_BYTES:,} fit.")
+            )
+        since = time.monotonic()
+        async for at, line in _lines(data, self._parts.largest):
+            if line is None:
+                self._wrong(BatchError("request_too_large", "This line is too long.", None, self.lines + 1))
+                break
+            await self._take(at, line)
+            if len(self._errors) >= _MOST_ERRORS or self.lines > MOST_LINES:
+                break
+            if time.monotonic() - since > _SPELL_S:
+                await asyncio.sleep(0)
+                since = time.monotonic()
+        self._finish()
+        await self._keep()
+
+    def _finish(self) -> None:
+        if self.lines > MOST_LINES:
+            raise InputRefused(
+                BatchError("too_many_tasks", f"A batch may have at most {MOST_LINES:,} requests.")
+            )
+        if self._inputs > MOST_INPUTS:
+            raise InputRefused(
+                BatchError(
+                    "too_many_inputs",
+                    f"The requests of a batch of embeddings may have {MOST_INPUTS:,} inputs together; these "
+                    f"have {self._inputs:,}.",
+                )
+            )
+        if not self.lines:
+            raise InputRefused(
+                BatchError(
+                    "empty_file",
+                    "The input file is empty. Please ensure that the batch contains at least one request.",
+                )
+            )
+        if self._errors:
+            raise InputRefused(*self._errors)
+
+    def _wrong(self, error: BatchError) -> None:
+        self._errors.append(error)
+
+    async def _take(self, at: int, data: bytes) -> None:
+        """Take one line."""
+        self.lines += 1
+        number = self.lines
+        try:
+            line = read_line(data, number, self._batch.job.endpoint)
+            self._meet(line.custom_id, number)
+            bound = await self._weigh(line.body, number)
+        except LineRefused as refused:
+            self._wrong(refused.error)
+            return
+        if self._errors:
+            return
+        self._fresh.append(NewLine(number, at, len(data), line.custom_id, self.held, bound))
+        self.held += bound
+        if len(self._fresh) >= _AT_ONCE:
+            await self._keep()
+
+    def _meet(self, custom_id: str, number: int) -> None:
+        """Take note of an id. Raises `LineRefused`: another line has it."""
+        if custom_id in self._seen:
+            raise LineRefused(
+                BatchError(
+                    "duplicate_custom_id",
+                    f"The custom_id '{custom_id[:100]}' of this request is a duplicate of that of another. "
+                    "It must be unique in a batch.",
+                    "custom_id",
+                    number,
+                )
+            )
+        self._seen.add(custom_id)
+
+    async def _keep(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        if not await self._parts.store.add_lines(self._batch, fresh, first=not self._stored):
+            raise Unavailable("Somebody else has this batch now.")
+        self._stored = True
+
+    async def _weigh(self, body: bytes, number: int) -> int:
+        """Return what a request may cost; 0 where it cannot be served, which its call will say.
+
+        Raises:
+            LineRefused: it is not one for a batch, or not for this one.
+        """
+        call = Call(self._batch.job.call, self._operation, 0)
+        call.principal = self._principal
+        try:
+            self._parts.parse(body, call)
+        except CallerError as error:
+            if error.code == "missing_required_parameter" and error.param == "model":
+                raise LineRefused(line_error(error, number)) from error
+            return 0
+        self._check(call, number)
+        self.tokens += rough_input(call)
+        if self._operation == "embeddings":
+            self._inputs += call.inputs
+        call.tier = BATCH
+        try:
+            targets = await self._pipeline.candidates(call, self._parts.routes())
+        except NotFound as error:
+            raise LineRefused(line_error(error, number)) from error
+        except CallerError:
+            return 0
+        except GatewayError as error:
+            raise Unavailable(error.message) from error
+        return self._bound(call, targets, number)
+
+    def _check(self, call: Call, number: int) -> None:
+        if call.stream:
+            raise LineRefused(
+                BatchError(
+                    "invalid_value",
+                    "Streaming is not supported in a batch: leave out 'stream'.",
+                    "body.stream",
+                    number,
+                )
+            )
+        if not self.model:
+            self.model = call.model
+        if call.model != self.model:
+            raise LineRefused(
+                BatchError(
+                    "model_mismatch",
+                    f"The model '{call.model[:100]}' of this request does not match that of the others, "
+                    f"'{self.model[:100]}'. The requests of a batch are for one model.",
+                    "body.model",
+                    number,
+                )
+            )
+        try:
+            allow(self._principal, self._operation, call.model)
+        except CallerError as error:
+            raise LineRefused(line_error(error, number)) from error
+
+    def _bound(self, call: Call, targets: tuple[Target, ...], number: int) -> int:
+        if self._capped:
+            if any(target.prices is None for target in targets):
+                raise LineRefused(line_error(unpriced(call), number))
+            call.shrunk_to = assumed_output(call, targets)
+        apart = call.n if call.n > 1 and come_apart(call, targets) else 1  # each has the input for itself
+        return weigh(call, targets)[0] * apart
+
+
+async def _lines(data: AsyncIterator[bytes], longest: int) -> AsyncIterator[tuple[int, bytes | None]]:
+    """Yield where each line begins and the line, without its end; None: it is too long, and the last.
+
+    A line break at the end of the file begins no line.
+    """
+    at, rest = 0, b""
+    async for piece in data:
+        *whole, rest = (rest + piece).split(b"\n") if b"\n" in piece else [rest + piece]
+        for line in whole:
+            yield at, line.removesuffix(b"\r")
+            at += len(line) + 1
+        if len(rest) > longest:
+            yield at, None
+            return
+    if rest:
+        yield at, rest.removesuffix(b"\r")
+
+
+def begun(batch: KeptBatch, reader: Reader, now: int) -> KeptBatch:
+    """Return a batch as it is once its input was read."""
+    times = msgspec.structs.replace(batch.job.times, in_progress=now)
+    job = msgspec.structs.replace(batch.job, times=times, model=reader.model)
+    return msgspec.structs.replace(batch, job=job, counts=batch.counts._replace(total=reader.lines))

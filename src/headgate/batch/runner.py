@@ -1,0 +1,329 @@
+"""What runs batches in one worker: a loop that looks what there is to do, and does it.
+
+Everything that must survive is in the store. A broker, or another worker with a new batch, rings the bell:
+`wake` says that there is work, and a look finds which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headgate.batch.crew import Crew
+from headgate.batch.money import hold_lump
+from headgate.batch.outbox import Outputs
+from headgate.batch.parts import owner_of
+from headgate.batch.publishing import publish
+from headgate.batch.reading import InputRefused, Reader, begun
+from headgate.errors import CallerError, GatewayError, QuotaExceeded, Unavailable
+from headgate.wire.batches import BatchError
+from headgate.wire.batchjobs import Loan, Portion, Returned
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from headgate.batch.money import Lump
+    from headgate.batch.parts import Parts
+    from headgate.shelf import StoredFile
+    from headgate.values import Principal, WallMicros
+    from headgate.wire.batchjobs import Claim, KeptBatch, Quota
+
+_LOOK_S: Final = 0.5
+_SOON_S: Final = 0.02
+_US: Final = 1_000_000
+_LEASE_US: Final = 1_200 * _US  # of a line, or of a batch that is read or published: longer than any call
+_RENEW_US: Final = 60 * _US
+_TAKE_OVER_US: Final = 2 * _US
+_PIECE: Final = 1 << 20  # bytes of input that are read at once
+_CLOSED_AT_ONCE: Final = 1_000  # lines
+
+
+class Runner:
+    """Runs the batches of one worker.
+
+    Args:
+        parts: of the process.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._outputs = Outputs(parts, self._kept)
+        self._crew = Crew(parts, self._outputs.put)
+        self._tasks: dict[int, asyncio.Task[None]] = {}  # by batch
+        self._known: dict[int, KeptBatch] = {}  # as it was at the last look
+        self._bell = asyncio.Event()
+        self._room = asyncio.Event()
+        self._closed = False
+        self._renewed: WallMicros = 0
+        self._taken_over: WallMicros = 0
+
+    def _resting(self) -> bool:
+        return self._closed or self._parts.stopping()
+
+    def wake(self) -> None:
+        """Look now: there may be work."""
+        self._bell.set()
+
+    async def close(self) -> None:
+        """Wait for what runs, and keep what came of it."""
+        self._closed = True
+        await self._crew.close()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._outputs.close()
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Look for work as long as the process serves."""
+        outputs = asyncio.get_running_loop().create_task(self._outputs.run())
+        try:
+            while not self._resting():
+                await self._turn()
+            await asyncio.Event().wait()
+        finally:
+            outputs.cancel()
+
+    async def _turn(self) -> None:
+        """Look once, and wait for the bell or for the next look."""
+        try:
+            await self._look()
+        except GatewayError as error:
+            self._parts.trouble(error.message)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await self._bell.wait()
+        self._bell.clear()
+
+    async def _look(self) -> None:
+        parts, now = self._parts, self._wall()
+        place = parts.place()
+        if not place.epoch:
+            return
+        if now - self._taken_over >= _TAKE_OVER_US:
+            self._taken_over = now
+            await parts.store.take_over(now)
+        if self._crew.busy and now - self._renewed >= _RENEW_US:
+            self._renewed = now
+            await parts.store.renew(place, now + _LEASE_US)
+        found = await parts.store.open_batches()
+        self._known = {batch.n: batch for batch in found}
+        for batch in found:
+            if batch.n not in self._tasks and not self._resting():
+                self._begin(batch)
+
+    def _begin(self, batch: KeptBatch) -> None:
+        steps = {
+            "validating": self._validate,
+            "in_progress": self._work,
+            "cancelling": self._wind_up,
+            "finalizing": self._publish,
+        }
+        run = self._guarded(batch, steps[batch.status](batch))
+        task = self._tasks[batch.n] = asyncio.get_running_loop().create_task(run)
+        task.add_done_callback(lambda _: self._tasks.pop(batch.n, None))
+
+    async def _guarded(self, batch: KeptBatch, run: Coroutine[None, None, bool]) -> None:
+        """Take one batch a step on; what fails is tried again after the next look."""
+        try:
+            if await run:
+                self.wake()
+        except GatewayError as error:
+            self._parts.trouble(f"{batch.job.id}: {error.message}")
+            await asyncio.sleep(_LOOK_S)
+
+    def _wall(self) -> WallMicros:
+        return self._parts.stages.ledger.clock.wall()
+
+    def _kept(self, batch: KeptBatch, lines: int) -> None:
+        self._crew.stored(batch, lines)
+        self._room.set()
+
+    # ── validating ──────────────────────────────────────────────────────────────────────────────
+
+    async def _own(self, batch: KeptBatch) -> KeptBatch | None:
+        now = self._wall()
+        return await self._parts.store.own(batch.n, self._parts.place(), now, now + _LEASE_US)
+
+    async def _validate(self, batch: KeptBatch) -> bool:
+        owned = await self._own(batch)
+        if owned is None:
+            return False
+        try:
+            principal = self._parts.principal(batch.job.key, batch.job.book)
+            await self._read(owned, principal)
+        except InputRefused as refused:
+            await self._parts.store.fail(owned, refused.errors, self._wall())
+        except (CallerError, QuotaExceeded) as error:
+            said = BatchError(error.code or error.error_type, error.message, error.param)
+            await self._parts.store.fail(owned, (said,), self._wall())
+        return True
+
+    async def _read(self, batch: KeptBatch, principal: Principal) -> None:
+        parts = self._parts
+        capped = parts.stages.ledger.budgets.covering(principal).capped
+        file = await self._file(batch)
+        reader = Reader(parts, self._crew.pipeline, batch, principal, capped=capped)
+        await reader.read(parts.files.read(file), file.size)
+        ready = begun(batch, reader, self._wall())
+        if not capped:
+            held_at = msgspec.structs.replace(ready.job, held_at=self._wall())
+            ready = msgspec.structs.replace(ready, job=held_at)
+            self._refuse_full(reader, await self._start(ready, reader, None))
+            return
+        lump = await hold_lump(
+            parts.stages.reservations, principal, batch.job.call, reader.model, reader.held
+        )
+        budgets = parts.stages.ledger.budgets
+        try:
+            if len(lump.hold.pots) != len(lump.hold.slices):
+                raise Unavailable("Not every budget is known yet. Try again in a moment.")
+            full = await self._start(_funded(ready, lump), reader, lump)
+            if full is None:
+                budgets.carry_away(lump.hold)
+            self._refuse_full(reader, full)
+        finally:
+            budgets.close(lump.hold, 0)
+
+    async def _start(self, batch: KeptBatch, reader: Reader, lump: Lump | None) -> Quota | None:
+        parts = self._parts
+        loan = Loan(parts.place(), lump.taken if lump is not None else ())
+        limits = parts.terms().limits(reader.model)
+        return await parts.store.begin(batch, reader.tokens, limits, loan)
+
+    def _refuse_full(self, reader: Reader, full: Quota | None) -> None:
+        if full is None:
+            return
+        raise InputRefused(
+            BatchError(
+                "token_limit_exceeded",
+                f"Enqueued token limit reached for {reader.model} in {full.scope}. Limit: {full.limit:,} "
+                f"enqueued tokens; {full.used:,} are enqueued and this batch has about {reader.tokens:,}. "
+                "Please try again once some in_progress batches have been completed.",
+            )
+        )
+
+    async def _file(self, batch: KeptBatch) -> StoredFile:
+        file = await self._parts.files.find(owner_of(batch.job), batch.job.input_file)
+        if file is None:
+            raise InputRefused(
+                BatchError("file_not_found", f"The input file {batch.job.input_file} is gone.")
+            )
+        return file
+
+    # ── in progress ─────────────────────────────────────────────────────────────────────────────
+
+    async def _work(self, batch: KeptBatch) -> bool:
+        """Run lines as long as there are any."""
+        file: StoredFile | None = None
+        while self._serves(batch):
+            if self._wall() >= batch.job.expires_at:
+                return await self._close(batch, "batch_expired")
+            room = 0 if self._parts.busy() else self._crew.pace(batch.job.model).room(self._monotonic())
+            claims = await self._claim(batch, room) if room else []
+            if claims:
+                file = file or await self._file_now(batch, claims)
+                if file is not None:
+                    await self._run(batch, file, claims)
+            elif room and not self._crew.pace(batch.job.model).running:
+                if await self._parts.store.settle_down(batch.n, self._wall()) is not None:
+                    return True
+                await self._pause(_LOOK_S / 2)
+            else:
+                await self._pause(_SOON_S if room else _LOOK_S / 5)
+        return False
+
+    def _serves(self, batch: KeptBatch) -> bool:
+        known = self._known.get(batch.n)
+        return not self._resting() and known is not None and known.status == "in_progress"
+
+    def _monotonic(self) -> int:
+        return self._parts.stages.ledger.clock.monotonic()
+
+    async def _pause(self, longest_s: float) -> None:
+        """Wait for room, but no longer than so."""
+        self._room.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._room.wait()
+
+    async def _claim(self, batch: KeptBatch, room: int) -> list[Claim]:
+        parts, now = self._parts, self._wall()
+        calls = [parts.new_id() for _ in range(room)]
+        return await parts.store.claim(batch.n, parts.place(), calls, now, now + _LEASE_US)
+
+    async def _file_now(self, batch: KeptBatch, claims: list[Claim]) -> StoredFile | None:
+        """Return the input file; where it was deleted meanwhile, every line fails for that."""
+        try:
+            return await self._file(batch)
+        except InputRefused as refused:
+            self._crew.refuse(batch, claims, refused.errors[0])
+            return None
+
+    async def _run(self, batch: KeptBatch, file: StoredFile, claims: list[Claim]) -> None:
+        for piece in _together(claims):
+            first, last = piece[0], piece[-1]
+            try:
+                data = b"".join(
+                    [part async for part in self._parts.files.read(file, first.at, last.at + last.size)]
+                )
+            except GatewayError:
+                back = [Returned(claim.n, claim.fence, 0, claim.paid, tried=False) for claim in piece]
+                await self._parts.store.give_back(batch, back)
+                raise
+            for claim in piece:
+                begin = claim.at - first.at
+                self._crew.start(batch, claim, data[begin : begin + claim.size])
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _close(self, batch: KeptBatch, code: str) -> bool:
+        """Give every line that waits an error; go on to publish once none runs."""
+        parts = self._parts
+        while await parts.store.close_waiting(batch, code, _CLOSED_AT_ONCE):
+            pass  # each is a transaction of its own
+        ended = await parts.store.settle_down(batch.n, self._wall())
+        if ended is None:
+            await asyncio.sleep(_LOOK_S / 2)
+        return True
+
+    async def _wind_up(self, batch: KeptBatch) -> bool:
+        return await self._close(batch, "batch_cancelled")
+
+    async def _publish(self, batch: KeptBatch) -> bool:
+        owned = await self._own(batch)
+        if owned is None:
+            return False
+        await publish(self._parts, owned, self._wall())
+        return True
+
+
+def _funded(batch: KeptBatch, lump: Lump) -> KeptBatch:
+    """Return a batch with the money that is held for it."""
+    hold = lump.hold
+    job = msgspec.structs.replace(
+        batch.job,
+        capped=True,
+        held=lump.held,
+        held_at=hold.at,
+        pots=hold.pots,
+        portions=tuple(Portion(source.pot, source.grant, source.amount) for source in hold.sources),
+    )
+    return msgspec.structs.replace(batch, job=job)
+
+
+def _together(claims: list[Claim]) -> list[list[Claim]]:
+    """Return lines that are read in one: neighbours, up to a piece of the file."""
+    pieces: list[list[Claim]] = []
+    for claim in sorted(claims, key=lambda each: each.at):
+        last = pieces[-1] if pieces else None
+        if last is not None and claim.at + claim.size - last[0].at <= _PIECE:
+            last.append(claim)
+        else:
+            pieces.append([claim])
+    return pieces

@@ -1,0 +1,266 @@
+"""The lines of batches in SQL: who runs which, and what came of it. In the thread of `batches`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from headgate.stores.sql import batchmoney
+from headgate.stores.sql.bootstrap import writing
+from headgate.wire.batches import unanswered
+from headgate.wire.batchjobs import (
+    ANSWERED,
+    FAILED,
+    RUNNING,
+    WAITING,
+    Claim,
+    KeptBatch,
+    NewLine,
+    Result,
+    left_of,
+    line_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headgate.stores.sql.connection import Connection
+    from headgate.values import WallMicros
+    from headgate.wire.batchjobs import Finished, Place, Returned
+
+_CHILDREN: Final = 129  # calls that a line may be, with the ids that follow its own: `n` is at most 128
+_ADD: Final = (
+    "INSERT INTO batch_lines (batch, n, at, size, custom_id, start, bound) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_CLAIM: Final = (
+    f"UPDATE batch_lines SET state = {RUNNING}, slot = ?, epoch = ?, until = ?, call = ?, fence = fence + 1"
+    " WHERE batch = ? AND n = ?"
+    " RETURNING n, at, size, custom_id, start, bound, call, fence, tries, paid, unsure"
+)
+_DONE: Final = (
+    "UPDATE batch_lines SET state = ?, seq = ?, output = ?, paid = ? WHERE batch = ? AND n = ?"
+    f" AND fence = ? AND state = {RUNNING} RETURNING unsure"
+)
+_SUMS: Final = (
+    "UPDATE batches SET completed = completed + ?, failed = failed + ?, input = input + ?,"
+    " output = output + ?, cached = cached + ?, reasoning = reasoning + ?, charge = charge + ? WHERE n = ?"
+)
+
+
+def add(sql: Connection, batch: KeptBatch, lines: Sequence[NewLine], *, first: bool) -> bool:
+    """Keep lines of a batch that is being read; the first ones replace what there is. False: fenced."""
+    with writing(sql):
+        owned = sql.execute(
+            "SELECT 1 FROM batches WHERE n = ? AND fence = ? AND status = 'validating'",
+            (batch.n, batch.fence),
+        ).fetchone()
+        if owned is None:
+            return False
+        if first:
+            forget(sql, batch.n)
+        sql.executemany(_ADD, ((batch.n, *line) for line in lines))
+    return True
+
+
+def forget(sql: Connection, n: int) -> None:
+    """Remove the lines of a batch; in a transaction of the caller."""
+    sql.execute("DELETE FROM batch_lines WHERE batch = ?", (n,))
+
+
+def claim(
+    sql: Connection,
+    n: int,
+    place: Place,
+    calls: Sequence[bytes],
+    now: WallMicros,
+    until: WallMicros,
+) -> list[Claim]:
+    """Take up to so many waiting lines of a batch in progress, one for each id of a call."""
+    with writing(sql):
+        served = sql.execute(
+            "SELECT 1 FROM slots, batches WHERE slots.slot = ? AND slots.epoch = ? AND batches.n = ?"
+            " AND batches.status = 'in_progress' AND batches.expires_at > ?",
+            (*place, n, now),
+        ).fetchone()
+        if served is None:
+            return []
+        found = sql.execute(
+            f"SELECT n FROM batch_lines WHERE batch = ? AND state = {WAITING} AND due <= ?"
+            " ORDER BY n LIMIT ?",
+            (n, now, len(calls)),
+        ).fetchall()
+        rows = [
+            sql.execute(_CLAIM, (*place, until, call, n, line)).fetchone()
+            for (line,), call in zip(found, calls, strict=False)
+        ]
+    return [_claimed(row) for row in rows]
+
+
+def _claimed(row: Sequence[Any]) -> Claim:
+    claimed = Claim._make(row)
+    return claimed._replace(call=bytes(claimed.call), unsure=bool(claimed.unsure))
+
+
+def finish(sql: Connection, batch: KeptBatch, done: Sequence[Finished]) -> None:
+    """Keep outputs and give back what of their money was not used; what is fenced changes nothing."""
+    told = _Told(sql, batch)
+    with writing(sql):
+        told.begin()
+        for line in done:
+            told.add(line)
+        told.write()
+
+
+class _Told:
+    """What one transaction adds up of the lines that are done."""
+
+    def __init__(self, sql: Connection, batch: KeptBatch) -> None:
+        self._sql = sql
+        self._batch = batch
+        self._seq = 0
+        self._sums = [0] * 7
+        self._back: dict[int, int] = {}
+
+    def begin(self) -> None:
+        """Learn how many lines are done."""
+        (self._seq,) = self._sql.execute(
+            "SELECT coalesce(max(seq), 0) FROM batch_lines WHERE batch = ? AND seq > 0", (self._batch.n,)
+        ).fetchone()
+
+    def add(self, line: Finished) -> None:
+        """Keep the output of a line that ran, unless somebody else has it now."""
+        state, n = (ANSWERED if line.answered else FAILED), self._batch.n
+        row = self._sql.execute(
+            _DONE, (state, self._seq + 1, line.output, line.charge, n, line.n, line.fence)
+        ).fetchone()
+        if row is None:
+            return
+        used = line.usage
+        counts = (int(line.answered), int(not line.answered), used.input_tokens, used.output_tokens)
+        self._count((*counts, used.cached_tokens, used.reasoning_tokens, line.charge))
+        if not row[0]:  # else what it holds is for a call of which nobody knows
+            self._free(line.back)
+
+    def close(self, row: Sequence[Any], code: str) -> None:
+        """Give a line that waits an error as its output."""
+        n, custom_id, start, bound, paid, unsure = row
+        batch = self._batch
+        output = unanswered(line_id(batch.job, n), custom_id, code)
+        self._sql.execute(
+            f"UPDATE batch_lines SET state = {FAILED}, seq = ?, output = ? WHERE batch = ? AND n = ?",
+            (self._seq + 1, output, batch.n, n),
+        )
+        self._count((0, 1, 0, 0, 0, 0, paid))
+        if not unsure:
+            self._free(left_of(batch.job, start, bound, paid))
+
+    def _count(self, counts: Sequence[int]) -> None:
+        self._seq += 1
+        self._sums = [a + b for a, b in zip(self._sums, counts, strict=True)]
+
+    def _free(self, amounts: Sequence[tuple[int, int]]) -> None:
+        for pot, amount in amounts:
+            self._back[pot] = self._back.get(pot, 0) + amount
+
+    def write(self) -> None:
+        """Write the sums."""
+        self._sql.execute(_SUMS, (*self._sums, self._batch.n))
+        batchmoney.give_back(self._sql, self._batch.slot, self._back)
+
+
+def give_back(sql: Connection, n: int, lines: Sequence[Returned]) -> None:
+    """Let lines be tried again."""
+    with writing(sql):
+        sql.executemany(
+            f"UPDATE batch_lines SET state = {WAITING}, due = ?, paid = ?, tries = tries + ? WHERE batch = ?"
+            f" AND n = ? AND fence = ? AND state = {RUNNING}",
+            ((line.due, line.paid, int(line.tried), n, line.n, line.fence) for line in lines),
+        )
+
+
+def renew(sql: Connection, place: Place, until: WallMicros) -> None:
+    """Keep the lines that a worker runs."""
+    with writing(sql):
+        sql.execute(
+            f"UPDATE batch_lines SET until = ? WHERE state = {RUNNING} AND slot = ? AND epoch = ?",
+            (until, *place),
+        )
+
+
+def take_over(sql: Connection, now: WallMicros) -> int:
+    """Let the lines of workers that are no more be tried again; return how many.
+
+    Of a worker whose slot was left, or has begun anew, the journal is in the books. Of another one it is not
+    known whether it has charged the line, or will: then the line is free from now on.
+    """
+    gone = "(slots.pid = 0 OR slots.epoch > batch_lines.epoch)"
+    with writing(sql):
+        rows = sql.execute(
+            f"SELECT batch, n, call, paid, CASE WHEN {gone} THEN 1 ELSE 0 END FROM batch_lines"
+            " LEFT JOIN slots ON slots.slot = batch_lines.slot"
+            f" WHERE state = {RUNNING} AND ({gone} OR until < ?)",
+            (now,),
+        ).fetchall()
+        for batch, n, call, paid, known in rows:
+            charged = paid + booked(sql, bytes(call)) if known else paid
+            sql.execute(
+                f"UPDATE batch_lines SET state = {WAITING}, due = 0, paid = ?, unsure = unsure | ?,"
+                " fence = fence + 1 WHERE batch = ? AND n = ?",
+                (charged, int(not known), batch, n),
+            )
+    return len(rows)
+
+
+def booked(sql: Connection, call: bytes) -> int:
+    """Return what a call was charged, and those that came apart from it, by the books."""
+    low = int.from_bytes(call[8:])
+    last = call[:8] + min(low + _CHILDREN, 2**64 - 1).to_bytes(8)
+    (charge,) = sql.execute(
+        "SELECT coalesce(sum(charge), 0) FROM calls WHERE call >= ? AND call <= ?", (call, last)
+    ).fetchone()
+    return int(charge)
+
+
+def close_waiting(sql: Connection, batch: KeptBatch, code: str, most: int) -> int:
+    """Give up to so many waiting lines an error as their output; return how many."""
+    told = _Told(sql, batch)
+    with writing(sql):
+        told.begin()
+        rows = sql.execute(
+            "SELECT n, custom_id, start, bound, paid, unsure FROM batch_lines WHERE batch = ?"
+            f" AND state = {WAITING} ORDER BY n LIMIT ?",
+            (batch.n, most),
+        ).fetchall()
+        for row in rows:
+            told.close(row, code)
+        told.write()
+        if rows and code == "batch_expired":
+            _note_late(sql, batch)
+    return len(rows)
+
+
+def _note_late(sql: Connection, batch: KeptBatch) -> None:
+    job = msgspec.structs.replace(batch.job, late=True)
+    sql.execute(
+        "UPDATE batches SET job = ? WHERE n = ? AND status = 'in_progress'",
+        (msgspec.json.encode(job).decode(), batch.n),
+    )
+
+
+def results(sql: Connection, n: int, after: int, limit: int) -> list[Result]:
+    """Return the outputs that came behind another."""
+    rows = sql.execute(
+        "SELECT seq, state, output FROM batch_lines WHERE batch = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (n, max(0, after), limit),
+    ).fetchall()
+    return [Result(seq, state == ANSWERED, bytes(output)) for seq, state, output in rows]
+
+
+def outputs(sql: Connection, n: int, after: int, most: int, *, answered: bool) -> list[tuple[int, bytes]]:
+    """Return outputs behind a line, in the order of the input: the line and its output."""
+    rows = sql.execute(
+        "SELECT n, output FROM batch_lines WHERE batch = ? AND state = ? AND n > ? ORDER BY n LIMIT ?",
+        (n, ANSWERED if answered else FAILED, after, most),
+    ).fetchall()
+    return [(line, bytes(output)) for line, output in rows]

@@ -1,0 +1,271 @@
+"""Lines, leases and money of batches as every database keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import msgspec
+import pytest
+
+from headgate.errors import Unavailable
+from headgate.stores.sql.batches import SqlBatches
+from headgate.stores.sql.bootstrap import prepare
+from headgate.stores.sql.database import connect
+from headgate.values import Book, Usage
+from headgate.wire.batches import BatchError
+from headgate.wire.batchjobs import (
+    BatchJob,
+    Finished,
+    KeptBatch,
+    Loan,
+    NewLine,
+    Place,
+    Portion,
+    Quota,
+    Returned,
+    held_of,
+    left_of,
+)
+
+pytestmark = pytest.mark.anyio
+HOUR = 3_600_000_000
+NONE = (0, 0, 0)
+
+
+class Aside:
+    """A connection in a thread of its own: one to PostgreSQL does not wait in a loop that runs."""
+
+    def __init__(self, place) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._thread.submit(prepare, place, 1, None).result()
+        self._sql = self._thread.submit(connect, place).result()
+
+    def execute(self, statement: str, values=()) -> list:
+        return self._thread.submit(self._rows, statement, values).result()
+
+    def _rows(self, statement: str, values) -> list:
+        found = self._sql.execute(statement, values)
+        return found.fetchall() if statement.startswith("SELECT") else []
+
+    def close(self) -> None:
+        self._thread.submit(self._sql.close).result()
+        self._thread.shutdown()
+
+
+class World:
+    """A database with one worker, `slot-0`, which has 1,000 of the pot of a budget."""
+
+    def __init__(self, place) -> None:
+        self.sql = Aside(place)
+        self.store = SqlBatches(partial(connect, place))
+        self.place = Place("slot-0", 1)
+        self.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-0', 1, 7, 0)")
+        self.sql.execute(
+            "INSERT INTO budgets (id, public_id, scope, ref, book, amount, unit, tz, hard, thresholds, origin,"
+            " created_at) VALUES (9, 'b9', 'account', 1, 0, 5000, 'total', 'UTC', 1, '[]', 'config', 0)"
+        )
+        self.sql.execute(
+            "INSERT INTO pots (id, kind, ref, period, book, since, until, amount, spent, over)"
+            " VALUES (5, 'budget', 9, '', 0, 0, 9000000000000000, 5000, 0, 0)"
+        )
+        self.sql.execute("INSERT INTO slices (pot, slot, amount) VALUES (5, 'slot-0', 1000)")
+
+    def job(self, name: str = "batch_1", **more) -> BatchJob:
+        fields = {
+            "id": name, "call": bytes(15) + name[-1].encode(), "account": 1, "project": 2, "key": 3, "member": 0,
+            "book": Book.REAL, "endpoint": "/v1/x", "input_file": "f", "created_at": 1, "expires_at": HOUR,
+        }  # fmt: skip
+        return BatchJob(**{**fields, **more})
+
+    async def begun(self, lines: int = 4, bound: int = 100, **more) -> KeptBatch:
+        """Return a batch in progress whose lines may cost `bound` each."""
+        kept = await self.store.create(self.job())
+        owned = await self.store.own(kept.n, self.place, 10, 20)
+        assert owned is not None
+        rows = [NewLine(n, 100 * n, 90, f"c{n}", bound * (n - 1), bound) for n in range(1, lines + 1)]
+        assert await self.store.add_lines(owned, rows, first=True)
+        job = msgspec.structs.replace(
+            owned.job, model="m", capped=True, held=lines * bound, held_at=5, pots=(5,), **more
+        )
+        ready = msgspec.structs.replace(owned, job=job, counts=owned.counts._replace(total=lines))
+        assert await self.store.begin(ready, 40, NONE, Loan(self.place, ((5, lines * bound),))) is None
+        return ready
+
+    async def claim(self, batch: KeptBatch, count: int, now: int = 30, place: Place | None = None):
+        calls = [bytes(14) + bytes([now % 200, n]) for n in range(1, count + 1)]
+        return await self.store.claim(batch.n, place or self.place, calls, now, now + HOUR)
+
+    def slices(self) -> dict[str, int]:
+        return dict(self.sql.execute("SELECT slot, amount FROM slices WHERE pot = 5"))
+
+    def done(self, claim, charge: int = 0, *, answered: bool = True) -> Finished:
+        back = ((5, claim.bound - charge),)
+        return Finished(claim.n, claim.fence, b"out\n", answered, charge, back, Usage(3, 2))
+
+
+@pytest.fixture
+async def world(place) -> AsyncIterator[World]:
+    made = World(place)
+    yield made
+    await made.store.close()
+    made.sql.close()
+
+
+async def test_a_batch_is_kept_found_and_listed(world):
+    names = [f"batch_{n}" for n in range(3)]
+    for name in names:
+        await world.store.create(world.job(name, metadata={"a": name}))
+    found = await world.store.find(2, Book.REAL, "batch_1")
+    assert (found.status, found.job.metadata) == ("validating", {"a": "batch_1"})
+    assert await world.store.find(3, Book.REAL, "batch_1") is None
+    assert await world.store.find(2, Book.SIM, "batch_1") is None
+    listed = await world.store.listed(2, Book.REAL, "", 2)
+    assert [each.job.id for each in listed] == ["batch_2", "batch_1"]
+    assert [each.job.id for each in await world.store.listed(2, Book.REAL, "batch_1", 9)] == ["batch_0"]
+    assert await world.store.listed(2, Book.REAL, "batch_9", 2) is None
+
+
+async def test_its_money_moves_out_of_the_workers_slice_and_back(world):
+    batch = await world.begun()
+    assert world.slices() == {"slot-0": 600, batch.slot: 400}
+    claims = await world.claim(batch, 2)
+    assert [(claim.n, claim.at, claim.start, claim.fence, claim.tries) for claim in claims] == [
+        (1, 100, 0, 1, 0),
+        (2, 200, 100, 1, 0),
+    ]
+    await world.store.finish(batch, [world.done(claims[0], 30), world.done(claims[1], 0, answered=False)])
+    assert world.slices() == {"slot-0": 600, batch.slot: 230}  # 30 of it is for the drain
+    kept = await world.store.find(2, Book.REAL, "batch_1")
+    assert (kept.counts, kept.charge, kept.usage) == ((4, 1, 1), 30, Usage(6, 4))
+    assert [(each.seq, each.answered) for each in await world.store.results(batch.n, 0, 9)] == [
+        (1, True),
+        (2, False),
+    ]
+    assert await world.store.results(batch.n, 2, 9) == []
+
+
+async def test_nothing_moves_where_the_worker_was_replaced(world):
+    kept = await world.store.create(world.job())
+    owned = await world.store.own(kept.n, world.place, 10, 20)
+    world.sql.execute("UPDATE slots SET epoch = 2")
+    with pytest.raises(Unavailable, match="has ended"):
+        await world.store.begin(owned, 1, NONE, Loan(world.place, ((5, 10),)))
+    assert world.slices() == {"slot-0": 1000}
+    assert (await world.store.find(2, Book.REAL, "batch_1")).status == "validating"
+
+
+async def test_a_line_has_one_owner_and_one_output(world):
+    batch = await world.begun()
+    (claim,) = await world.claim(batch, 1)
+    world.sql.execute("UPDATE slots SET epoch = 2")  # it died, and its journal is in the books
+    assert await world.claim(batch, 1) == []  # whoever it was
+    assert await world.store.take_over(31) == 1
+    (again,) = await world.claim(batch, 1, 32, Place("slot-0", 2))
+    assert (again.n, again.fence > claim.fence, again.paid, again.unsure) == (1, True, 0, False)
+    await world.store.finish(batch, [world.done(claim, 30)])  # the dead one's word comes late
+    assert (await world.store.find(2, Book.REAL, "batch_1")).counts == (4, 0, 0)
+    await world.store.finish(batch, [world.done(again, 40)])
+    await world.store.finish(batch, [world.done(again, 40)])
+    kept = await world.store.find(2, Book.REAL, "batch_1")
+    assert (kept.counts, kept.charge) == ((4, 1, 0), 40)
+    assert world.slices()[batch.slot] == 340
+
+
+async def test_a_silent_owner_keeps_its_line_until_its_lease_is_over_and_then_it_is_free(world):
+    batch = await world.begun()
+    await world.claim(batch, 1)
+    assert await world.store.take_over(40) == 0
+    await world.store.renew(world.place, 3 * HOUR)
+    assert await world.store.take_over(2 * HOUR) == 0
+    assert await world.store.take_over(4 * HOUR) == 1
+    world.sql.execute("UPDATE batches SET expires_at = ?", (9 * HOUR,))
+    (again,) = await world.claim(batch, 1, 4 * HOUR + 1)
+    assert again.unsure
+    await world.store.finish(batch, [world.done(again)])
+    assert world.slices()[batch.slot] == 400  # what it holds is for a call that may yet be booked
+
+
+async def test_a_line_that_is_given_back_waits_for_its_time(world):
+    batch = await world.begun(lines=1)
+    (claim,) = await world.claim(batch, 1)
+    await world.store.give_back(batch, [Returned(1, claim.fence, 1_000, 0)])
+    assert await world.claim(batch, 1, 999) == []
+    (again,) = await world.claim(batch, 1, 1_000)
+    assert again.tries == 1
+    await world.store.give_back(batch, [Returned(1, again.fence, 0, 0, tried=False)])
+    assert (await world.claim(batch, 1, 1_001))[0].tries == 1
+
+
+async def test_what_waits_when_it_is_cancelled_becomes_errors_and_its_money_is_free(world):
+    batch = await world.begun()
+    (claim,) = await world.claim(batch, 1)
+    cancelled = await world.store.cancel(2, Book.REAL, "batch_1", 50)
+    assert cancelled.status == "cancelling"
+    assert await world.claim(batch, 4) == []
+    assert await world.store.close_waiting(cancelled, "batch_cancelled", 2) == 2
+    assert await world.store.close_waiting(cancelled, "batch_cancelled", 2) == 1
+    assert await world.store.close_waiting(cancelled, "batch_cancelled", 2) == 0
+    assert await world.store.settle_down(batch.n, 60) is None  # one runs still
+    await world.store.finish(batch, [world.done(claim, 10)])
+    ending = await world.store.settle_down(batch.n, 60)
+    assert (ending.status, ending.counts) == ("finalizing", (4, 1, 3))
+    assert world.slices() == {"slot-0": 600, batch.slot: 10}
+    assert b"batch_cancelled" in (await world.store.outputs(batch.n, 0, 9, answered=False))[0][1]
+    assert await world.store.outputs(batch.n, 0, 9, answered=True) == [(1, b"out\n")]
+    owned = await world.store.own(batch.n, world.place, 61, 70)
+    assert await world.store.publish(ending) is False  # who does not own it does not publish it
+    assert await world.store.publish(msgspec.structs.replace(owned, status="cancelled"))
+    assert (await world.store.find(2, Book.REAL, "batch_1")).status == "cancelled"
+    assert await world.store.results(batch.n, 0, 9) == []
+    assert await world.store.open_batches() == []
+    again = await world.store.cancel(2, Book.REAL, "batch_1", 50)
+    assert again.http_status == 409
+
+
+async def test_who_reads_it_is_one_and_the_first_lines_replace_what_a_dead_one_left(world):
+    kept = await world.store.create(world.job())
+    first = await world.store.own(kept.n, world.place, 10, 1_000)
+    assert await world.store.own(kept.n, Place("slot-1", 1), 20, 1_000) is None
+    line = NewLine(1, 0, 5, "a", 0, 0)
+    assert await world.store.add_lines(first, [line], first=True)
+    world.sql.execute("UPDATE slots SET epoch = 2")
+    second = await world.store.own(kept.n, Place("slot-1", 1), 20, 1_000)
+    assert not await world.store.add_lines(first, [line._replace(n=2)], first=False)
+    assert await world.store.add_lines(second, [line], first=True)
+    error = BatchError("x", "y", None, 3)
+    await world.store.fail(first, (error,), 30)
+    assert (await world.store.find(2, Book.REAL, "batch_1")).status == "validating"
+    await world.store.fail(second, (error,), 30)
+    failed = await world.store.find(2, Book.REAL, "batch_1")
+    assert (failed.status, failed.job.errors, failed.job.times.failed) == ("failed", (error,), 30)
+
+
+async def test_quotas_count_what_is_enqueued(world):
+    await world.begun()
+    kept = await world.store.create(world.job("batch_2"))
+    owned = await world.store.own(kept.n, world.place, 10, 20)
+    owned = msgspec.structs.replace(owned, job=msgspec.structs.replace(owned.job, model="m"))
+    nothing = Loan(world.place, ())
+    assert await world.store.begin(owned, 30, (60, 0, 0), nothing) == Quota("key", 60, 40)
+    assert await world.store.begin(owned, 30, (0, 69, 0), nothing) == Quota("project", 69, 40)
+    assert await world.store.begin(owned, 30, (0, 0, 69), nothing) == Quota("organization", 69, 40)
+    assert await world.store.begin(owned, 30, (70, 70, 70), nothing) is None
+
+
+async def test_the_waiting_lines_of_one_that_expired_are_told_so(world):
+    batch = await world.begun()
+    assert await world.claim(batch, 1, HOUR) == []
+    assert await world.store.close_waiting(batch, "batch_expired", 9) == 4
+    ending = await world.store.settle_down(batch.n, HOUR)
+    assert ending.job.late
+    assert world.slices()[batch.slot] == 0
+
+
+async def test_a_lines_money_may_lie_in_two_grants():
+    portions = (Portion(7, 70, 150), Portion(8, 80, 250))
+    job = World.job(None, capped=True, pots=(5,), portions=portions)  # type: ignore[arg-type]
+    assert held_of(job, 100, 100) == ((5, 100), (7, 50), (8, 50))
+    assert left_of(job, 100, 100, 70) == ((5, 30), (7, 0), (8, 30))
+    assert left_of(job, 200, 100, 0) == ((5, 100), (8, 100))

@@ -1,0 +1,123 @@
+"""What is asked for, the lines that come in, and the lines and objects that go out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from headgate.errors import CallerError
+from headgate.values import Usage
+from headgate.wire.batches import (
+    BatchCounts,
+    BatchError,
+    BatchTimes,
+    BatchView,
+    LineRefused,
+    answered,
+    read_line,
+    read_order,
+    shown,
+    unanswered,
+)
+
+CHAT = "/v1/chat/completions"
+ORDER = {"input_file_id": "file-1", "endpoint": CHAT, "completion_window": "24h"}
+LINE = {"custom_id": "a", "method": "POST", "url": CHAT, "body": {"model": "m"}}
+
+
+def test_an_order_is_read():
+    more = {"metadata": {"a": "b"}, "output_expires_after": {"anchor": "created_at", "seconds": 3600}}
+    order = read_order(json.dumps({**ORDER, **more}).encode(), [CHAT])
+    assert (order.input_file_id, order.endpoint, order.metadata, order.kept_s) == (
+        "file-1",
+        CHAT,
+        {"a": "b"},
+        3600,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "code"),
+    [
+        ({"endpoint": None}, "endpoint", "missing_required_parameter"),
+        ({"input_file_id": None}, "input_file_id", "missing_required_parameter"),
+        ({"completion_window": "1h"}, "completion_window", "invalid_value"),
+        ({"endpoint": "/v1/audio/speech"}, "endpoint", "invalid_value"),
+        ({"metadata": {"a": 1}}, None, "invalid_type"),
+        ({"metadata": {"a": "b" * 513}}, "metadata", "invalid_value"),
+        (
+            {"output_expires_after": {"anchor": "created_at", "seconds": 5}},
+            "output_expires_after",
+            "invalid_value",
+        ),
+    ],
+)
+def test_a_wrong_order_is_refused(change, param, code):
+    with pytest.raises(CallerError) as refused:
+        read_order(json.dumps({**ORDER, **change}).encode(), [CHAT])
+    assert (refused.value.param, refused.value.code) == (param, code)
+
+
+def test_a_line_is_read():
+    assert read_line(json.dumps(LINE).encode(), 1, CHAT) == ("a", b'{"model": "m"}')
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "param"),
+    [
+        (b"{", "invalid_json_line", None),
+        (b"", "invalid_json_line", None),
+        (b"[1]", "invalid_json_line", None),
+        (b"[" * 100_000, "invalid_json_line", None),
+        ({**LINE, "custom_id": 7}, "invalid_type", "custom_id"),
+        ({**LINE, "custom_id": ""}, "invalid_custom_id", "custom_id"),
+        ({**LINE, "custom_id": "x" * 513}, "invalid_custom_id", "custom_id"),
+        ({**LINE, "method": "GET"}, "invalid_method", "method"),
+        ({**LINE, "url": "/v1/embeddings"}, "url_mismatch", "url"),
+        ({"method": "POST", "url": CHAT, "body": {}}, "missing_required_parameter", "custom_id"),
+        ({"custom_id": "a", "url": CHAT, "body": {}}, "missing_required_parameter", "method"),
+        ({"custom_id": "a", "method": "POST", "body": {}}, "missing_required_parameter", "url"),
+        ({"custom_id": "a", "method": "POST", "url": CHAT}, "missing_required_parameter", "body"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told_with_its_number(data, code, param):
+    with pytest.raises(LineRefused) as refused:
+        read_line(data if isinstance(data, bytes) else json.dumps(data).encode(), 7, CHAT)
+    error = refused.value.error
+    assert (error.code, error.param, error.line) == (code, param, 7)
+
+
+def test_an_output_is_one_line():
+    line = answered("batch_req_1", "a\n", 200, "req_1", b'{\r\n  "x": "\\n"\n}\n')
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == {
+        "id": "batch_req_1", "custom_id": "a\n", "error": None,
+        "response": {"status_code": 200, "request_id": "req_1", "body": {"x": "\n"}},
+    }  # fmt: skip
+    late = json.loads(unanswered("batch_req_2", "b", "batch_expired"))
+    assert late["response"] is None
+    assert late["error"] == {
+        "code": "batch_expired",
+        "message": "This request could not be executed before the completion window expired.",
+    }
+
+
+def test_the_object_has_what_the_description_asks_for():
+    view = BatchView(
+        "batch_1", CHAT, "m", "file-1", "failed", 5_000_000, 9_000_000, BatchTimes(failed=6_000_000),
+        BatchCounts(3, 1, 1), Usage(10, 5, cached_tokens=2, reasoning_tokens=1), (BatchError("c", "m", None, 2),),
+    )  # fmt: skip
+    assert shown(view) == {
+        "id": "batch_1", "object": "batch", "endpoint": CHAT, "model": "m", "input_file_id": "file-1",
+        "errors": {"object": "list", "data": (BatchError("c", "m", None, 2),)},
+        "completion_window": "24h", "status": "failed", "output_file_id": None, "error_file_id": None,
+        "created_at": 5, "in_progress_at": None, "expires_at": 9, "finalizing_at": None, "completed_at": None,
+        "failed_at": 6, "expired_at": None, "cancelling_at": None, "cancelled_at": None,
+        "request_counts": {"total": 3, "completed": 1, "failed": 1},
+        "usage": {
+            "input_tokens": 10, "input_tokens_details": {"cached_tokens": 2}, "output_tokens": 5,
+            "output_tokens_details": {"reasoning_tokens": 1}, "total_tokens": 15,
+        },
+        "metadata": None,
+    }  # fmt: skip

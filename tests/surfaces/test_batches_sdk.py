@@ -1,0 +1,306 @@
+"""OpenAI's own client runs the batch guide against a running gateway."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from tests.stores.books import figures
+from tests.surfaces.conftest import Gateway
+from tests.upstream import ScriptedUpstream, chat_json, error_json
+
+CHAT = "/v1/chat/completions"
+DONE = {"completed", "failed", "cancelled", "expired"}
+
+
+def ask(name: str, *, url: str = CHAT, **body) -> dict[str, object]:
+    usual = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": f"Say {name}"}],
+        "max_tokens": 20,
+    }
+    return {"custom_id": name, "method": "POST", "url": url, "body": {**usual, **body}}
+
+
+def order(client: openai.OpenAI, lines, endpoint: str = CHAT, **more):
+    """Upload lines, as objects or as they are, and order a batch of them."""
+    data = b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+    file = client.files.create(file=("in.jsonl", data), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **more)
+
+
+def wait(client: openai.OpenAI, batch, *, until: set[str] = DONE, within_s: float = 60.0):
+    deadline = time.monotonic() + within_s
+    while batch.status not in until:
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.05)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+def lines_of(client: openai.OpenAI, name: str | None) -> dict[str, dict]:
+    if name is None:
+        return {}
+    rows = [json.loads(line) for line in client.files.content(name).text.splitlines()]
+    assert len({row["custom_id"] for row in rows}) == len({row["id"] for row in rows}) == len(rows)
+    return {row["custom_id"]: row for row in rows}
+
+
+def client_of(gateway: Gateway) -> openai.OpenAI:
+    return openai.OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0)
+
+
+@pytest.fixture
+def client(simulated) -> openai.OpenAI:
+    return client_of(simulated)
+
+
+def test_the_guide_runs_unchanged(client, simulated):
+    asked = [ask(f"r{n}") for n in range(60)]
+    asked[7] = ask("r7", temperature=9)
+    made = order(client, asked, metadata={"job": "nightly"})
+    assert (made.object, made.status, made.endpoint, made.completion_window) == (
+        "batch", "validating", CHAT, "24h",
+    )  # fmt: skip
+    assert made.expires_at == made.created_at + 86_400
+    batch = wait(client, made)
+    assert (batch.status, batch.errors, batch.model) == ("completed", None, "gpt-4o-mini")
+    assert batch.metadata == {"job": "nightly"}
+    counts = batch.request_counts
+    assert (counts.total, counts.completed, counts.failed) == (60, 59, 1)
+    assert batch.in_progress_at <= batch.finalizing_at <= batch.completed_at
+    answers, errors = lines_of(client, batch.output_file_id), lines_of(client, batch.error_file_id)
+    assert set(answers) == {f"r{n}" for n in range(60)} - {"r7"}
+    assert list(answers)[:3] == ["r0", "r1", "r2"]
+    first = answers["r0"]
+    assert (first["error"], first["response"]["status_code"]) == (None, 200)
+    assert first["response"]["body"]["choices"][0]["message"]["content"]
+    assert first["response"]["request_id"].startswith("req_")
+    refused = errors["r7"]["response"]
+    assert refused["status_code"] == 400
+    assert refused["body"]["error"]["param"] == "temperature"
+    used = [row["response"]["body"]["usage"] for row in answers.values()]
+    assert batch.usage.input_tokens == sum(each["prompt_tokens"] for each in used)
+    assert batch.usage.output_tokens == sum(each["completion_tokens"] for each in used)
+    file = client.files.retrieve(batch.output_file_id)
+    assert (file.purpose, file.filename) == ("batch_output", f"{batch.id}_output.jsonl")
+    assert batch.id in [each.id for each in client.batches.list(limit=5)]
+    found = simulated.command("ledger", "check")
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/completions", {"model": "gpt-3.5-turbo-instruct", "prompt": "Say this", "max_tokens": 5}),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["a", "b"]}),
+        ("/v1/moderations", {"model": "omni-moderation-latest", "input": "hello"}),
+        ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a canal"}),
+    ],
+)
+def test_every_endpoint_that_is_here_may_be_in_a_batch(client, endpoint, body):
+    line = {"custom_id": "a", "method": "POST", "url": endpoint, "body": body}
+    batch = wait(client, order(client, [line], endpoint))
+    assert (batch.status, batch.request_counts.completed) == ("completed", 1), batch
+    assert lines_of(client, batch.output_file_id)["a"]["response"]["status_code"] == 200
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "line", "param"),
+    [
+        ([b"\n"], "invalid_json_line", 1, None),
+        ([ask("a"), b"{not json\n"], "invalid_json_line", 2, None),
+        ([ask("a"), b"\n", ask("b")], "invalid_json_line", 2, None),
+        ([ask("a"), ask("b"), ask("a")], "duplicate_custom_id", 3, "custom_id"),
+        ([ask("a", url="/v1/embeddings")], "url_mismatch", 1, "url"),
+        ([{**ask("a"), "method": "GET"}], "invalid_method", 1, "method"),
+        ([{**ask("a"), "custom_id": None}], "invalid_type", 1, "custom_id"),
+        ([ask("a", stream=True)], "invalid_value", 1, "body.stream"),
+        ([ask("a"), ask("b", model="gpt-4o")], "model_mismatch", 2, "body.model"),
+        ([ask("a", model="no-such-model")], "model_not_found", 1, "body"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_told_with_its_line(client, lines, code, line, param):
+    batch = wait(client, order(client, lines))
+    assert (batch.status, batch.output_file_id, batch.error_file_id) == ("failed", None, None)
+    assert batch.failed_at is not None
+    assert batch.errors.object == "list"
+    error = batch.errors.data[0]
+    assert (error.code, error.line) == (code, line)
+    assert error.param == param or code == "model_not_found"
+
+
+def test_a_wrong_order_is_refused_at_once(client):
+    file = client.files.create(file=("a.txt", b"x"), purpose="user_data")
+    for change, param in (
+        ({"input_file_id": "file-none"}, "input_file_id"),
+        ({"input_file_id": file.id}, "input_file_id"),
+        ({"endpoint": "/v1/audio/speech"}, "endpoint"),
+        ({"completion_window": "1h"}, "completion_window"),
+    ):
+        usual = {"input_file_id": "file-x", "endpoint": CHAT, "completion_window": "24h"}
+        with pytest.raises(openai.APIStatusError) as refused:
+            client.batches.create(**{**usual, **change})
+        assert refused.value.param == param
+    with pytest.raises(openai.NotFoundError, match="No batch found"):
+        client.batches.retrieve("batch_none")
+    with pytest.raises(openai.NotFoundError, match="No batch found"):
+        client.batches.cancel("batch_none")
+
+
+def test_another_project_sees_nothing_of_it(client, simulated):
+    batch = wait(client, order(client, [ask("mine")]))
+    assert simulated.command("projects", "create", "Others").returncode == 0
+    projects = json.loads(simulated.command("projects", "list", "--json").stdout)
+    rows = projects["data"] if isinstance(projects, dict) else projects
+    other = next(row["id"] for row in rows if row["name"] == "Others")
+    made = json.loads(simulated.command("keys", "create", "--name", "o", "--project", other, "--json").stdout)
+    stranger = openai.OpenAI(base_url=simulated.base, api_key=made["key"], max_retries=2)
+    time.sleep(0.5)
+    assert stranger.batches.list().data == []
+    for act in (stranger.batches.retrieve, stranger.batches.cancel):
+        with pytest.raises(openai.NotFoundError):
+            act(batch.id)
+    with pytest.raises(openai.NotFoundError):
+        stranger.batches.create(input_file_id=batch.input_file_id, endpoint=CHAT, completion_window="24h")
+
+
+PRICED = """
+[[providers]]
+name = "own"
+base_url = "{base}"
+api_key = "none"
+models = ["m"]
+[[prices.rows]]
+provider = "own"
+model = "m"
+input = "1"
+output = "2"
+[batch]
+concurrency = 4
+tries = 3
+"""
+
+
+@pytest.fixture
+def upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as made:
+        yield made
+
+
+def priced(folder: Path, upstream: ScriptedUpstream, cap: str) -> Gateway:
+    (folder / "headgate.toml").write_text(PRICED.format(base=upstream.base_url))
+    return Gateway(folder, "--config", "headgate.toml", "--cap", cap)
+
+
+def money(gateway: Gateway, query: str) -> list:
+    return figures(gateway.data, query)
+
+
+def test_one_that_does_not_fit_is_refused_and_what_fits_is_paid_by_the_line(tmp_path, upstream):
+    gateway = priced(tmp_path, upstream, "0.01/total")
+    client = client_of(gateway)
+    try:
+        dear = wait(client, order(client, [ask(f"d{n}", model="m", max_tokens=5_000) for n in range(3)]))
+        assert dear.status == "failed"
+        error = dear.errors.data[0]
+        assert error.code == "insufficient_quota"
+        assert "This batch may cost up to $0.01" in error.message
+        assert "$0.01 is left" in error.message
+        batch = wait(client, order(client, [ask(f"c{n}", model="m", max_tokens=100) for n in range(40)]))
+        assert (batch.status, batch.request_counts.completed) == ("completed", 40), batch
+        time.sleep(0.5)
+        used = [row["response"]["body"]["usage"] for row in lines_of(client, batch.output_file_id).values()]
+        due = sum(500 * row["prompt_tokens"] + 1_000 * row["completion_tokens"] for row in used)  # half
+        assert money(gateway, "SELECT sum(charge), count(*) FROM calls") == [(due, 40)]
+        assert money(gateway, "SELECT charge FROM batches WHERE status = 'completed'") == [(due,)]
+        assert money(gateway, "SELECT sum(amount) FROM slices WHERE slot LIKE 'batch-%'") in (
+            [(0,)],
+            [(None,)],
+        )
+        found = gateway.command("ledger", "check")
+        assert (found.returncode, found.stderr) == (0, ""), found.stdout
+    finally:
+        gateway.stop()
+
+
+def test_limits_of_the_provider_slow_it_and_fail_nothing(tmp_path):
+    limited = error_json(
+        429, "Rate limit reached", code="rate_limit_exceeded", headers=[("retry-after", "1")]
+    )
+    broken = error_json(500, "boom")
+    with ScriptedUpstream(*[chat_json("ok")] * 3, *[limited] * 4, broken, chat_json("fine")) as upstream:
+        gateway = priced(tmp_path, upstream, "1/total")
+        client = client_of(gateway)
+        try:
+            batch = wait(client, order(client, [ask(f"c{n}", model="m") for n in range(20)]))
+            assert (batch.status, batch.request_counts.completed) == ("completed", 20), batch
+        finally:
+            gateway.stop()
+
+
+def test_what_breaks_down_each_time_fails_after_its_tries(tmp_path):
+    with ScriptedUpstream(error_json(500, "boom")) as upstream:
+        gateway = priced(tmp_path, upstream, "1/total")
+        client = client_of(gateway)
+        try:
+            batch = wait(client, order(client, [ask("a", model="m")]))
+            assert (batch.status, batch.request_counts.failed) == ("completed", 1)
+            row = lines_of(client, batch.error_file_id)["a"]
+            assert row["response"]["status_code"] == 500
+            assert money(gateway, "SELECT sum(charge) FROM calls") == [(0,)]
+        finally:
+            gateway.stop()
+
+
+def test_a_cancelled_one_keeps_what_it_has(tmp_path):
+    with ScriptedUpstream() as upstream:
+        gateway = priced(tmp_path, upstream, "1/total")
+        client = client_of(gateway)
+        try:
+            made = order(client, [ask(f"c{n}", model="m") for n in range(3_000)])
+            running = wait(client, made, until={"in_progress"})
+            cancelled = client.batches.cancel(running.id)
+            assert (cancelled.status, cancelled.cancelling_at is None) == ("cancelling", False)
+            batch = wait(client, cancelled)
+            assert batch.status == "cancelled"
+            answers, errors = lines_of(client, batch.output_file_id), lines_of(client, batch.error_file_id)
+            assert len(answers) + len(errors) == 3_000
+            assert errors["c2999"]["response"] is None
+            assert errors["c2999"]["error"]["code"] == "batch_cancelled"
+            with pytest.raises(openai.ConflictError, match="Cannot cancel a batch with status 'cancelled'"):
+                client.batches.cancel(batch.id)
+            time.sleep(0.5)
+            assert gateway.command("ledger", "check").returncode == 0
+        finally:
+            gateway.stop()
+
+
+def test_it_goes_on_after_a_stop_and_a_start(tmp_path):
+    with ScriptedUpstream() as upstream:
+        gateway = priced(tmp_path, upstream, "1/total")
+        client = client_of(gateway)
+        key = gateway.key
+        made = order(client, [ask(f"c{n}", model="m") for n in range(1_500)])
+        wait(client, made, until={"in_progress"})
+        time.sleep(0.3)
+        code, _, _ = gateway.stop()
+        assert code == 0
+        before = money(gateway, "SELECT count(*) FROM batch_lines WHERE state = 1")
+        assert before == [(0,)]  # a clean stop gives back what it does not run
+        gateway = Gateway(tmp_path, "--config", "headgate.toml", "--cap", "1/total")
+        gateway.key = key
+        try:
+            client = client_of(gateway)
+            batch = wait(client, client.batches.retrieve(made.id))
+            assert (batch.status, batch.request_counts.completed) == ("completed", 1_500)
+            assert len(lines_of(client, batch.output_file_id)) == 1_500
+            time.sleep(0.5)
+            assert money(gateway, "SELECT count(*) FROM calls WHERE charge > 0") == [(1_500,)]
+            assert gateway.command("ledger", "check").returncode == 0
+        finally:
+            gateway.stop()
