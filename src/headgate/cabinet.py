@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Database, connect
 from headgate.stores.sql.nodes import slot_name
 from headgate.values import AccessKeys
 
@@ -60,8 +60,9 @@ class Cabinet:
             from headgate.stores.sql.uploads import SqlUploads
 
             settings, data = self._config.files, Path(self._config.storage.data)
+            books = Database(data, self._config.storage.database)
             room = Room(int(settings.project_gb * _GB), int(settings.account_gb * _GB))
-            self._rows = SqlFiles(partial(connect, data), room, slot_name(node, f"slot-{self._slot}"))
+            self._rows = SqlFiles(partial(connect, books), room, slot_name(node, f"slot-{self._slot}"))
             largest = settings.file_mb << 20
             shelf = Shelf(self._rows, self._blobs(settings, data), self._clock, largest, self._trouble)
             uploads = Uploads(shelf, SqlUploads(self._rows), int(settings.upload_gb * _GIB))

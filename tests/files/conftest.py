@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.files.place import Place
+
+from headgate.stores.sql import database
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +28,9 @@ def full_disk() -> Iterator[None]:
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.fixture(name="place")
+def shelves(place: database.Place) -> Place:
+    """Give a folder with files, and books in SQLite or PostgreSQL."""
+    return Place(place)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from headgate.files.shelf import Shelf
 from headgate.identity.keys import mint_key
 from headgate.shelf import Blobs, FileLabel, FileOwner
 from headgate.stores.blobs.folder import FolderBlobs
+from headgate.stores.sql import database
 from headgate.stores.sql.bootstrap import prepare
-from headgate.stores.sql.database import connect
 from headgate.stores.sql.files import Room, SqlFiles
 from headgate.values import Book
 
@@ -39,11 +39,12 @@ class Hand:
 class Place:
     """A folder with a database and files."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, books: database.Place) -> None:
+        self.books = books
+        self.folder = database.folder_of(books)
         self.clock = Hand()
         self.said: list[str] = []
-        prepare(folder, 1, mint_key)
+        prepare(books, 1, mint_key)
 
     @asynccontextmanager
     async def shelf(
@@ -53,7 +54,7 @@ class Place:
         writer: str = "one",
         blobs: Blobs | None = None,
     ) -> AsyncIterator[Shelf]:
-        rows = SqlFiles(partial(connect, self.folder), room, writer)
+        rows = SqlFiles(partial(database.connect, self.books), room, writer)
         own = blobs or FolderBlobs(self.folder / "files")
         shelf = Shelf(rows, own, self.clock, largest, self.said.append)
         yield shelf
@@ -65,7 +66,11 @@ class Place:
         return [path for path in (self.folder / "files").rglob("*") if path.is_file()]
 
     def rows(self, table: str) -> int:
-        with sqlite3.connect(self.folder / "headgate.sqlite") as sql:
+        with ThreadPoolExecutor(1) as thread:  # a connection wants a thread without a loop
+            return thread.submit(self._rows, table).result()
+
+    def _rows(self, table: str) -> int:
+        with closing(database.connect(self.books)) as sql:
             return int(sql.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from tests.files.place import HOUR, LABEL, OWN, Place, content, source
@@ -15,11 +14,6 @@ from headgate.stores.sql.files import Room
 from headgate.values import Book
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "data")
 
 
 async def test_a_file_is_kept_found_read_and_deleted(place: Place) -> None:

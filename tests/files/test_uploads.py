@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from tests.files.place import HOUR, LABEL, OWN, Place, content
@@ -17,11 +16,6 @@ from headgate.stores.sql.uploads import SqlUploads
 from headgate.values import Book
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "data")
 
 
 def uploads_of(shelf: Shelf, largest: int = 1 << 30) -> Uploads:

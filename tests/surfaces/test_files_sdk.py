@@ -6,11 +6,14 @@ import asyncio
 import hashlib
 import json
 import select
+import signal
 import socket
+import time
 import urllib.request
 
 import openai
 import pytest
+from tests.surfaces.conftest import Gateway
 
 BIG = bytes(range(256)) * (12 << 12)  # 12 MiB
 
@@ -288,3 +291,35 @@ def test_what_is_wrong_with_an_upload_is_said(client, change, param):
     with pytest.raises(openai.BadRequestError) as refused:
         client.post("/uploads", cast_to=object, body={**right, **change})
     assert refused.value.param == param
+
+
+def test_a_kill_in_the_middle_leaves_nothing_and_takes_nothing(tmp_path):
+    def blobs():
+        return [path for path in (gateway.data / "files").rglob("*") if path.is_file()]
+
+    gateway = Gateway(tmp_path)
+    client = openai.OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0)
+    kept = client.files.create(file=("a", BIG), purpose="user_data")
+    host, port = gateway.base.removeprefix("http://").removesuffix("/v1").split(":")
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {gateway.key}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 90000000\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    ).encode()
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
+        sock.sendall(head + BIG)
+        due = time.monotonic() + 20
+        while len(blobs()) < 2 and time.monotonic() < due:
+            time.sleep(0.05)
+        assert len(blobs()) == 2
+        assert all(path.stat().st_mode & 0o777 == 0o600 for path in blobs())
+        gateway.stop(signal.SIGKILL)
+    key, gateway = gateway.key, Gateway(tmp_path)
+    client = openai.OpenAI(base_url=gateway.base, api_key=key, max_retries=0)
+    due = time.monotonic() + 20
+    while len(blobs()) > 1 and time.monotonic() < due:
+        time.sleep(0.05)
+    assert len(blobs()) == 1
+    assert client.files.content(kept.id).read() == BIG
+    code, _, err = gateway.stop()
+    assert (code, err) == (0, "")

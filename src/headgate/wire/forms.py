@@ -20,6 +20,7 @@ _BOUNDARY = re.compile(
     rb'multipart/form-data\s*;.*?boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE
 )
 _QUOTED = re.compile(rb'\b(name|filename)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_PLAIN = re.compile(rb'\b(name|filename)="([^"]*)"', re.IGNORECASE)
 _KIND = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(;[ \w.=+-]{1,60})?", re.ASCII)
 _MOST_PARTS = 100
 _LONGEST_HEAD = 8 * 1024
@@ -144,7 +145,9 @@ def read_head(head: bytes) -> tuple[str, str, str]:
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         fields[name.strip().lower()] = value.strip()
-    words = {name.lower(): value for name, value in _QUOTED.findall(fields.get(b"content-disposition", b""))}
+    said = fields.get(b"content-disposition", b"")
+    # Programs escape a backslash before a quote, browsers do not: `"C:\"` is read as they mean it.
+    words = {name.lower(): value for name, value in (*_PLAIN.findall(said), *_QUOTED.findall(said))}
     if b"name" not in words:
         raise CallerError("A part of the form has no name.")
     kind = fields.get(b"content-type", b"").decode("latin-1")
