@@ -389,6 +389,32 @@ async def test_the_ticker_stops_with_the_last_connection() -> None:
         assert (await (await served.connect()).ask(get("/e"))).status == 200
 
 
+class Looked:
+    """A connection that counts how often it is looked at."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def check(self, _now: int) -> None:
+        self.times += 1
+
+
+@pytest.mark.anyio
+async def test_many_connections_are_looked_at_in_parts_and_each_once_in_a_walk() -> None:
+    async with Served({"/e": Echo()}, tick_s=0.05) as served:
+        edge, many = served.edge, [Looked() for _ in range(1000)]
+        edge._connections.update(many)  # type: ignore[arg-type]
+        edge._tick()
+        assert sum(each.times for each in many) == 400
+        gone = next(each for each in many if not each.times)
+        edge._connections.remove(gone)  # type: ignore[arg-type]
+        await until(lambda: not edge._walk)
+        assert [each.times for each in many if each is not gone] == [1] * 999
+        assert gone.times == 0
+        await until(lambda: all(each.times == 2 for each in many if each is not gone))
+        edge._connections.clear()
+
+
 class Quiet(Scripted):
     """Streams what it is given to say, and counts how often it was told that nothing was said."""
 

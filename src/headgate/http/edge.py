@@ -26,12 +26,18 @@ if TYPE_CHECKING:
     from headgate.ports import CallIds, Clock
     from headgate.values import MonotonicNs
 
+_AT_ONCE = 400  # connections that are looked at in one go: a millisecond
+_PARTS = 10  # of a tick lie between two goes
+
 __all__ = ["Edge", "EdgeEvents", "EdgeLimits", "Incoming", "Route"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeLimits:
-    """What one client may ask of the edge, and how long it may take. Deadlines hold to within `tick_s`."""
+    """What one client may ask of the edge, and how long it may take.
+
+    Deadlines hold to within `tick_s`, and to within a second where there are thousands of connections.
+    """
 
     max_target_bytes: int = 16 * 1024
     max_head_bytes: int = 32 * 1024
@@ -71,6 +77,7 @@ class Edge:
         "_empty",
         "_routes",
         "_timer",
+        "_walk",
         "draining",
         "events",
         "heads",
@@ -107,6 +114,7 @@ class Edge:
         self._routes = routes
         self._asgi = AsgiRoute(asgi, limits.max_body_bytes, events)
         self._connections: set[Connection] = set()
+        self._walk: list[Connection] = []  # those that are still to be looked at in this walk
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
 
@@ -137,12 +145,19 @@ class Edge:
             self._empty.set()
 
     def _tick(self) -> None:
-        """Walk the deadlines of all connections; one timer for all, only while there are any."""
+        """Walk the deadlines of all connections; one timer for all, only while there are any.
+
+        A walk over many has several parts, so that no call waits for the whole of it.
+        """
         self.now = now = self._clock.monotonic()
         self.heads.set_time(self._clock.wall())
-        self._timer = asyncio.get_running_loop().call_later(self.limits.tick_s, self._next_tick)
-        for connection in tuple(self._connections):
-            connection.check(now)
+        walk = self._walk or list(self._connections)
+        part, self._walk = walk[-_AT_ONCE:], walk[:-_AT_ONCE]
+        pause_s = self.limits.tick_s / _PARTS if self._walk else self.limits.tick_s
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._next_tick)
+        for connection in part:
+            if connection in self._connections:
+                connection.check(now)
 
     def _next_tick(self) -> None:
         if self._connections:
