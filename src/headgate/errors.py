@@ -350,6 +350,12 @@ class UpstreamInterrupted(UpstreamError):
     default_code = "upstream_interrupted"
 
 
+class OrderUnclear(UpstreamInterrupted):
+    """The provider broke off after it was asked for a job: it may have taken it, so it is not asked again."""
+
+    same_target = False
+
+
 class WrongShape(UpstreamError):
     """The answer is not of the JSON schema that was asked for; it was asked for twice, so a retry costs anew.
 

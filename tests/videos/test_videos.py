@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.faults.test_revoked import desk, known
 from tests.faults.worker import Reply, Worker, parse, worker
+from tests.upstream import RESET, ScriptedUpstream
 from tests.videos.maker import FILE, MODEL, OPERATION, Maker, maker
 
 from headgate.errors import Unavailable
@@ -249,3 +250,70 @@ async def test_a_key_for_other_endpoints_sees_none(tmp_path: Path) -> None:
         await known(gateway, gateway.key)
         assert (await send(gateway, "POST", "/v1/videos", ORDER)).status == 403
         assert (await send(gateway, "GET", "/v1/videos")).status == 403
+
+
+SECOND = """
+[[providers]]
+name = "spare"
+kind = "gemini"
+base_url = "%s"
+api_key = "g-spare"
+models = ["none-*"]
+[[models]]
+name = "film"
+targets = [{ provider = "google", model = "%s" }, { provider = "spare", model = "%s" }]
+[retries]
+attempts = 3
+base_s = 0.0
+"""
+FILM = ORDER | {"model": "film"}
+
+
+async def test_an_order_falls_back_and_is_paid_where_it_was_made(tmp_path: Path) -> None:
+    async with maker() as busy, maker() as spare:
+        busy.refusal = (503, {"code": 503, "message": "Overloaded", "status": "UNAVAILABLE"})
+        spare.make()
+        more = busy.settings + SECOND % (spare.url, MODEL, MODEL)
+        async with worker(tmp_path, busy.url, more=more) as gateway:
+            video = await told(gateway, "POST", "/v1/videos", FILM)
+            assert (await ended(gateway, video["id"]))["status"] == "completed"
+            assert (len(busy.orders), len(spare.orders)) == (1, 1)
+            (booked,) = (await gateway.books()).values()
+            assert booked.charge == COST
+            tallies = {
+                place.provider: tally.errors for place, tally in gateway.app.outward.health.tallies.items()
+            }
+            assert tallies["google"] == {"overloaded": 1}
+
+
+async def test_an_order_that_may_have_been_taken_is_not_sent_there_again(tmp_path: Path) -> None:
+    async with ScriptedUpstream([RESET]) as torn, maker() as made:
+        more = (
+            made.settings.replace(made.url, torn.base_url.replace("/v1", "/v1beta"))
+            + "[retries]\nattempts = 3\n"
+        )
+        async with worker(tmp_path, torn.base_url, more=more) as gateway:
+            reply = await send(gateway, "POST", "/v1/videos", ORDER)
+            assert reply.status == 502
+            assert len(torn.requests) == 1
+            assert gateway.held == 0
+
+
+async def test_a_job_has_room_at_its_provider_until_it_is_done(tmp_path: Path) -> None:
+    async with maker() as made:
+        narrow = made.settings.replace(
+            'api_key = "g-canary"', 'api_key = "g-canary"\nmax_concurrent = 1\nlongest_wait_s = 0.2'
+        )
+        async with worker(tmp_path, made.url, more=narrow) as gateway:
+            video = await told(gateway, "POST", "/v1/videos", ORDER)
+            crowded = await send(gateway, "POST", "/v1/videos", ORDER)
+            assert (crowded.status, json.loads(crowded.body)["error"]["code"]) == (
+                503,
+                "server_is_overloaded",
+            )
+            assert len(made.orders) == 1
+            made.make()
+            await ended(gateway, video["id"])
+            another = await told(gateway, "POST", "/v1/videos", ORDER)
+            await ended(gateway, another["id"])
+            assert len(made.orders) == 2

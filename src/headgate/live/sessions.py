@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.admission.budget import Hold
 from headgate.channels import NORMAL, Channel
-from headgate.errors import CallerGone, GatewayError, Internal, Unavailable, UpstreamError
+from headgate.errors import CallerGone, GatewayError, Internal, Unavailable
 from headgate.identity.standing import allow
 from headgate.live.session import Session, SessionLimits
 from headgate.live.till import Till
 from headgate.money.cost import unit_price
 from headgate.ports import Declined, Sink
+from headgate.settle import Tab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.admission.gates import Ticket
     from headgate.pipeline import Pipeline, Stages
+    from headgate.routing.doors import Seat
     from headgate.routing.routes import Routes
     from headgate.values import Call, Target
 
@@ -30,6 +33,13 @@ class Door(NamedTuple):
 
     sink: Sink
     accept: Callable[[], Channel]  # answers it; raises `CallerGone`
+
+
+class _Way(NamedTuple):
+    """A connection to a provider, and the room that it takes there."""
+
+    provider: Channel
+    seat: Seat | None
 
 
 class Sessions:
@@ -75,8 +85,7 @@ class Sessions:
             ticket = await self._enter(call, sink)
             till = Till(self._stages, call, self._new_id, targets, sink)
             await till.secure(_FIRST_BOUND, till.limit())
-            provider = await self._connect(call, till)
-            await self._relay(call, door, provider, till, routes)
+            await self._converse(call, door, till, ticket, routes)
         except GatewayError as error:
             ledger.observer.refused(call.operation, error)
             self._pipeline.refuse(call, error, sink)
@@ -106,18 +115,33 @@ class Sessions:
         gate = ledger.rates.gate(principal, call.model, now)
         return entrance.enter(gate, 0, now) or await entrance.stand(gate, 0, call.model, sink)
 
-    async def _connect(self, call: Call, till: Till) -> Channel:
-        """Return a WebSocket to the first provider that opens one."""
-        for index, target in enumerate(till.targets):
-            try:
-                provider = await self._open(call, target)
-            except UpstreamError as error:
-                if not error.another_target or index + 1 == len(till.targets):
-                    raise
-            else:
-                till.targets = (target,)
-                return provider
-        raise AssertionError("there is always a target")
+    async def _converse(self, call: Call, door: Door, till: Till, ticket: Ticket, routes: Routes) -> None:
+        """Hold a session with the first provider that opens one, and give its room back."""
+        way = await self._connect(call, till, ticket, door.sink)
+        try:
+            await self._relay(call, door, way.provider, till, routes)
+        finally:
+            if way.seat is not None:
+                self._stages.attempts.doors.leave(way.seat)
+
+    async def _connect(self, call: Call, till: Till, ticket: Ticket, sink: Sink) -> _Way:
+        """Return the way to the first provider that opens a WebSocket, asked like those of other calls.
+
+        Raises:
+            GatewayError: none does, or has room.
+            CallerGone: the caller hung up meanwhile.
+        """
+        ways: list[_Way] = []
+
+        async def attempt(call: Call, sink: Sink, tab: Tab, target: Target) -> None:
+            del sink
+            ways.append(_Way(await self._open(call, target), tab.seat))
+            till.targets, tab.seat = (target,), None  # the session has the seat until it ends
+
+        ledger = self._stages.ledger
+        tab = Tab(ledger, call, Hold(0, ledger.clock.wall(), (), ()), ticket)  # only its turns are booked
+        await self._stages.attempts.run(attempt, call, sink, tab, till.targets)
+        return ways[0]
 
     async def _open(self, call: Call, target: Target) -> Channel:
         stages = self._stages

@@ -16,7 +16,7 @@ import msgspec
 
 from headgate.admission.budget import Hold
 from headgate.admission.gates import Gate, Ticket
-from headgate.errors import GatewayError, Limited, NotFound, Unavailable, UpstreamError, UpstreamRefused
+from headgate.errors import GatewayError, Limited, NotFound, Unavailable, UpstreamRefused
 from headgate.settle import Tab
 from headgate.values import Call, Host, Model, Principal, Target, Usage
 from headgate.wire.videos import VideoJob
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headgate.pipeline import Pipeline, Stages
     from headgate.ports import Exchange, Head, Sink
     from headgate.providers.videos import VideoState
+    from headgate.routing.doors import Seat
     from headgate.routing.routes import Routes
     from headgate.values import MonotonicNs
     from headgate.videos.works import Works
@@ -70,9 +71,12 @@ class VideoStore(Protocol):
 class _Task:
     """A job in the making."""
 
-    __slots__ = ("call", "due", "hold", "job", "settled", "wait")
+    __slots__ = ("call", "due", "hold", "job", "seat", "settled", "wait")
 
-    def __init__(self, job: VideoJob, call: Call, hold: Hold, *, settled: bool = False) -> None:
+    def __init__(
+        self, job: VideoJob, call: Call, hold: Hold, *, seat: Seat | None = None, settled: bool = False
+    ) -> None:
+        self.seat = seat  # at its provider
         self.job = job
         self.call = call
         self.hold = hold
@@ -136,7 +140,7 @@ class Keeper:
             ledger.rates.cancel(ticket, ledger.clock.monotonic())
             raise
         try:
-            return await self._place(call, order, targets, hold)
+            return await self._place(call, order, targets, hold, sink)
         except BaseException:
             ledger.budgets.close(hold, 0)
             raise
@@ -144,10 +148,16 @@ class Keeper:
             ledger.rates.settle(ticket, 0, ledger.clock.monotonic())
 
     async def _place(
-        self, call: Call, order: VideoOrder, targets: tuple[Target, ...], hold: Hold
+        self, call: Call, order: VideoOrder, targets: tuple[Target, ...], hold: Hold, sink: Sink
     ) -> VideoJob:
-        """Place an order with the first provider that takes it."""
-        for index, target in enumerate(targets):
+        """Place an order with the first provider that has room and takes it, asked like those of calls.
+
+        What is taken keeps its room until it is done.
+        """
+        placed: list[VideoJob] = []
+
+        async def attempt(call: Call, sink: Sink, tab: Tab, target: Target) -> None:
+            del sink
             job = self._job(call, order, target)
             await self.store.put(job)
             asked = target
@@ -155,14 +165,14 @@ class Keeper:
                 asked = msgspec.structs.replace(target, headers=(("x-headgate-sim", call.sim),))
             try:
                 state = await self._works.order(order, asked, call.request_id)
-            except BaseException as error:
+            except BaseException:
                 await asyncio.shield(self.store.drop(job))
-                retry = isinstance(error, UpstreamError) and error.another_target
-                if not retry or index + 1 == len(targets):
-                    raise
-            else:
-                return await self._taken(job, call, hold, state)
-        raise AssertionError("there is always a target")
+                raise
+            seat, tab.seat = tab.seat, None
+            placed.append(await self._taken(_Task(job, call, hold, seat=seat), state))
+
+        await self._stages.attempts.run(attempt, call, sink, self._tab(call, hold), targets)
+        return placed[0]
 
     def _job(self, call: Call, order: VideoOrder, target: Target) -> VideoJob:
         principal = call.principal
@@ -189,9 +199,9 @@ class Keeper:
             costs=target.costs,
         )
 
-    async def _taken(self, job: VideoJob, call: Call, hold: Hold, state: VideoState) -> VideoJob:
+    async def _taken(self, task: _Task, state: VideoState) -> VideoJob:
         """Keep a job that its provider has taken: from here on it is asked for, whatever happens."""
-        task = self._tasks[job.id] = _Task(job, call, hold)
+        self._tasks[task.job.id] = task
         with suppress(Unavailable):  # what cannot be written down now is at the next change
             await self._follow(task, state)
         return task.job
@@ -217,7 +227,15 @@ class Keeper:
                 continue
             booked = await self.store.booked(job)
             hold = self._unheld() if booked else await self._hold(job, call)
-            self._tasks[job.id] = _Task(job, call, hold, settled=booked)
+            self._tasks[job.id] = _Task(job, call, hold, seat=self._seat(job), settled=booked)
+
+    def _seat(self, job: VideoJob) -> Seat | None:
+        """Return the room that a job takes at its provider; where that has none left it has none."""
+        doors = self._stages.attempts.doors
+        try:
+            return None if doors.idle else doors.at_once(self._target(job), 0)
+        except NotFound:
+            return None
 
     def _call(self, job: VideoJob) -> Call:
         call = Call(job.call, "videos", self._stages.ledger.clock.monotonic())
@@ -296,18 +314,27 @@ class Keeper:
     async def _finish(self, task: _Task, done: VideoJob) -> None:
         """Settle a job, and write it down as done."""
         self._settle(task, done)
+        self._leave(task)
         task.job = done
         await (self.store.drop(done) if done.deleted else self.store.put(done))
         self._tasks.pop(done.id, None)
+
+    def _tab(self, call: Call, hold: Hold) -> Tab:
+        principal = call.principal
+        assert principal is not None
+        gate = Gate(principal, (), (), ())
+        return Tab(self._stages.ledger, call, hold, Ticket(gate, 0, open=False))
+
+    def _leave(self, task: _Task) -> None:
+        seat, task.seat = task.seat, None
+        if seat is not None:
+            self._stages.attempts.doors.leave(seat)
 
     def _settle(self, task: _Task, done: VideoJob) -> None:
         """Book a job: what it costs where it was made, nothing where it failed."""
         if task.settled:
             return
-        ledger, principal = self._stages.ledger, task.call.principal
-        assert principal is not None
-        gate = Gate(principal, (), (), ())
-        tab = Tab(ledger, task.call, task.hold, Ticket(gate, 0, open=False))
+        tab = self._tab(task.call, task.hold)
         if task.job.operation or done.operation:
             tab.open(self._booked_at(task.job))
         made = done.status == "completed"
@@ -358,6 +385,7 @@ class Keeper:
         self._closed = True
         for task in self._tasks.values():
             self._stages.ledger.budgets.close(task.hold, 0)
+            self._leave(task)
         self._tasks.clear()
 
 

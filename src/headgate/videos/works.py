@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from headgate.errors import NotFound, UpstreamInterrupted
+from headgate.errors import NotFound, OrderUnclear, UpstreamInterrupted
 from headgate.transport.faults import Redirected
 from headgate.values import Host
 
@@ -104,6 +104,10 @@ class Works:
             exchange.send(request)
             head = await exchange.head()
             body = await _whole(exchange)
+        except UpstreamInterrupted as error:
+            if error.not_processed:
+                raise
+            raise OrderUnclear(error.message) from error
         finally:
             exchange.release()
         if head.status >= 300:
