@@ -37,6 +37,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "promtool": [("promtool",)],
     "hadolint": [(str(Path(sys.executable).with_name("hadolint")),)],
     "sandbox": [("unshare",), ("nsenter",), ("setpriv",), ("ip", "/usr/sbin/ip")],
+    "redis": [("redis-server", "valkey-server")],
 }
 
 

@@ -172,7 +172,8 @@ class App:
         return self._slot, self.config.server.workers
 
     def _open_meters(self) -> Metering:
-        return Metering(self._data, self._team, self.clock, self.config.limits, self._database_trouble)
+        settings, trouble = self.config, self._database_trouble
+        return Metering(settings, self._pepper, self._slot, self.clock, self.log, trouble)
 
     def _open_lookout(self) -> Lookout:
         sights = Sights(self.metrics, self.outward.health, self.outward.trials, self._gauges, self._about)
@@ -329,6 +330,7 @@ class App:
             "headgate_retries": self.outward.attempts.made,
             "headgate_targets_out": len(self.outward.health.unwell(self.clock.monotonic())),
             "headgate_ready": int(not self.ready),
+            **self._metering.commons.gauges(),
             "headgate_keys_old": self._upkeep.ages.old if self._upkeep is not None else 0,
             "headgate_keys_overdue": self._upkeep.ages.overdue if self._upkeep is not None else 0,
         }

@@ -32,6 +32,7 @@ from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
 from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import Route
+from headgate.storage import Storage, storage_of
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
 from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
@@ -69,19 +70,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     heartbeat_s: float = 15.0  # a stream that is silent so long is sent a comment; 0: never
     trusted_proxies: tuple[str, ...] = ()  # networks of proxies whose forwarding headers are believed
     monitor_port: int = 0  # a second listener for health and metrics; 0: none
-
-
-class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the books are."""
-
-    data: str = "./headgate-data"  # folder of the books, the journal and the pepper
-    node: str = ""  # name of this replica on a database that it shares; also `HEADGATE_NODE`; empty: made up
-    database: str = ""  # not served yet: leave it empty
-    redis: str = ""  # not served yet: leave it empty
-    queue: str = ""  # not served yet: leave it empty
-    sync: Literal["group", "before-send"] = "group"  # `before-send`: slower, exact also in a power cut
-    journal_bound_mb: int = 64  # of settlements that the database refuses; then calls get 503
-    journal_segment_kb: int = 8192  # of a journal's file
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -218,7 +206,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
     _check_rooms(hosts, routes, server.workers)
     return Config(
         server=server,
-        storage=_storage(file.storage, options, env),
+        storage=storage_of(file.storage, options.data, env, dotenv),
         budget=_budget(file.budget, options),
         hosts=tuple(hosts.values()),
         routes=routes,
@@ -368,15 +356,6 @@ def _keks(settings: SecretSettings, env: Mapping[str, str], dotenv: Mapping[str,
         return tuple(parse_kek(text) for text in given if text)
     except SealError as fault:
         raise ConfigError(f"secrets: {fault}") from fault
-
-
-def _storage(storage: Storage, options: ServeOptions, env: Mapping[str, str]) -> Storage:
-    if storage.journal_bound_mb < 1 or not 64 <= storage.journal_segment_kb <= 1 << 20:
-        raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
-    data = options.data or env.get("HEADGATE_DATA") or storage.data
-    if storage.database or storage.redis or storage.queue:
-        raise ConfigError("storage.database, redis and queue are not served yet: leave them empty.")
-    return msgspec.structs.replace(storage, data=data, node=env.get("HEADGATE_NODE") or storage.node)
 
 
 def data_folder(option: str | None) -> Path:

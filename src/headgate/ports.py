@@ -421,6 +421,10 @@ class Journal(Protocol):
         ...
 
 
+class Forgotten(Exception):
+    """A store of shared meters does not know a worker that it has known: nothing is in its hand any more."""
+
+
 class SharedMeters(Protocol):
     """What the workers of a gateway count together; see `money/shares.py`. A power cut may lose it."""
 
@@ -429,6 +433,7 @@ class SharedMeters(Protocol):
 
         Raises:
             Unavailable: the store does not answer; nothing was taken or given.
+            Forgotten: the worker was taken for dead, or the store has lost everything. The same.
         """
         ...
 

@@ -95,6 +95,13 @@ class SharedMetersContract:
         assert await store.lacks(0, 10 + 4 * SECOND) == [(NAME, 26_000_000)]
         assert await store.lacks(11, 20) == []
 
+    async def test_a_lost_meter_begins_as_the_worker_knows_it(self, store: SharedMeters) -> None:
+        lost = ask(60)._replace(known=45_000_000)
+        assert (await told(store, 0, 0, lost)).granted == 15
+        assert (await told(store, 1, 0, lost)).granted == 0  # now the store has it
+        (more,) = await store.exchange(1, [ask(60, name="other")._replace(known=90_000_000)], 0)
+        assert (more.granted, more.wait_ns) == (0, MINUTE)
+
     async def test_a_clock_that_is_a_little_behind_takes_nothing_back(self, store: SharedMeters) -> None:
         await told(store, 0, MINUTE, ask(60))
         await told(store, 0, MINUTE, ask(spent=60))

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from headgate.admission.meters import MINUTE_NS, WINDOWS, Count, Kind, Place, TokenBucket
 from headgate.errors import Unavailable
-from headgate.money.shares import Ask
+from headgate.money.shares import MICRO, Ask
+from headgate.ports import Forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 EVERY_S: Final = 0.1
 _ROUNDS: Final = 8  # of asking for one call
+_AT_ONCE: Final = 256  # meters in one exchange: the store serves others, too
 _REFUSED_NS: Final = 50_000_000  # what the store has refused is not asked for again sooner
 
 
@@ -35,7 +38,7 @@ class Hand:
 
     __slots__ = (
         "free", "held", "idle", "known_ns", "moved_ns", "name", "others", "refused_until", "row", "sight",
-        "spare", "spent", "taken", "want",
+        "spare", "spent", "taken", "used", "used_ns", "want",
     )  # fmt: skip
 
     def __init__(self, name: str, sight: Sight | None = None) -> None:
@@ -50,6 +53,8 @@ class Hand:
         self.free = 0  # in nobody's hand, when the store last answered
         self.others = 0
         self.known_ns: MonotonicNs = 0
+        self.used = 0  # by all, in millionths, when the store last said so
+        self.used_ns: MonotonicNs = 0
         self.refused_until: MonotonicNs = 0
         self.moved_ns: MonotonicNs = 0
         self.idle = True  # nothing to tell
@@ -78,15 +83,26 @@ class Hand:
         self.taken = 0
         self._level()
 
-    def report(self, limit: int, window_ns: int) -> Ask:
+    def report(self, limit: int, window_ns: int, now: MonotonicNs) -> Ask:
         """Return what the store is told, and take note that it is."""
-        spent = self.spent if window_ns else 0
-        ask = Ask(self.name, limit, window_ns, spent, self.held if not window_ns else self.spare, self.want)
         if window_ns:
+            known = self.known(limit, window_ns, now)
+            ask = Ask(self.name, limit, window_ns, self.spent, self.spare, self.want, known)
             self.held, self.spent = self.spare, 0
+        else:
+            ask = Ask(self.name, limit, 0, 0, self.held, self.want)
         self.want = 0
         self.idle = True
         return ask
+
+    def known(self, limit: int, window_ns: int, now: MonotonicNs) -> int:
+        """Return the millionths that are used by now, by what the store said last."""
+        return max(0, self.used - (now - self.used_ns) * limit * MICRO // window_ns)
+
+    def lose(self, held: int) -> None:
+        """Have only so much in hand: the store knows of nothing."""
+        self.held = held
+        self._level()
 
     def untold(self, ask: Ask) -> None:
         """Take back a report that the store did not get."""
@@ -100,7 +116,10 @@ class Hand:
                 self.row = answer.row
                 self.sight.enter(self.name, self.row)
                 self.sight.spend(self.row, ask.spent + self.spent)
-            self.sight.show(self.row, answer.left, answer.told, now)
+            if answer.left is not None:
+                self.sight.show(self.row, answer.left, answer.told, now)
+        if answer.left is not None:
+            self.used, self.used_ns = (ask.limit - answer.left) * MICRO, now
         self.held += answer.granted
         self._level()
         self.free, self.others, self.known_ns = answer.free, answer.others, now
@@ -111,7 +130,7 @@ class Hand:
 class LeasedBucket(TokenBucket):
     """A shared limit on requests or tokens per window."""
 
-    __slots__ = ("_touch", "hand")
+    __slots__ = ("__weakref__", "_touch", "hand")
 
     def __init__(
         self,
@@ -202,15 +221,28 @@ class LeasedBucket(TokenBucket):
         hand = self.hand
         return hand.idle and not hand.spare and now - hand.moved_ns > MINUTE_NS
 
-    def report(self) -> Ask:
+    def lacking(self, now: MonotonicNs) -> int:
+        """Return what it lacks in millionths of a unit."""
+        return self.used(now) * MICRO
+
+    def restore(self, lacking: int, ago_ns: int, now: MonotonicNs) -> None:
+        """Know what it lacked some time ago, for a store that does not."""
+        self.hand.used, self.hand.used_ns = lacking, now - ago_ns
+
+    def lose(self, now: MonotonicNs) -> bool:
+        """Have nothing in hand; say whether there is something that a store does not know then."""
+        self.hand.lose(0)
+        return bool(self.hand.spent or self.hand.known(self.limit, self.unit, now))
+
+    def report(self, now: MonotonicNs) -> Ask:
         """Return what the store is told."""
-        return self.hand.report(self.limit, WINDOWS[self.kind])
+        return self.hand.report(self.limit, WINDOWS[self.kind], now)
 
 
 class LeasedCount(Count):
     """A shared limit on calls at once."""
 
-    __slots__ = ("_touch", "hand")
+    __slots__ = ("__weakref__", "_touch", "hand")
 
     def __init__(self, place: Place, limit: int, touch: Callable[[LeasedCount], None]) -> None:
         super().__init__(place, limit)
@@ -239,9 +271,14 @@ class LeasedCount(Count):
         """Say whether it may be forgotten."""
         return self.hand.idle and not self.hand.spare and not self.open
 
-    def report(self) -> Ask:
+    def lose(self, _now: MonotonicNs) -> bool:
+        """Have in hand what is open; say whether that is something."""
+        self.hand.lose(self.open)
+        return self.open > 0
+
+    def report(self, now: MonotonicNs) -> Ask:
         """Return what the store is told: open calls stay in hand."""
-        return self.hand.report(self.limit, 0)
+        return self.hand.report(self.limit, 0, now)
 
 
 Meter = LeasedBucket | LeasedCount
@@ -261,16 +298,20 @@ class Shares:
         clock: monotonic time, which all workers share.
         report: told what the store said when it began to refuse.
         sight: what the workers of this machine see of one another; None: nothing.
+        beat_ns: the store hears of this worker at least so often; 0: it need not.
     """
 
     __slots__ = (
+        "_beat_ns",
         "_bell",
         "_clock",
+        "_made",
         "_report",
         "_round_ns",
         "_sight",
         "_slot",
         "_store",
+        "_told_ns",
         "_touched",
         "_waiting",
         "answered",
@@ -284,8 +325,13 @@ class Shares:
         clock: Clock,
         report: Callable[[str], None] = lambda _: None,
         sight: Sight | None = None,
+        *,
+        beat_ns: int = 0,
     ) -> None:
         self._slot = slot
+        self._beat_ns = beat_ns
+        self._told_ns: MonotonicNs = 0
+        self._made: WeakSet[Meter] = WeakSet()
         self._sight = sight
         self._report = report
         self._store = store
@@ -304,11 +350,15 @@ class Shares:
 
     def bucket(self, place: Place, kind: Kind, limit: int) -> LeasedBucket:
         """Return a shared bucket."""
-        return LeasedBucket(place, kind, limit, self.touch, self._sight)
+        bucket = LeasedBucket(place, kind, limit, self.touch, self._sight)
+        self._made.add(bucket)
+        return bucket
 
     def count(self, place: Place, limit: int) -> LeasedCount:
         """Return a shared count."""
-        return LeasedCount(place, limit, self.touch)
+        count = LeasedCount(place, limit, self.touch)
+        self._made.add(count)
+        return count
 
     def wish(self, gate: Gate, tokens: int, now: MonotonicNs) -> bool:
         """Ask for what a call lacks; False where the store has just refused some of it."""
@@ -361,9 +411,10 @@ class Shares:
             self._round_ns = now
             for meter in self._touched:
                 meter.hand.let_go(all_of_it=leaving)
-        meters, self._touched = list(self._touched), {}
-        asks = [meter.report() for meter in meters]
-        if asks:
+        meters = self._take_touched()
+        asks = [meter.report(now) for meter in meters]
+        if asks or (self._beat_ns and now - self._told_ns >= self._beat_ns):
+            self._told_ns = now
             await self._exchange(meters, asks, now)
         for waited in waiting:
             if not waited.done():
@@ -371,9 +422,21 @@ class Shares:
         if any(ask.want for ask in asks):
             self.answered()
 
+    def _take_touched(self) -> list[Meter]:
+        """Return what is told now: those that are waited for, then as many others as one step takes."""
+        meters = list(self._touched)
+        if len(meters) > _AT_ONCE:
+            meters.sort(key=lambda meter: not meter.hand.want)
+            self._bell.set()
+        self._touched = dict.fromkeys(meters[_AT_ONCE:])
+        return meters[:_AT_ONCE]
+
     async def _exchange(self, meters: list[Meter], asks: list[Ask], now: MonotonicNs) -> None:
         try:
             answers = await self._store.exchange(self._slot, asks, now)
+        except Forgotten:
+            self._begin_anew(meters, asks, now)
+            return
         except Unavailable as fault:
             if not self.trouble:
                 self._report(fault.message)
@@ -387,3 +450,13 @@ class Shares:
             meter.hand.told(ask, answer, now)
             if meter.hand.spare > 0:  # what is not used goes back in a later round
                 self.touch(meter)
+
+    def _begin_anew(self, meters: list[Meter], asks: list[Ask], now: MonotonicNs) -> None:
+        """Tell the store what it may have lost: what was used and what is open. Nothing else is in hand."""
+        for meter, ask in zip(meters, asks, strict=True):
+            meter.hand.untold(ask)
+            self.touch(meter)
+        for meter in tuple(self._made):
+            if meter.lose(now):
+                self.touch(meter)
+        self._bell.set()

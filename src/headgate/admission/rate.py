@@ -138,10 +138,12 @@ class Rates:
     def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> TokenBucket:
         name = place.named(kind)
         bucket = self._buckets.get(name)
-        if bucket is None and self.shares is not None:
-            bucket = self._buckets[name] = self.shares.bucket(place, kind, limit)
-        elif bucket is None:
-            bucket = self._buckets[name] = TokenBucket(place, kind, limit, now)
+        if bucket is None:
+            if self.shares is None:
+                bucket = TokenBucket(place, kind, limit, now)
+            else:
+                bucket = self.shares.bucket(place, kind, limit)
+            self._buckets[name] = bucket
             lacking, at = self._restored.pop(name, (0, now))
             bucket.restore(lacking, now - at, now)
         else:

@@ -45,6 +45,7 @@ class Ask(NamedTuple):
     spent: int  # since it last said so; below zero: given back
     keep: int  # what stays in its hand
     want: int = 0  # what it needs on top now
+    known: int = 0  # millionths that are used as far as it knows, for a store that has lost the meter
 
 
 class Answer(NamedTuple):
@@ -54,7 +55,9 @@ class Answer(NamedTuple):
     free: int  # whole units in nobody's hand
     others: int  # units in the hands of other workers
     wait_ns: int = 0  # until the rest of it is free, if nobody else takes it; 0: all was granted
-    left: int = 0  # units that nobody has used, by what workers have said
+    left: int | None = (
+        0  # units that nobody has used, by what workers have said; None: nobody asked the store
+    )
     told: int = 0  # what all of them have ever said that they spent
     row: int = 0  # the meter's in `Sight`; 0: it has none
 
@@ -132,6 +135,11 @@ class Sight:
 def _sign(name: str) -> int:
     """Return 47 bits of a hash that all processes have alike; never 0."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) % ((1 << 47) - 1) + 1
+
+
+def begun(ask: Ask, now: MonotonicNs) -> Pool:
+    """Return a meter that the store does not have: as the worker that asks knows it."""
+    return Pool(min(ask.known, ask.limit * MICRO), now, ask.limit, ask.window_ns)
 
 
 def unused(pool: Pool) -> int:

@@ -75,6 +75,10 @@ GAUGES: Mapping[str, str] = {
     "headgate_retries": "Attempts beyond the first ones since start",
     "headgate_targets_out": "Targets that a breaker has taken out or that asked to be left alone",
     "headgate_ready": "1 when /readyz answers 200",
+    "headgate_redis_up": "1 while Redis is in use; 0: each worker keeps to its share of every limit",
+    "headgate_redis_answers": "Answers of Redis since start",
+    "headgate_redis_faults": "Times that Redis did not answer as it should since start, looks for it too",
+    "headgate_redis_workers": "Workers of all replicas that share limits, as Redis said last",
 }
 # name, what it is, how it is read from a target; None: it is not known
 TARGET_GAUGES: tuple[tuple[str, str, Callable[[TargetReport], float | None]], ...] = (

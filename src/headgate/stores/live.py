@@ -21,6 +21,7 @@ from headgate.money.shares import (
     Ask,
     Pool,
     Sight,
+    begun,
     buried,
     exchange,
     refilled,
@@ -75,7 +76,7 @@ class MemoryMeters:
         for ask in asks:
             hands = self._hands.setdefault(ask.name, {})
             others = sum(held for other, held in hands.items() if other != slot)
-            pool = self._pools.get(ask.name, Pool(0, now, ask.limit, ask.window_ns))
+            pool = self._pools.get(ask.name, begun(ask, now))
             pool, hands[slot], answer = exchange(pool, ask, others, now, self._workers)
             self._pools[ask.name] = pool
             told = self._told.setdefault(ask.name, {})
@@ -188,7 +189,7 @@ def _exchange(
             (others,) = sql.execute(
                 "SELECT coalesce(sum(held), 0) FROM hands WHERE name = ? AND slot <> ?", (ask.name, slot)
             ).fetchone()
-            pool = Pool(*row) if row else Pool(0, now, ask.limit, ask.window_ns)
+            pool = Pool(*row) if row else begun(ask, now)
             pool, held, answer = exchange(pool, ask, others, now, workers)
             (number,) = sql.execute(_PUT, (ask.name, *pool)).fetchone()
             sql.execute(_HOLD, (ask.name, slot, held, ask.spent))

@@ -73,10 +73,10 @@ class SqlMeters:
         self._pending: dict[str, tuple[int, Moment]] = {}
         self._turn = threading.Lock()  # an older state never overtakes a newer one
 
-    async def run(self, changed: Callable[[], Awaitable[Lacks]]) -> None:
-        """Save, each second, what has changed."""
+    async def run(self, changed: Callable[[], Awaitable[Lacks]], every_s: float = _EVERY_S) -> None:
+        """Save from time to time what has changed."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(every_s)
             await self.keep(await changed())
 
     def keep_last(self, lacks: Lacks) -> None:

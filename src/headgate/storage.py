@@ -1,0 +1,91 @@
+"""Where a gateway keeps what it knows, and whether that can be used. A part of `config`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headgate.upstreams import ConfigError, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_REDIS: Final = ("redis", "rediss", "unix")
+_LONGEST_PREFIX: Final = 64
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the books are."""
+
+    data: str = "./headgate-data"  # folder of the books, the journal and the pepper
+    node: str = ""  # name of this replica on a database that it shares; also `HEADGATE_NODE`; empty: made up
+    database: str = ""  # not served yet: leave it empty
+    redis: str = ""  # `redis://`, `rediss://` or `unix://`, or where that stands: `env:NAME`, `file:PATH`
+    redis_prefix: str = "headgate"  # with which all names in Redis begin
+    queue: str = ""  # not served yet: leave it empty
+    sync: Literal["group", "before-send"] = "group"  # `before-send`: slower, exact also in a power cut
+    journal_bound_mb: int = 64  # of settlements that the database refuses; then calls get 503
+    journal_segment_kb: int = 8192  # of a journal's file
+
+
+def storage_of(
+    storage: Storage, data: str | None, env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Storage:
+    """Return what is to be used of the settings; `data` is the flag's.
+
+    Raises:
+        ConfigError: it cannot be used; says what to do.
+    """
+    if storage.journal_bound_mb < 1 or not 64 <= storage.journal_segment_kb <= 1 << 20:
+        raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
+    if storage.database or storage.queue:
+        raise ConfigError("storage.database and queue are not served yet: leave them empty.")
+    return msgspec.structs.replace(
+        storage,
+        data=data or env.get("HEADGATE_DATA") or storage.data,
+        node=env.get("HEADGATE_NODE") or storage.node,
+        redis=redis_url(storage.redis, storage.redis_prefix, env, dotenv),
+    )
+
+
+def redis_url(value: str, prefix: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+    """Return the URL of the Redis of the settings, with its password; empty where there is none.
+
+    Raises:
+        ConfigError: it cannot be used; says what to do.
+    """
+    if not prefix or len(prefix) > _LONGEST_PREFIX or not prefix.isprintable() or set(prefix) & set(" {}*"):
+        raise ConfigError(
+            f"storage.redis_prefix {prefix!r} is not 1 to {_LONGEST_PREFIX} characters without spaces, "
+            "braces and asterisks, such as headgate."
+        )
+    url = secret(value, "storage.redis", env, dotenv).strip()
+    if not url:
+        return ""
+    parts, shown = urlsplit(url), shown_url(url)
+    if parts.scheme not in _REDIS:
+        raise ConfigError(f"storage.redis {shown!r} does not begin with redis://, rediss:// or unix://.")
+    try:
+        wrong = not parts.path if parts.scheme == "unix" else not parts.hostname or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ConfigError(
+            f"storage.redis {shown!r} names no server: write redis://HOST:6379/0, or unix:///path/to/socket."
+        )
+    if parts.scheme != "unix" and parts.path.strip("/") and not parts.path.strip("/").isdigit():
+        raise ConfigError(f"storage.redis {shown!r}: after the slash stands the number of a database.")
+    if find_spec("redis") is None:
+        raise ConfigError("storage.redis: the client is missing. Install it: pip install 'headgate[redis]'.")
+    return url
+
+
+def shown_url(url: str) -> str:
+    """Return a service's URL for people: without its password and what follows a question mark."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    user = f"{login.partition(':')[0]}:***@" if at else ""
+    return parts._replace(netloc=f"{user}{place}", query="", fragment="").geturl()
