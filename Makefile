@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check describe services crash bounds caps drain reload storm grants bench bench-count overload idle-streams bench-keys prices docs lock clean
+.PHONY: help env serve test check describe services crash bounds caps drain reload storm grants bench bench-count overload idle-streams bench-keys prices docs simulate growth lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,6 +64,9 @@ reload: $(VENV)/.dev ## change its settings 200 times under load
 storm: $(VENV)/.dev ## cancel a third of 100,000 calls of 50 tenants: nobody sees what is another's
 	@$(BIN)/python -m tests.storm $(ARGS)
 
+simulate: $(VENV)/.dev ## spend a budget and a limit by 1 to 1,000 replicas, in virtual time
+	@$(BIN)/python -m tests.fleet $(ARGS)
+
 bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 	@$(BIN)/python bench/run.py $(ARGS)
 
@@ -78,6 +81,9 @@ bench-count: $(VENV)/.dev ## count the bytecodes and calls of a governed call, b
 
 bench-keys: $(VENV)/.dev ## measure how a worker reads a million keys
 	@$(BIN)/python bench/keys.py $(ARGS)
+
+growth: $(VENV)/.dev ## write many calls into books: bytes of each, time of reports; ARGS="--calls 2500000"
+	@$(BIN)/python bench/growth.py $(ARGS)
 
 prices: $(VENV)/.dev ## write the price book anew from genai-prices
 	@$(BIN)/python tools/make_prices.py $(ARGS)

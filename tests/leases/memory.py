@@ -52,8 +52,11 @@ class MemoryLeases:
             for pot in self.pots.values()
             if pot.recall > batch.seen and pot.slices.get(batch.slot, (0, pot.recall))[1] < pot.recall
         }
-        slots = {slot: seen for slot, (_, seen, serves) in self.slots.items() if serves}
-        return Outcome(lots, recalled, self._last_recall(), slots)
+        return Outcome(lots, recalled, self._last_recall(), self.serving())
+
+    def serving(self) -> dict[str, int]:
+        """Return the stamp of every slot in service."""
+        return {slot: seen for slot, (_, seen, serves) in self.slots.items() if serves}
 
     def _grant(self, batch: Batch) -> list[Lot]:
         names = {name for want in batch.wants for name in (*want.all_of, *want.sources)}
