@@ -271,7 +271,7 @@ class Attempts:
                 if probes:
                     self.health.left(target)
                 raise
-            self.health.served(target, self._clock)
+            self.health.served(target, self._clock, tab)
             return None
 
     def _failed(self, target: Target, error: UpstreamError) -> None:

@@ -105,7 +105,7 @@ class Lookout:
         if self._shared is not None:
             sights.health.share(self._shared)
         self._samples: deque[dict[Place, Count]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)
-        self._key_samples: deque[dict[Key, tuple[int, int]]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)
+        self._key_samples: deque[dict[Key, tuple[int, int, int]]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)
         self._kept: dict[tuple[str, str, bool], tuple[int, int]] = {}  # what is in the database
         self._probes: dict[Place, tuple[int, int]] = {}  # served and failed, of our own
         self._days: list[DayRow] = []
@@ -201,20 +201,24 @@ class Lookout:
             counts[provider, model] = before._replace(failed=before.failed + tally.failed)
         return counts
 
-    def _key_counts(self) -> dict[Key, tuple[int, int]]:
-        """Return what was served and failed with each key of the providers that have several."""
-        tallies = self._sights.health.tallies
-        return {place: (tally.served, tally.failed) for place, tally in tallies.items() if place.credential}
+    def _key_counts(self) -> dict[Key, tuple[int, int, int]]:
+        """Return what was served, failed and waited for with each key of the providers that have several."""
+        keyed = [(place, each) for place, each in self._sights.health.tallies.items() if place.credential]
+        return {place: (each.served, each.failed, each.first_byte_us) for place, each in keyed}
 
     def _lately(self, sign: Sign) -> Sign:
         """Return a sign with what has come of its key lately, where the provider has several."""
         if not sign.key:
             return sign
         place = (sign.provider, sign.model, sign.key)
-        served, failed = self._key_samples[0].get(place, (0, 0)) if self._key_samples else (0, 0)
+        oldest = self._key_samples[0] if self._key_samples else {}
+        served, failed, waited_us = oldest.get(place, (0, 0, 0))
         now_failed = sum(sign.errors.get(kind, 0) for kind in FAULTS)
         return msgspec.structs.replace(
-            sign, recent_served=sign.served - served, recent_failed=now_failed - failed
+            sign,
+            recent_served=sign.served - served,
+            recent_failed=now_failed - failed,
+            recent_first_byte_us=sign.first_byte_us - waited_us,
         )
 
     async def _follow(self) -> None:

@@ -150,6 +150,11 @@ class Tab:
         return bill.duration_us * 1000 / (bill.usage.output_tokens or 1)
 
     @property
+    def first_byte_us(self) -> int:
+        """Return how long the settled answer took to begin."""
+        return self._bill.first_byte_us if self._bill is not None else 0
+
+    @property
     def open_ns(self) -> int:
         """Return how long ago the last attempt was opened; 0: none was."""
         return self._ledger.clock.monotonic() - self._opened_ns if self._opened_ns else 0

@@ -62,6 +62,8 @@ class Sign(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_at: WallMicros = 0
     recent_served: int = 0  # where a provider has several keys
     recent_failed: int = 0
+    first_byte_us: int = 0  # of all that were served with this key, together
+    recent_first_byte_us: int = 0
 
 
 class Traffic(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -129,6 +131,7 @@ class KeyReport(msgspec.Struct, frozen=True):
     retries: int
     errors: dict[str, int]
     failure_rate: float | None  # of the recent attempts; None: there were none
+    first_byte_ms: int | None  # the recent mean
 
 
 class TargetReport(msgspec.Struct, frozen=True):
@@ -277,6 +280,7 @@ def _target(model: str, signs: list[Sign], traffic: list[Traffic], days: list[Da
 
 def _key(key: str, signs: list[Sign]) -> KeyReport:
     errors, served = _errors(signs), sum(sign.served for sign in signs)
+    recent = sum(sign.recent_served for sign in signs)
     return KeyReport(
         key=key,
         state=_worst(sign.state for sign in signs),
@@ -285,7 +289,8 @@ def _key(key: str, signs: list[Sign]) -> KeyReport:
         served=served,
         retries=sum(sign.retries for sign in signs),
         errors=errors,
-        failure_rate=_rate(sum(s.recent_failed for s in signs), sum(s.recent_served for s in signs)),
+        failure_rate=_rate(sum(s.recent_failed for s in signs), recent),
+        first_byte_ms=_mean_ms(sum(s.recent_first_byte_us for s in signs), recent),
     )
 
 

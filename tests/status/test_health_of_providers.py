@@ -196,6 +196,7 @@ models = ["m-*"]
         assert (one["key"], one["state"], one["errors"], one["failure_rate"]) == ("1", "well", {}, 0.0)
         assert one["served"] == one["attempts"] == target["served"]
         assert one["retries"] == 5
+        assert (type(one["first_byte_ms"]), two["first_byte_ms"]) == (int, None)
         assert (two["errors"], two["attempts"], two["failure_rate"]) == ({"denied": 5}, 5, 1.0)
         assert "sk-canary" not in json.dumps(await status(gateway))
         text = (await get(gateway, "/metrics")).body.decode()

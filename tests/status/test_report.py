@@ -57,7 +57,7 @@ def test_what_two_workers_have_seen_is_added_up_and_the_worse_state_counts() -> 
 
 def test_one_key_that_is_out_impairs_its_target_and_two_take_it_out() -> None:
     good, bad = (
-        Sign("a", "m", "1", served=8, recent_served=6, recent_failed=2),
+        Sign("a", "m", "1", served=8, recent_served=6, recent_failed=2, recent_first_byte_us=90_000),
         Sign("a", "m", "2", "out", errors={"denied": 5}, last="denied", last_at=AT),
     )
     found = report(Scene([Seen((good, bad), (), ("a",))], [], AT))
@@ -66,6 +66,7 @@ def test_one_key_that_is_out_impairs_its_target_and_two_take_it_out() -> None:
         ("1", "well", 8, 0.25, {}),
         ("2", "out", 5, None, {"denied": 5}),
     ]
+    assert [key.first_byte_ms for key in only(found).keys] == [15, None]
     [provider] = found.providers
     assert provider.kind == "denied"
     assert "check the key" in provider.says

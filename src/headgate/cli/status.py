@@ -15,7 +15,7 @@ from headgate.vitals import percent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.vitals import ProviderReport, Report, TargetReport
+    from headgate.vitals import KeyReport, ProviderReport, Report, TargetReport
 
 _OUT: Final = frozenset({"out", "panic"})
 _HEADS: Final = (
@@ -84,10 +84,9 @@ def _rows(provider: ProviderReport) -> list[tuple[str, ...]]:
         )
         for key in target.keys:
             until = f" until {_time(key.until)}" if key.until else ""
-            rows.append(
-                (provider.provider, f"  key {key.key}", key.state + until, "", percent(key.failure_rate), "",
-                 f"{key.attempts:,}", f"{key.retries:,}", errors(key.errors))
-            )  # fmt: skip
+            name, failed = f"  key {key.key}", percent(key.failure_rate)
+            counts = (f"{key.attempts:,}", f"{key.retries:,}", errors(key.errors))
+            rows.append((provider.provider, name, key.state + until, "", failed, _ms(key), *counts))
     return rows
 
 
@@ -95,10 +94,14 @@ def _figures(target: TargetReport) -> tuple[str, ...]:
     return (
         percent(target.uptime),
         percent(target.failure_rate),
-        "" if target.first_byte_ms is None else f"{target.first_byte_ms:,} ms",
+        _ms(target),
         f"{target.attempts:,}",
         f"{target.retries:,}",
     )
+
+
+def _ms(each: TargetReport | KeyReport) -> str:
+    return "" if each.first_byte_ms is None else f"{each.first_byte_ms:,} ms"
 
 
 def _state(target: TargetReport) -> str:

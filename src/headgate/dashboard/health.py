@@ -97,7 +97,7 @@ def _rows(target: TargetReport, words: Mapping[str, str]) -> list[Row]:
             colour=_colour(target.state),
             until=_time(target.until),
             failures=percent(target.failure_rate),
-            first_byte="" if target.first_byte_ms is None else f"{target.first_byte_ms:,} ms",
+            first_byte=_ms(target),
             attempts=f"{target.attempts:,}",
             retries=f"{target.retries:,}",
             errors=_errors(target.errors, words),
@@ -116,13 +116,17 @@ def _key_row(key: KeyReport, words: Mapping[str, str]) -> Row:
         colour=_colour(key.state),
         until=_time(key.until),
         failures=percent(key.failure_rate),
-        first_byte="",
+        first_byte=_ms(key),
         attempts=f"{key.attempts:,}",
         retries=f"{key.retries:,}",
         errors=_errors(key.errors, words),
         uptime="",
         is_key=True,
     )
+
+
+def _ms(each: TargetReport | KeyReport) -> str:
+    return "" if each.first_byte_ms is None else f"{each.first_byte_ms:,} ms"
 
 
 def _cells(days: Sequence[Day], at: int, count: int) -> tuple[Cell, ...]:

@@ -37,6 +37,15 @@ class Place(NamedTuple):
     credential: str  # which of the provider's keys; empty: its only one
 
 
+class Answered(Protocol):
+    """An attempt that has ended well."""
+
+    @property
+    def first_byte_us(self) -> int:
+        """Return how long it took to begin."""
+        ...
+
+
 class Standing(NamedTuple):
     """What people see of a target that is not well."""
 
@@ -186,10 +195,12 @@ class Health:
         """Say whether nothing has failed lately."""
         return not self._breakers
 
-    def served(self, target: Target, clock: Clock) -> None:
-        """Take in that a target answered."""
+    def served(self, target: Target, clock: Clock, answered: Answered | None = None) -> None:
+        """Take in that a target answered, and how soon."""
         if target.host.credential:  # else the calls that were settled say so
-            self._tally(place_of(target)).served += 1
+            tally = self._tally(place_of(target))
+            tally.served += 1
+            tally.first_byte_us += answered.first_byte_us if answered is not None else 0
         if not self._breakers:
             return
         place = place_of(target)
@@ -288,6 +299,7 @@ class Health:
             until=wall + wait_ns // 1000 if wait_ns else 0,
             times=0 if breaker is None else breaker.times,
             served=tally.served,
+            first_byte_us=tally.first_byte_us,
             retries=tally.retries,
             errors=tally.errors.copy(),
             last=tally.last,

@@ -17,10 +17,11 @@ _FAULTS: Final = frozenset(FAULTS)
 class Tally:
     """The counts of one place since the process began, or since the worker did that it succeeds."""
 
-    __slots__ = ("errors", "last", "last_at", "panic_ns", "retries", "served")
+    __slots__ = ("errors", "first_byte_us", "last", "last_at", "panic_ns", "retries", "served")
 
     def __init__(self) -> None:
         self.served = 0  # counted only where a provider has several keys
+        self.first_byte_us = 0  # of all these together
         self.retries = 0
         self.errors: dict[str, int] = {}
         self.last = ""
@@ -40,6 +41,7 @@ class Tally:
     def resume(self, sign: Sign) -> None:
         """Go on with what another worker has counted."""
         self.served += sign.served
+        self.first_byte_us += sign.first_byte_us
         self.retries += sign.retries
         for kind, count in sign.errors.items():
             self.errors[kind] = self.errors.get(kind, 0) + count
