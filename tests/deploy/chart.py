@@ -34,7 +34,7 @@ EVERYTHING: Mapping[str, Any] = {
     "tolerations": [{"key": "dedicated", "operator": "Exists"}],
     "priorityClassName": "high",
     "podAnnotations": {"c": "d"},
-    "storage": {"className": "fast"},
+    "storage": {"className": "fast", "redis": "redis://cache.ai.svc:6379/0"},
 }
 
 Document = dict[str, Any]

@@ -38,4 +38,5 @@ trusted_proxies = {{ .Values.server.trustedProxies | toJson }}
 
 [storage]
 data = "/data"
+redis = {{ .Values.storage.redis | toJson }}
 {{ end }}

@@ -23,7 +23,7 @@ from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from headgate.records import BucketLine, BucketOrder
@@ -74,8 +74,7 @@ class SqlReports:
             sql.execute("BEGIN")
             some = Some.of(sql, order)
             sums = _Sums(some, Names(sql))
-            for (hour,) in sql.execute("SELECT DISTINCT hour FROM usage_hours").fetchall():
-                sums.add_hour(sql, hour)
+            sums.add_hours(sql, [row[0] for row in sql.execute(_HOURS).fetchall()])
             sums.add_units(sql)
             for item in undrained(sql, tails.settled, some):
                 sums.add_call(item)
@@ -163,23 +162,28 @@ def _line(row: tuple[Any, ...]) -> CallLine:
 
 # ── sums ─────────────────────────────────────────────────────────────────────────────────────────
 
-_KEYED: Final = (
-    "SELECT {at}, book, account, project, key, model, provider, {sums} FROM {table}"
-    " WHERE {where} AND {{some}} GROUP BY 1, 2, 3, 4, 5, 6, 7"
+_HOURS: Final = "SELECT DISTINCT hour FROM usage_hours ORDER BY hour"
+_PLACED: Final = ("account", "project", "key", "model", "provider")
+# Whole hours are summed by what is asked for alone: so a year of them is one pass over their roll-ups.
+_WHOLE: Final = (
+    "SELECT {at}, book, {columns}, sum(calls), sum(failed), sum(estimated), sum(input), sum(output),"
+    " sum(cached), sum(charge) FROM usage_hours WHERE hour >= ? AND hour < ? AND {{some}} GROUP BY {group}"
 )
-_WHOLE: Final = _KEYED.format(
-    at="hour",
-    sums="sum(calls), sum(failed), sum(estimated), sum(input), sum(output), sum(cached), sum(charge)",
-    table="usage_hours",
-    where="hour = ?",
+_PART: Final = (
+    "SELECT opened_at, book, account, project, key, model, provider, count(*),"
+    " sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END), sum(flags & 1), sum(input), sum(output), sum(cached),"
+    f" sum(charge) FROM calls WHERE {OPENED} AND {{some}} GROUP BY 1, 2, 3, 4, 5, 6, 7"
 )
-_PART: Final = _KEYED.format(
-    at="opened_at",
-    sums="count(*), sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END), sum(flags & 1), sum(input), sum(output),"
-    " sum(cached), sum(charge)",
-    table="calls",
-    where=OPENED,
-)
+
+
+def _whole(by: str) -> str:
+    """Return the question about whole hours for one kind of group."""
+    column = "key" if by == "member" else by  # the roll-ups know a member by its keys
+    columns = ", ".join(name if name == column else "0" for name in _PLACED)
+    if by in {"day", "hour"}:
+        return _WHOLE.format(at="hour", columns=columns, group="hour, book")
+    group = f"book, {column}" if column in _PLACED else "book"
+    return _WHOLE.format(at="min(hour)", columns=columns, group=group)
 
 
 _MORE: Final = (
@@ -199,18 +203,31 @@ class _Sums:
         self._lines: dict[str, list[int]] = {}
         self._units: dict[str, dict[str, int]] = {}
 
-    def add_hour(self, sql: Connection, hour: int) -> None:
-        """Add an hour of the books: by its roll-up if it lies in the window and in one day."""
-        order, start, end = self._some.order, hour * HOUR_US, (hour + 1) * HOUR_US
-        if end <= order.since or (order.until and start >= order.until):
-            return
-        inside = order.since <= start and (not order.until or end <= order.until)
-        if inside and self._name_of(start) == self._name_of(end - 1):
-            question, values = self._some.narrowed(_WHOLE)
-            rows = [(start, *row[1:]) for row in sql.execute(question, (hour, *values))]
-        else:
+    def add_hours(self, sql: Connection, hours: Iterable[int]) -> None:
+        """Add hours of the books, in order: by their roll-ups where they lie in the window and in one day."""
+        order, whole = self._some.order, list[int]()
+        for hour in hours:
+            start, end = hour * HOUR_US, (hour + 1) * HOUR_US
+            if end <= order.since or (order.until and start >= order.until):
+                continue
+            inside = order.since <= start and (not order.until or end <= order.until)
+            if inside and self._name_of(start) == self._name_of(end - 1):
+                whole.append(hour)
+                continue
+            self._add_whole(sql, whole)
+            whole = []
             question, values = self._some.narrowed(_PART)
-            rows = sql.execute(question, (*span(start, end), *values)).fetchall()
+            self._add_rows(sql.execute(question, (*span(start, end), *values)).fetchall())
+        self._add_whole(sql, whole)
+
+    def _add_whole(self, sql: Connection, hours: list[int]) -> None:
+        """Add hours between which none is cut."""
+        if hours:
+            question, values = self._some.narrowed(_whole(self._by))
+            rows = sql.execute(question, (hours[0], hours[-1] + 1, *values))
+            self._add_rows([(row[0] * HOUR_US, *row[1:]) for row in rows])
+
+    def _add_rows(self, rows: Iterable[Sequence[Any]]) -> None:
         for at, book, account, project, key, model, provider, *sums in rows:
             if self._some.holds(at, book):
                 self._add(self._name(at, book, _numbers(account, project, key, model, provider)), sums)
