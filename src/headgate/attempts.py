@@ -302,7 +302,7 @@ class Attempts:
         wait_s = min(self.health.wait_ns(target, now) for target in targets) / _NS
         error = UpstreamOverloaded(
             "No provider of this model answers now. It is asked again soon; try again then.",
-            retry_after_s=max(1.0, wait_s),
+            retry_after_s=max(1.0, wait_s) * (1 + self._draw() / 4),  # not all at once
         )
         error.kind = ""  # nobody was asked
         return error

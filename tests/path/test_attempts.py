@@ -94,6 +94,12 @@ async def test_with_all_out_a_few_still_ask_and_the_rest_are_told_at_once() -> N
     refused = await bench.serve(make(), ListSink())
     assert refused.status == 503
     assert len(bench.transport.targets) == 8
+    waits = set()
+    for draw in (0.0, 0.5, 1.0):
+        bench.attempts._draw = lambda draw=draw: draw
+        waits.add(bench.attempts._all_out((target(),)).retry_after_s)
+    assert len(waits) == 3  # else all come back at the same moment
+    assert max(waits) <= 1.25 * min(waits)
     for sink in sinks:
         sink.hang_up()
     await asyncio.gather(*asking)
