@@ -1,0 +1,177 @@
+"""Calls workers to batches, and answers such calls, over a connection that is made as often as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from headgate.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask
+
+_TASK: Final = "headgate.batch"
+_PUBLISH_S: Final = 2.0
+_START_S: Final = 8.0
+_SIGN_OF_LIFE_S: Final = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+_CLOSE_S: Final = 2.0
+
+
+class Answering(Protocol):
+    """Who runs batches here."""
+
+    async def visit(self, batch: str) -> None:
+        """Work on a batch, for a bounded time; a message is acknowledged when this returns."""
+        ...
+
+
+class Terms(NamedTuple):
+    """Where the broker is, and what is ours there."""
+
+    url: str
+    name: str = "headgate.batches"
+
+
+class Caller:
+    """A process's connection to the broker.
+
+    Args:
+        terms: where the broker is.
+        answering: who runs batches here; None: this process only calls others.
+        trouble: told when the broker is lost, and when it is back, once each.
+
+    Raises:
+        Unavailable: the extra is not installed.
+    """
+
+    def __init__(self, terms: Terms, answering: Answering | None, trouble: Callable[[str], None]) -> None:
+        self._open = _opener(terms)
+        self._answering = answering
+        self._trouble = trouble
+        self._task: AsyncTaskiqDecoratedTask[[str], Coroutine[Any, Any, None]] | None = None
+        self._lost = asyncio.Event()
+        self._told = False
+        self.up = False
+
+    async def call(self, batch: str, times: int = 1) -> bool:
+        """Say that a batch has work, to so many workers; False: the broker did not confirm it.
+
+        A broker that is away costs at most two seconds, and the next call none until it is back.
+        """
+        task = self._task
+        if task is None or not self.up:
+            return False
+        try:
+            async with asyncio.timeout(_PUBLISH_S):
+                for _ in range(times):
+                    await task.kiq(batch)
+        except Exception as fault:  # whatever the library raises: the answer is that nobody was told
+            self._lose(_named(fault))
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Keep the connection as long as the process serves."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            broker = self._open()
+            self._lost = asyncio.Event()
+            try:
+                async with asyncio.timeout(_START_S):
+                    await broker.startup()
+                pause_s = _FIRST_PAUSE_S
+                await self._serve(broker)
+            except Exception as fault:  # any library's: it is told, and tried again
+                self._lose(_named(fault))
+            finally:
+                self.up, self._task = False, None
+                await _close(broker)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _serve(self, broker: AsyncBroker) -> None:
+        """Call and answer until the connection is lost."""
+
+        async def visit(batch: str) -> None:
+            if batch and self._answering is not None:
+                await self._answering.visit(batch)
+
+        self._task = broker.register_task(visit, task_name=_TASK)
+        finish = asyncio.Event()
+        spawn = asyncio.get_running_loop().create_task
+        helpers = [spawn(self._signs())]
+        if self._answering is not None:
+            helpers.append(spawn(self._listen(broker, finish)))
+        self.up = True
+        if self._told:
+            self._told = False
+            self._trouble("The broker of batches is back.")
+        try:
+            await self._lost.wait()
+        finally:
+            finish.set()
+            await _end(helpers)
+
+    async def _listen(self, broker: AsyncBroker, finish: asyncio.Event) -> None:
+        from taskiq.receiver import Receiver
+
+        from headgate.stores.broker.wires import AT_ONCE
+
+        receiver = Receiver(broker, max_async_tasks=AT_ONCE, validate_params=False, run_startup=False)
+        lost, why = self._lost, "it ended the subscription"
+        try:
+            await receiver.listen(finish)
+        except Exception as fault:  # any library's
+            why = _named(fault)
+        if lost is self._lost:
+            self._lose(why)
+
+    async def _signs(self) -> None:
+        """Send something now and then: a broker that is frozen is found out before it is needed."""
+        while True:
+            await asyncio.sleep(_SIGN_OF_LIFE_S)
+            await self.call("")
+
+    def _lose(self, why: str) -> None:
+        self.up = False
+        self._lost.set()
+        if not self._told:
+            self._told = True
+            self._trouble(f"The broker of batches is away ({why}). Workers look by themselves meanwhile.")
+
+
+def _opener(terms: Terms) -> Callable[[], AsyncBroker]:
+    try:
+        from headgate.stores.broker.wires import open_broker
+    except ModuleNotFoundError as fault:
+        raise Unavailable(
+            f"storage.queue is set and {fault.name} is not installed. "
+            "Install it with: pip install 'headgate[queue]'"
+        ) from fault
+    return lambda: open_broker(*terms)
+
+
+def _named(fault: BaseException) -> str:
+    """Return what went wrong, without the address, which may hold a password."""
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return type(fault).__name__
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """End tasks of ours; one whose library swallows its cancellation ends with the connection."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_CLOSE_S)
+
+
+async def _close(broker: AsyncBroker) -> None:
+    """End a connection, which may be to a broker that is frozen."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await broker.shutdown()
+    except Exception:
+        return  # it was lost before: that is told, and the next one is a new one

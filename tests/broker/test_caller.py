@@ -1,0 +1,205 @@
+"""The broker against real RabbitMQ and Redis: it calls, and costs nothing but time when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.broker.hose import Hose
+
+from headgate.stores.broker import Caller, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+BROKERS = {
+    "amqp": ("amqp://guest:guest@127.0.0.1:{port}/", 5672),
+    "redis": ("redis://127.0.0.1:{port}/9", 6379),
+}
+pytestmark = pytest.mark.services("rabbitmq", "redis")
+
+
+class Worker:
+    """Notes which batches it was called to; a visit lasts as long as it is told."""
+
+    def __init__(self) -> None:
+        self.visits: list[str] = []
+        self.busy = asyncio.Event()
+        self.busy.set()
+
+    async def visit(self, batch: str) -> None:
+        """Be called."""
+        self.visits.append(batch)
+        await self.busy.wait()
+
+
+async def until(true: Callable[[], bool], within_s: float = 10.0) -> float:
+    """Wait for something; return how long it took."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within_s, "it did not come true"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+@asynccontextmanager
+async def connected(*callers: Caller) -> AsyncIterator[None]:
+    """Run some connections."""
+    tasks = [asyncio.create_task(caller.run()) for caller in callers]
+    try:
+        await until(lambda: all(caller.up for caller in callers))
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def named() -> str:
+    return f"headgate-test-{uuid.uuid4().hex[:12]}"
+
+
+async def remove(kind: str, name: str) -> None:
+    """Remove what a test has left at the broker."""
+    url, port = BROKERS[kind]
+    if kind == "amqp":
+        import aio_pika
+
+        connection = await aio_pika.connect(url.format(port=port))
+        async with connection:
+            channel = await connection.channel()
+            for queue in (name, f"{name}.dead"):
+                await channel.queue_delete(queue)
+            await channel.exchange_delete(name)
+        return
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(url.format(port=port)) as redis:
+        await redis.delete(name, f"autoclaim:{name}:{name}")
+
+
+@pytest.fixture(params=BROKERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return which broker it is."""
+    return str(request.param)
+
+
+def terms(kind: str, port: int = 0, name: str = "") -> Terms:
+    url, usual = BROKERS[kind]
+    return Terms(url.format(port=port or usual), name or named())
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_one_of_the_workers_is_called_for_each_message(kind: str) -> None:
+    async def test() -> None:
+        at, said = terms(kind), list[str]()
+        first, second = Worker(), Worker()
+        api = Caller(at, None, said.append)
+        try:
+            async with connected(api, Caller(at, first, said.append), Caller(at, second, said.append)):
+                for number in range(40):
+                    assert await api.call(f"batch_{number}")
+                await until(lambda: len(first.visits) + len(second.visits) == 40)
+                assert sorted(first.visits + second.visits) == sorted(f"batch_{n}" for n in range(40))
+        finally:
+            await remove(kind, at.name)
+        assert not said
+
+    run(test)
+
+
+def test_what_a_dead_worker_held_is_given_to_another() -> None:
+    kind = "amqp"  # a stream does it after three minutes; workers look by themselves sooner
+
+    async def test() -> None:
+        at = terms(kind)
+        stuck, well = Worker(), Worker()
+        stuck.busy.clear()
+        api = Caller(at, None, print)
+        try:
+            async with connected(api):
+                async with connected(Caller(at, stuck, print)):
+                    assert await api.call("batch_1", 2)
+                    await until(lambda: len(stuck.visits) == 2)
+                async with connected(Caller(at, well, print)):
+                    await until(lambda: well.visits == ["batch_1", "batch_1"])
+        finally:
+            await remove(kind, at.name)
+
+    run(test)
+
+
+def test_a_broker_that_is_cut_is_told_once_and_found_again(kind: str) -> None:
+    async def test() -> None:
+        said, worker = list[str](), Worker()
+        async with Hose(BROKERS[kind][1]) as hose:
+            at = terms(kind, hose.port)
+            api, other = Caller(at, None, said.append), Caller(at, worker, lambda _: None)
+            try:
+                async with connected(api, other):
+                    await hose.cut()
+                    began = time.monotonic()
+                    assert not await api.call("batch_1")
+                    assert not await api.call("batch_1")
+                    assert time.monotonic() - began < 3.0
+                    assert len(said) == 1
+                    assert "guest" not in said[0]
+                    await hose.open()
+                    await until(lambda: api.up and other.up, 30.0)
+                    assert await api.call("batch_2")
+                    await until(lambda: "batch_2" in worker.visits)
+                    assert said[1:] == ["The broker of batches is back."]
+            finally:
+                await remove(kind, at.name)
+
+    run(test)
+
+
+def test_a_broker_that_is_frozen_costs_a_bounded_time(kind: str) -> None:
+    async def test() -> None:
+        said = list[str]()
+        async with Hose(BROKERS[kind][1]) as hose:
+            at = terms(kind, hose.port)
+            api = Caller(at, None, said.append)
+            try:
+                async with connected(api):
+                    hose.freeze()
+                    began = time.monotonic()
+                    assert not await api.call("batch_1")
+                    assert time.monotonic() - began < 4.0
+                    began = time.monotonic()
+                    assert not await api.call("batch_1")
+                    assert time.monotonic() - began < 0.1
+                    hose.thaw()
+                    await until(lambda: api.up, 30.0)
+            finally:
+                await remove(kind, at.name)
+        assert "TimeoutError" in said[0]
+
+    run(test)
+
+
+def test_a_broker_that_is_away_at_the_start_is_waited_for() -> None:
+    async def test() -> None:
+        said = list[str]()
+        async with Hose(5672) as hose:
+            await hose.cut()
+            api = Caller(terms("amqp", hose.port), None, said.append)
+            task = asyncio.create_task(api.run())
+            await until(lambda: bool(said))
+            assert not await api.call("batch_1")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    run(test)
