@@ -184,7 +184,8 @@ class App:
         bounds = (server.max_body_bytes, server.max_image_body_bytes)
         shows_status, largest = self.config.status.public, self.config.files.file_mb << 20
         plane = DataPlane(self, *bounds, max_file_bytes=largest, shows_status=shows_status)
-        return Server(self._edge(plane.find)), Server(self._edge(plane.find_health))
+        find = plane.find_health if self.config.options.worker else plane.find
+        return Server(self._edge(find)), Server(self._edge(plane.find_health))
 
     def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:
         purse = Purse(slot_name(self._node, f"slot-{slot}"), since_boot_ns)

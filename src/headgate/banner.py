@@ -36,6 +36,8 @@ def banner(app: App, first_key: str) -> str:
         first_key: the key that this start made; empty if there are keys.
     """
     base, model = _base(app), app.example_model()
+    if app.config.options.worker:
+        return "\n".join(_at_work(app, base))
     arguments = f'base_url="{base}", api_key="{first_key}"' if first_key else ""
     return "\n".join(
         [
@@ -52,6 +54,14 @@ def banner(app: App, first_key: str) -> str:
             "Ctrl-C stops it.",
         ]
     )
+
+
+def _at_work(app: App, base: str) -> list[str]:
+    """Return what a process says that runs batches and takes no calls."""
+    said = [f"Runs batches; health and metrics are on {base.removesuffix('/v1')}/readyz and /metrics"]
+    if app.config.storage.queue:
+        said.append("The broker calls when there is work")
+    return [*said, *_answers_come_from(app), "Ctrl-C stops it."]
 
 
 def _base(app: App) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.errors import AuthenticationFailed
 from headgate.identity.standing import HOW, ceiling_now, halted, principal_of
-from headgate.stores.sql.batches import SqlBatches, any_open
+from headgate.stores.sql.batches import SqlBatches, any_open, untaken
 from headgate.stores.sql.database import connect
 from headgate.wire.batchjobs import Place
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headgate.background import Background, Calls
     from headgate.batch.keeper import Keeper
     from headgate.batch.runner import Runner
+    from headgate.batch.summons import Summons
     from headgate.config import Config
     from headgate.files.archive import Archive
     from headgate.observe.log import Log
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from headgate.ports import CallIds
     from headgate.records import KeyRow
     from headgate.routing.routes import Routes
+    from headgate.stores.broker import Caller
     from headgate.stores.sql.connection import Connection
     from headgate.values import Book, Principal
 
 _LOOK_S: Final = 1.0
+_UNTAKEN_US: Final = 60_000_000  # a batch that nobody has begun to read for so long is reported
+_REPORTED_S: Final = 30.0
 # What a batch may be for, where it is served here: OpenAI's list, without what comes as a form.
 _ALLOWED: Final = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/images/generations")
 
@@ -67,7 +71,10 @@ class Bureau:
         key: returns a key as it stands now.
     """
 
-    __slots__ = ("_data", "_keeper", "_key", "_process", "_runner", "_stages", "_store", "_teller")
+    __slots__ = (
+        "_background", "_broker", "_data", "_keeper", "_key", "_process", "_runner", "_stages", "_store",
+        "_summons", "_teller",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -84,23 +91,37 @@ class Bureau:
         self._key = key
         self._keeper: Keeper | None = None
         self._runner: Runner | None = None
+        self._background: Background | None = None
+        self._broker: Caller | None = None
+        self._summons: Summons | None = None
         self._store: SqlBatches | None = None
 
+    @property
+    def runs(self) -> bool:
+        """Say whether lines are run in this process."""
+        config = self._process.config
+        if config.options.worker or config.batch.run == "here":
+            return True
+        return config.batch.run == "auto" and not config.storage.queue
+
     def keeper(self, background: Background) -> Keeper:
-        """Return who keeps batches, which are run from now on."""
+        """Return who keeps batches, which are run from now on, here or where workers are."""
         if self._keeper is None:
             from headgate.batch.keeper import Keeper
             from headgate.batch.parts import Parts
             from headgate.batch.runner import Runner
+            from headgate.batch.summons import Summons
             from headgate.http.dataplane import OPERATIONS
             from headgate.http.errors import body
             from headgate.http.parse import parse
 
             process = self._process
+            self._summons = summons = Summons(self._broker)
             self._store = SqlBatches(partial(connect, self._data))
             parts = Parts(
                 stages=self._stages,
                 store=self._store,
+                summons=summons,
                 files=process.files().shelf,
                 terms=lambda: process.config.batch,
                 routes=lambda: process.routes,
@@ -116,14 +137,47 @@ class Bureau:
                 trouble=self._trouble,
                 largest=process.config.server.max_image_body_bytes,
             )
-            self._runner = Runner(parts)
-            self._keeper = Keeper(parts, self._runner.wake)
-            background.spawn("batches", self._runner.run())
+            self._keeper = Keeper(parts)
+            if self.runs:
+                summons.runner = self._runner = Runner(parts)
+                background.spawn("batches", self._runner.run())
         return self._keeper
 
     def start(self, sql: Connection, background: Background) -> None:
-        """Run what another process has begun, or takes orders for."""
-        background.spawn("batch watch", self._watch(sql, background))
+        """Run what another process has begun, or takes orders for; or see that somebody does.
+
+        Raises:
+            Unavailable: a broker is set, and its extra is not installed.
+        """
+        self._background = background
+        queue = self._process.config.storage.queue
+        if queue:
+            from headgate.stores.broker import Caller, Terms
+
+            self._broker = Caller(Terms(queue), self if self.runs else None, self._broker_trouble)
+            background.spawn("broker", self._broker.run())
+        if self.runs:
+            background.spawn("batch watch", self._watch(sql, background))
+        elif self._teller.place[0].endswith("slot-0"):
+            background.spawn("batch watch", self._mind(sql))
+
+    async def visit(self, batch: str) -> None:
+        """Work on a batch for which the broker has called. Implements `stores.broker.Answering`."""
+        if self._background is not None:
+            self.keeper(self._background)
+        if self._summons is not None:
+            await self._summons.visit(batch)
+
+    async def _mind(self, sql: Connection) -> None:
+        """Report batches that wait for a worker."""
+        while True:
+            await asyncio.sleep(_REPORTED_S)
+            waiting = untaken(sql, self._stages.ledger.clock.wall() - _UNTAKEN_US)
+            if waiting:
+                self._trouble(
+                    f"{waiting} have waited a minute for a worker. Start one with `headgate worker`, "
+                    "or set batch.run to 'here'"
+                )
 
     async def _watch(self, sql: Connection, background: Background) -> None:
         """Begin to run batches once there are any; then whoever runs them looks for itself."""
@@ -142,6 +196,8 @@ class Bureau:
 
     async def close(self) -> None:
         """Close what was opened."""
+        if self._summons is not None:
+            await self._summons.close()
         if self._store is not None:
             await self._store.close()
 
@@ -168,6 +224,9 @@ class Bureau:
 
     def _trouble(self, said: str) -> None:
         self._process.log.line("warning", "a batch waits", why=said)
+
+    def _broker_trouble(self, said: str) -> None:
+        self._process.log.line("warning", said)
 
 
 def _wake(waited: asyncio.Future[None]) -> None:

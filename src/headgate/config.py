@@ -53,6 +53,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     prices: str | None = None
     aliases: tuple[str, ...] = ()
     env_file: str = ".env"
+    worker: bool = False  # `headgate worker`: batches are run, and no calls are taken
     simulate: bool = False  # `headgate sim`: the simulator serves everything
 
 

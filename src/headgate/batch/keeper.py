@@ -10,8 +10,6 @@ from headgate.wire.batches import MOST_BYTES, read_order
 from headgate.wire.batchjobs import BatchJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from headgate.batch.parts import Parts
     from headgate.values import Call, Principal
     from headgate.wire.batchjobs import KeptBatch, Result
@@ -25,12 +23,10 @@ class Keeper:
 
     Args:
         parts: of the process.
-        wake: says that there is work.
     """
 
-    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._wake = wake
 
     async def order(self, call: Call, body: bytes) -> KeptBatch:
         """Order a batch.
@@ -76,7 +72,7 @@ class Keeper:
                 metadata=order.metadata,
             )
         )
-        self._wake()
+        self._parts.summons.order(batch)
         return batch
 
     async def find(self, principal: Principal, name: str) -> KeptBatch:
@@ -99,7 +95,7 @@ class Keeper:
         batch = await self._parts.store.cancel(principal.project, principal.book, name, now)
         if isinstance(batch, GatewayError):
             raise batch
-        self._wake()
+        self._parts.summons.order(batch)
         return batch
 
     async def results(self, batch: KeptBatch, after: int, limit: int) -> list[Result]:

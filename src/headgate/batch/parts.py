@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from headgate.batch.store import BatchStore
+    from headgate.batch.summons import Summons
     from headgate.errors import GatewayError
     from headgate.money.batchterms import BatchSettings
     from headgate.pipeline import Stages
@@ -24,6 +25,7 @@ class Parts(NamedTuple):
 
     stages: Stages
     store: BatchStore
+    summons: Summons  # tells who runs lines, here and elsewhere
     files: FileShelf
     terms: Callable[[], BatchSettings]  # as they are now
     routes: Callable[[], Routes]  # where models are, now

@@ -18,6 +18,7 @@ from headgate.batch.outbox import Outputs
 from headgate.batch.parts import owner_of
 from headgate.batch.publishing import publish
 from headgate.batch.reading import InputRefused, Reader, begun
+from headgate.batch.summons import LOOK_S
 from headgate.errors import CallerError, GatewayError, QuotaExceeded, Unavailable
 from headgate.wire.batches import BatchError
 from headgate.wire.batchjobs import Loan, Portion, Returned
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
     from headgate.batch.parts import Parts
     from headgate.shelf import StoredFile
     from headgate.values import Principal, WallMicros
-    from headgate.wire.batchjobs import Claim, KeptBatch, Quota
+    from headgate.wire.batchjobs import Claim, KeptBatch
 
-_LOOK_S: Final = 0.5
 _SOON_S: Final = 0.02
 _US: Final = 1_000_000
 _LEASE_US: Final = 1_200 * _US  # of a line, or of a batch that is read or published: longer than any call
@@ -67,6 +67,18 @@ class Runner:
         """Look now: there may be work."""
         self._bell.set()
 
+    async def follow(self, batch: str) -> None:
+        """Look now, and wait as long as this worker does something for a batch."""
+        self.wake()
+        await asyncio.sleep(LOOK_S)
+        while (task := self._task_of(batch)) is not None:
+            await asyncio.wait({task})
+            await asyncio.sleep(LOOK_S)
+
+    def _task_of(self, batch: str) -> asyncio.Task[None] | None:
+        known = (each.n for each in self._known.values() if each.job.id == batch)
+        return next((self._tasks[n] for n in known if n in self._tasks), None)
+
     async def close(self) -> None:
         """Wait for what runs, and keep what came of it."""
         self._closed = True
@@ -96,7 +108,7 @@ class Runner:
         except GatewayError as error:
             self._parts.trouble(error.message)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_S):
+            async with asyncio.timeout(LOOK_S if self._tasks else self._parts.summons.look_s):
                 await self._bell.wait()
         self._bell.clear()
 
@@ -135,7 +147,7 @@ class Runner:
                 self.wake()
         except GatewayError as error:
             self._parts.trouble(f"{batch.job.id}: {error.message}")
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
 
     def _wall(self) -> WallMicros:
         return self._parts.stages.ledger.clock.wall()
@@ -174,7 +186,7 @@ class Runner:
         if not capped:
             held_at = msgspec.structs.replace(ready.job, held_at=self._wall())
             ready = msgspec.structs.replace(ready, job=held_at)
-            self._refuse_full(reader, await self._start(ready, reader, None))
+            await self._start(ready, reader, None)
             return
         lump = await hold_lump(
             parts.stages.reservations, principal, batch.job.call, reader.model, reader.held
@@ -183,21 +195,18 @@ class Runner:
         try:
             if len(lump.hold.pots) != len(lump.hold.slices):
                 raise Unavailable("Not every budget is known yet. Try again in a moment.")
-            full = await self._start(_funded(ready, lump), reader, lump)
-            if full is None:
-                budgets.carry_away(lump.hold)
-            self._refuse_full(reader, full)
+            await self._start(_funded(ready, lump), reader, lump)
+            budgets.carry_away(lump.hold)
         finally:
             budgets.close(lump.hold, 0)
 
-    async def _start(self, batch: KeptBatch, reader: Reader, lump: Lump | None) -> Quota | None:
+    async def _start(self, batch: KeptBatch, reader: Reader, lump: Lump | None) -> None:
         parts = self._parts
         loan = Loan(parts.place(), lump.taken if lump is not None else ())
         limits = parts.terms().limits(reader.model)
-        return await parts.store.begin(batch, reader.tokens, limits, loan)
-
-    def _refuse_full(self, reader: Reader, full: Quota | None) -> None:
+        full = await parts.store.begin(batch, reader.tokens, limits, loan)
         if full is None:
+            parts.summons.begun(batch)
             return
         raise InputRefused(
             BatchError(
@@ -233,9 +242,9 @@ class Runner:
             elif room and not self._crew.pace(batch.job.model).running:
                 if await self._parts.store.settle_down(batch.n, self._wall()) is not None:
                     return True
-                await self._pause(_LOOK_S / 2)
+                await self._pause(LOOK_S / 2)
             else:
-                await self._pause(_SOON_S if room else _LOOK_S / 5)
+                await self._pause(_SOON_S if room else LOOK_S / 5)
         return False
 
     def _serves(self, batch: KeptBatch) -> bool:
@@ -289,7 +298,7 @@ class Runner:
             pass  # each is a transaction of its own
         ended = await parts.store.settle_down(batch.n, self._wall())
         if ended is None:
-            await asyncio.sleep(_LOOK_S / 2)
+            await asyncio.sleep(LOOK_S / 2)
         return True
 
     async def _wind_up(self, batch: KeptBatch) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # name: (module, what it does). The second is shown by --help, which so imports no command.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("headgate.cli.serve", "Run the gateway."),
+    "worker": ("headgate.cli.worker", "Run batches on a machine of their own."),
     "chat": ("headgate.cli.chat", "Talk to a model through a running gateway."),
     "count": ("headgate.cli.count", "Count tokens, offline."),
     "cost": ("headgate.cli.cost", "Say what calls cost."),

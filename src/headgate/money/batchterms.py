@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -44,6 +44,7 @@ class BatchModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Batches: what they cost and how they run."""
 
+    run: Literal["auto", "here", "workers"] = "auto"  # who runs lines; auto: workers where there is a queue
     price_percent: Decimal = Decimal(50)  # of the standard price, where the price book has no batch price
     concurrency: int = 32  # lines at once in each worker; fewer while a provider limits us
     tries: int = 10  # of a line that a provider fails; waiting for its limits counts for none

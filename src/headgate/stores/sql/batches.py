@@ -133,6 +133,12 @@ def any_open(sql: Connection) -> bool:
     return sql.execute(f"SELECT 1 FROM batches WHERE status IN ({_ONES}) LIMIT 1").fetchone() is not None
 
 
+def untaken(sql: Connection, before: WallMicros) -> int:
+    """Return how many batches were ordered before an instant and are not even being read."""
+    waiting = "SELECT count(*) FROM batches WHERE status = 'validating' AND fence = 0 AND created_at < ?"
+    return int(sql.execute(waiting, (before,)).fetchone()[0])
+
+
 # ── in the thread ────────────────────────────────────────────────────────────────────────────────
 
 
