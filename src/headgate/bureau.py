@@ -144,17 +144,17 @@ class Bureau:
         return self._keeper
 
     def start(self, sql: Connection, background: Background) -> None:
-        """Run what another process has begun, or takes orders for; or see that somebody does.
-
-        Raises:
-            Unavailable: a broker is set, and its extra is not installed.
-        """
+        """Run what another process has begun, or takes orders for; or see that somebody does."""
         self._background = background
         queue = self._process.config.storage.queue
         if queue:
             from headgate.stores.broker import Caller, Terms
 
-            self._broker = Caller(Terms(queue), self if self.runs else None, self._broker_trouble)
+            self._broker = Caller(
+                Terms(queue, f"{self._process.config.storage.redis_prefix}.batches"),
+                self if self.runs else None,
+                self._broker_trouble,
+            )
             background.spawn("broker", self._broker.run())
         if self.runs:
             background.spawn("batch watch", self._watch(sql, background))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _REDIS: Final = ("redis", "rediss", "unix")
+_BROKERS: Final = ("amqp", "amqps", "redis", "rediss")
 _LONGEST_PREFIX: Final = 64
 
 
@@ -24,8 +25,8 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     node: str = ""  # name of this replica on a database that it shares; also `HEADGATE_NODE`; empty: made up
     database: str = ""  # not served yet: leave it empty
     redis: str = ""  # `redis://`, `rediss://` or `unix://`, or where that stands: `env:NAME`, `file:PATH`
-    redis_prefix: str = "headgate"  # with which all names in Redis begin
-    queue: str = ""  # not served yet: leave it empty
+    redis_prefix: str = "headgate"  # with which all names in Redis, and at the broker, begin
+    queue: str = ""  # `amqp://`, `amqps://`, `redis://` or `rediss://`: calls `headgate worker` to batches
     sync: Literal["group", "before-send"] = "group"  # `before-send`: slower, exact also in a power cut
     journal_bound_mb: int = 64  # of settlements that the database refuses; then calls get 503
     journal_segment_kb: int = 8192  # of a journal's file
@@ -41,13 +42,14 @@ def storage_of(
     """
     if storage.journal_bound_mb < 1 or not 64 <= storage.journal_segment_kb <= 1 << 20:
         raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
-    if storage.database or storage.queue:
-        raise ConfigError("storage.database and queue are not served yet: leave them empty.")
+    if storage.database:
+        raise ConfigError("storage.database is not served yet: leave it empty.")
     return msgspec.structs.replace(
         storage,
         data=data or env.get("HEADGATE_DATA") or storage.data,
         node=env.get("HEADGATE_NODE") or storage.node,
         redis=redis_url(storage.redis, storage.redis_prefix, env, dotenv),
+        queue=queue_url(storage.queue, env, dotenv),
     )
 
 
@@ -80,6 +82,26 @@ def redis_url(value: str, prefix: str, env: Mapping[str, str], dotenv: Mapping[s
         raise ConfigError(f"storage.redis {shown!r}: after the slash stands the number of a database.")
     if find_spec("redis") is None:
         raise ConfigError("storage.redis: the client is missing. Install it: pip install 'headgate[redis]'.")
+    return url
+
+
+def queue_url(value: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+    """Return the URL of the broker of the settings, with its password; empty where there is none.
+
+    Raises:
+        ConfigError: it cannot be used; says what to do.
+    """
+    url = secret(value, "storage.queue", env, dotenv).strip()
+    if not url:
+        return ""
+    parts, shown = urlsplit(url), shown_url(url)
+    if parts.scheme not in _BROKERS or not parts.hostname:
+        raise ConfigError(
+            f"storage.queue {shown!r} is no broker: write amqp://USER:PASSWORD@HOST:5672/, amqps://, "
+            "redis://HOST:6379/0 or rediss://."
+        )
+    if find_spec("taskiq") is None:
+        raise ConfigError("storage.queue: the client is missing. Install it: pip install 'headgate[queue]'.")
     return url
 
 

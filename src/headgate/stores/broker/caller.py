@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from headgate.errors import Unavailable
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -42,9 +40,6 @@ class Caller:
         terms: where the broker is.
         answering: who runs batches here; None: this process only calls others.
         trouble: told when the broker is lost, and when it is back, once each.
-
-    Raises:
-        Unavailable: the extra is not installed.
     """
 
     def __init__(self, terms: Terms, answering: Answering | None, trouble: Callable[[str], None]) -> None:
@@ -144,13 +139,10 @@ class Caller:
 
 
 def _opener(terms: Terms) -> Callable[[], AsyncBroker]:
-    try:
-        from headgate.stores.broker.wires import open_broker
-    except ModuleNotFoundError as fault:
-        raise Unavailable(
-            f"storage.queue is set and {fault.name} is not installed. "
-            "Install it with: pip install 'headgate[queue]'"
-        ) from fault
+    from headgate.stores.broker.wires import (
+        open_broker,  # the extra `queue`, which the settings have asked for
+    )
+
     return lambda: open_broker(*terms)
 
 
