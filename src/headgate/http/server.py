@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headgate.http.edge import Edge
 
 _BACKLOG = 2048
+_TWINS = 7  # of a listener: uvloop takes one connection in each turn of the loop, of each
 _CALL_BYTES = 256 * 1024  # of an open call: what may wait for a slow reader
 _FEWEST_CALLS = 64
 _UNKNOWN_BYTES = 4 << 30
@@ -29,11 +30,12 @@ class Server:
     answers when this one is full.
     """
 
-    __slots__ = ("_listeners", "edge")
+    __slots__ = ("_listeners", "_twins", "edge")
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
         self._listeners: list[asyncio.Server] = []
+        self._twins: list[asyncio.Server] = []  # on the same sockets
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -55,7 +57,7 @@ class Server:
             reuse_port=reuse_port or None,  # False is refused where the option is unknown
             start_serving=False,
         )
-        self._listeners.append(listener)
+        await self._listen(listener)
 
     async def adopt(self, sock: socket.socket) -> None:
         """Serve on a socket that is already bound."""
@@ -63,11 +65,30 @@ class Server:
         listener = await loop.create_server(
             self.edge.connection, sock=sock, backlog=_BACKLOG, start_serving=False
         )
+        await self._listen(listener)
+
+    async def _listen(self, listener: asyncio.Server) -> None:
+        """Keep a listener, and make twins of it where that lets more clients in.
+
+        While turns are long, a probe of health would else wait behind all who connect.
+        """
         self._listeners.append(listener)
+        loop = asyncio.get_running_loop()
+        if not type(loop).__module__.startswith("uvloop"):
+            return
+        import socket
+
+        for sock in listener.sockets:
+            for _ in range(_TWINS):
+                twin = socket.socket(fileno=os.dup(sock.fileno()))
+                made = loop.create_server(
+                    self.edge.connection, sock=twin, backlog=_BACKLOG, start_serving=False
+                )
+                self._twins.append(await made)
 
     async def start(self) -> None:
         """Accept connections."""
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._twins):
             await listener.start_serving()
 
     async def drain(self, grace_s: float) -> bool:
@@ -77,9 +98,10 @@ class Server:
         route to say. Returns True when nothing had to be cut.
         """
         self.edge.draining = True
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._twins):
             listener.close()
         self._listeners.clear()
+        self._twins.clear()
         try:
             async with asyncio.timeout(grace_s):
                 await asyncio.sleep(min(_ARRIVING_S, grace_s / 2))
