@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -32,12 +33,12 @@ def test_yaml_is_as_yaml_should_be() -> None:
 def faults(text: str) -> Iterator[str]:
     """Yield what is wrong with a compose file."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # as Compose fills it in before it reads
+    document = yaml.safe_load(text)
     try:
-        compose_spec.PyCompose.from_yaml(text).validate()
+        compose_spec.PyCompose.from_json(json.dumps(document)).validate()
     except ValueError as fault:
         yield str(fault)
         return
-    document = yaml.safe_load(text)
     for name, service in document["services"].items():
         if service["image"].startswith("headgate:"):
             yield from (f"{name}: {said}" for said in _of_ours(service))

@@ -46,6 +46,19 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.systemd
+def test_the_nightly_check_is_understood_too_and_asks_for_a_command_that_exists(tmp_path: Path) -> None:
+    for name in ("headgate-check.service", "headgate-check.timer"):
+        (tmp_path / name).write_text((UNIT.parent / name).read_text("utf-8").replace(PROGRAM, HEADGATE))
+    check = (UNIT.parent / "headgate-check.service").read_text("utf-8")
+    words = re.findall(r"^ExecStart=\S+ (.*)$", check, re.MULTILINE)[0].split()
+
+    assert analyze("verify", str(tmp_path / "headgate-check.timer")) == (0, "")
+    asked = subprocess.run([HEADGATE, *words, "--help"], capture_output=True, text=True, check=False)
+    assert asked.returncode == 0
+    assert "1 when not" in asked.stdout  # so the unit fails
+
+
+@pytest.mark.systemd
 def test_it_is_exposed_to_little(tmp_path: Path) -> None:
     text = UNIT.read_text("utf-8")
     rated = ("security", "--offline=true", "--no-pager", "--threshold=15")  # of 100
