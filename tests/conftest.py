@@ -47,17 +47,18 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Give a new data folder, once with books in SQLite and once with an empty database of PostgreSQL."""
+    folder = tmp_path_factory.mktemp("books")
     if request.param == "sqlite":
-        yield tmp_path
+        yield folder
         return
     from tests.postgres import fresh_database
 
     from headgate.stores.sql.database import Database
 
     with fresh_database() as url:
-        yield Database(tmp_path, url)
+        yield Database(folder, url)
 
 
 @cache

@@ -33,6 +33,7 @@ from headgate.routing.hedging import HedgeTerms
 from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
 from headgate.routing.settings import Canary, Route, RouteTarget, Shadow
+from headgate.storage import Storage
 from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
 from headgate.transport.simulator.wishes import DIRECTIVES, HEADER, PREFIX
@@ -41,7 +42,7 @@ from headgate.values import Deadlines, When
 DOCS = Path(__file__).parent.parent / "docs"
 SECTIONS = {
     "server": config.Server,
-    "storage": config.Storage,
+    "storage": Storage,
     "budget": config.Budget,
     "prices": config.PriceSettings,
     "deadlines": Deadlines,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import msgspec
 
 from headgate import __version__
 from headgate.admission.budget import Budgets
-from headgate.admission.limits import LimitRow, LimitTable
+from headgate.admission.limits import LimitTable
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.shedding import Shedder
@@ -22,6 +21,7 @@ from headgate.background import LAST_WORD_S, Background, Calls, Leave, Stalls, W
 from headgate.bureau import Bureau
 from headgate.configwatch import ConfigWatch
 from headgate.counting import LocalCounter
+from headgate.errors import GatewayError, Unavailable
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
 from headgate.http.crowd import Crowd
@@ -33,6 +33,7 @@ from headgate.identity.standing import ended
 from headgate.lookout import BOARDS, About, Lookout, Sights
 from headgate.metering import Metering
 from headgate.money.tokens import Tokenizers
+from headgate.notices import News, Notices
 from headgate.observe.edge import EdgeLog
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
@@ -45,15 +46,8 @@ from headgate.probing import Means, Prober
 from headgate.providers.registry import codecs_of
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
-from headgate.stores.sql.database import (
-    changes_since,
-    connect,
-    last_change,
-    load_budgets,
-    load_grants,
-    load_limits,
-)
-from headgate.stores.sql.directory import AT_ONCE, FOLLOWED, Directory
+from headgate.stores.sql.database import Database, connect
+from headgate.stores.sql.directory import FOLLOWED
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.nodes import served_node, slot_name
@@ -76,7 +70,6 @@ if TYPE_CHECKING:
     from headgate.channels import Channel
     from headgate.config import Config
     from headgate.dashboard.site import Status
-    from headgate.errors import GatewayError
     from headgate.http.incoming import Route
     from headgate.ops.desk import AdminStore
     from headgate.ports import Sink
@@ -128,12 +121,12 @@ class App:
         self._stalls, self.crowd = Stalls(self.shedder.tick), Crowd(self)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._node = served_node(self._data, config.storage.database, config.storage.node)
-        self._sql, self.leave = connect(self._data), Leave()
-        self._seen, self._directory = last_change(self._sql), Directory(self._sql)
+        self._place, self.leave = Database(self._data, config.storage.database), Leave()
+        self._notices = Notices(self._place)
         self._metering = self._open_meters()
-        self._leases = SqlLeases(lambda: connect(self._data))
+        self._leases = SqlLeases(lambda: connect(self._place))
         self._budgets, self._teller = self._open_purse(slot)
-        self.keyring = Keyring(pepper, self._directory, playing=simulating)
+        self.keyring = Keyring(pepper, self._notices.directory, playing=simulating)
         self.journal = self._open_journal(slot)
         self.drain, self.routes = self._open_drain(slot), self._open_routes(config)
         tokenizers = Tokenizers()
@@ -156,11 +149,11 @@ class App:
         )
         self._stages, self.pipeline = stages, Pipeline(stages)
         settings = self.outward.transport.settings
-        self._studio = Studio(stages, self.pipeline, self._data, settings, lambda: self.routes, self._team)
+        self._studio = Studio(stages, self.pipeline, self._place, settings, lambda: self.routes, self._team)
         self._studio.furnish(
             self._node,
             Booth(stages, config, pepper, slot, self.log),
-            Bureau(self, stages, self._data, self._teller, self._directory.now),
+            Bureau(self, stages, self._place, self._teller, self._notices.row),
         )
         self.videos, self.files, self.batches, self.recorder = self._studio.keepers(self.background)
         self.server, self.monitor = self._open_listeners()
@@ -177,7 +170,7 @@ class App:
 
     def _open_lookout(self) -> Lookout:
         sights = Sights(self.metrics, self.outward.health, self.outward.trials, self._gauges, self._about)
-        return Lookout(self._data, self._team, self.clock, sights, self._database_trouble)
+        return Lookout(self._place, self._team, self.clock, sights, self._database_trouble)
 
     def _open_listeners(self) -> tuple[Server, Server]:
         server = self.config.server
@@ -203,7 +196,7 @@ class App:
 
     def _open_drain(self, slot: int) -> Drain:
         place, trouble = slot_name(self._node, f"slot-{slot}"), self._database_trouble
-        return Drain(self.journal, lambda: connect(self._data), self.failpoints, trouble, slot=place)
+        return Drain(self.journal, lambda: connect(self._place), self.failpoints, trouble, slot=place)
 
     def _edge(self, find: Callable[[bytes, str], Route | None]) -> Edge:
         limits = EdgeLimits(
@@ -226,7 +219,7 @@ class App:
 
         changed = partial(self._changes.now, _CHANGED_S)
         settings = self._admin_settings()
-        return build(self, admin_routes(self._data, self._desk, settings, self.log.fault, changed))
+        return build(self, admin_routes(self._place, self._desk, settings, self.log.fault, changed))
 
     def _desk(self, store: AdminStore) -> Desk:
         config = self.config
@@ -307,10 +300,12 @@ class App:
 
     def prober(self) -> Prober:
         """Return who makes our own probes."""
-        key = probe_key(self._sql)
-        means = Means(
-            lambda: self.routes, lambda: self._directory.now(key), self.ids.next, self.calls.start, self.log
-        )
+        notices = self._notices
+
+        async def key() -> KeyRow | None:
+            return await notices.row(await notices.ask(lambda: probe_key(notices.sql)))
+
+        means = Means(lambda: self.routes, key, self.ids.next, self.calls.start, self.log)
         return Prober(self._stages, self.config.probes, means, self.lookout)
 
     def _about(self) -> About:
@@ -349,7 +344,7 @@ class App:
             return host
         name, origin = host.api_key.removeprefix(STORED), parse_origin(host.base_url).url
         try:
-            key = open_secret(self._sql, self.config.keks, name, origin, self.clock.wall())
+            key = open_secret(self._notices.sql, self.config.keks, name, origin, self.clock.wall())
         except SealError as fault:
             if not running:
                 raise ConfigError(f"provider {host.name!r}: {fault}") from fault
@@ -362,26 +357,29 @@ class App:
 
     def reload(self) -> None:
         """Follow what has changed; budgets and limits that stay keep what is held and used in them."""
-        changes = changes_since(self._sql, self._seen, AT_ONCE)
-        kinds = {kind for _, kind, _ in changes}
-        self._directory.follow([(kind, ref) for _, kind, ref in changes])
-        if "secret" in kinds:
-            self.routes = self._open_routes(self.config, running=True)
-        self.keyring = Keyring(self._pepper, self._directory, playing=self.simulating)
-        self._budgets.replace(load_budgets(self._sql), load_grants(self._sql))
-        limits = [LimitRow(*row) for row in load_limits(self._sql)]
-        self._metering.rates.replace(LimitTable(limits, self.config.tiers))
-        if kinds & FOLLOWED:
-            self._end_halted(changed=True)
-        self._seen = changes[-1][0] if changes else self._seen  # what failed is followed again
+        self._take(self._notices.read())
 
-    def _end_halted(self, *, changed: bool) -> None:
+    async def _refresh(self) -> None:
+        """Do the same while calls are served. Raises `Unavailable`, and then follows it all again."""
+        news = await self._notices.ask(self._notices.read)
+        if "secret" in news.kinds:
+            self.routes = await self._notices.ask(lambda: self._open_routes(self.config, running=True))
+        self._take(news)
+        if news.kinds & FOLLOWED:
+            callers = {run.call.principal for run in self.calls.runs if run.call is not None}
+            self._rows = await self._notices.rows({caller.key for caller in callers if caller is not None})
+            self._end_halted()
+        self._notices.seen(news)
+
+    def _take(self, news: News) -> None:
+        self._notices.take(news)
+        self.keyring = Keyring(self._pepper, self._notices.directory, playing=self.simulating)
+        self._budgets.replace(news.budgets, news.grants)
+        self._metering.rates.replace(LimitTable(news.limits, self.config.tiers))
+
+    def _end_halted(self) -> None:
         """End the open calls whose key may call no more: it expired, or it or what is behind it changed."""
         now = self.clock.wall()
-        if changed:
-            callers = {run.call.principal for run in self.calls.runs if run.call is not None}
-            keys = {caller.key for caller in callers if caller is not None}
-            self._rows = {key: self._directory.now(key) for key in keys}
 
         def why(call: Call) -> GatewayError | None:
             principal = call.principal
@@ -391,7 +389,7 @@ class App:
 
         self.calls.end_where(why)
 
-    def _reconfigure(self, config: Config) -> None:
+    async def _reconfigure(self, config: Config) -> None:
         """Go on with other providers, models and prices; open calls end with those that they began with.
 
         Raises:
@@ -399,25 +397,25 @@ class App:
         """
         config = msgspec.structs.replace(config, hosts=self.outward.known(config.hosts))
         try:
-            routes = self._open_routes(config, running=True)
-        except sqlite3.Error as fault:
+            routes = await self._notices.ask(lambda: self._open_routes(config, running=True))
+        except Unavailable as fault:
             raise ConfigError(f"stored keys cannot be read: {fault}") from fault
         self.config, self.routes = config, routes
         self.outward.follow(config)
-        self._tryouts.follow(config, routes)
+        await self._tryouts.follow(config, routes)
         self.outward.keep_credentials(self.config.hosts, self.background)
 
     async def _watch_keys(self) -> None:
         while True:
             await asyncio.sleep(_EXPIRY_EVERY_S)
-            self._end_halted(changed=False)
+            self._end_halted()
 
     async def _follow(self) -> None:
         try:
-            while last_change(self._sql) > self._seen:
+            while await self._notices.behind():
                 await self._write_down()  # so that a new budget begins with what was spent
-                self.reload()
-        except sqlite3.Error as fault:  # what we know stays valid until it can be read again
+                await self._refresh()
+        except Unavailable as fault:  # what we know stays valid until it can be read again
             self._database_trouble(str(fault))
 
     # ── start and stop ───────────────────────────────────────────────────────────────────────────
@@ -426,7 +424,7 @@ class App:
         """Listen and serve. Raises OSError when the address cannot be had."""
         server = self.config.server
         await self.server.bind(server.host, server.port, reuse_port=server.workers > 1)
-        parts = (self._data, self._stages, self.pipeline.shadows, self.metrics, self.log, self.reload)
+        parts = (self._place, self._stages, self.pipeline.shadows, self.metrics, self.log, self._refresh)
         self._tryouts = Tryouts(*parts)
         await self._tryouts.start(self.config, self.routes, self.background)
         self.background.spawn("drain", self.drain.run())
@@ -440,7 +438,7 @@ class App:
         if self.config.options.config is not None:
             self.background.spawn("settings", ConfigWatch(self.config, self._reconfigure, self.log).run())
         if self._slot == 0:
-            connection = partial(connect, self._data)
+            connection = partial(connect, self._place)
             self._upkeep = upkeep = Upkeep(
                 connection, self.clock, self.config.tiers, self.failpoints, self._database_trouble
             )
@@ -448,7 +446,7 @@ class App:
         await self.lookout.start(self.background)
         if self._slot == 0 and self.config.probes.every_s:
             self.background.spawn("probes", self.prober().run())
-        await self._studio.start(self._sql, self.background)
+        await self._studio.start(self.background)
         await self.server.start()
         if server.monitor_port:  # never full of calls, so it can be probed when the other one is
             await self.monitor.bind(server.host, server.monitor_port)
@@ -476,7 +474,7 @@ class App:
         await self._studio.close()
         await self.outward.transport.close()
         self.journal.close()
-        self._sql.close()
+        await self._notices.close()
         return cut
 
     async def _write_down(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate.money.amounts import format_usd, parse_cap
-from headgate.program import advise, interpreter
+from headgate.program import advise, interpreter, without_password
 
 if TYPE_CHECKING:
     from headgate.app import App
@@ -71,9 +71,18 @@ def _base(app: App) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
+def _books(config: Config) -> str:
+    storage = config.storage
+    return (
+        f"{without_password(storage.database)}, journals in {storage.data}"
+        if storage.database
+        else storage.data
+    )
+
+
 def _about(app: App, base: str) -> list[str]:
     config = app.config
-    lines = [f"Headgate serves on {base}", f"Books: {config.storage.data}", *_answers_come_from(app)]
+    lines = [f"Headgate serves on {base}", f"Books: {_books(config)}", *_answers_come_from(app)]
     lines.append(f"Mode: {_mode(config.terms)}")
     if config.ignored:
         lines.append(f"Left to your programs: {', '.join(config.ignored)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -12,11 +14,10 @@ from headgate.errors import AuthenticationFailed
 from headgate.identity.standing import HOW, ceiling_now, halted, principal_of
 from headgate.stores.sql.batches import SqlBatches, any_open, untaken
 from headgate.stores.sql.database import connect
-from headgate.wire.batchjobs import Place
+from headgate.wire.batchjobs import Place as BatchPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable
 
     from headgate.admission.shedding import Shedder
     from headgate.admission.teller import Teller
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from headgate.records import KeyRow
     from headgate.routing.routes import Routes
     from headgate.stores.broker import Caller
-    from headgate.stores.sql.connection import Connection
+    from headgate.stores.sql.database import Place
     from headgate.values import Book, Principal
 
 _LOOK_S: Final = 1.0
@@ -66,13 +67,13 @@ class Bureau:
     Args:
         process: of it.
         stages: of the pipeline.
-        data: the data folder.
+        place: of the books.
         teller: who grants money to this worker.
         key: returns a key as it stands now.
     """
 
     __slots__ = (
-        "_background", "_broker", "_data", "_keeper", "_key", "_process", "_runner", "_stages", "_store",
+        "_background", "_broker", "_keeper", "_key", "_place", "_process", "_runner", "_stages", "_store",
         "_summons", "_teller",
     )  # fmt: skip
 
@@ -80,13 +81,13 @@ class Bureau:
         self,
         process: Process,
         stages: Stages,
-        data: Path,
+        place: Place,
         teller: Teller,
-        key: Callable[[int], KeyRow | None],
+        key: Callable[[int], Awaitable[KeyRow | None]],
     ) -> None:
         self._process = process
         self._stages = stages
-        self._data = data
+        self._place = place
         self._teller = teller
         self._key = key
         self._keeper: Keeper | None = None
@@ -117,7 +118,7 @@ class Bureau:
 
             process = self._process
             self._summons = summons = Summons(self._broker)
-            self._store = SqlBatches(partial(connect, self._data))
+            self._store = SqlBatches(partial(connect, self._place))
             parts = Parts(
                 stages=self._stages,
                 store=self._store,
@@ -126,7 +127,7 @@ class Bureau:
                 terms=lambda: process.config.batch,
                 routes=lambda: process.routes,
                 principal=self._principal,
-                place=lambda: Place(*self._teller.place),
+                place=lambda: BatchPlace(*self._teller.place),
                 new_id=process.ids.next,
                 start=process.calls.start,
                 parse=parse,
@@ -143,7 +144,7 @@ class Bureau:
                 background.spawn("batches", self._runner.run())
         return self._keeper
 
-    def start(self, sql: Connection, background: Background) -> None:
+    def start(self, background: Background) -> None:
         """Run what another process has begun, or takes orders for; or see that somebody does."""
         self._background = background
         queue = self._process.config.storage.queue
@@ -157,9 +158,9 @@ class Bureau:
             )
             background.spawn("broker", self._broker.run())
         if self.runs:
-            background.spawn("batch watch", self._watch(sql, background))
+            background.spawn("batch watch", self._watch(background))
         elif self._teller.place[0].endswith("slot-0"):
-            background.spawn("batch watch", self._mind(sql))
+            background.spawn("batch watch", self._mind())
 
     async def visit(self, batch: str) -> None:
         """Work on a batch for which the broker has called. Implements `stores.broker.Answering`."""
@@ -168,26 +169,40 @@ class Bureau:
         if self._summons is not None:
             await self._summons.visit(batch)
 
-    async def _mind(self, sql: Connection) -> None:
+    async def _mind(self) -> None:
         """Report batches that wait for a worker."""
         while True:
             await asyncio.sleep(_REPORTED_S)
-            waiting = untaken(sql, self._stages.ledger.clock.wall() - _UNTAKEN_US)
+            waiting = await asyncio.to_thread(self._count_untaken)
             if waiting:
                 self._trouble(
                     f"{waiting} have waited a minute for a worker. Start one with `headgate worker`, "
                     "or set batch.run to 'here'"
                 )
 
-    async def _watch(self, sql: Connection, background: Background) -> None:
+    async def _watch(self, background: Background) -> None:
         """Begin to run batches once there are any; then whoever runs them looks for itself."""
         loop = asyncio.get_running_loop()
-        while self._keeper is None and not any_open(sql):
+        while self._keeper is None and not await asyncio.to_thread(self._any_open):
             waited: asyncio.Future[None] = loop.create_future()
             loop.call_later(_LOOK_S, _wake, waited)
             await waited
         self.keeper(background)
         await loop.create_future()
+
+    def _count_untaken(self) -> int:
+        try:
+            with closing(connect(self._place)) as sql:
+                return untaken(sql, self._stages.ledger.clock.wall() - _UNTAKEN_US)
+        except sqlite3.Error:
+            return 0
+
+    def _any_open(self) -> bool:
+        try:
+            with closing(connect(self._place)) as sql:
+                return any_open(sql)
+        except sqlite3.Error:  # who copies the books says so; it is looked at again
+            return False
 
     async def finish(self) -> None:
         """Wait for the lines that run, and keep what came of them."""
@@ -201,13 +216,13 @@ class Bureau:
         if self._store is not None:
             await self._store.close()
 
-    def _principal(self, key: int, book: Book) -> Principal:
+    async def _principal(self, key: int, book: Book) -> Principal:
         """Return who a batch's key stands for, below interactive calls.
 
         Raises:
             CallerError: it makes no calls any more.
         """
-        row = self._key(key)
+        row = await self._key(key)
         if row is None:
             raise AuthenticationFailed(f"The key of this batch is gone. {HOW}", code="invalid_api_key")
         refusal, ceiling = halted(row), ceiling_now(row)

@@ -32,7 +32,7 @@ from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
 from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import Route
-from headgate.storage import Storage, storage_of
+from headgate.storage import Storage, database_url, storage_of
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
 from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
@@ -46,6 +46,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     host: str | None = None
     port: int | None = None
     data: str | None = None
+    database: str | None = None
     config: str | None = None
     workers: int | None = None
     cap: str | None = None
@@ -207,7 +208,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
     _check_rooms(hosts, routes, server.workers)
     return Config(
         server=server,
-        storage=storage_of(file.storage, options.data, env, dotenv),
+        storage=_storage(file.storage, options, env, dotenv),
         budget=_budget(file.budget, options),
         hosts=tuple(hosts.values()),
         routes=routes,
@@ -359,9 +360,22 @@ def _keks(settings: SecretSettings, env: Mapping[str, str], dotenv: Mapping[str,
         raise ConfigError(f"secrets: {fault}") from fault
 
 
+def _storage(
+    storage: Storage, options: ServeOptions, env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Storage:
+    if options.simulate:  # `headgate sim` keeps its books to itself
+        return storage_of(storage, (options.data, None), {}, {})
+    return storage_of(storage, (options.data, options.database), env, dotenv)
+
+
 def data_folder(option: str | None) -> Path:
     """Return the data folder for a command: the flag, `HEADGATE_DATA`, else `./headgate-data`."""
     return Path(option or os.environ.get("HEADGATE_DATA") or Storage().data)
+
+
+def database_url_of(option: str | None) -> str:
+    """Return the database for a command: the flag, else `HEADGATE_DATABASE`; empty: the data folder knows."""
+    return database_url(option or os.environ.get("HEADGATE_DATABASE", ""), os.environ, {})
 
 
 def client_key() -> str:

@@ -18,7 +18,7 @@ from headgate.config import load
 from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from headgate.config import Config, ServeOptions
     from headgate.observe.log import Log
@@ -38,7 +38,7 @@ class ConfigWatch:
         log: hears what was done.
     """
 
-    def __init__(self, config: Config, use: Callable[[Config], None], log: Log) -> None:
+    def __init__(self, config: Config, use: Callable[[Config], Awaitable[None]], log: Log) -> None:
         self._config = config
         self._use = use
         self._log = log
@@ -63,7 +63,7 @@ class ConfigWatch:
             config = msgspec.structs.replace(
                 self._config, **{name: getattr(read, name) for name in (*FOLLOWED, "found")}
             )
-            self._use(config)
+            await self._use(config)
         except ConfigError as fault:
             self._log.line("error", "the changed settings are not used; the old ones stay", fault=str(fault))
             return

@@ -25,13 +25,13 @@ from headgate.vitals import FAULTS, OTHER, RECENT_S, DayRow, Probing, Scene, See
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from headgate.background import Background
     from headgate.observe.metrics import Metrics
     from headgate.ports import Clock
     from headgate.routing.health import Health
     from headgate.routing.trials import Trials
+    from headgate.stores.sql.database import Database
     from headgate.values import MonotonicNs, Target
     from headgate.vitals import Report, Sign
 
@@ -85,7 +85,7 @@ class Lookout:
     """Watch how the providers do, in one worker.
 
     Args:
-        data: the data folder.
+        database: the data folder, and where the books are.
         team: the slot of this worker, and how many there are.
         clock: the time.
         sights: where to look.
@@ -93,15 +93,20 @@ class Lookout:
     """
 
     def __init__(
-        self, data: Path, team: tuple[int, int], clock: Clock, sights: Sights, trouble: Callable[[str], None]
+        self,
+        database: Database,
+        team: tuple[int, int],
+        clock: Clock,
+        sights: Sights,
+        trouble: Callable[[str], None],
     ) -> None:
-        self._connect = partial(connect, data)
+        self._connect = partial(connect, database)
         self._slot, self._workers = team
         self._clock = clock
         self._sights = sights
         self._trouble = trouble
-        self._board = Scoreboard(data / BOARDS, self._slot)
-        self._shared = SharedBreakers(data / BOARDS, self._slot) if self._workers > 1 else None
+        self._board = Scoreboard(database.folder / BOARDS, self._slot)
+        self._shared = SharedBreakers(database.folder / BOARDS, self._slot) if self._workers > 1 else None
         if self._shared is not None:
             sights.health.share(self._shared)
         self._samples: deque[dict[Place, Count]] = deque(maxlen=RECENT_S // _SAMPLE_ROUNDS)

@@ -13,7 +13,7 @@ from headgate.admission.rate import Rates, Reading
 from headgate.commons import Commons
 from headgate.errors import Unavailable
 from headgate.stores.live import SqliteMeters
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Database, connect
 from headgate.stores.sql.meters import SqlMeters
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Metering:
         self._clock = clock
         self.commons = Commons(config.storage, pepper, workers, log)
         self._common = self.commons.meters
-        self._kept = SqlMeters(partial(connect, data), clock, trouble)
+        self._kept = SqlMeters(partial(connect, Database(data, config.storage.database)), clock, trouble)
         self._live: SqliteMeters | None = None
         self._shares: Shares | None = None
         if self._common is not None:

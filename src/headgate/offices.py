@@ -16,12 +16,12 @@ from headgate.transport.mail import MailSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from starlette.routing import BaseRoute
 
     from headgate.ops.actors import Actor
     from headgate.ops.desk import AdminStore, Desk
+    from headgate.stores.sql.database import Place
 
 _VERIFY: Final = (
     "curl {address}/admin/v1/signup/verify -H 'content-type: application/json' "
@@ -41,7 +41,7 @@ class AdminSettings(NamedTuple):
 
 
 def admin_routes(
-    data: Path,
+    place: Place,
     desk_of: Callable[[AdminStore], Desk],
     settings: AdminSettings,
     fault: Callable[[str, BaseException], None],
@@ -50,7 +50,7 @@ def admin_routes(
     """Return the routes of the admin API on a data folder.
 
     Args:
-        data: the folder.
+        place: the folder, and where its books are.
         desk_of: puts a desk on its store.
         settings: of the configuration.
         fault: told of our own bugs.
@@ -60,18 +60,19 @@ def admin_routes(
     from headgate.admin.app import AdminApi
     from headgate.admin.office import Office, Pace, Trade
     from headgate.stores.sql.admin import SqlAdminStore
+    from headgate.stores.sql.database import folder_of
     from headgate.stores.sql.replies import SqlReplies
     from headgate.stores.sql.reports import SqlReports
     from headgate.transport.mail import mailer_of
 
-    desk = desk_of(SqlAdminStore(data))
+    desk = desk_of(SqlAdminStore(place))
     office = Office(
         desk=desk,
-        replies=SqlReplies(data),
-        reports=SqlReports(data),
+        replies=SqlReplies(place),
+        reports=SqlReports(place),
         trade=Trade(
             payments=settings.payments,
-            mailer=mailer_of(settings.mail, data),
+            mailer=mailer_of(settings.mail, folder_of(place)),
             signup_link=settings.mail.link or _VERIFY.format(address=settings.address),
         ),
         pace=Pace(),

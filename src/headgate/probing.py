@@ -23,7 +23,7 @@ from headgate.values import Book, Call, Target
 from headgate.vitals import FAULTS, Probing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from headgate.lookout import Lookout
     from headgate.observe.log import Log
@@ -44,7 +44,7 @@ class Means(NamedTuple):
     """What a prober works with."""
 
     routes: Callable[[], Routes]  # where models are, now
-    key: Callable[[], KeyRow | None]  # that probes are made with, as it stands now
+    key: Callable[[], Awaitable[KeyRow | None]]  # that probes are made with, as it stands now
     new_id: Callable[[], bytes]
     start: Callable[[Coroutine[None, None, None], Call], None]  # owns a call
     log: Log
@@ -109,7 +109,7 @@ class Prober:
         if place in self._open or not self._health.admits(target, self._clock.monotonic()):
             return
         try:
-            call = self._call(target)
+            call = await self._call(target)
         except GatewayError as error:
             self._say(error.message)
             return
@@ -123,7 +123,7 @@ class Prober:
             self._open.discard(place)
         self._judge(target, sink)
 
-    def _call(self, target: Target) -> Call:
+    async def _call(self, target: Target) -> Call:
         """Return the call of a probe.
 
         Raises:
@@ -134,7 +134,7 @@ class Prober:
         if operation not in operations:
             raise CallerError(f"{target.model.name} makes neither text nor embeddings, so it is not probed.")
         call = Call(self._means.new_id(), operation, self._clock.monotonic())
-        call.principal = self._caller()
+        call.principal = await self._caller()
         body: dict[str, object] = {"model": target.model.name}
         if operation == "chat":
             body |= {"messages": [{"role": "user", "content": _WORDS}], "max_tokens": _OUTPUT}
@@ -144,8 +144,8 @@ class Prober:
         call.model = target.model.name
         return call
 
-    def _caller(self) -> Principal:
-        row = self._means.key()
+    async def _caller(self) -> Principal:
+        row = await self._means.key()
         if row is None:
             raise CallerError("The key of probes is gone.")
         refusal, ceiling = halted(row), ceiling_now(row)

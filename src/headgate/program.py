@@ -1,4 +1,4 @@
-"""This program as its user started it: commands to paste, for whatever we print or show."""
+"""What we print or show: commands to paste, of this program as its user started it, and addresses."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def advise(command: str, data: Path | None = None) -> str:
 def interpreter() -> str:
     """Return the Python that runs us, to be pasted into the same shell."""
     return shlex.quote(_short(Path(sys.executable)))
+
+
+def without_password(url: str) -> str:
+    """Return the address of a database as people may see it."""
+    from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    where = user.partition(":")[0] + at + host
+    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "password"]
+    return urlunsplit((parts.scheme, where, parts.path, urlencode(query), "")) if url else ""

@@ -26,7 +26,7 @@ from headgate.ports import SystemClock
 from headgate.stores import breakers
 from headgate.stores.live import bury, last_lacks, start_anew
 from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_budget, put_meta
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Database, connect
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.meters import SqlMeters
 from headgate.stores.sql.nodes import enlist, served_node
@@ -65,6 +65,9 @@ def serve(options: ServeOptions) -> int:
     except DataFolderError as fault:
         click.echo(f"headgate: {fault}", err=True)
         return EXIT_DATA
+    except sqlite3.Error as fault:
+        click.echo(f"headgate: the database cannot be used: {fault}.", err=True)
+        return EXIT_DATA
     except OSError as fault:
         click.echo(f"headgate: {_address_fault(config, fault)}", err=True)
         return EXIT_DATA
@@ -78,11 +81,11 @@ def _address_fault(config: Config, fault: OSError) -> str:
 
 
 def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
-    folder = Path(config.storage.data)
-    clock = SystemClock()
-    prepared = prepare(folder, clock.wall(), mint_key)
+    place = Database(Path(config.storage.data), config.storage.database)
+    folder, clock = place.folder, SystemClock()
+    prepared = prepare(place, clock.wall(), mint_key)
     with lock_folder(folder):
-        sql = connect(folder)
+        sql = connect(place, wait="managing")
         _put_caps(sql, cap, config, clock.wall())
         probing = parse_cap(config.probes.budget) if config.probes.every_s else None
         put_probes(sql, probing, config.budget.timezone, clock.wall())
@@ -103,7 +106,7 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
         start = Start(config, prepared.pepper, prepared.first_key, simulating)
         if config.server.workers == 1:
             return _loop(App(config, prepared.pepper, simulating=simulating), _at_terminal(start))
-        return _serve_by_many(start, folder, clock)
+        return _serve_by_many(start, place, clock)
 
 
 def _put_caps(sql: Connection, cap: tuple[NanoUSD, str] | None, config: Config, now: int) -> None:
@@ -145,11 +148,12 @@ def _at_terminal(start: Start) -> Station:
     return Station(lambda app: click.echo(banner(app, start.first_key)), click.echo)
 
 
-def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
+def _serve_by_many(start: Start, place: Database, clock: SystemClock) -> int:
     """Fork the workers and supervise them; each binds the same address."""
     if sys.platform == "win32":
         raise ConfigError("workers: Windows serves with one process. Leave it at 1.")
     server, storage = start.config.server, start.config.storage
+    folder = place.folder
     node = served_node(folder, storage.database, storage.node)
     with reserve_address(server.host, server.port) as port:
         config = msgspec.structs.replace(start.config, server=msgspec.structs.replace(server, port=port))
@@ -163,7 +167,7 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
 
         def replay(slot: int) -> bool:
             try:
-                with closing(connect(folder)) as sql:
+                with closing(connect(place)) as sql:
                     recover_slot(folder, f"slot-{slot}", sql, clock, node=node)
                 bury(folder, slot, clock.monotonic())
             except sqlite3.Error as fault:
@@ -171,7 +175,7 @@ def _serve_by_many(start: Start, folder: Path, clock: SystemClock) -> int:
                 return False
             return True
 
-        meters = SqlMeters(partial(connect, folder), clock, click.echo)
+        meters = SqlMeters(partial(connect, place), clock, click.echo)
         start_anew(folder, meters.load(), clock.monotonic())
         breakers.prepare(folder / BOARDS)
         gc.collect()

@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from headgate.program import without_password
 from headgate.upstreams import ConfigError, secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_POSTGRES: Final = ("postgresql", "postgres")
 _REDIS: Final = ("redis", "rediss", "unix")
 _BROKERS: Final = ("amqp", "amqps", "redis", "rediss")
 _LONGEST_PREFIX: Final = 64
@@ -23,7 +25,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     data: str = "./headgate-data"  # folder of the books, the journal and the pepper
     node: str = ""  # name of this replica on a database that it shares; also `HEADGATE_NODE`; empty: made up
-    database: str = ""  # not served yet: leave it empty
+    database: str = ""  # `postgresql://…` or `env:NAME`; also `HEADGATE_DATABASE`; empty: SQLite in `data`
     redis: str = ""  # `redis://`, `rediss://` or `unix://`, or where that stands: `env:NAME`, `file:PATH`
     redis_prefix: str = "headgate"  # with which all names in Redis, and at the broker, begin
     queue: str = ""  # `amqp://`, `amqps://`, `redis://` or `rediss://`: calls `headgate worker` to batches
@@ -33,24 +35,49 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def storage_of(
-    storage: Storage, data: str | None, env: Mapping[str, str], dotenv: Mapping[str, str]
+    storage: Storage,
+    flags: tuple[str | None, str | None],
+    env: Mapping[str, str],
+    dotenv: Mapping[str, str],
 ) -> Storage:
-    """Return what is to be used of the settings; `data` is the flag's.
+    """Return what is to be used of the settings; `flags` name the data folder and the database.
 
     Raises:
         ConfigError: it cannot be used; says what to do.
     """
     if storage.journal_bound_mb < 1 or not 64 <= storage.journal_segment_kb <= 1 << 20:
         raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
-    if storage.database:
-        raise ConfigError("storage.database is not served yet: leave it empty.")
+    data, database = flags
+    known = database or env.get("HEADGATE_DATABASE") or dotenv.get("HEADGATE_DATABASE") or storage.database
     return msgspec.structs.replace(
         storage,
         data=data or env.get("HEADGATE_DATA") or storage.data,
         node=env.get("HEADGATE_NODE") or storage.node,
+        database=database_url(known, env, dotenv),
         redis=redis_url(storage.redis, storage.redis_prefix, env, dotenv),
         queue=queue_url(storage.queue, env, dotenv),
     )
+
+
+def database_url(value: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+    """Return the address of a PostgreSQL database, with its password; empty where there is none.
+
+    Raises:
+        ConfigError: it cannot be used; says what to do.
+    """
+    url = secret(value, "storage.database", env, dotenv).strip()
+    if value.startswith("env:") and not url:
+        raise ConfigError(f"storage.database: the variable {value[4:]} is not set.")
+    if url and urlsplit(url).scheme not in _POSTGRES:
+        raise ConfigError(
+            f"storage.database {without_password(url)!r} does not begin with postgresql://. Give "
+            "postgresql://USER@HOST/NAME, or leave it empty for SQLite in the data folder."
+        )
+    if url and find_spec("asyncpg") is None:
+        raise ConfigError(
+            "storage.database: the client is missing. Install it: pip install 'headgate[postgres]'."
+        )
+    return url
 
 
 def redis_url(value: str, prefix: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> str:

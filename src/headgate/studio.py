@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.cabinet import Cabinet
-from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sql.database import RECORDINGS, Database, connect
 from headgate.stores.sql.files import any_files
 from headgate.stores.sql.videos import SqlVideos, any_open
 from headgate.transport.framing import Bounds
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from headgate.pipeline import Pipeline, Stages
     from headgate.recordings.recorder import Recorder
     from headgate.routing.routes import Routes
-    from headgate.stores.sql.connection import Connection
+    from headgate.stores.sql.database import Place
     from headgate.stores.sql.recordings import SqlRecordings
     from headgate.transport.http import HttpSettings
     from headgate.videos.keeper import Keeper
@@ -49,14 +51,14 @@ class Studio:
     Args:
         stages: of the pipeline.
         pipeline: of calls.
-        data: the data folder.
+        place: the data folder, and where the books are.
         settings: how the gateway goes out.
         routes: where models are, now.
         team: this worker's slot, and how many there are.
     """
 
     __slots__ = (
-        "_data", "_downloads", "_keeper", "_pipeline", "_routes", "_sessions", "_settings", "_stages",
+        "_downloads", "_keeper", "_pipeline", "_place", "_routes", "_sessions", "_settings", "_stages",
         "_store", "_team", "booth", "bureau", "node",
     )  # fmt: skip
 
@@ -64,14 +66,14 @@ class Studio:
         self,
         stages: Stages,
         pipeline: Pipeline,
-        data: Path,
+        place: Place,
         settings: HttpSettings,
         routes: Callable[[], Routes],
         team: tuple[int, int],
     ) -> None:
         self._stages = stages
         self._pipeline = pipeline
-        self._data = data
+        self._place = place
         self._settings = settings
         self._routes = routes
         self._team = team
@@ -123,22 +125,28 @@ class Studio:
             stages = self._stages
             settings = replace(self._settings, bounds=Bounds(body_bytes=_LARGEST))
             self._downloads = HttpTransport(stages.ledger.clock, settings)
-            self._store = SqlVideos(partial(connect, self._data), self.node)
+            self._store = SqlVideos(partial(connect, self._place), self.node)
             works = Works(VIDEOS, stages.transport, stages.simulator, self._downloads)
             self._keeper = Keeper(stages, self._pipeline, self._store, works, self._routes, self._team)
             background.spawn("videos", self._keeper.run())
         return self._keeper
 
-    async def start(self, sql: Connection, background: Background) -> None:
+    async def start(self, background: Background) -> None:
         """Take over what is still being made, before anybody else can spend its money; note what is lost."""
+        files, videos = await asyncio.to_thread(self._left)
         if self.booth is not None:
             await self.booth.start(background)
-            if any_files(sql):
+            if files:
                 await self.cabinet(background).shelf.adopt()
         if self.bureau is not None:
-            self.bureau.start(sql, background)
-        if any_open(sql):
+            self.bureau.start(background)
+        if videos:
             await self.keeper(background).adopt()
+
+    def _left(self) -> tuple[bool, bool]:
+        """Say whether there are files to look after, and videos that are being made."""
+        with closing(connect(self._place)) as sql:
+            return any_files(sql), any_open(sql)
 
     async def rest(self) -> None:
         """Ask for no job any more, and give back what is held for them; keep what came of lines that ran."""
@@ -189,10 +197,10 @@ class Booth:
             from headgate.stores.sql.recordings import Room, SqlRecordings
             from headgate.vaults.boxes import Box
 
-            settings, folder = self._config.recordings, Path(self._config.storage.data)
-            total = settings.total_mb << 20
+            settings, storage = self._config.recordings, self._config.storage
+            place, total = Database(Path(storage.data), storage.database), settings.total_mb << 20
             room = Room(settings.entries, total, int(settings.kept_h * 3_600_000_000))
-            self._store = SqlRecordings(folder, Box([*self._config.keks, self._pepper]), room)
+            self._store = SqlRecordings(place, Box([*self._config.keks, self._pepper]), room)
             terms = Terms(
                 settings.keep_s,
                 settings.resume_s,

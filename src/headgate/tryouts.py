@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from headgate.errors import Unavailable
 from headgate.money.amounts import parse_cap
 from headgate.routing.trials import ROLLBACKS
 from headgate.stores.sql.canaries import RollBacks
@@ -14,24 +16,26 @@ from headgate.stores.sql.database import connect
 from headgate.stores.sql.shadows import put_shadows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable
 
     from headgate.background import Background
     from headgate.config import Config
+    from headgate.money.amounts import Unit
     from headgate.observe.log import Log
     from headgate.observe.metrics import Metrics
     from headgate.pipeline import Stages
     from headgate.routing.routes import Routes
     from headgate.routing.trials import RolledBack, Trials
     from headgate.shadows import Shadows
+    from headgate.stores.sql.database import Place
+    from headgate.values import NanoUSD, Principal
 
 
 class Tryouts:
     """Follow the settings of canaries and shadows, and keep what becomes of them.
 
     Args:
-        data: the data folder.
+        place: of the books.
         trials: the canaries here.
         shadows: who casts them.
         metrics: counts roll-backs.
@@ -41,14 +45,14 @@ class Tryouts:
 
     def __init__(
         self,
-        data: Path,
+        place: Place,
         stages: Stages,
         shadows: Shadows,
         metrics: Metrics,
         log: Log,
-        reload: Callable[[], None],
+        reload: Callable[[], Awaitable[None]],
     ) -> None:
-        clock, connection = stages.ledger.clock, partial(connect, data)
+        clock, connection = stages.ledger.clock, partial(connect, place)
         self._connect = connection
         self._clock = clock
         self._shadows = shadows
@@ -60,11 +64,11 @@ class Tryouts:
 
     async def start(self, config: Config, routes: Routes, background: Background) -> None:
         """Begin with what the settings say, and with what was rolled back before."""
-        self.follow(config, routes)
+        await self.follow(config, routes)
         await self.rollbacks.step()
         background.spawn("canaries", self.rollbacks.run())
 
-    def follow(self, config: Config, routes: Routes) -> None:
+    async def follow(self, config: Config, routes: Routes) -> None:
         """Go on with other settings. A shadow is cast once its budget is in force, and not before."""
         self._trials.follow(routes.trials)
         budgets = {
@@ -76,13 +80,16 @@ class Tryouts:
         if not budgets:
             return
         try:
-            with closing(self._connect()) as sql:
-                payers = put_shadows(sql, budgets, config.budget.timezone, self._clock.wall())
-            self._reload()
-        except sqlite3.Error as fault:
+            payers = await asyncio.to_thread(self._put, budgets, config.budget.timezone)
+            await self._reload()
+        except (sqlite3.Error, Unavailable) as fault:
             self._trouble(str(fault))
             return
         self._shadows.payers = payers
+
+    def _put(self, budgets: dict[str, tuple[NanoUSD, Unit]], tz: str) -> dict[str, Principal]:
+        with closing(self._connect()) as sql:
+            return put_shadows(sql, budgets, tz, self._clock.wall())
 
     async def close(self) -> None:
         """Cut the shadows that are under way."""

@@ -114,7 +114,7 @@ async def test_settings_that_cannot_be_used_change_nothing(tmp_path: Path) -> No
     with closing(connect(tmp_path / "data")) as sql:
         sql.execute("ALTER TABLE secrets RENAME TO gone")
     with pytest.raises(ConfigError, match="stored keys cannot be read"):
-        app._reconfigure(settings(tmp_path, "http://127.0.0.1:10/v1", new_kek()))
+        await app._reconfigure(settings(tmp_path, "http://127.0.0.1:10/v1", new_kek()))
     assert (app.config, app.routes) == before
     app.journal.close()
-    app._sql.close()
+    await app._notices.close()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.leases.contract import NOW, LeasesContract
-from tests.stores.books import make
+from tests.stores.books import anywhere, make
 
 from headgate.errors import Unavailable
 from headgate.money.periods import period_end, period_key, period_start
 from headgate.money.pots import Batch, PotName, Want
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.postings import Grant, add_grant
 from headgate.values import Book
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.anyio
 class SqlShared:
     """A data folder, as people and the drain see it."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Place) -> None:
         self.data = make(data)
-        self.sql = connect(self.data)
+        self.sql = anywhere(self.data)
         self.store = SqlLeases(lambda: connect(self.data))
 
     def budget(self, amount: int, spent: int = 0) -> PotName:
@@ -41,9 +41,9 @@ class SqlShared:
                 (f"budget_{ref}", ref, amount),
             ).fetchone()
             hour = (NOW // 3_600_000_000, 0, ref, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, spent, 0)
-            self.sql.execute(
-                f"INSERT OR REPLACE INTO usage_hours VALUES ({', '.join('?' * len(hour))})", hour
-            )
+            row = ", ".join("?" * len(hour))
+            self.sql.execute("DELETE FROM usage_hours WHERE account = ?", (ref,))
+            self.sql.execute(f"INSERT INTO usage_hours VALUES ({row})", hour)
         day = (NOW, "day", "UTC")
         return PotName("budget", number, period_key(*day), period_start(*day), period_end(*day))
 
@@ -91,8 +91,8 @@ class SqlShared:
 
 class TestSqlLeases(LeasesContract):
     @pytest.fixture
-    async def shared(self, tmp_path: Path) -> AsyncIterator[SqlShared]:
-        made = SqlShared(tmp_path)
+    async def shared(self, place: Place) -> AsyncIterator[SqlShared]:
+        made = SqlShared(place)
         yield made
         await made.store.close()
         made.sql.close()
@@ -122,8 +122,8 @@ class TestSqlLeases(LeasesContract):
         name = shared.budget(100)
         worker = await self.worker(shared, "slot-0")
         pot = (await worker.take(10, name)).pot
-        shared.sql.execute(
-            "CREATE TRIGGER no AFTER UPDATE ON slots BEGIN SELECT RAISE(ABORT, 'planted'); END"
+        shared.sql.define(
+            "CREATE TRIGGER no BEFORE UPDATE ON slots BEGIN SELECT RAISE(ABORT, 'planted'); END;"
         )
         with pytest.raises(Unavailable, match="planted"):
             await worker.say(returns={pot: 40}, beat=True)

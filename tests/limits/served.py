@@ -29,13 +29,13 @@ def desk_of(gateway: Worker) -> Iterator[Desk]:
 async def known(gateway: Worker, before: int) -> None:
     """Wait until a worker has seen a change; that takes less than a second."""
     async with asyncio.timeout(1):
-        while gateway.app._seen == before:
+        while gateway.app._notices._seen == before:
             await asyncio.sleep(0.01)
 
 
 async def limit(gateway: Worker, scope: str, model: str = "", **numbers: int) -> None:
     """Set a limit of the first account, project or key."""
-    before = gateway.app._seen
+    before = gateway.app._notices._seen
     with desk_of(gateway) as desk:
         kind = {"account": AccountRecord, "project": ProjectRecord, "key": KeyRecord}[scope]
         with desk.reading() as register:
@@ -46,7 +46,7 @@ async def limit(gateway: Worker, scope: str, model: str = "", **numbers: int) ->
 
 async def tier(gateway: Worker, name: str) -> None:
     """Choose the tier of the first account."""
-    before = gateway.app._seen
+    before = gateway.app._notices._seen
     with desk_of(gateway) as desk:
         with desk.reading() as register:
             account = register.all(AccountRecord)[0]
@@ -56,7 +56,7 @@ async def tier(gateway: Worker, name: str) -> None:
 
 async def another_key(gateway: Worker, name: str, **members: object) -> Worker:
     """Make a key; return the gateway as who has it sees it."""
-    before = gateway.app._seen
+    before = gateway.app._notices._seen
     with desk_of(gateway) as desk:
         made = create_key(LOCAL, desk, KeyOrder(name=name, **members))  # type: ignore[arg-type]
     await known(gateway, before)

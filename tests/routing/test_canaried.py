@@ -45,12 +45,12 @@ async def failing(peer: Peer, request: Received) -> None:
     await peer.send(error_json(500) if bad else chat_json("fine"))
 
 
-def change(gateway: Worker, old: str, new: str) -> None:
+async def change(gateway: Worker, old: str, new: str) -> None:
     """Change the settings of a running worker."""
     options = gateway.app.config.options
     path = Path(options.config or "")
     path.write_text(path.read_text().replace(old, new))
-    gateway.app._reconfigure(load(options, environment={}))
+    await gateway.app._reconfigure(load(options, environment={}))
 
 
 async def served_by(gateway: Worker, users: range, **members: Any) -> list[str]:
@@ -72,7 +72,7 @@ async def test_callers_stay_on_their_side_and_a_larger_share_takes_nobody_back(t
             counts = gateway.app.metrics.counts
             sides = {labels[2]: count for (name, labels), count in counts.items() if name == ATTEMPTS}
             assert sides == {"canary": 2 * first.count("openai"), "main": 2 * first.count("compatible")}
-            change(gateway, settings(30), settings(60))
+            await change(gateway, settings(30), settings(60))
             second = await served_by(gateway, range(30))
         assert all(later == "openai" for early, later in zip(first, second, strict=True) if early == "openai")
         assert second.count("openai") > first.count("openai")
@@ -97,7 +97,7 @@ async def test_a_bad_canary_is_rolled_back_at_once_for_good_and_nobody_is_hurt(t
             gateway.key = key
             await served_by(gateway, range(20))
             assert sum(request.json()["model"] == CANARY for request in upstream.requests) == asked
-            change(gateway, settings(), settings(51))
+            await change(gateway, settings(), settings(51))
             await served_by(gateway, range(10))
             assert sum(request.json()["model"] == CANARY for request in upstream.requests) > asked
     sql = connect(tmp_path / "data", read_only=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.stores.records import CLOCK
@@ -13,32 +12,45 @@ from tests.stores.records import CLOCK
 from headgate.ports import Open, Settle
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.journal.segments import Position
-from headgate.stores.sql.database import connect, schema
+from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sql.database import Place, connect, folder_of, schema, url_of
 from headgate.stores.sql.drain import Copier
 
 SLOT = "slot-0"
 
 
-def make(folder: Path) -> Path:
+def make(place: Place) -> Place:
     """Make the database of a data folder, with one account, project and key."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with closing(connect(folder)) as sql:
-        sql.executescript(schema())
+    folder_of(place).mkdir(parents=True, exist_ok=True)
+    with closing(anywhere(place)) as sql:
+        with writing(sql):
+            sql.define(schema())
+        sql.execute("INSERT INTO accounts (public_id, name, created_at) VALUES ('acct_one', 'default', 0)")
         sql.execute(
-            "INSERT INTO accounts (id, public_id, name, created_at) VALUES (1, 'acct_one', 'default', 0)"
+            "INSERT INTO projects (public_id, account, name, created_at) VALUES ('proj_one', 1, 'default', 0)"
         )
         sql.execute(
-            "INSERT INTO projects (id, public_id, account, name, created_at) VALUES (1, 'proj_one', 1, 'default', 0)"
+            "INSERT INTO keys (public_id, digest, project, kind, name, shown, created_at)"
+            " VALUES ('key_one', ?, 1, 'live', 'first', 'sk-hg', 0)",
+            (b"\0",),
         )
-        sql.execute(
-            "INSERT INTO keys (id, public_id, digest, project, kind, name, shown, created_at)"
-            " VALUES (1, 'key_one', x'00', 1, 'live', 'first', 'sk-hg', 0)"
-        )
-    return folder
+    return place
+
+
+class Row(tuple[Any, ...]):
+    """A row whose members have names, too."""
+
+    names: list[str]
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(self.names.index(key) if isinstance(key, str) else key)
+
+    def keys(self) -> list[str]:
+        return self.names
 
 
 @contextmanager
-def journal(data: Path, slot: str = SLOT, **options: Any) -> Iterator[SlotJournal]:
+def journal(data: Place, slot: str = SLOT, **options: Any) -> Iterator[SlotJournal]:
     made = SlotJournal(data / "journal" / slot, CLOCK, JournalSettings(**options))
     try:
         yield made
@@ -53,7 +65,7 @@ def write(book: SlotJournal, calls: Sequence[tuple[Open, Settle | None]]) -> Non
             book.settle(end)
 
 
-def copy_all(data: Path, slot: str = SLOT) -> None:
+def copy_all(data: Place, slot: str = SLOT) -> None:
     """Copy a journal that nobody writes into the books."""
     with closing(connect(data)) as sql:
         copier = Copier(data / "journal" / slot, sql)
@@ -61,11 +73,38 @@ def copy_all(data: Path, slot: str = SLOT) -> None:
             pass
 
 
-def rows(data: Path, question: str, *values: Any) -> list[sqlite3.Row]:
-    with closing(connect(data, read_only=True)) as sql:
-        sql.row_factory = sqlite3.Row
-        return sql.execute(question, values).fetchall()
+def rows(data: Place, question: str, *values: Any) -> list[Row]:
+    with closing(anywhere(data)) as sql:
+        found = sql.execute(question, values)
+        names = [column[0] for column in found.description] if url_of(data) == "" else list(found.columns)
+        made = [Row(row) for row in found]
+    for row in made:
+        row.names = names
+    return made
 
 
-def figures(data: Path, question: str, *values: Any) -> list[tuple[Any, ...]]:
+def figures(data: Place, question: str, *values: Any) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in rows(data, question, *values)]
+
+
+class Elsewhere:
+    """A connection whose work is done in a thread of its own, for tests that run on an event loop."""
+
+    def __init__(self, place: Place) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._sql = self._thread.submit(connect, place).result()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._sql, name)
+        if not callable(found):
+            return found
+        return lambda *values: self._thread.submit(found, *values).result()
+
+    def close(self) -> None:
+        self._thread.submit(self._sql.close).result()
+        self._thread.shutdown()
+
+
+def anywhere(place: Place) -> Any:
+    """Open a database so that it may be used where an event loop runs."""
+    return Elsewhere(place) if url_of(place) else connect(place)

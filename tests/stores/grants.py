@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.stores.books import rows
@@ -13,8 +11,10 @@ from headgate.money.credit import Need, cover, in_tokens, rank, tokens_taken
 from headgate.money.periods import FOREVER
 from headgate.ports import Open, Settle
 from headgate.records import GrantRecord, PostingRecord
+from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sql.connection import Connection
 from headgate.stores.sql.credit import SqlCredit
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.values import Book
 
 DAY = 86_400_000_000
@@ -34,7 +34,7 @@ class Offered(NamedTuple):
 class Credit:
     """The credit of account `acct_one`; commits after each step."""
 
-    def __init__(self, data: Path, account: str = "acct_one") -> None:
+    def __init__(self, data: Place, account: str = "acct_one") -> None:
         self.sql = connect(data)
         self.books = SqlCredit(self.sql)
         self.account = account
@@ -47,8 +47,7 @@ class Credit:
         return PostingRecord(kind=kind, reference=reference, amount=amount, **fields)
 
     def give(self, amount: int, *, expires_at: int = 0, model: str = "", reference: str = "") -> str:
-        with self.sql:
-            self.sql.execute("BEGIN IMMEDIATE")
+        with writing(self.sql):
             kind = "code" if reference.startswith("code:") else "gift"
             grant = GrantRecord(
                 account=self.account, book=Book.REAL, kind=kind, model=model, expires_at=expires_at
@@ -59,13 +58,11 @@ class Credit:
             return self.books.give(grant, posting).id
 
     def top_up(self, amount: int, reference: str = "") -> PostingRecord:
-        with self.sql:
-            self.sql.execute("BEGIN IMMEDIATE")
+        with writing(self.sql):
             return self.books.top_up(self.posting("topup", reference or f"manual:{self._count()}", amount))
 
     def take(self, amount: int, debt: int = 0) -> PostingRecord:
-        with self.sql:
-            self.sql.execute("BEGIN IMMEDIATE")
+        with writing(self.sql):
             grant = self.books.balance(self.account, Book.REAL, CLOCK.wall())
             reference = f"manual:{self._count()}"
             return self.books.add(self.posting("refund", reference, -amount, debt=debt, grant=grant))
@@ -103,7 +100,7 @@ def ended(record: Open, given: int = 300, made: int = 200) -> Settle:
     return settled(record, given, made, charge=0, promoted=end.charge, tokens=tokens)
 
 
-def balance_of(data: Path, code: str) -> int:
+def balance_of(data: Place, code: str) -> int:
     """Return what an account of the ledger has been credited, less what it was debited."""
     found = rows(
         data,
@@ -114,7 +111,7 @@ def balance_of(data: Path, code: str) -> int:
     return int(found[0]["rest"]) if found else 0
 
 
-def spent_by_calls(sql: sqlite3.Connection, grant: int) -> int:
+def spent_by_calls(sql: Connection, grant: int) -> int:
     row = sql.execute(
         "SELECT coalesce(sum(e.amount), 0) FROM entries e JOIN ledger_accounts a ON a.id = e.debit"
         " WHERE e.kind IN (1, 4) AND a.code IN (?, ?)",

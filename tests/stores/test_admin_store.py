@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +10,7 @@ from headgate.identity.keys import Keyring, mint_key
 from headgate.records import AccountRecord, BudgetRecord, KeyRecord, MemberRecord, ProjectRecord
 from headgate.stores.sql.admin import SqlAdminStore, SqlRegister
 from headgate.stores.sql.bootstrap import prepare
-from headgate.stores.sql.database import changes_since, connect, last_change, load_budgets
+from headgate.stores.sql.database import Place, changes_since, connect, last_change, load_budgets
 from headgate.stores.sql.directory import Directory
 from headgate.values import Book
 
@@ -19,13 +18,13 @@ NOW = 1_790_000_000_000_000
 
 
 @pytest.fixture
-def pepper(tmp_path: Path) -> bytes:
-    return prepare(tmp_path, NOW, None).pepper
+def pepper(place: Place) -> bytes:
+    return prepare(place, NOW, None).pepper
 
 
 @pytest.fixture
-def store(tmp_path: Path, pepper: bytes) -> Iterator[SqlAdminStore]:
-    with closing(SqlAdminStore(tmp_path)) as opened:
+def store(place: Place, pepper: bytes) -> Iterator[SqlAdminStore]:
+    with closing(SqlAdminStore(place)) as opened:
         yield opened
 
 
@@ -41,14 +40,14 @@ def add(store: SqlAdminStore, pepper: bytes, **fields: object) -> tuple[str, Key
 
 
 def test_a_stored_key_is_seen_by_servers_with_its_limits(
-    tmp_path: Path, store: SqlAdminStore, pepper: bytes
+    place: Place, store: SqlAdminStore, pepper: bytes
 ) -> None:
     text, record = add(store, pepper, rpm=3, tpm=500, concurrency=2, expires_at=NOW + 5)
     with store.reading() as register:
         assert register.all(KeyRecord) == [record]
     assert record.id.startswith("key_")
     assert record.project.startswith("proj_")
-    with closing(connect(tmp_path)) as sql:
+    with closing(connect(place)) as sql:
         principal = Keyring(pepper, Directory(sql)).authenticate(text, NOW)
     assert (principal.rpm, principal.tpm, principal.concurrency) == (3, 500, 2)
     assert principal.expires_at == NOW + 5
@@ -83,8 +82,8 @@ def write_and_fail(register: SqlRegister) -> None:
     register.put(AccountRecord(id="acct_none", name="b"))
 
 
-def test_a_block_that_raises_leaves_nothing(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
-    with closing(connect(tmp_path)) as sql:
+def test_a_block_that_raises_leaves_nothing(place: Place, store: SqlAdminStore, pepper: bytes) -> None:
+    with closing(connect(place)) as sql:
         before = last_change(sql)
         with pytest.raises(LookupError), store.writing() as register:
             write_and_fail(register)
@@ -93,16 +92,16 @@ def test_a_block_that_raises_leaves_nothing(tmp_path: Path, store: SqlAdminStore
         assert len(register.all(AccountRecord)) == 1
 
 
-def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
-    with closing(connect(tmp_path)) as sql:
+def test_a_reader_does_not_wait_for_a_writer(place: Place, store: SqlAdminStore, pepper: bytes) -> None:
+    with closing(connect(place)) as sql:
         sql.execute("BEGIN IMMEDIATE")
         with store.reading() as register:
             assert len(register.all(AccountRecord)) == 1
         sql.execute("ROLLBACK")
 
 
-def test_servers_are_told_of_changes_in_order(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
-    with closing(connect(tmp_path)) as sql:
+def test_servers_are_told_of_changes_in_order(place: Place, store: SqlAdminStore, pepper: bytes) -> None:
+    with closing(connect(place)) as sql:
         before = last_change(sql)
         with store.writing() as register:
             register.changed("key", "key_1", NOW)
@@ -111,7 +110,7 @@ def test_servers_are_told_of_changes_in_order(tmp_path: Path, store: SqlAdminSto
     assert told == [("key", "key_1"), ("account", "acct_1")]
 
 
-def test_a_budget_is_seen_by_servers(tmp_path: Path, store: SqlAdminStore, pepper: bytes) -> None:
+def test_a_budget_is_seen_by_servers(place: Place, store: SqlAdminStore, pepper: bytes) -> None:
     _, key = add(store, pepper)
     draft = BudgetRecord(
         scope="key", ref=key.id, account=key.account, project=key.project, book=Book.SIM, amount=9,
@@ -120,5 +119,5 @@ def test_a_budget_is_seen_by_servers(tmp_path: Path, store: SqlAdminStore, peppe
     with store.writing() as register:
         made = register.add(draft)
         assert register.all(BudgetRecord, scope="key", ref=key.id) == [made]
-    with closing(connect(tmp_path)) as sql:
+    with closing(connect(place)) as sql:
         assert [(row.scope, row.book, row.amount) for row in load_budgets(sql)] == [("key", Book.SIM, 9)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from tests.stores.books import make
@@ -12,6 +11,7 @@ from tests.stores.records import START
 from tests.stores.test_reports import HOUR, fill
 
 from headgate.records import BucketLine, BucketOrder, CallLine, Group
+from headgate.stores.sql.database import Place
 from headgate.stores.sql.reports import SqlReports
 from headgate.values import Book
 
@@ -54,9 +54,9 @@ GROUPS: list[tuple[Group, ...]] = [(), ("project",), ("member", "key"), ("projec
     [(START, START + 10 * DAY), (START + HOUR // 2, START + 40 * HOUR + HOUR // 7), (START + 5, START + 9)],
 )
 def test_buckets_are_what_the_calls_add_up_to(
-    tmp_path: Path, operations: tuple[str, ...], width: int, groups: tuple[Group, ...], since: int, until: int
+    place: Place, operations: tuple[str, ...], width: int, groups: tuple[Group, ...], since: int, until: int
 ) -> None:
-    data = make(tmp_path)
+    data = make(place)
     lines = fill(data)
     for book in Book:
         order = BucketOrder(
@@ -69,8 +69,8 @@ def test_buckets_are_what_the_calls_add_up_to(
         )
 
 
-def test_buckets_are_narrowed_to_some_things(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_buckets_are_narrowed_to_some_things(place: Place) -> None:
+    data = make(place)
     lines = fill(data)
     for narrowed in (
         {"accounts": ("acct_two",)}, {"projects": ("proj_two", "proj_three")}, {"members": ("user_two",)},

@@ -20,7 +20,7 @@ from headgate.ports import Lost, Open, Settle
 from headgate.stores.journal import SlotJournal
 from headgate.stores.journal.segments import segment_numbers, segment_path
 from headgate.stores.sql.check import check
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.folder import holder, lock_folder
 from headgate.stores.sql.recovery import recover
@@ -29,14 +29,14 @@ from headgate.values import Book, Prices, Usage
 LONG = Prices(1000, 2000, 500, 1250, 2000, 4000, 8000, 5_000, 1000, PRICES)
 
 
-def found(data: Path, now: int = START) -> set[str]:
+def found(data: Place, now: int = START) -> set[str]:
     return {finding.kind for finding in check(data, now).findings}
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Path:
+def books(place: Place) -> Path:
     """Clean books: 60 calls of every kind in SQL, 20 more in the journal."""
-    data = make(tmp_path)
+    data = make(place)
     with journal(data) as book:
         for index in range(80):
             write_one(book, index)
@@ -85,7 +85,7 @@ def _settle(record: Open, usage: Usage, status: int, lost: tuple[Lost, ...] = ()
     )
 
 
-def plant(data: Path, *statements: str) -> None:
+def plant(data: Place, *statements: str) -> None:
     """Change the books as a thief would: without their triggers."""
     with closing(connect(data)) as sql:
         triggers = sql.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
@@ -207,19 +207,19 @@ CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_check_finds(books: Path, name: str) -> None:
+def test_the_check_finds(books: Place, name: str) -> None:
     kind, statements = CORRUPTIONS[name]
     plant(books, *statements)
     assert kind in found(books)
 
 
-def test_the_check_finds_a_missing_trigger(books: Path) -> None:
+def test_the_check_finds_a_missing_trigger(books: Place) -> None:
     with closing(connect(books)) as sql:
         sql.execute("DROP TRIGGER entries_keep_update")
     assert found(books) == {"schema"}
 
 
-def test_the_check_finds_a_settlement_that_the_books_passed_over(books: Path) -> None:
+def test_the_check_finds_a_settlement_that_the_books_passed_over(books: Place) -> None:
     """The checkpoint was moved without the calls: a drain that pops before it writes."""
     path = segment_path(books / "journal" / SLOT, 1)
     end = len(path.read_bytes().rstrip(b"\0"))
@@ -229,19 +229,19 @@ def test_the_check_finds_a_settlement_that_the_books_passed_over(books: Path) ->
     assert found(books) == {"settlement"}
 
 
-def test_the_check_finds_a_journal_that_was_cut(books: Path) -> None:
+def test_the_check_finds_a_journal_that_was_cut(books: Place) -> None:
     path = segment_path(books / "journal" / SLOT, 1)
     os.truncate(path, path.stat().st_size // 2)
     assert "journal" in found(books)
 
 
-def test_the_check_finds_a_journal_that_is_gone(books: Path) -> None:
+def test_the_check_finds_a_journal_that_is_gone(books: Place) -> None:
     segment_path(books / "journal" / SLOT, 1).unlink()
     assert "journal" in found(books)
 
 
-def test_the_check_finds_a_segment_that_is_gone(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_the_check_finds_a_segment_that_is_gone(place: Place) -> None:
+    data = make(place)
     with journal(data, segment_bytes=4096) as book:
         for index in range(80):
             write_one(book, index)
@@ -251,7 +251,7 @@ def test_the_check_finds_a_segment_that_is_gone(tmp_path: Path) -> None:
     assert "journal" in found(data)
 
 
-def test_the_check_finds_a_damaged_record_and_not_a_torn_tail(books: Path) -> None:
+def test_the_check_finds_a_damaged_record_and_not_a_torn_tail(books: Place) -> None:
     path = segment_path(books / "journal" / SLOT, 1)
     content = bytearray(path.read_bytes())
     torn = content.copy()
@@ -263,7 +263,7 @@ def test_the_check_finds_a_damaged_record_and_not_a_torn_tail(books: Path) -> No
     assert "journal" in found(books)
 
 
-def test_damage_is_told_until_somebody_removes_what_was_kept(books: Path) -> None:
+def test_damage_is_told_until_somebody_removes_what_was_kept(books: Place) -> None:
     path = segment_path(books / "journal" / SLOT, 1)
     content = bytearray(path.read_bytes())
     content[-900] ^= 1
@@ -276,7 +276,7 @@ def test_damage_is_told_until_somebody_removes_what_was_kept(books: Path) -> Non
     assert found(books) == set()
 
 
-def test_a_call_left_open_by_a_dead_server_is_told_until_it_is_recovered(books: Path) -> None:
+def test_a_call_left_open_by_a_dead_server_is_told_until_it_is_recovered(books: Place) -> None:
     with journal(books) as book:
         book.open(opened())
     assert found(books) == {"hold"}
@@ -285,7 +285,7 @@ def test_a_call_left_open_by_a_dead_server_is_told_until_it_is_recovered(books: 
     assert found(books) == set()
 
 
-def test_an_open_call_of_a_running_server_is_told_only_when_it_is_overdue(books: Path) -> None:
+def test_an_open_call_of_a_running_server_is_told_only_when_it_is_overdue(books: Place) -> None:
     with lock_folder(books), journal(books) as book:
         record = opened(at=START)
         book.open(record)
@@ -296,8 +296,8 @@ def test_an_open_call_of_a_running_server_is_told_only_when_it_is_overdue(books:
 
 
 @pytest.mark.parametrize("absorb", [False, True])
-def test_books_after_each_kind_of_recovery_are_clean(tmp_path: Path, absorb: bool) -> None:
-    data = make(tmp_path)
+def test_books_after_each_kind_of_recovery_are_clean(place: Place, absorb: bool) -> None:
+    data = make(place)
     with journal(data) as book:
         for number in range(30):
             record = opened(streamed=True, hold=(2_000_000, 1000)[number % 2])
@@ -309,8 +309,8 @@ def test_books_after_each_kind_of_recovery_are_clean(tmp_path: Path, absorb: boo
     assert check(data, START).findings == []
 
 
-def test_the_check_finds_a_recovered_call_whose_tokens_are_not_its_charge(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_the_check_finds_a_recovered_call_whose_tokens_are_not_its_charge(place: Place) -> None:
+    data = make(place)
     with journal(data) as book:
         book.open(opened())
     with closing(connect(data)) as sql:
@@ -320,8 +320,8 @@ def test_the_check_finds_a_recovered_call_whose_tokens_are_not_its_charge(tmp_pa
     assert "amount" in found(data)
 
 
-def test_the_check_finds_a_wrong_cost_of_a_failed_attempt_in_the_journal(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_the_check_finds_a_wrong_cost_of_a_failed_attempt_in_the_journal(place: Place) -> None:
+    data = make(place)
     lost = (Lost(0, Usage(700, 0)),)
     with journal(data) as book:
         first = opened()
@@ -339,31 +339,31 @@ def test_the_check_finds_a_wrong_cost_of_a_failed_attempt_in_the_journal(tmp_pat
     assert found(data) == {"provider cost"}
 
 
-def test_a_wrong_book_does_not_fill_the_screen(books: Path) -> None:
+def test_a_wrong_book_does_not_fill_the_screen(books: Place) -> None:
     plant(books, "UPDATE calls SET hold = -1")
     findings = check(books, START).findings
     assert len(findings) < 100
     assert any("more" in finding.detail for finding in findings)
 
 
-def test_the_figures_of_a_check_are_those_of_the_books(books: Path) -> None:
+def test_the_figures_of_a_check_are_those_of_the_books(books: Place) -> None:
     result = check(books, START)
     with closing(connect(books)) as sql:
         assert result.calls == sql.execute("SELECT count(*) FROM calls").fetchone()[0] == 60
         assert result.entries == sql.execute("SELECT count(*) FROM entries").fetchone()[0]
 
 
-def test_a_lock_names_its_holder_as_long_as_it_lives(tmp_path: Path) -> None:
-    assert holder(tmp_path) is None
-    with lock_folder(tmp_path):
-        assert holder(tmp_path) == os.getpid()
-    assert holder(tmp_path) is None
+def test_a_lock_names_its_holder_as_long_as_it_lives(place: Place) -> None:
+    assert holder(place) is None
+    with lock_folder(place):
+        assert holder(place) == os.getpid()
+    assert holder(place) is None
 
 
 @pytest.fixture
-def busy(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+def busy(place: Place) -> Iterator[tuple[Path, Callable[[], None]]]:
     """Books that a server writes as fast as it can, until it is told to stop."""
-    data = make(tmp_path)
+    data = make(place)
     stop = threading.Event()
 
     def serve() -> None:
@@ -401,6 +401,6 @@ def test_a_check_of_a_running_server_raises_no_false_alarm(busy: tuple[Path, Cal
     assert seen[-1].calls > seen[0].calls
 
 
-def test_the_check_refuses_what_is_no_database(tmp_path: Path) -> None:
+def test_the_check_refuses_what_is_no_database(place: Place) -> None:
     with pytest.raises(sqlite3.Error):
-        check(tmp_path, START)
+        check(place, START)

@@ -15,7 +15,7 @@ from headgate.ports import Source
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.check import check
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.postings import expirable, expire, owed, paid
 from headgate.stores.sql.recovery import recover
 
@@ -34,18 +34,18 @@ def _noon() -> Iterator[None]:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return make(tmp_path)
+def data(place: Place) -> Path:
+    return make(place)
 
 
 @pytest.fixture
-def credit(data: Path) -> Iterator[Credit]:
+def credit(data: Place) -> Iterator[Credit]:
     made = Credit(data)
     yield made
     made.close()
 
 
-def spend(data: Path, credit: Credit, holds: list[int]) -> None:
+def spend(data: Place, credit: Credit, holds: list[int]) -> None:
     """Make one call after the other, each booked before the next one is held."""
     with journal(data) as book:
         for hold in holds:
@@ -55,14 +55,14 @@ def spend(data: Path, credit: Credit, holds: list[int]) -> None:
             copy_all(data)
 
 
-def findings(data: Path) -> list[str]:
+def findings(data: Place) -> list[str]:
     return [f"{each.kind}: {each.detail}" for each in check(data, CLOCK.wall()).findings]
 
 
 # ── what is booked ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_call_is_paid_by_the_first_grant_to_expire_then_by_the_next(data: Path, credit: Credit) -> None:
+def test_a_call_is_paid_by_the_first_grant_to_expire_then_by_the_next(data: Place, credit: Credit) -> None:
     credit.top_up(5 * USD)
     credit.give(PRICE // 2, expires_at=CLOCK.wall() + 2 * DAY)
     credit.give(PRICE // 4, expires_at=CLOCK.wall() + DAY)
@@ -80,7 +80,7 @@ def test_a_call_is_paid_by_the_first_grant_to_expire_then_by_the_next(data: Path
     assert findings(data) == []
 
 
-def test_a_grant_in_tokens_makes_its_calls_free_and_loses_what_they_used(data: Path, credit: Credit) -> None:
+def test_a_grant_in_tokens_makes_its_calls_free_and_loses_what_they_used(data: Place, credit: Credit) -> None:
     credit.top_up(5 * USD)
     credit.give(1_200, model="gpt-4o*")
     spend(data, credit, [2_000_000, 2_000_000])  # the second one may need more tokens than are left
@@ -91,7 +91,7 @@ def test_a_grant_in_tokens_makes_its_calls_free_and_loses_what_they_used(data: P
     assert findings(data) == []
 
 
-def test_a_top_up_pays_back_what_is_owed_first(data: Path, credit: Credit) -> None:
+def test_a_top_up_pays_back_what_is_owed_first(data: Place, credit: Credit) -> None:
     credit.top_up(10 * USD)
     credit.take(10 * USD, debt=3 * USD)
     assert owed(credit.sql, 1, 0) == 3 * USD
@@ -125,7 +125,7 @@ def test_a_reference_is_posted_once(credit: Credit) -> None:
 # ── expiry ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_call_that_opened_before_its_grant_expired_is_charged_to_it(data: Path, credit: Credit) -> None:
+def test_a_call_that_opened_before_its_grant_expired_is_charged_to_it(data: Place, credit: Credit) -> None:
     credit.give(3_000_000, expires_at=CLOCK.wall() + 60_000_000)
     credit.top_up(5 * USD)
     with journal(data) as book:
@@ -155,7 +155,7 @@ def test_a_call_that_opened_before_its_grant_expired_is_charged_to_it(data: Path
     assert findings(data) == []
 
 
-def test_tokens_expire_too_and_an_empty_grant_is_only_closed(data: Path, credit: Credit) -> None:
+def test_tokens_expire_too_and_an_empty_grant_is_only_closed(data: Place, credit: Credit) -> None:
     credit.give(1_000, model="gpt-4o-mini", expires_at=CLOCK.wall() + DAY)
     credit.give(PRICE, expires_at=CLOCK.wall() + DAY)
     credit.give(50, expires_at=CLOCK.wall() + 2 * DAY)
@@ -176,7 +176,7 @@ def test_tokens_expire_too_and_an_empty_grant_is_only_closed(data: Path, credit:
 
 @pytest.mark.parametrize("model", ["", "gpt-4o-mini"])
 def test_a_grant_of_which_a_part_went_with_a_lost_journal_expires_whole(
-    data: Path, credit: Credit, model: str
+    data: Place, credit: Credit, model: str
 ) -> None:
     credit.give(1_000, model=model, expires_at=CLOCK.wall() + DAY)
     with writing(credit.sql):
@@ -191,7 +191,7 @@ def test_a_grant_of_which_a_part_went_with_a_lost_journal_expires_whole(
     assert findings(data) == []
 
 
-def test_the_house_pays_a_prepaid_call_that_died_without_a_mark(data: Path, credit: Credit) -> None:
+def test_the_house_pays_a_prepaid_call_that_died_without_a_mark(data: Place, credit: Credit) -> None:
     credit.top_up(5 * USD)
     with journal(data) as book:
         unmarked, streamed = credit.call(2_000_000), credit.call(2_000_000)
@@ -212,7 +212,7 @@ def test_the_house_pays_a_prepaid_call_that_died_without_a_mark(data: Path, cred
 
 
 @pytest.fixture
-def books(data: Path, credit: Credit) -> Path:
+def books(data: Place, credit: Credit) -> Path:
     """Clean books: every kind of posting, and calls paid in every way."""
     credit.top_up(5 * USD)
     credit.give(10 * PRICE, expires_at=CLOCK.wall() + DAY)
@@ -319,7 +319,7 @@ CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_check_finds(books: Path, name: str) -> None:
+def test_the_check_finds(books: Place, name: str) -> None:
     kind, statements = CORRUPTIONS[name]
     if kind == "schema":
         with closing(connect(books)) as sql:

@@ -1,10 +1,8 @@
 """What a server knows of keys, and that it follows each change as if it had read everything anew."""
 
 import random
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from tests.ops.fakes import HandClock, actor, join, opened_desk
@@ -25,7 +23,8 @@ from headgate.ops.projects import (
     remove_project_member,
 )
 from headgate.ops.signin import actor_of_key
-from headgate.stores.sql.database import changes_since, connect, last_change
+from headgate.stores.sql.connection import Connection
+from headgate.stores.sql.database import Place, changes_since, connect, last_change
 from headgate.stores.sql.directory import Directory
 from headgate.values import Principal
 
@@ -36,21 +35,21 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, clock: HandClock) -> Iterator[Desk]:
-    with opened_desk(tmp_path, clock) as opened:
+def desk(place: Place, clock: HandClock) -> Iterator[Desk]:
+    with opened_desk(place, clock) as opened:
         yield opened
 
 
 @pytest.fixture
-def sql(desk: Desk, tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(connect(tmp_path)) as connection:
+def sql(desk: Desk, place: Place) -> Iterator[Connection]:
+    with closing(connect(place)) as connection:
         yield connection
 
 
 class Server:
     """What a worker does with the directory: follow the changes, then ask."""
 
-    def __init__(self, sql: sqlite3.Connection, pepper: bytes, clock: HandClock) -> None:
+    def __init__(self, sql: Connection, pepper: bytes, clock: HandClock) -> None:
         self._sql, self._pepper, self._clock = sql, pepper, clock
         self._seen, self.directory = last_change(sql), Directory(sql)
 
@@ -71,7 +70,7 @@ class Server:
 
 
 @pytest.fixture
-def server(sql: sqlite3.Connection, desk: Desk, clock: HandClock) -> Server:
+def server(sql: Connection, desk: Desk, clock: HandClock) -> Server:
     return Server(sql, desk.pepper, clock)
 
 

@@ -2,10 +2,9 @@ import asyncio
 import sqlite3
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-from tests.stores.books import SLOT, copy_all, figures, journal, make, write
+from tests.stores.books import SLOT, anywhere, copy_all, figures, journal, make, write
 from tests.stores.records import CLOCK, PRICES, opened, settled
 
 from headgate.errors import Unavailable
@@ -13,7 +12,7 @@ from headgate.failpoints import ArmedFailpoints, FailpointHit, NoFailpoints
 from headgate.stores.journal import JournalSettings, SlotJournal, cursor, handover
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position, segment_numbers
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.drain import Copier, Drain
 from headgate.stores.sql.ledger import Books
 from headgate.values import Book, Prices, Usage
@@ -27,7 +26,7 @@ def wait_until_drained(book: SlotJournal) -> None:
     raise AssertionError("not drained")
 
 
-def accounts(data: Path) -> dict[str, tuple[int, int]]:
+def accounts(data: Place) -> dict[str, tuple[int, int]]:
     found = figures(
         data,
         "SELECT code || ':' || book, debits, credits FROM balances JOIN ledger_accounts a ON a.id = ledger_account",
@@ -35,8 +34,8 @@ def accounts(data: Path) -> dict[str, tuple[int, int]]:
     return {row[0]: (row[1], row[2]) for row in found}
 
 
-def test_a_call_is_booked_with_its_entries_balances_and_hour(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_call_is_booked_with_its_entries_balances_and_hour(place: Place) -> None:
+    data = make(place)
     record = opened(streamed=True)
     end = settled(record)
     with journal(data) as book:
@@ -58,8 +57,8 @@ def test_a_call_is_booked_with_its_entries_balances_and_hour(tmp_path: Path) -> 
     assert hour == [(record.at // 3_600_000_000, 1, 0, 0, 300, 200, end.charge, end.costs[0])]
 
 
-def test_what_is_above_the_hold_is_the_houses(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_what_is_above_the_hold_is_the_houses(place: Place) -> None:
+    data = make(place)
     record = opened(hold=100_000)
     end = settled(record)
     with journal(data) as book:
@@ -72,8 +71,8 @@ def test_what_is_above_the_hold_is_the_houses(tmp_path: Path) -> None:
     assert accounts(data)["house:absorbed:0"] == (end.absorbed, 0)
 
 
-def test_each_attempt_pays_its_own_provider(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_each_attempt_pays_its_own_provider(place: Place) -> None:
+    data = make(place)
     first = opened()
     second = opened(first.call, attempt=1, provider="azure")
     with journal(data) as book:
@@ -86,8 +85,8 @@ def test_each_attempt_pays_its_own_provider(tmp_path: Path) -> None:
     assert figures(data, "SELECT cost, attempt FROM calls") == [(33, 1)]
 
 
-def test_a_free_or_failed_call_makes_no_entry(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_free_or_failed_call_makes_no_entry(place: Place) -> None:
+    data = make(place)
     free, failed = opened(prices=None, costs=None), opened()
     with journal(data) as book:
         write(book, [(free, settled(free)), (failed, settled(failed, 0, 0, status=502))])
@@ -96,8 +95,8 @@ def test_a_free_or_failed_call_makes_no_entry(tmp_path: Path) -> None:
     assert figures(data, "SELECT flags, prices, status FROM calls ORDER BY seq") == [(2, 0, 200), (0, 1, 502)]
 
 
-def test_the_books_are_numbered_apart_and_without_gaps(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_the_books_are_numbered_apart_and_without_gaps(place: Place) -> None:
+    data = make(place)
     calls = [opened(book=Book(index % 2)) for index in range(50)]
     with journal(data) as book:
         write(book, [(record, settled(record)) for record in calls])
@@ -108,8 +107,8 @@ def test_the_books_are_numbered_apart_and_without_gaps(tmp_path: Path) -> None:
     assert figures(data, "SELECT book, seq FROM books") == [(0, 25), (1, 25)]
 
 
-def test_the_long_prices_of_a_call_are_kept_with_it(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_the_long_prices_of_a_call_are_kept_with_it(place: Place) -> None:
+    data = make(place)
     long = Prices(1, 2, 3, 4, 5, 6, 7, 8, 200_000, PRICES)
     record = opened(prices=long)
     with journal(data) as book:
@@ -119,23 +118,23 @@ def test_the_long_prices_of_a_call_are_kept_with_it(tmp_path: Path) -> None:
     assert text == ("[1,2,3,4,5,6,7,8,200000,[150000,600000,75000,150000,600000,150000,600000,0,0,null]]",)
 
 
-def test_copying_twice_books_once(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_copying_twice_books_once(place: Place) -> None:
+    data = make(place)
     calls = [opened() for _ in range(40)]
     with journal(data) as book:
         write(book, [(record, settled(record)) for record in calls])
     copy_all(data)
     before = accounts(data)
     with closing(connect(data)) as sql:
-        sql.execute("UPDATE drains SET offset = 0")
+        sql.execute('UPDATE drains SET "offset" = 0')
     copy_all(data)
     assert accounts(data) == before
     assert figures(data, "SELECT count(*), max(seq) FROM calls") == [(40, 40)]
     assert figures(data, "SELECT sum(calls) FROM usage_hours") == [(40,)]
 
 
-def test_a_batch_that_is_half_known_books_the_other_half(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_batch_that_is_half_known_books_the_other_half(place: Place) -> None:
+    data = make(place)
     calls = [opened() for _ in range(60)]
     items = [Settled([record], settled(record)) for record in calls]
     with closing(connect(data)) as sql:
@@ -145,13 +144,13 @@ def test_a_batch_that_is_half_known_books_the_other_half(tmp_path: Path) -> None
     assert accounts(data)["credit:1:0"] == (sum(item.settle.charge for item in items), 0)
 
 
-def test_a_refused_batch_leaves_nothing_behind_and_is_copied_later(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_refused_batch_leaves_nothing_behind_and_is_copied_later(place: Place) -> None:
+    data = make(place)
     record = opened()
     with journal(data) as book:
         write(book, [(record, settled(record))])
     with closing(connect(data)) as sql, closing(connect(data)) as other:
-        sql.execute("PRAGMA busy_timeout = 0")
+        sql.wait_for_writers(0.01)
         copier = Copier(data / "journal" / SLOT, sql)
         other.execute("BEGIN IMMEDIATE")
         for _ in range(2):
@@ -162,22 +161,22 @@ def test_a_refused_batch_leaves_nothing_behind_and_is_copied_later(tmp_path: Pat
     assert figures(data, "SELECT count(*) FROM calls") == [(1,)]
 
 
-@pytest.mark.parametrize("place", ["drain-before-commit", "drain-after-commit"])
-def test_a_drain_that_dies_around_its_commit_books_each_call_once(tmp_path: Path, place: str) -> None:
-    data = make(tmp_path)
+@pytest.mark.parametrize("moment", ["drain-before-commit", "drain-after-commit"])
+def test_a_drain_that_dies_around_its_commit_books_each_call_once(place: Place, moment: str) -> None:
+    data = make(place)
     calls = [opened() for _ in range(20)]
     with journal(data) as book:
         write(book, [(record, settled(record)) for record in calls])
     with closing(connect(data)) as sql:
-        copier = Copier(data / "journal" / SLOT, sql, ArmedFailpoints(f"{place}=raise@1"))
+        copier = Copier(data / "journal" / SLOT, sql, ArmedFailpoints(f"{moment}=raise@1"))
         with pytest.raises(FailpointHit):
             copier.copy(Position(2**62, 0))
     copy_all(data)
     assert figures(data, "SELECT count(*), max(seq) FROM calls") == [(20, 20)]
 
 
-def test_a_call_that_was_open_at_the_checkpoint_is_booked_when_it_settles(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_call_that_was_open_at_the_checkpoint_is_booked_when_it_settles(place: Place) -> None:
+    data = make(place)
     long = opened(streamed=True)
     with journal(data, segment_bytes=4096) as book:
         book.open(long)
@@ -193,8 +192,8 @@ def test_a_call_that_was_open_at_the_checkpoint_is_booked_when_it_settles(tmp_pa
 
 
 @pytest.mark.anyio
-async def test_the_thread_copies_what_is_written_and_removes_the_segments(tmp_path: Path) -> None:
-    data = make(tmp_path)
+async def test_the_thread_copies_what_is_written_and_removes_the_segments(place: Place) -> None:
+    data = make(place)
     trouble: list[str] = []
     with journal(data, segment_bytes=4096) as book:
         drain = Drain(book, lambda: connect(data), NoFailpoints(), trouble.append, every_s=0.005)
@@ -211,8 +210,8 @@ async def test_the_thread_copies_what_is_written_and_removes_the_segments(tmp_pa
     assert not trouble
 
 
-def test_what_is_handed_over_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = make(tmp_path)
+def test_what_is_handed_over_is_not_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(place)
     with journal(data, segment_bytes=4096) as book, closing(connect(data)) as sql:
         copier = Copier(data / "journal" / SLOT, sql, handover=book.handover)
         copier.copy(book.position)
@@ -227,8 +226,8 @@ def test_what_is_handed_over_is_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert figures(data, "SELECT count(*), max(attempt) FROM calls") == [(31, 1)]
 
 
-def test_more_than_may_wait_is_read_from_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = make(tmp_path)
+def test_more_than_may_wait_is_read_from_the_files(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(place)
     monkeypatch.setattr(handover, "_MOST", 10)
     with journal(data, segment_bytes=4096) as book, closing(connect(data)) as sql:
         copier = Copier(data / "journal" / SLOT, sql, handover=book.handover)
@@ -246,15 +245,15 @@ def test_more_than_may_wait_is_read_from_the_files(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.anyio
-async def test_a_locked_database_loses_nothing_and_is_said(tmp_path: Path) -> None:
-    data = make(tmp_path)
+async def test_a_locked_database_loses_nothing_and_is_said(place: Place) -> None:
+    data = make(place)
     said = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def trouble(text: str) -> None:
         loop.call_soon_threadsafe(said.set)
 
-    with journal(data) as book, closing(connect(data)) as other:
+    with journal(data) as book, closing(anywhere(data)) as other:
         drain = Drain(book, lambda: connect(data), NoFailpoints(), trouble, every_s=0.005)
         drain.start()
         other.execute("BEGIN IMMEDIATE")
@@ -272,9 +271,9 @@ async def test_a_locked_database_loses_nothing_and_is_said(tmp_path: Path) -> No
 
 
 @pytest.mark.anyio
-async def test_calls_open_for_so_long_only_while_the_database_takes_nothing(tmp_path: Path) -> None:
-    data = make(tmp_path)
-    with journal(data, bound_s=0.3) as book, closing(connect(data)) as other:
+async def test_calls_open_for_so_long_only_while_the_database_takes_nothing(place: Place) -> None:
+    data = make(place)
+    with journal(data, bound_s=0.3) as book, closing(anywhere(data)) as other:
         drain = Drain(book, lambda: connect(data), NoFailpoints(), lambda said: None, every_s=0.005)
         drain.start()
         other.execute("BEGIN IMMEDIATE")
@@ -299,8 +298,8 @@ async def test_calls_open_for_so_long_only_while_the_database_takes_nothing(tmp_
 
 
 @pytest.mark.anyio
-async def test_a_thread_that_dies_ends_its_task_with_the_reason(tmp_path: Path) -> None:
-    data = make(tmp_path)
+async def test_a_thread_that_dies_ends_its_task_with_the_reason(place: Place) -> None:
+    data = make(place)
     record = opened()
     with journal(data) as book:
         drain = Drain(book, lambda: connect(data), ArmedFailpoints("drain-before-commit=raise"), print, 0.005)
@@ -310,8 +309,8 @@ async def test_a_thread_that_dies_ends_its_task_with_the_reason(tmp_path: Path) 
         assert not drain.healthy
 
 
-def test_usage_of_every_kind_reaches_its_column(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_usage_of_every_kind_reaches_its_column(place: Place) -> None:
+    data = make(place)
     record = opened(operation="embeddings", model="alias", upstream_model="real", member=7)
     end = settled(record, usage=Usage(10, 20, 1, 2, 3, 4, 5))
     with journal(data) as book:
@@ -335,8 +334,8 @@ def test_settings_have_the_sizes_of_the_design() -> None:
     assert CLOCK.wall() > 0
 
 
-def test_the_last_use_of_each_key_is_kept(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_the_last_use_of_each_key_is_kept(place: Place) -> None:
+    data = make(place)
     calls = [opened(key=key, at=at) for key, at in ((7, 50), (8, 30), (7, 40))]
     with journal(data) as book:
         write(book, [(record, settled(record)) for record in calls])

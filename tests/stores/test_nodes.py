@@ -18,7 +18,7 @@ from headgate.stores.journal.segments import Position
 from headgate.stores.sql import nodes, pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.check import check
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.drain import Copier
 from headgate.stores.sql.nodes import belongs, enlist, own_node, read_node, roll, slot_name, write_off
 from headgate.stores.sql.pepper import DataFolderError
@@ -103,8 +103,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
-    return Fleet(tmp_path)
+def fleet(place: Place) -> Fleet:
+    return Fleet(place)
 
 
 def test_slots_belong_to_one_node() -> None:
@@ -153,32 +153,32 @@ def test_a_check_reads_the_journals_that_are_here(fleet: Fleet) -> None:
     assert fleet.findings("b") == {"hold"}
 
 
-def test_a_folder_keeps_the_name_that_it_was_given(tmp_path: Path) -> None:
-    assert read_node(tmp_path) is None
-    made = own_node(tmp_path, "gateway-0")
-    assert own_node(tmp_path) == own_node(tmp_path, "gateway-0") == made == read_node(tmp_path)
-    assert (tmp_path / nodes.FILE).stat().st_mode & 0o777 == 0o600
+def test_a_folder_keeps_the_name_that_it_was_given(place: Place) -> None:
+    assert read_node(place) is None
+    made = own_node(place, "gateway-0")
+    assert own_node(place) == own_node(place, "gateway-0") == made == read_node(place)
+    assert (place / nodes.FILE).stat().st_mode & 0o777 == 0o600
     with pytest.raises(DataFolderError, match="is the node 'gateway-0', and the settings call it 'other'"):
-        own_node(tmp_path, "other")
+        own_node(place, "other")
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "-a", "lost node", "x" * 64, "ü"])
-def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_name_that_cannot_be_one_is_refused(name: str, place: Place) -> None:
     if not name:
-        assert own_node(tmp_path).name  # none is asked for: it makes one up
+        assert own_node(place).name  # none is asked for: it makes one up
         return
     with pytest.raises(DataFolderError, match="cannot be a node's name"):
-        own_node(tmp_path, name)
+        own_node(place, name)
 
 
-def test_a_broken_file_is_said_and_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / nodes.FILE).write_text("gateway-0\n")
+def test_a_broken_file_is_said_and_not_replaced(place: Place) -> None:
+    (place / nodes.FILE).write_text("gateway-0\n")
     with pytest.raises(DataFolderError, match="is not a node's name and token"):
-        own_node(tmp_path)
+        own_node(place)
 
 
-def test_two_folders_cannot_have_one_name(fleet: Fleet, tmp_path: Path) -> None:
-    other = tmp_path / "other"
+def test_two_folders_cannot_have_one_name(fleet: Fleet, place: Place) -> None:
+    other = place / "other"
     other.mkdir()
     own_node(other, "a")
     with (
@@ -197,8 +197,8 @@ def test_the_same_folder_starts_at_once_again(fleet: Fleet) -> None:
     assert fleet.ask("SELECT started_at FROM nodes ORDER BY node") == [(START + 5,), (START,)]
 
 
-def test_a_copy_starts_only_where_the_original_is_silent(fleet: Fleet, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
+def test_a_copy_starts_only_where_the_original_is_silent(fleet: Fleet, place: Place) -> None:
+    copy = place / "copy"
     shutil.copytree(fleet.folders["a"], copy)
     with closing(connect(fleet.shared)) as sql:
         with fleet.alive("a"), pytest.raises(DataFolderError, match="being served from another copy"):
@@ -206,7 +206,7 @@ def test_a_copy_starts_only_where_the_original_is_silent(fleet: Fleet, tmp_path:
         enlist(sql, copy, START)  # the disk has moved to another machine
 
 
-def test_a_lost_node_is_written_off_once_it_is_dead(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_lost_node_is_written_off_once_it_is_dead(fleet: Fleet, place: Place) -> None:
     fleet.write("a", opened(pots=(fleet.pot,)))
     fleet.copy("a")
     with closing(connect(fleet.shared)) as sql:
@@ -224,7 +224,7 @@ def test_a_lost_node_is_written_off_once_it_is_dead(fleet: Fleet, tmp_path: Path
     assert fleet.ask("SELECT slot FROM drains") == []
     fleet.write("b")
     assert fleet.findings("b") == set()
-    fresh = tmp_path / "fresh"
+    fresh = place / "fresh"
     fresh.mkdir()
     own_node(fresh, "a")
     with closing(connect(fleet.shared)) as sql:

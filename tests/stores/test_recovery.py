@@ -12,7 +12,7 @@ from headgate.stores.journal import records
 from headgate.stores.journal.cursor import Cursor
 from headgate.stores.journal.segments import START, segment_numbers, segment_path
 from headgate.stores.sql.check import check
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.recovery import RecoveryReport, recover
 from headgate.values import Prices, Usage
 
@@ -30,13 +30,13 @@ BANDS = {
 }  # fmt: skip
 
 
-def start(data: Path, *, absorb_unmarked: bool = False) -> RecoveryReport:
+def start(data: Place, *, absorb_unmarked: bool = False) -> RecoveryReport:
     with closing(connect(data)) as sql:
         return recover(data, sql, CLOCK, absorb_unmarked=absorb_unmarked)
 
 
-def test_a_settlement_is_booked_exactly(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_settlement_is_booked_exactly(place: Place) -> None:
+    data = make(place)
     record = opened()
     end = settled(record, status=404)
     with journal(data) as book:
@@ -47,8 +47,8 @@ def test_a_settlement_is_booked_exactly(tmp_path: Path) -> None:
     ]
 
 
-def test_a_mark_is_charged_with_one_checkpoint_more(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_mark_is_charged_with_one_checkpoint_more(place: Place) -> None:
+    data = make(place)
     record = opened(streamed=True)
     with journal(data) as book:
         book.open(record)
@@ -61,8 +61,8 @@ def test_a_mark_is_charged_with_one_checkpoint_more(tmp_path: Path) -> None:
     ]
 
 
-def test_a_mark_never_charges_above_the_hold(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_mark_never_charges_above_the_hold(place: Place) -> None:
+    data = make(place)
     record = opened(streamed=True, hold=200_000)
     with journal(data) as book:
         book.open(record)
@@ -71,8 +71,8 @@ def test_a_mark_never_charges_above_the_hold(tmp_path: Path) -> None:
     assert figures(data, "SELECT charge, absorbed FROM calls") == [(200_000, 0)]
 
 
-def test_an_open_call_is_charged_its_hold(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_an_open_call_is_charged_its_hold(place: Place) -> None:
+    data = make(place)
     record = opened()
     with journal(data) as book:
         book.open(record)
@@ -88,11 +88,11 @@ def test_an_open_call_is_charged_its_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bounds", [(500, 1_000), (7, 1), (500_000, 32_768), (1, 0)])
 @pytest.mark.parametrize("name", BANDS)
 def test_an_open_call_shows_the_tokens_that_its_hold_stands_for(
-    name: str, bounds: tuple[int, int], tmp_path: Path
+    name: str, bounds: tuple[int, int], place: Place
 ) -> None:
     """Tokens, prices and charge agree, as if the call had used all that it might."""
     prices, (given, made) = BANDS[name], bounds
-    data = make(tmp_path)
+    data = make(place)
     record = opened(hold=upper_bound(given, made, prices), input_bound=given, prices=prices)
     with journal(data) as book:
         book.open(record)
@@ -103,8 +103,8 @@ def test_an_open_call_shows_the_tokens_that_its_hold_stands_for(
     assert check(data, CLOCK.wall()).findings == []
 
 
-def test_an_open_call_at_the_cheaper_of_two_targets_shows_what_its_hold_buys_there(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_an_open_call_at_the_cheaper_of_two_targets_shows_what_its_hold_buys_there(place: Place) -> None:
+    data = make(place)
     record = opened(hold=2 * cost_of(500, 1000), input_bound=500)
     free = opened(hold=5_000, prices=Prices(), costs=None)
     with journal(data) as book:
@@ -119,8 +119,8 @@ def test_an_open_call_at_the_cheaper_of_two_targets_shows_what_its_hold_buys_the
     assert check(data, CLOCK.wall()).findings == []
 
 
-def test_by_policy_the_house_pays_for_an_open_call(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_by_policy_the_house_pays_for_an_open_call(place: Place) -> None:
+    data = make(place)
     record = opened()
     with journal(data) as book:
         book.open(record)
@@ -129,8 +129,8 @@ def test_by_policy_the_house_pays_for_an_open_call(tmp_path: Path) -> None:
     assert figures(data, "SELECT kind, amount FROM entries WHERE kind != 2") == [(3, record.hold)]
 
 
-def test_only_the_attempt_that_was_cut_is_estimated(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_only_the_attempt_that_was_cut_is_estimated(place: Place) -> None:
+    data = make(place)
     first = opened()
     second = opened(first.call, attempt=1, provider="azure")
     with journal(data) as book:
@@ -142,8 +142,8 @@ def test_only_the_attempt_that_was_cut_is_estimated(tmp_path: Path) -> None:
     assert figures(data, "SELECT attempt FROM entries WHERE kind = 2") == [(1,)]
 
 
-def test_what_an_attempt_before_the_crash_had_used_is_still_our_cost(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_what_an_attempt_before_the_crash_had_used_is_still_our_cost(place: Place) -> None:
+    data = make(place)
     first = opened()
     lost = (Lost(0, Usage(700, 20), estimated=True),)
     second = opened(first.call, attempt=1, provider="azure", lost=lost, streamed=True)
@@ -160,8 +160,8 @@ def test_what_an_attempt_before_the_crash_had_used_is_still_our_cost(tmp_path: P
     assert check(data, CLOCK.wall()).findings == []
 
 
-def test_an_unpriced_call_stays_free(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_an_unpriced_call_stays_free(place: Place) -> None:
+    data = make(place)
     record = opened(prices=None, costs=None)
     with journal(data) as book:
         book.open(record)
@@ -169,8 +169,8 @@ def test_an_unpriced_call_stays_free(tmp_path: Path) -> None:
     assert figures(data, "SELECT charge, cost, flags FROM calls") == [(0, 0, ESTIMATED_AND_RECOVERED | 2)]
 
 
-def test_recovering_twice_books_once_and_leaves_one_empty_segment(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_recovering_twice_books_once_and_leaves_one_empty_segment(place: Place) -> None:
+    data = make(place)
     calls = [opened() for _ in range(100)]
     with journal(data, segment_bytes=4096) as book:
         write(book, [(record, settled(record) if index % 2 else None) for index, record in enumerate(calls)])
@@ -186,8 +186,8 @@ def test_recovering_twice_books_once_and_leaves_one_empty_segment(tmp_path: Path
         assert book.position.segment == last + 2
 
 
-def test_every_slot_is_replayed_whatever_serves_now(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_every_slot_is_replayed_whatever_serves_now(place: Place) -> None:
+    data = make(place)
     for slot in ("slot-0", "slot-1", "slot-7"):
         record = opened()
         with journal(data, slot) as book:
@@ -195,8 +195,8 @@ def test_every_slot_is_replayed_whatever_serves_now(tmp_path: Path) -> None:
     assert start(data) == RecoveryReport(3, 6, 3, 0, 0)
 
 
-def test_what_was_drained_before_the_crash_is_not_booked_again(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_what_was_drained_before_the_crash_is_not_booked_again(place: Place) -> None:
+    data = make(place)
     drained, late, cut = opened(), opened(), opened()
     with journal(data) as book:
         write(book, [(drained, settled(drained)), (late, None), (cut, None)])
@@ -207,8 +207,8 @@ def test_what_was_drained_before_the_crash_is_not_booked_again(tmp_path: Path) -
     assert figures(data, "SELECT count(*), max(seq) FROM calls") == [(3, 3)]
 
 
-def test_a_crash_between_booking_and_clearing_up_books_once(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_crash_between_booking_and_clearing_up_books_once(place: Place) -> None:
+    data = make(place)
     calls = [opened() for _ in range(10)]
     with journal(data) as book:
         write(book, [(record, settled(record) if index % 2 else None) for index, record in enumerate(calls)])
@@ -226,8 +226,8 @@ def test_a_crash_between_booking_and_clearing_up_books_once(tmp_path: Path) -> N
     assert figures(data, "SELECT call, charge FROM calls ORDER BY call") == charged
 
 
-def test_a_torn_tail_is_cut_without_a_word(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_torn_tail_is_cut_without_a_word(place: Place) -> None:
+    data = make(place)
     whole, torn = opened(), opened()
     with journal(data) as book:
         write(book, [(whole, settled(whole))])
@@ -237,8 +237,8 @@ def test_a_torn_tail_is_cut_without_a_word(tmp_path: Path) -> None:
     assert start(data) == RecoveryReport(1, 2, 1, 0, 0)
 
 
-def test_damage_is_stepped_over_reported_and_kept_aside(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_damage_is_stepped_over_reported_and_kept_aside(place: Place) -> None:
+    data = make(place)
     calls = [opened() for _ in range(3)]
     with journal(data) as book:
         write(book, [(record, settled(record)) for record in calls])
@@ -251,8 +251,8 @@ def test_damage_is_stepped_over_reported_and_kept_aside(tmp_path: Path) -> None:
     assert path.with_suffix(".damaged").exists()
 
 
-def test_a_journal_of_a_later_version_is_refused_whole(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_journal_of_a_later_version_is_refused_whole(place: Place) -> None:
+    data = make(place)
     folder = data / "journal" / SLOT
     folder.mkdir(parents=True)
     segment_path(folder, 1).write_bytes(later_version())
@@ -261,9 +261,9 @@ def test_a_journal_of_a_later_version_is_refused_whole(tmp_path: Path) -> None:
     assert segment_numbers(folder) == [1]
 
 
-def test_a_journal_of_version_1_is_read(tmp_path: Path) -> None:
+def test_a_journal_of_version_1_is_read(place: Place) -> None:
     """The file was written by version 1 and never changes: see `write_golden`."""
-    folder = tmp_path / SLOT
+    folder = place / SLOT
     folder.mkdir()
     golden = Path(__file__).with_name("journal-v1.log")
     segment_path(folder, 1).write_bytes(golden.read_bytes())
@@ -302,8 +302,8 @@ def write_golden(path: Path) -> None:
     )
 
 
-def test_a_hundred_thousand_records_are_recovered(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_hundred_thousand_records_are_recovered(place: Place) -> None:
+    data = make(place)
     with journal(data) as book:
         for index in range(50_000):
             record = opened(IDS.next())

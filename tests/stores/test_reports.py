@@ -1,7 +1,6 @@
 from collections import defaultdict
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,7 +8,7 @@ from tests.stores.books import copy_all, figures, journal, make, write
 from tests.stores.records import CLOCK, IDS, START, HandClock, opened, settled
 
 from headgate.records import By, CallLine, UsageLine, UsageOrder
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.recovery import recover
 from headgate.stores.sql.reports import SqlReports
 from headgate.values import Book
@@ -17,7 +16,7 @@ from headgate.values import Book
 HOUR = 3_600_000_000
 
 
-def more(data: Path) -> None:
+def more(data: Place) -> None:
     """Add a second account with two projects, a member and two keys, one of which is its."""
     with closing(connect(data)) as sql:
         sql.execute("INSERT INTO accounts (id, public_id, name, created_at) VALUES (2, 'acct_two', 'b', 0)")
@@ -45,7 +44,7 @@ WHO = (
 )
 
 
-def fill(data: Path, *, drained: bool = True) -> list[CallLine]:
+def fill(data: Place, *, drained: bool = True) -> list[CallLine]:
     more(data)
     clock = HandClock()
     with journal(data) as book:
@@ -67,8 +66,8 @@ def fill(data: Path, *, drained: bool = True) -> list[CallLine]:
     return list(SqlReports(data).calls(UsageOrder()))
 
 
-def test_a_call_says_everything_about_itself(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_call_says_everything_about_itself(place: Place) -> None:
+    data = make(place)
     record = opened(IDS.next(), at=START + 1_500, streamed=True, model="alias", upstream_model="real")
     end = settled(record)
     with journal(data) as book:
@@ -98,15 +97,15 @@ def test_a_call_says_everything_about_itself(tmp_path: Path) -> None:
     assert list(SqlReports(data).calls(UsageOrder())) == [due]
 
 
-def test_each_call_is_listed_once_wherever_it_is(tmp_path: Path) -> None:
-    lines = fill(make(tmp_path))
+def test_each_call_is_listed_once_wherever_it_is(place: Place) -> None:
+    lines = fill(make(place))
     assert len(lines) == 300
     assert len({line.request_id for line in lines}) == 300
-    assert figures(tmp_path, "SELECT count(*) FROM calls") == [(201,)]
+    assert figures(place, "SELECT count(*) FROM calls") == [(201,)]
 
 
-def test_a_retried_call_says_where_it_ended(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_retried_call_says_where_it_ended(place: Place) -> None:
+    data = make(place)
     first = opened()
     second = opened(first.call, attempt=1, provider="azure", upstream_model="prod")
     with journal(data) as book:
@@ -119,8 +118,8 @@ def test_a_retried_call_says_where_it_ended(tmp_path: Path) -> None:
     assert early.provider == "azure"
 
 
-def test_a_recovered_call_says_so(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_recovered_call_says_so(place: Place) -> None:
+    data = make(place)
     with journal(data) as book:
         book.open(opened())
     assert not list(SqlReports(data).calls(UsageOrder()))
@@ -179,8 +178,8 @@ def expected(lines: list[CallLine], order: UsageOrder, offset_minutes: int) -> l
 @pytest.mark.parametrize(
     ("zone", "minutes"), [("UTC", 0), ("Asia/Kathmandu", 345), ("America/St_Johns", -210)]
 )
-def test_sums_equal_the_calls_in_any_zone_and_window(tmp_path: Path, by: By, zone: str, minutes: int) -> None:
-    data = make(tmp_path)
+def test_sums_equal_the_calls_in_any_zone_and_window(place: Place, by: By, zone: str, minutes: int) -> None:
+    data = make(place)
     lines = fill(data)
     for window in (
         UsageOrder(by=by, tz=zone),
@@ -204,9 +203,9 @@ def test_sums_equal_the_calls_in_any_zone_and_window(tmp_path: Path, by: By, zon
     ],
 )
 def test_sums_and_calls_of_some_things_equal_those_calls(
-    tmp_path: Path, wanted: dict[str, tuple[str, ...]]
+    place: Place, wanted: dict[str, tuple[str, ...]]
 ) -> None:
-    data = make(tmp_path)
+    data = make(place)
     lines = fill(data)
     for by in ("day", "model", "key", "project", "account", "member"):
         order = msgspec.structs.replace(
@@ -218,8 +217,8 @@ def test_sums_and_calls_of_some_things_equal_those_calls(
         assert list(SqlReports(data).calls(order)) == [line for line in lines if meant(line, order)]
 
 
-def test_things_that_are_not_there_have_no_calls(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_things_that_are_not_there_have_no_calls(place: Place) -> None:
+    data = make(place)
     fill(data)
     reports = SqlReports(data)
     for name in ("accounts", "projects", "members", "keys", "models"):
@@ -228,8 +227,8 @@ def test_things_that_are_not_there_have_no_calls(tmp_path: Path) -> None:
         assert list(reports.calls(order)) == []
 
 
-def test_where_a_thing_is(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_where_a_thing_is(place: Place) -> None:
+    data = make(place)
     more(data)
     reports = SqlReports(data)
     assert reports.place("project", "proj_three") == ("acct_two", "proj_three")
@@ -238,8 +237,8 @@ def test_where_a_thing_is(tmp_path: Path) -> None:
     assert [reports.place(kind, "x") for kind in ("project", "key", "member")] == [None] * 3
 
 
-def test_the_books_of_some_things_are_those_with_calls_of_theirs(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_the_books_of_some_things_are_those_with_calls_of_theirs(place: Place) -> None:
+    data = make(place)
     more(data)
     record = opened(account=2, project=2, key=2, member=1, book=Book.SIM)
     with journal(data) as book:
@@ -249,14 +248,14 @@ def test_the_books_of_some_things_are_those_with_calls_of_theirs(tmp_path: Path)
     assert reports.books(UsageOrder(accounts=("acct_two",), since=START + HOUR)) == {Book.SIM}
 
 
-def test_empty_books_have_no_lines(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_empty_books_have_no_lines(place: Place) -> None:
+    data = make(place)
     assert SqlReports(data).sums(UsageOrder(by="day")) == []
     assert list(SqlReports(data).calls(UsageOrder())) == []
 
 
-def test_a_report_while_the_drain_works_counts_each_call_once(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_report_while_the_drain_works_counts_each_call_once(place: Place) -> None:
+    data = make(place)
     with journal(data, segment_bytes=4096) as book:
         for index in range(120):
             record = opened()

@@ -6,7 +6,7 @@ from tests.stores.books import copy_all, journal, make, write
 from tests.stores.records import START, HandClock, opened, settled
 
 from headgate.money.periods import period_start
-from headgate.stores.sql.database import changes_since, connect, spent
+from headgate.stores.sql.database import Place, changes_since, connect, spent
 from headgate.values import Book
 
 MINUTE = 60_000_000
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("unit", ["day", "month"])
-def test_a_period_counts_exactly_its_calls_in_any_time_zone(data: Path, zone: str, unit: str) -> None:
+def test_a_period_counts_exactly_its_calls_in_any_time_zone(data: Place, zone: str, unit: str) -> None:
     now = START + 36 * 60 * MINUTE
     since = period_start(now, unit, zone)  # type: ignore[arg-type]
     with closing(connect(data, read_only=True)) as sql:
@@ -46,7 +46,7 @@ def test_a_period_counts_exactly_its_calls_in_any_time_zone(data: Path, zone: st
             assert spent(sql, scope, ref, Book.SIM, since) == due
 
 
-def test_every_minute_of_an_hour_is_a_border_that_holds(data: Path) -> None:
+def test_every_minute_of_an_hour_is_a_border_that_holds(data: Place) -> None:
     with closing(connect(data, read_only=True)) as sql:
         for minute in range(61):
             since = START + (600 + minute) * MINUTE
@@ -54,12 +54,12 @@ def test_every_minute_of_an_hour_is_a_border_that_holds(data: Path) -> None:
             assert spent(sql, "project", 1, Book.REAL, since) == sql.execute(question, (since,)).fetchone()[0]
 
 
-def test_nothing_was_spent_by_nobody(data: Path) -> None:
+def test_nothing_was_spent_by_nobody(data: Place) -> None:
     with closing(connect(data, read_only=True)) as sql:
         assert spent(sql, "account", 9, Book.REAL, START + 1) == 0
 
 
-def test_changes_are_told_once_and_in_order(data: Path) -> None:
+def test_changes_are_told_once_and_in_order(data: Place) -> None:
     with closing(connect(data)) as sql:
         sql.execute("INSERT INTO changes (kind, ref, at) VALUES ('key', 'key_a', 1), ('budget', 'b', 2)")
         first, second = changes_since(sql, 0)

@@ -1,7 +1,6 @@
 """What calls used in other units than tokens: in the journal, the books, the reports and the check."""
 
 from contextlib import closing
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,7 +11,7 @@ from headgate.money.cost import cost, upper_bound
 from headgate.ports import Lost, Open, Settle
 from headgate.records import UsageOrder
 from headgate.stores.sql.check import check
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.recovery import recover
 from headgate.stores.sql.reports import SqlReports
 from headgate.values import Prices, Usage
@@ -29,8 +28,8 @@ def painted(**changes: object) -> tuple[Open, Settle]:
     return record, settled(record, usage=USED, charge=due, absorbed=0, costs=(due,))
 
 
-def test_they_reach_the_books_and_the_check_finds_them_right(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_they_reach_the_books_and_the_check_finds_them_right(place: Place) -> None:
+    data = make(place)
     plain = opened()
     with journal(data) as book:
         write(book, [painted(), (plain, settled(plain))])
@@ -44,8 +43,8 @@ def test_they_reach_the_books_and_the_check_finds_them_right(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("more", ['{"image:1024x1024":2,"second":30}', "", '{"second":-1}', "nonsense"])
-def test_the_check_finds_changed_counts(tmp_path: Path, more: str) -> None:
-    data = make(tmp_path)
+def test_the_check_finds_changed_counts(place: Place, more: str) -> None:
+    data = make(place)
     with journal(data) as book:
         write(book, [painted()])
         copy_all(data)
@@ -55,8 +54,8 @@ def test_the_check_finds_changed_counts(tmp_path: Path, more: str) -> None:
     assert "amount" in {finding.kind for finding in check(data, START).findings}
 
 
-def test_reports_show_them_by_call_and_in_sums(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_reports_show_them_by_call_and_in_sums(place: Place) -> None:
+    data = make(place)
     plain = opened()
     with journal(data) as book:
         write(book, [painted(), (plain, settled(plain))])
@@ -70,8 +69,8 @@ def test_reports_show_them_by_call_and_in_sums(tmp_path: Path) -> None:
     assert SqlReports(data).sums(UsageOrder(by="day", since=CLOCK.wall() + 1)) == []
 
 
-def test_an_attempt_that_failed_keeps_its_own(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_an_attempt_that_failed_keeps_its_own(place: Place) -> None:
+    data = make(place)
     first, _ = painted()
     lost = (Lost(0, USED),)
     second = msgspec.structs.replace(first, attempt=1, provider="azure", lost=lost)
@@ -85,8 +84,8 @@ def test_an_attempt_that_failed_keeps_its_own(tmp_path: Path) -> None:
     assert check(data, START).findings == []
 
 
-def test_a_call_that_was_cut_is_charged_its_hold_and_its_units_say_why(tmp_path: Path) -> None:
-    data = make(tmp_path)
+def test_a_call_that_was_cut_is_charged_its_hold_and_its_units_say_why(place: Place) -> None:
+    data = make(place)
     hold = upper_bound(500, 0, PRICES, (("image:1024x1024", 3),))
     record, _ = painted()
     with journal(data) as book:
@@ -97,7 +96,7 @@ def test_a_call_that_was_cut_is_charged_its_hold_and_its_units_say_why(tmp_path:
     assert check(data, START).findings == []
 
 
-def test_records_of_before_are_read(tmp_path: Path) -> None:
+def test_records_of_before_are_read(place: Place) -> None:
     old = msgspec.msgpack.encode([1, 2, 3, 4, 5, 6, 7])
     assert msgspec.msgpack.decode(old, type=Usage) == Usage(1, 2, 3, 4, 5, 6, 7)
     fields = list(msgspec.structs.astuple(opened()))[:-1]

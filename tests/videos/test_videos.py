@@ -222,7 +222,7 @@ async def test_one_that_is_deleted_while_it_is_made_is_hidden_and_paid(tmp_path:
         assert (await send(gateway, "GET", f"/v1/videos/{name}")).status == 404
         made.make()
         await paid(gateway)
-        assert gateway.app._sql.execute("SELECT count(*) FROM videos").fetchone() == (0,)
+        assert gateway.app._notices.sql.execute("SELECT count(*) FROM videos").fetchone() == (0,)
 
 
 async def test_lists_go_by_pages(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ class Crew:
         self._running[claim.call] = line
         call = Call(claim.call, self._parts.operations[batch.job.endpoint], self._monotonic())
         try:
-            self._prepare(batch, claim, call, data)
+            await self._prepare(batch, claim, call, data)
             self._parts.start(self.pipeline.serve(call, sink, self._parts.routes()), call)
             await sink.ended.wait()
         except GatewayError as error:
@@ -144,10 +144,10 @@ class Crew:
             del self._running[claim.call]
         self._kept(batch, self._ended(line, sink, call))
 
-    def _prepare(self, batch: KeptBatch, claim: Claim, call: Call, data: bytes) -> None:
+    async def _prepare(self, batch: KeptBatch, claim: Claim, call: Call, data: bytes) -> None:
         """Make the call of a line."""
         job = batch.job
-        call.principal = principal = self._parts.principal(job.key, job.book)
+        call.principal = principal = await self._parts.principal(job.key, job.book)
         call.parent = job.call
         self._parts.parse(read_line(data, claim.n, job.endpoint).body, call)
         allow(principal, call.operation, call.model)

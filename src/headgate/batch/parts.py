@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate.shelf import FileOwner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from headgate.batch.store import BatchStore
     from headgate.batch.summons import Summons
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     files: FileShelf
     terms: Callable[[], BatchSettings]  # as they are now
     routes: Callable[[], Routes]  # where models are, now
-    principal: Callable[[int, Book], Principal]  # of a key, as it is now; raises `CallerError`
+    principal: Callable[[int, Book], Awaitable[Principal]]  # of a key, as it is now; raises `CallerError`
     place: Callable[[], Place]  # of this worker
     new_id: Callable[[], bytes]
     start: Callable[[Coroutine[None, None, None], Call], None]  # owns a call

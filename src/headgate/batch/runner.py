@@ -167,7 +167,7 @@ class Runner:
         if owned is None:
             return False
         try:
-            principal = self._parts.principal(batch.job.key, batch.job.book)
+            principal = await self._parts.principal(batch.job.key, batch.job.book)
             await self._read(owned, principal)
         except InputRefused as refused:
             await self._parts.store.fail(owned, refused.errors, self._wall())

@@ -16,7 +16,7 @@ from headgate.cli.client import LOCAL_HOSTS, Client, Refused, Turn
 from headgate.cli.exits import Failed, Unreachable, Unusable
 from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import print_json
-from headgate.config import client_key, data_folder
+from headgate.config import client_key
 from headgate.money.amounts import format_usd
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
@@ -91,7 +91,7 @@ class Chat:
         self.cost: Charge | None = None
         self.estimate: int | None = None  # nano-USD, by the price book; where the books are elsewhere
         self.total = 0
-        self._folder = data_folder(data)
+        self._place = compose.place_of(data)
         self._system: str | None = wishes["system"]
         self._body = {
             name: wishes[name] for name in ("max_tokens", "temperature") if wishes[name] is not None
@@ -148,7 +148,7 @@ class Chat:
         """Return what the books say; None where they are not on this machine."""
         if self.client.host not in LOCAL_HOSTS:
             return None
-        return compose.charge(self._folder, self.turn.request_id)
+        return compose.charge(self._place, self.turn.request_id)
 
 
 def _price(turn: Turn) -> int | None:

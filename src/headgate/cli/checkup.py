@@ -15,6 +15,7 @@ import stat
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -24,16 +25,16 @@ from headgate import __version__
 from headgate.cli import compose
 from headgate.cli.client import Client
 from headgate.cli.reach import State, reach
-from headgate.config import Config, ServeOptions, data_folder, load
+from headgate.config import Config, ServeOptions, load
 from headgate.program import advise
 from headgate.stores.sql.bootstrap import SCHEMA, version
-from headgate.stores.sql.database import FILE, connect
+from headgate.stores.sql.database import FILE, Database, connect
 from headgate.stores.sql.pepper import FILE as PEPPER, DataFolderError, check_pepper
+from headgate.stores.sql.whereabouts import noted
 from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 _OLD_PRICES_DAYS: Final = 90
 _LOW_DISK: Final = 1 << 30  # the journal, its drain and a day of books
@@ -60,11 +61,12 @@ def examine(given: Mapping[str, Any], *, offline: bool = False) -> list[Finding]
     except ConfigError as fault:
         findings.append(Finding("configuration", "fault", str(fault), "Mend it, then run this again."))
         return findings
-    folder = data_folder(given.get("data"))
+    data = Path(config.storage.data)
+    place = Database(data, config.storage.database or noted(data))
     findings += _configuration(config)
     findings += _prices(config)
-    findings += _folder(folder)
-    findings += _clock(folder)
+    findings += _folder(place)
+    findings += _clock(place)
     findings.append(_server(config))
     if not offline:
         findings += _reach(config)
@@ -134,24 +136,27 @@ def _prices(config: Config) -> Iterator[Finding]:
     yield Finding("prices", "warning" if old else "ok", says, advice)
 
 
-def _folder(folder: Path) -> Iterator[Finding]:
-    if not (folder / FILE).is_file():
+def _folder(place: Database) -> Iterator[Finding]:
+    folder, where = place.folder, compose.called(place)
+    if not place.url and not (folder / FILE).is_file():
         yield _no_folder(folder)
         return
     try:
-        with closing(connect(folder, read_only=True)) as sql:
+        with closing(connect(place, read_only=True)) as sql:
             found = version(sql)
             row = sql.execute("SELECT value FROM meta WHERE name = 'pepper_fingerprint'").fetchone()
         check_pepper(folder, row[0] if row else "")
     except (DataFolderError, sqlite3.Error) as fault:
-        yield Finding("data folder", "fault", f"{folder}: {fault}")
+        yield Finding("data folder", "fault", f"{where}: {fault}")
         return
     if found > SCHEMA:
         advice = "Install the version that made it, or name another folder with --data."
-        yield Finding("data folder", "fault", f"{folder} has schema {found}, newer than {SCHEMA}", advice)
+        yield Finding(
+            "data folder", "fault", f"{compose.called(place)} has schema {found}, newer than {SCHEMA}", advice
+        )
     else:
         newer = f", upgraded to {SCHEMA} at the next start" if found != SCHEMA else ""
-        yield Finding("data folder", "ok", f"{folder}, schema {found}{newer}")
+        yield Finding("data folder", "ok", f"{where}, schema {found}{newer}")
     yield from _permissions(folder)
     yield _disk(folder)
 
@@ -165,8 +170,9 @@ def _no_folder(folder: Path) -> Finding:
 
 
 def _permissions(folder: Path) -> Iterator[Finding]:
-    pepper = folder / PEPPER
-    if not os.access(folder, os.W_OK) or not os.access(folder / FILE, os.W_OK):
+    pepper, path = folder / PEPPER, folder / FILE
+    path = path if path.exists() else folder  # in PostgreSQL there is none
+    if not os.access(folder, os.W_OK) or not os.access(path, os.W_OK):
         advice = "Give the folder and its files to the user that serves."
         yield Finding("permissions", "fault", f"{folder} is not writable", advice)
     elif sys.platform != "win32" and stat.S_IMODE(pepper.stat().st_mode) & 0o077:
@@ -182,10 +188,10 @@ def _disk(folder: Path) -> Finding:
     return Finding("disk", "ok", says)
 
 
-def _clock(folder: Path) -> Iterator[Finding]:
+def _clock(place: Database) -> Iterator[Finding]:
     now = compose.CLOCK.wall()
     said = datetime.fromtimestamp(now / 1e6, UTC)
-    newest = _newest(folder)
+    newest = _newest(place)
     advice = "Set the clock (timedatectl set-ntp true): budgets and prices go by it."
     if said.year < _YEAR_OF_BIRTH:
         yield Finding("clock", "fault", f"it says {said:%Y-%m-%d %H:%M} UTC", advice)
@@ -197,10 +203,10 @@ def _clock(folder: Path) -> Iterator[Finding]:
         yield Finding("clock", "ok", f"{said:%Y-%m-%d %H:%M} UTC")
 
 
-def _newest(folder: Path) -> int:
+def _newest(place: Database) -> int:
     """Return the latest instant that the books know; 0 where there are none."""
     try:
-        with closing(connect(folder, read_only=True)) as sql:
+        with closing(connect(place, read_only=True)) as sql:
             row = sql.execute("SELECT max(at) FROM changes").fetchone()
             # Ids of calls begin with their milliseconds, so the last of the primary key is the latest.
             last = sql.execute("SELECT call FROM calls ORDER BY call DESC LIMIT 1").fetchone()

@@ -10,23 +10,28 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headgate.cli.exits import Unreachable, Unusable
-from headgate.config import ServeOptions, data_folder, load
+from headgate.cli.options import chosen_database
+from headgate.config import ServeOptions, data_folder, database_url_of, load
 from headgate.ops.desk import Desk
 from headgate.ports import SystemClock
-from headgate.program import advise
-from headgate.stores.sql.database import FILE, connect
+from headgate.program import advise, without_password
+from headgate.storage import shown_url
+from headgate.stores.sql.database import FILE, Database, connect, folder_of, shown, url_of
 from headgate.stores.sql.reports import SqlReports
+from headgate.stores.sql.whereabouts import noted
 from headgate.values import Book
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
     from headgate.config import Config
     from headgate.money.prices import PriceBook
     from headgate.routing.routes import Routes
     from headgate.stores.sql.check import Result
+    from headgate.stores.sql.database import Place
     from headgate.stores.sql.single import Charge
     from headgate.vitals import Report
 
@@ -34,19 +39,47 @@ CLOCK = SystemClock()
 _TRIES, _TRY_EVERY_S = 40, 0.05
 
 
-def existing_folder(data: str | None) -> Path:
-    """Return the data folder that the user means.
+def place_of(data: str | None) -> Place:
+    """Return where the books are that the user means: by options, variables, or what the folder notes."""
+    folder = data_folder(data)
+    url = database_url_of(chosen_database()) or noted(folder)
+    return Database(folder, url) if url else folder
+
+
+def called(place: Place) -> str:
+    """Return what people call the books: their database, or the folder that has it."""
+    return shown(place) if url_of(place) else str(folder_of(place))
+
+
+def storage_shown(config: Config) -> dict[str, object]:
+    """Return the settings of the books without a password."""
+    storage = msgspec.structs.asdict(config.storage)
+    return {
+        **storage,
+        "database": without_password(config.storage.database),
+        "redis": shown_url(config.storage.redis),
+    }
+
+
+def has_books(place: Place) -> bool:
+    """Say whether there are books, or a database that may have them."""
+    return bool(url_of(place)) or (folder_of(place) / FILE).is_file()
+
+
+def existing_place(data: str | None) -> Place:
+    """Return where the books are that the user means.
 
     Raises:
-        Unreachable: there is none; says how to make it.
+        Unreachable: there are none; says how to make them.
     """
-    folder = data_folder(data)
-    if not (folder / FILE).is_file():
+    place = place_of(data)
+    folder = folder_of(place)
+    if not has_books(place):
         raise Unreachable(
             f"There are no books in {folder}. Start a server with `{advise('serve', folder)}`, or name "
             "another folder with --data."
         )
-    return folder
+    return place
 
 
 @contextmanager
@@ -61,11 +94,11 @@ def admin(data: str | None, *, create: bool = False) -> Iterator[Desk]:
     from headgate.stores.sql.bootstrap import prepare
     from headgate.stores.sql.terms import kept_terms
 
-    folder = data_folder(data) if create else existing_folder(data)
-    prepared = prepare(folder, CLOCK.wall(), None)
-    with closing(connect(folder, read_only=True)) as sql:
+    place = place_of(data) if create else existing_place(data)
+    prepared = prepare(place, CLOCK.wall(), None)
+    with closing(connect(place, read_only=True)) as sql:
         terms, tiers = kept_terms(sql)
-    with closing(SqlAdminStore(folder)) as store:
+    with closing(SqlAdminStore(place)) as store:
         yield Desk(store, CLOCK, prepared.pepper, terms, tiers)
 
 
@@ -74,13 +107,13 @@ def new_reference() -> str:
     return secrets.token_hex(12)
 
 
-def charge(folder: Path, request_id: str) -> Charge | None:
+def charge(place: Place, request_id: str) -> Charge | None:
     """Return what a call that has just ended cost, once the server has copied it to the books."""
     from headgate.stores.sql.single import charge_of
 
-    if not (folder / FILE).is_file():
+    if not has_books(place):
         return None
-    with closing(connect(folder, read_only=True)) as sql:
+    with closing(connect(place, read_only=True)) as sql:
         for _ in range(_TRIES):
             if found := charge_of(sql, request_id):
                 return found
@@ -92,30 +125,33 @@ def rolled_back(data: str | None, trials: Collection[str]) -> dict[str, str]:
     """Return which of some canaries are rolled back by the books of a data folder, and why."""
     from headgate.stores.sql.canaries import rolled_back as find
 
-    folder = data_folder(data)
-    if not trials or not (folder / FILE).is_file():
+    place = place_of(data)
+    if not trials or not has_books(place):
         return {}
-    with closing(connect(folder, read_only=True)) as sql:
+    with closing(connect(place, read_only=True)) as sql:
         return find(sql, trials)
 
 
 def reports(data: str | None) -> SqlReports:
     """Return what was used, from the books of a data folder."""
-    return SqlReports(existing_folder(data))
+    return SqlReports(existing_place(data))
 
 
 def check(data: str | None) -> Result:
     """Check the books of a data folder."""
     from headgate.stores.sql.check import check as run
+    from headgate.stores.sql.nodes import read_node
 
-    return run(existing_folder(data), CLOCK.wall())
+    place = existing_place(data)
+    node = read_node(folder_of(place)) if url_of(place) else None
+    return run(place, CLOCK.wall(), node.name if node is not None else "")
 
 
 def write_off(data: str | None, node: str) -> int:
     """Write off a lost node; return how many slices it had."""
     from headgate.stores.sql.nodes import write_off as run
 
-    with closing(connect(existing_folder(data))) as sql:
+    with closing(connect(existing_place(data))) as sql:
         return run(sql, node)
 
 
@@ -166,22 +202,21 @@ def status(data: str | None) -> Report:
     Raises:
         Unreachable: there is no data folder, or another version of Headgate serves it.
     """
-    import msgspec
-
     from headgate.lookout import BOARDS
-    from headgate.observe.scoreboard import shown
+    from headgate.observe.scoreboard import shown as boards
     from headgate.stores.sql import uptime
     from headgate.stores.sql.bootstrap import SCHEMA, version
     from headgate.stores.sql.folder import holder
     from headgate.vitals import Scene, report
 
-    folder = existing_folder(data)
+    place = existing_place(data)
+    folder = folder_of(place)
     try:
-        seen, at = shown(folder / BOARDS)
+        seen, at = boards(folder / BOARDS)
     except msgspec.DecodeError as fault:
         raise Unreachable(f"{folder} is served by another version of Headgate: ask with that one.") from fault
     serving = holder(folder) is not None
     now = CLOCK.wall()
-    with closing(connect(folder, read_only=True)) as sql:
+    with closing(connect(place, read_only=True)) as sql:
         days = uptime.kept(sql, now) if version(sql) == SCHEMA else []
     return report(Scene(seen, days, now if serving or not at else at, serving=serving))

@@ -99,7 +99,7 @@ def _public(config: Config) -> dict[str, object]:
     plain: dict[str, object] = msgspec.to_builtins(
         {
             "server": config.server,
-            "storage": config.storage,
+            "storage": compose.storage_shown(config),
             "budget": config.budget,
             "models": list(config.routes),
             "aliases": dict(config.aliases),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
@@ -18,7 +19,36 @@ C = TypeVar("C", bound=click.Command)
 NOTHING: Final = "Say what to change: see --help."
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-data_option = click.option(
+_DATABASE: Final = "headgate.database"  # where a context keeps what `--database` says
+
+
+def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which books it is about: `data`, and `chosen_database`."""
+    chosen: Callable[..., Any] = _data(_database(command))
+    return chosen
+
+
+def _choose_database(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value == "-":  # everybody may read arguments
+        value = sys.stdin.readline().strip()
+    context.meta[_DATABASE] = value
+
+
+def chosen_database() -> str | None:
+    """Return what `--database` says to the command that runs."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_DATABASE)
+
+
+_database: Callable[[Any], Any] = click.option(
+    "--database",
+    metavar="URL",
+    expose_value=False,
+    callback=_choose_database,
+    help="PostgreSQL database of the books; -: read from input. "
+    "[default: $HEADGATE_DATABASE, or what the data folder notes]",
+)
+_data: Callable[[Any], Any] = click.option(
     "--data", metavar="DIR", help="Data folder. [default: $HEADGATE_DATA or ./headgate-data]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from headgate.cli.options import config_option, data_option, env_option, examples, prices_option
+from headgate.cli.options import (
+    chosen_database,
+    config_option,
+    data_option,
+    env_option,
+    examples,
+    prices_option,
+)
 
 
 @examples(
@@ -13,6 +20,7 @@ from headgate.cli.options import config_option, data_option, env_option, example
     "serve --mode prepaid",
     "serve --alias gpt-3.5-turbo=deepseek-flash",
     "serve --config headgate.toml --data /srv/headgate",
+    "serve --database postgresql://headgate@127.0.0.1/headgate",
 )
 @click.command(name="serve")
 @click.option("--host", metavar="H", help="Address to listen on. [default: 127.0.0.1]")
@@ -44,5 +52,5 @@ def command(context: click.Context, /, aliases: tuple[str, ...], **given: object
     from headgate.config import ServeOptions
     from headgate.serving import serve
 
-    given["config"] = given.pop("config_file")
+    given |= {"config": given.pop("config_file"), "database": chosen_database()}
     context.exit(serve(msgspec.convert({**given, "aliases": aliases}, ServeOptions)))

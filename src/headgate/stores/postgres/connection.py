@@ -25,7 +25,6 @@ Result = TypeVar("Result")
 WRITERS: Final = 0x68656164676174  # the advisory lock of those who write; locks are of one database
 _CONNECT_S: Final = 5.0
 _LATE_S: Final = 1.0  # beyond what the server bounds itself
-_IDLE_MS: Final = 5_000  # in a transaction: whoever is frozen there must not keep the others out
 _AT_ONCE: Final = 1_000  # rows of a scan
 _MOST_PREPARED: Final = 300
 _BEGIN: Final = {
@@ -36,24 +35,66 @@ _BEGIN: Final = {
 _END: Final = frozenset({"COMMIT", "ROLLBACK"})
 
 
+# What may happen, the first that fits: to the stores, in which words, and whether the link can be used on.
+_FAULTS: Final[tuple[tuple[Any, type[sqlite3.Error], str, bool], ...]] = (
+    (asyncpg.IntegrityConstraintViolationError, sqlite3.IntegrityError, "{}", True),
+    (
+        asyncpg.LockNotAvailableError,
+        sqlite3.OperationalError,
+        "database is locked: another writer has not ended",
+        True,
+    ),
+    (asyncpg.PostgresConnectionError, sqlite3.OperationalError, "PostgreSQL cannot be used: {}", False),
+    (
+        (asyncpg.InvalidCachedStatementError, asyncpg.OperatorInterventionError),
+        sqlite3.OperationalError,
+        "PostgreSQL has stopped this: {}",
+        False,
+    ),
+    (asyncpg.PostgresError, sqlite3.OperationalError, "PostgreSQL refuses: {}", True),
+    (TimeoutError, sqlite3.OperationalError, "PostgreSQL does not answer in time", False),
+    (ValueError, sqlite3.DataError, "{}", True),  # of ours: a value that its column cannot hold
+    (
+        (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+        sqlite3.OperationalError,
+        "PostgreSQL cannot be reached: {}",
+        False,
+    ),
+)
+
+
 class Bounds(NamedTuple):
-    """How long a connection waits: for a statement, and for another writer."""
+    """How long a connection waits: for a statement, for another writer; and the server for us."""
 
     statement_s: float = 2.0
     writers_s: float = 2.0
+    idle_s: float = 5.0  # in a transaction: whoever is frozen there must not keep the others out
+
+    @property
+    def longest_s(self) -> float:
+        """Return how long a statement may take: those of writers wait for one another."""
+        return max(self.statement_s, self.writers_s)
 
 
-SERVING, MANAGING = Bounds(), Bounds(10.0, 10.0)
+BOUNDS: Final = {"serving": Bounds(), "managing": Bounds(10.0, 10.0), "patient": Bounds(600.0, 60.0, 600.0)}
 
 
 class Rows:
     """What a statement has brought. Implements `sql.connection.Cursor`."""
 
-    __slots__ = ("_rows", "rowcount")
+    __slots__ = ("_rows", "_statement", "rowcount")
 
-    def __init__(self, rows: Iterator[tuple[Any, ...]], rowcount: int) -> None:
+    def __init__(self, rows: Iterator[tuple[Any, ...]], rowcount: int, statement: Any = None) -> None:
         self._rows = rows
+        self._statement = statement
         self.rowcount = rowcount
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the columns, where there are any."""
+        if self._statement is None:
+            return ()
+        return tuple(attribute.name for attribute in self._statement.get_attributes())
 
     def fetchone(self) -> Any:
         """Return the next row, or None."""
@@ -78,7 +119,7 @@ class PostgresConnection:
 
     calls_at_once: ClassVar[int] = 128  # what is encoded at once keeps the event loop from the interpreter
 
-    def __init__(self, url: str, bounds: Bounds = SERVING) -> None:
+    def __init__(self, url: str, bounds: Bounds = BOUNDS["serving"]) -> None:
         self._url = url
         self._bounds = bounds
         self._loop = asyncio.new_event_loop()
@@ -143,10 +184,8 @@ class PostgresConnection:
 
     def define(self, script: str) -> None:
         """Run statements of a schema."""
-        self._wait(self._script(PRELUDE))
-        for statement in statements(script):
-            for text in defined(statement):
-                self._wait(self._script(text))
+        made = (text for statement in statements(script) for text in defined(statement))
+        self._wait(self._script(PRELUDE + ";\n".join(text.rstrip().rstrip(";") for text in made)))
 
     def wait_for_writers(self, seconds: float) -> None:
         """Wait no longer than this for another writer from now on."""
@@ -205,7 +244,8 @@ class PostgresConnection:
 
     def _end(self, how: str) -> Rows:
         if how == "ROLLBACK":
-            self._leave()
+            if self._inside:
+                self._leave()
             return Rows(iter(()), -1)
         try:
             said = self._wait(self._script(how))
@@ -241,13 +281,13 @@ class PostgresConnection:
         link = await asyncpg.connect(
             self._url,
             timeout=_CONNECT_S,
-            command_timeout=max(bounds) + _LATE_S,
+            command_timeout=bounds.longest_s + _LATE_S,
             statement_cache_size=0,  # we keep our own
             server_settings={
                 "application_name": "headgate",
-                "statement_timeout": str(round(max(bounds) * 1000)),
+                "statement_timeout": str(round(bounds.longest_s * 1000)),
                 "lock_timeout": str(round(bounds.writers_s * 1000)),
-                "idle_in_transaction_session_timeout": str(_IDLE_MS),
+                "idle_in_transaction_session_timeout": str(round(bounds.idle_s * 1000)),
                 "tcp_keepalives_idle": "10",
                 "tcp_keepalives_interval": "5",
                 "tcp_keepalives_count": "3",
@@ -267,7 +307,7 @@ class PostgresConnection:
         statement = self._prepared.get(text) or await self._prepare(text)
         rows = await statement.fetch(*values)
         tag = statement.get_statusmsg().rpartition(" ")[2]
-        return Rows(map(tuple, rows), int(tag) if tag.isdecimal() else -1)
+        return Rows(map(tuple, rows), int(tag) if tag.isdecimal() else -1, statement)
 
     async def _fetch_many(self, text: str, rows: list[Any]) -> None:
         statement = self._prepared.get(text) or await self._prepare(text)
@@ -298,28 +338,18 @@ class PostgresConnection:
         return self._bounded(work)
 
     def _bounded(self, work: Coroutine[Any, Any, Result]) -> Result:
+        if _on_a_loop():
+            work.close()
+            raise RuntimeError("PostgreSQL is asked in threads, never where an event loop runs")
         try:
             return self._loop.run_until_complete(work)
-        except asyncpg.IntegrityConstraintViolationError as fault:
-            raise sqlite3.IntegrityError(str(fault)) from fault
-        except asyncpg.PostgresConnectionError as fault:
-            self._drop()
-            raise sqlite3.OperationalError(f"PostgreSQL cannot be used: {fault}") from fault
-        except asyncpg.PostgresError as fault:
-            if isinstance(fault, (asyncpg.InvalidCachedStatementError, asyncpg.OperatorInterventionError)):
+        except BaseException as fault:  # also of whoever was interrupted: what the server does is not known
+            kind, said, usable = _told(fault)
+            if not usable:
                 self._drop()
-            raise sqlite3.OperationalError(f"PostgreSQL refuses: {fault}") from fault
-        except TimeoutError as fault:
-            self._drop()
-            raise sqlite3.OperationalError("PostgreSQL does not answer in time") from fault
-        except asyncpg.DataError as fault:  # of ours: a value that its column cannot hold
-            raise sqlite3.DataError(str(fault)) from fault
-        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as fault:
-            self._drop()
-            raise sqlite3.OperationalError(f"PostgreSQL cannot be reached: {fault}") from fault
-        except BaseException:  # whoever waited was interrupted: what the server does now is not known
-            self._drop()
-            raise
+            if kind is None:
+                raise
+            raise kind(said) from fault
 
     def _drop(self) -> None:
         """Give up the link, whatever is on its way."""
@@ -336,6 +366,23 @@ class PostgresConnection:
 def _ordered(names: tuple[str, ...], values: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
     """Return values in the order of a statement's marks."""
     return [values[name] for name in names] if isinstance(values, dict) else cast("Sequence[Any]", values)
+
+
+def _told(fault: BaseException) -> tuple[type[sqlite3.Error] | None, str, bool]:
+    """Return what a fault is to the stores, in words without values, and whether the link can be used on."""
+    for kinds, kind, words, usable in _FAULTS:
+        if isinstance(fault, kinds):
+            first = str(fault.args[0]) if fault.args else type(fault).__name__
+            return kind, words.format(first), usable
+    return None, "", False
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _end_tasks() -> None:

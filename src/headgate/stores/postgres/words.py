@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 PRELUDE: Final = """
 CREATE OR REPLACE FUNCTION max(bigint, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
   AS 'SELECT greatest($1, $2)';
+CREATE OR REPLACE FUNCTION max(numeric, numeric) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  AS 'SELECT cast(greatest($1, $2) AS bigint)';
 CREATE OR REPLACE FUNCTION hex(bytea) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
   AS 'SELECT upper(encode($1, ''hex''))';
 CREATE OR REPLACE FUNCTION headgate_refuse() RETURNS trigger LANGUAGE plpgsql AS

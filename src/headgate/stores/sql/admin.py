@@ -32,11 +32,11 @@ from headgate.stores.sql.tables import budgets, changes, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from sqlalchemy import ColumnElement, Connection, Select
 
     from headgate.records import KeyRecord
+    from headgate.stores.sql.database import Place
     from headgate.stores.sql.shapes import Shape
     from headgate.values import WallMicros
 
@@ -45,13 +45,13 @@ SHAPES = {**PEOPLE, **CREDIT}
 
 
 class SqlAdminStore:
-    """What people manage in one data folder. Implements `ops.desk.AdminStore`; close it after use.
+    """What people manage in one database. Implements `ops.desk.AdminStore`; close it after use.
 
     Threads may share it; one at a time is in a transaction.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._engine = open_engine(folder)
+    def __init__(self, place: Place) -> None:
+        self._engine = open_engine(place)
         self._turn = threading.Lock()
 
     def close(self) -> None:

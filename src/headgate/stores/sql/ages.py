@@ -16,7 +16,8 @@ _AT_ONCE: Final = 1000  # events of one look
 _SINCE: Final = "max(k.created_at, k.rotated_at)"
 _IN_USE: Final = "k.revoked_at = 0 AND (k.expires_at = 0 OR k.expires_at > :now)"
 _COUNT: Final = (
-    f"SELECT coalesce(sum({_SINCE} <= :old), 0), coalesce(sum({_SINCE} <= :overdue), 0)"
+    f"SELECT coalesce(sum(CASE WHEN {_SINCE} <= :old THEN 1 ELSE 0 END), 0),"
+    f" coalesce(sum(CASE WHEN {_SINCE} <= :overdue THEN 1 ELSE 0 END), 0)"
     f" FROM keys k WHERE {_IN_USE}"
 )
 _NAME: Final = f"CAST(:kind AS TEXT) || k.public_id || ':' || {_SINCE}"

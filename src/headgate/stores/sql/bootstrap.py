@@ -15,7 +15,7 @@ import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from headgate.stores.sql.database import FILE, Database, connect, folder_of, schema, shown
+from headgate.stores.sql.database import FILE, connect, folder_of, schema, shown, url_of
 from headgate.stores.sql.pepper import (
     DataFolderError,
     check_pepper,
@@ -24,6 +24,7 @@ from headgate.stores.sql.pepper import (
     read_pepper,
 )
 from headgate.stores.sql.pots import remove, resize
+from headgate.stores.sql.whereabouts import check_place, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,13 +87,16 @@ def prepare(place: Place, now: WallMicros, mint: Callable[[bytes], NewKey] | Non
     Raises:
         DataFolderError: it cannot be written, is not ours or newer than we are, or the pepper is wrong.
     """
+    check_place(place)
     _make_folder(place)
     try:
         upgrade(place)
-        with closing(connect(place, managing=True)) as sql:
-            return _prepare(folder_of(place), sql, now, mint)
+        with closing(connect(place, wait="managing")) as sql:
+            prepared = _prepare(folder_of(place), sql, now, mint)
     except sqlite3.Error as fault:
         raise DataFolderError(f"Cannot use {shown(place)}: {fault}.") from fault
+    note(place)
+    return prepared
 
 
 def upgrade(place: Place) -> bool:
@@ -101,7 +105,7 @@ def upgrade(place: Place) -> bool:
     Raises:
         DataFolderError: the schema is newer than this version, not ours, or the migration failed.
     """
-    with closing(connect(place, managing=True)) as sql:
+    with closing(connect(place, wait="managing")) as sql:
         found = version(sql)
     if not found or found == SCHEMA:
         return False
@@ -112,7 +116,7 @@ def upgrade(place: Place) -> bool:
         )
     # Alembic brings megabytes that a server would carry for ever, so it runs elsewhere.
     command = [sys.executable, "-m", "headgate", "db", "migrate", "--data", str(folder_of(place))]
-    url = place.url if isinstance(place, Database) else ""
+    url = url_of(place)
     if url:
         command += ["--database", "-"]  # from its input: everybody may read arguments
     done = subprocess.run(command, input=url, capture_output=True, text=True, check=False)
@@ -205,9 +209,7 @@ def _make_folder(place: Place) -> None:
     path = folder / FILE
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists() and not isinstance(
-            place, Database
-        ):  # before SQLite makes it readable for everyone
+        if not url_of(place) and not path.exists():  # before SQLite makes it readable for everyone
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as fault:
         raise DataFolderError(f"Cannot write the data folder {folder}: {fault.strerror}.") from fault

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headgate.records import BucketLine, BucketOrder
 from headgate.stores.journal.tails import read_tails
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import connect, folder_of
 from headgate.stores.sql.ledger import HOUR_US
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.sql.connection import Connection
+    from headgate.stores.sql.database import Place
     from headgate.values import WallMicros
 
 _GROUPS: Final = ("project", "member", "key", "model")
@@ -39,10 +39,10 @@ _HOUR_MEMBER: Final = "(SELECT member FROM keys WHERE id = key)"  # the roll-ups
 _OPERATION: Final = "operation IN (SELECT id FROM names WHERE name IN ({marks}))"
 
 
-def read_buckets(folder: Path, order: BucketOrder) -> list[BucketLine]:
+def read_buckets(place: Place, order: BucketOrder) -> list[BucketLine]:
     """Return the sums by bucket and group, in the order of these."""
-    tails = read_tails(folder)
-    with closing(connect(folder, read_only=True)) as sql:
+    tails = read_tails(folder_of(place))
+    with closing(connect(place, read_only=True, wait="managing")) as sql:
         sql.execute("BEGIN")
         some, names = Some.of(sql, order), Names(sql)
         sums = _Buckets(order, some, names)

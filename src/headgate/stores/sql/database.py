@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from headgate.money.credit import rank
 from headgate.money.pots import BudgetTerms, GrantTerms
+from headgate.program import without_password
 from headgate.stores.sql.pepper import DataFolderError
 from headgate.stores.sql.sqlite import open_file
 from headgate.values import Book, Limits
@@ -35,7 +35,12 @@ class Database:
     folder: Path
     url: str = ""
 
+    def __truediv__(self, name: str) -> Path:
+        """Return what is called so in the data folder."""
+        return self.folder / name
 
+
+Wait: TypeAlias = Literal["serving", "managing", "patient"]
 Place: TypeAlias = Path | Database  # a folder alone has SQLite
 
 
@@ -44,43 +49,42 @@ def folder_of(place: Place) -> Path:
     return place.folder if isinstance(place, Database) else place
 
 
+def url_of(place: Place) -> str:
+    """Return the address of the database; empty: SQLite."""
+    return place.url if isinstance(place, Database) else ""
+
+
 def shown(place: Place) -> str:
     """Return what messages may say of where the books are: without a password."""
-    if isinstance(place, Database) and place.url:
-        return without_password(place.url)
+    url = url_of(place)
+    if url:
+        return without_password(url)
     return str(folder_of(place) / FILE)
 
 
-def connect(place: Place, *, read_only: bool = False, managing: bool = False) -> Connection:
+def connect(place: Place, *, read_only: bool = False, wait: Wait = "serving") -> Connection:
     """Open the database of the books; transactions are explicit.
 
     Args:
         place: where it is.
         read_only: nothing is made where nothing is.
-        managing: for people, who wait longer than calls do.
+        wait: for whom: PostgreSQL is given 2 s for calls, 10 s for people, minutes for all of the books.
 
     Raises:
         sqlite3.Error: it cannot be opened.
         DataFolderError: the extra that it needs is not installed.
     """
-    if isinstance(place, Path) or not place.url:
+    url = url_of(place)
+    if not url:
         return open_file(folder_of(place) / FILE, read_only=read_only)
     try:
-        from headgate.stores.postgres.connection import MANAGING, SERVING, PostgresConnection
+        from headgate.stores.postgres.connection import BOUNDS, PostgresConnection
     except ImportError as fault:
         raise DataFolderError(
             f"The books are in {shown(place)}, which needs a package that is not installed: "
             "pip install 'headgate[postgres]'."
         ) from fault
-    return PostgresConnection(place.url, MANAGING if managing else SERVING)
-
-
-def without_password(url: str) -> str:
-    """Return the address of a database as people may see it."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    shown = user.partition(":")[0] + at + host
-    return f"{parts.scheme}://{shown}{parts.path}"
+    return PostgresConnection(url, BOUNDS[wait])
 
 
 def schema() -> str:

@@ -6,7 +6,7 @@ taken apart when its key is first used. Standard library and msgspec only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -118,6 +118,18 @@ _member = msgspec.json.Decoder(_Member).decode
 _roles = msgspec.json.Decoder(dict[str, str]).decode
 
 
+class Patch(NamedTuple):
+    """What has changed, as it was read."""
+
+    keys: dict[bytes, bytes]
+    moved: dict[int, tuple[bytes, ...]]  # the digests of the keys that have changed
+    makers: dict[str, bytes]
+    accounts: dict[int, bytes]
+    projects: dict[int, bytes]
+    members: dict[int, bytes]
+    roles: dict[int, bytes | None]  # by member; None: it has none any more
+
+
 class Directory:
     """Every key by the digest of its secret, also of its old one. Implements `identity.keys.Directory`.
 
@@ -159,40 +171,56 @@ class Directory:
 
     def follow(self, changes: Iterable[tuple[str, str]]) -> None:
         """Read anew what has changed: kinds and public ids, at most `AT_ONCE`."""
+        self.apply(self.read(changes))
+
+    def read(self, changes: Iterable[tuple[str, str]]) -> Patch:
+        """Read what has changed, and know nothing of it yet. May be in another thread."""
         refs: dict[str, list[str]] = {}
         for kind, ref in changes:
             refs.setdefault(kind, []).append(ref)
-        if "key" in refs:
-            self._follow_keys(refs["key"])
-        for kind, table, query in (
-            ("account", self._accounts, self._ask.accounts),
-            ("project", self._projects, self._ask.projects),
-            ("member", self._members, self._ask.members),
-        ):
-            if kind in refs:
-                table.update(self._some(query, refs[kind]))
-        if "project_member" in refs:
-            self._follow_roles(refs["project_member"])
-
-    def _follow_keys(self, refs: Sequence[str]) -> None:
-        self._keys.update(self._some(self._ask.keys, refs))
-        marks = ", ".join("?" * len(refs))
-        self._keys.update(self._sql.execute(f"{self._ask.old_keys} AND public_id IN ({marks})", refs))
-        self._makers.update(self._sql.execute(f"{self._ask.makers} AND public_id IN ({marks})", refs))
-        for key, *digests in self._some("SELECT id, digest, old_digest FROM keys", refs):
-            self._moved[key] = tuple(digests)
-
-    def _follow_roles(self, refs: Sequence[str]) -> None:
-        members = [key for (key,) in self._some("SELECT id FROM members", refs)]
-        for key in members:
-            self._roles.pop(key, None)
-        marks = ", ".join("?" * len(members))
-        self._roles.update(
-            self._sql.execute(f"{self._ask.roles} WHERE member IN ({marks}) GROUP BY member", members)
+        ask, keys, moved, makers = self._ask, dict[bytes, bytes](), dict[int, tuple[bytes, ...]](), {}
+        if wanted := refs.get("key"):
+            keys = dict(self._some(ask.keys, "WHERE", wanted))
+            keys.update(self._some(ask.old_keys, "AND", wanted))
+            makers = dict(self._some(ask.makers, "AND", wanted))
+            rows = self._some("SELECT id, digest, old_digest FROM keys", "WHERE", wanted)
+            moved = {key: tuple(digests) for key, *digests in rows}
+        accounts, projects, members = (
+            dict(self._some(query, "WHERE", refs[kind])) if kind in refs else {}
+            for kind, query in (("account", ask.accounts), ("project", ask.projects), ("member", ask.members))
+        )
+        return Patch(
+            keys, moved, makers, accounts, projects, members, self._read_roles(refs.get("project_member"))
         )
 
-    def _some(self, query: str, refs: Sequence[str]) -> Cursor:
-        return self._sql.execute(f"{query} WHERE public_id IN ({', '.join('?' * len(refs))})", refs)
+    def apply(self, patch: Patch) -> None:
+        """Know what was read."""
+        self._keys.update(patch.keys)
+        self._makers.update(patch.makers)
+        self._moved.update(patch.moved)
+        self._accounts.update(patch.accounts)
+        self._projects.update(patch.projects)
+        self._members.update(patch.members)
+        for member, roles in patch.roles.items():
+            if roles is None:
+                self._roles.pop(member, None)
+            else:
+                self._roles[member] = roles
+
+    def _read_roles(self, refs: Sequence[str] | None) -> dict[int, bytes | None]:
+        """Return the roles of some members in projects; None of those that have none."""
+        if not refs:
+            return {}
+        members = [key for (key,) in self._some("SELECT id FROM members", "WHERE", refs)]
+        found: dict[int, bytes | None] = dict.fromkeys(members)
+        if members:
+            marks = ", ".join("?" * len(members))
+            question = f"{self._ask.roles} WHERE member IN ({marks}) GROUP BY member"
+            found.update(self._sql.execute(question, members))
+        return found
+
+    def _some(self, query: str, glue: str, refs: Sequence[str]) -> Cursor:
+        return self._sql.execute(f"{query} {glue} public_id IN ({', '.join('?' * len(refs))})", refs)
 
     def _row(self, key: _Key) -> KeyRow:
         project = _project(self._projects[key.project])

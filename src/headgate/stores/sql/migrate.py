@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
@@ -11,11 +12,14 @@ from alembic.script import ScriptDirectory
 
 from headgate.stores.sql.engine import open_engine
 
+if TYPE_CHECKING:
+    from headgate.stores.sql.database import Place
 
-def migrate(folder: Path) -> tuple[str, str]:
+
+def migrate(place: Place) -> tuple[str, str]:
     """Run every step that is missing, in one transaction; return the revisions before and after."""
     config = _config()
-    engine = open_engine(folder)
+    engine = open_engine(place, "patient")
     try:
         with engine.begin() as connection:
             before = MigrationContext.configure(connection).get_current_revision() or ""

@@ -16,7 +16,7 @@ import msgspec
 
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.bootstrap import writing
-from headgate.stores.sql.database import RECORDINGS, connect
+from headgate.stores.sql.database import RECORDINGS, connect, folder_of
 from headgate.stores.sql.sqlite import SqliteConnection, open_file, statements
 from headgate.stores.sqlthread import SqlThread
 from headgate.values import Book
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from headgate.stores.sql.database import Place
     from headgate.values import NanoUSD, WallMicros
     from headgate.vaults.boxes import Box
 
@@ -77,17 +78,17 @@ class SqlRecordings:
     """The recordings of one data folder; close it after use. Every method raises `Unavailable`.
 
     Args:
-        folder: the data folder.
+        place: the data folder, and where its books are.
         box: seals what is kept.
         room: how much that may be.
     """
 
-    def __init__(self, folder: Path, box: Box, room: Room) -> None:
-        self._folder = folder
+    def __init__(self, place: Place, box: Box, room: Room) -> None:
+        self._place = place
         self._box = box
         self._room = room
         self._thread = SqlThread(
-            "recordings", partial(_open, folder), "Recorded answers cannot be kept or read"
+            "recordings", partial(_open, folder_of(place)), "Recorded answers cannot be kept or read"
         )
 
     async def lose(self, slot: int, workers: int) -> None:
@@ -254,8 +255,8 @@ class SqlRecordings:
                 break
 
     def _charged(self, _sql: SqliteConnection, call: bytes) -> NanoUSD | None:
-        tails = read_tails(self._folder)  # before the books: what is drained meanwhile is there
-        with closing(connect(self._folder, read_only=True)) as books:
+        tails = read_tails(folder_of(self._place))  # before the books: what is drained meanwhile is there
+        with closing(connect(self._place, read_only=True)) as books:
             own = "FROM calls WHERE call = ? OR parent = ?"
             rows = dict(books.execute(f"SELECT call, charge {own}", (call, call)).fetchall())
             video = "SELECT 1 FROM videos WHERE id = ?"

@@ -10,8 +10,7 @@ from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.database import connect
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from headgate.stores.sql.database import Place
     from headgate.values import WallMicros
 
 _KEPT_US: Final = 24 * 3_600_000_000
@@ -21,12 +20,12 @@ _STALE_US: Final = 60_000_000  # a write that has not ended after so long never 
 class SqlReplies:
     """Implements `admin.office.Replies`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def claim(self, actor: str, key: str, request: bytes, now: WallMicros) -> Reply | None:
         """Store that a write begins; return what there was already. Atomic."""
-        with closing(connect(self._folder)) as sql, writing(sql):
+        with closing(connect(self._place, wait="managing")) as sql, writing(sql):
             sql.execute(
                 "DELETE FROM replies WHERE at < ? OR (status = 0 AND at < ?)",
                 (now - _KEPT_US, now - _STALE_US),
@@ -41,7 +40,7 @@ class SqlReplies:
 
     def keep(self, actor: str, key: str, status: int, body: bytes) -> None:
         """Store how a claimed write ended."""
-        with closing(connect(self._folder)) as sql, writing(sql):
+        with closing(connect(self._place, wait="managing")) as sql, writing(sql):
             sql.execute(
                 "UPDATE replies SET status = ?, body = ? WHERE actor = ? AND key = ?",
                 (status, body, actor, key),
@@ -49,5 +48,5 @@ class SqlReplies:
 
     def forget(self, actor: str, key: str) -> None:
         """Take a claim back: nothing was done."""
-        with closing(connect(self._folder)) as sql, writing(sql):
+        with closing(connect(self._place, wait="managing")) as sql, writing(sql):
             sql.execute("DELETE FROM replies WHERE actor = ? AND key = ? AND status = 0", (actor, key))

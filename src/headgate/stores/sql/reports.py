@@ -17,32 +17,32 @@ from headgate.money.periods import zone
 from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.buckets import read_buckets
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import connect, folder_of
 from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED, REPLAY, more_text
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from headgate.records import BucketLine, BucketOrder
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.sql.connection import Connection
+    from headgate.stores.sql.database import Place
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS: Final = UsageLine.__struct_fields__[1:-1]
 
 
 class SqlReports:
-    """The books of a data folder, for reading. Implements `ops.usage.Reports`.
+    """The books, for reading. Implements `ops.usage.Reports`.
 
     Raises:
         sqlite3.Error: from any method: there is no database, or it cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def books(self, order: UsageOrder) -> frozenset[Book]:
         """Return the books in which there are calls of some things, whenever they were."""
@@ -52,8 +52,8 @@ class SqlReports:
 
     def calls(self, order: UsageOrder) -> Iterator[CallLine]:
         """Yield each settled call once, in order of time; those that are not in SQL yet come last."""
-        tails = read_tails(self._folder)
-        with closing(connect(self._folder, read_only=True)) as sql:
+        tails = read_tails(folder_of(self._place))
+        with closing(connect(self._place, read_only=True, wait="managing")) as sql:
             sql.execute("BEGIN")
             some, names = Some.of(sql, order), Names(sql)
             question, values = some.narrowed(_CALLS, "c.")
@@ -69,8 +69,8 @@ class SqlReports:
         Raises:
             ValueError: no such time zone.
         """
-        tails = read_tails(self._folder)
-        with closing(connect(self._folder, read_only=True)) as sql:
+        tails = read_tails(folder_of(self._place))
+        with closing(connect(self._place, read_only=True, wait="managing")) as sql:
             sql.execute("BEGIN")
             some = Some.of(sql, order)
             sums = _Sums(some, Names(sql))
@@ -82,11 +82,11 @@ class SqlReports:
 
     def buckets(self, order: BucketOrder) -> list[BucketLine]:
         """Return the sums by bucket and group, in the order of these."""
-        return read_buckets(self._folder, order)
+        return read_buckets(self._place, order)
 
     def place(self, kind: str, ref: str) -> tuple[str, str] | None:
         """Return where a project, a member or a key is: the public ids of its account and its project."""
-        with closing(connect(self._folder, read_only=True)) as sql:
+        with closing(connect(self._place, read_only=True, wait="managing")) as sql:
             row = sql.execute(_PLACES[kind], (ref,)).fetchone()
         return None if row is None else (row[0], row[1])
 

@@ -9,12 +9,11 @@ from headgate.stores.journal.segments import Position
 from headgate.stores.sql.check.books import BooksCheck
 from headgate.stores.sql.check.findings import Finding, Findings
 from headgate.stores.sql.check.journals import JournalsCheck, read_slots
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import connect, folder_of
 from headgate.stores.sql.folder import holder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from headgate.stores.sql.database import Place
     from headgate.values import WallMicros
 
 
@@ -26,22 +25,22 @@ class Result(NamedTuple):
     findings: list[Finding]
 
 
-def check(data: Path, now: WallMicros, node: str = "") -> Result:
+def check(place: Place, now: WallMicros, node: str = "") -> Result:
     """Check SQL and the journals of a data folder; changes nothing.
 
     First the checkpoints, then the journals, then SQL in one snapshot: what a server copies meanwhile
     is then in both and compared, and nothing is in neither.
 
     Args:
-        data: the data folder.
+        place: the data folder, and where its books are.
         now: for the age of open calls.
         node: that the folder is, on a database that it shares: the journals of others are not here.
 
     Raises:
         sqlite3.Error: there is no database, or it cannot be read.
     """
-    findings = Findings()
-    with closing(connect(data, read_only=True)) as sql:
+    findings, data = Findings(), folder_of(place)
+    with closing(connect(place, read_only=True, wait="patient")) as sql:
         rows = sql.execute('SELECT slot, segment, "offset" FROM drains').fetchall()
         served = holder(data) is not None
         slots = read_slots(data, {slot: Position(segment, offset) for slot, segment, offset in rows}, node)

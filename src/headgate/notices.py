@@ -1,0 +1,112 @@
+"""What people change while a worker serves: read in a thread, since a database may be far away, or frozen.
+
+What is read is taken over on the event loop, in one go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from headgate.admission.limits import LimitRow
+from headgate.stores.sql.database import (
+    changes_since,
+    connect,
+    last_change,
+    load_budgets,
+    load_grants,
+    load_limits,
+)
+from headgate.stores.sql.directory import AT_ONCE, Directory
+from headgate.stores.sqlthread import SqlThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from headgate.money.pots import BudgetTerms, GrantTerms
+    from headgate.records import KeyRow
+    from headgate.stores.sql.connection import Connection
+    from headgate.stores.sql.database import Place
+    from headgate.stores.sql.directory import Patch
+
+Result = TypeVar("Result")
+
+
+class News(NamedTuple):
+    """What holds now, and what of it has changed."""
+
+    seen: int  # the last change that is in it
+    kinds: frozenset[str]
+    patch: Patch
+    budgets: list[BudgetTerms]
+    grants: list[GrantTerms]
+    limits: list[LimitRow]
+
+
+class Notices:
+    """Follow what people change; close it after use.
+
+    Args:
+        place: where it is.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+
+    __slots__ = ("_rows", "_seen", "_thread", "directory", "sql")
+
+    def __init__(self, place: Place) -> None:
+        self.sql = connect(place)  # of the thread, once the loop runs
+        self._thread: SqlThread[Connection] = SqlThread(
+            "changes", lambda: self.sql, "The database does not say what has changed"
+        )
+        self._rows: dict[int, KeyRow | None] = {}
+        self._seen, self.directory = last_change(self.sql), Directory(self.sql)
+
+    def read(self) -> News:
+        """Read what there is. Only before the loop runs, or in the thread."""
+        changes = changes_since(self.sql, self._seen, AT_ONCE)
+        return News(
+            changes[-1][0] if changes else self._seen,
+            frozenset(kind for _, kind, _ in changes),
+            self.directory.read((kind, ref) for _, kind, ref in changes),
+            load_budgets(self.sql),
+            load_grants(self.sql),
+            [LimitRow(*row) for row in load_limits(self.sql)],
+        )
+
+    def take(self, news: News) -> None:
+        """Know keys as they are now."""
+        self.directory.apply(news.patch)
+        self._rows = {}
+
+    def seen(self, news: News) -> None:
+        """Read only what comes after this from now on: what failed before is followed again."""
+        self._seen = news.seen
+
+    async def ask(self, work: Callable[[], Result]) -> Result:
+        """Do work that uses `sql` in the thread.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._thread.run(lambda _: work())
+
+    async def behind(self) -> bool:
+        """Say whether something has changed. Raises `Unavailable`."""
+        return await self.ask(lambda: last_change(self.sql) > self._seen)
+
+    async def rows(self, keys: Iterable[int]) -> dict[int, KeyRow | None]:
+        """Return some keys as the database has them now. Raises `Unavailable`."""
+        return await self.ask(lambda: {key: self.directory.now(key) for key in keys})
+
+    async def row(self, key: int) -> KeyRow | None:
+        """Return a key as it stands: read once, until something changes. Raises `Unavailable`."""
+        known = self._rows
+        if key not in known:
+            known[key] = (await self.rows((key,)))[key]
+        return known[key]
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await self._thread.run(lambda _: None)  # so that it has the connection
+        await self._thread.close()
