@@ -121,7 +121,7 @@ async def held(gateway: Worker) -> None:
 POINTS: dict[str, tuple[list[Step], bytes, int]] = {
     "before the head": ([], b"", 0),
     "before the first event": ([http_head(200, SSE)], b"", 0),
-    "before the first token": ([http_head(200, SSE), chunk(FRAMES[0])], b"assistant", 0),
+    "before the first token": ([http_head(200, SSE), chunk(FRAMES[0])], b"", 0),
     **{
         f"after token {i}": ([http_head(200, SSE), *map(chunk, FRAMES[: i + 1])], token.encode(), i)
         for i, token in enumerate(TOKENS, 1)
