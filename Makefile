@@ -42,6 +42,18 @@ services: ## start PostgreSQL, Redis and RabbitMQ on their usual ports (Debian, 
 crash: $(VENV)/.dev ## kill the server under load, restart it, reconcile the books
 	@$(BIN)/python -m tests.crash $(ARGS)
 
+.PHONY: hang-ups faults outages
+hang-ups: $(VENV)/.dev ## hang up 1,000 times, at every place of an answer: its provider is let go, and it is paid once
+	@HEADGATE_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest -q -o timeout=0 tests/faults/test_hang_ups.py $(ARGS)
+
+faults: $(VENV)/.dev ## meet each fault of providers 20 times, long; RUNS=2 takes fewer
+	@HEADGATE_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest -q -o timeout=0 tests/faults/test_provider_faults.py \
+	  tests/faults/test_first_event.py tests/faults/test_stream_cuts.py tests/faults/test_hedges.py $(ARGS)
+
+outages: $(VENV)/.dev ## fail a provider for a minute at full load, and on and off for twenty, with clients that retry
+	@HEADGATE_OUTAGE_S=$(or $(OUTAGE_S),60) $(BIN)/python -m pytest -q -o timeout=0 tests/path/test_storm.py \
+	  tests/faults/test_storm_served.py tests/routing/test_outages.py $(ARGS)
+
 bounds: $(VENV)/.dev ## draw 10,000 calls: none costs more than its hold
 	@BOUND_CASES=10000 $(BIN)/python -m pytest -q tests/admission/test_actual_within_hold.py $(ARGS)
 
