@@ -17,7 +17,7 @@ from headgate.values import Principal
 
 CALL_S, REFUSAL_S, TICK_S = 180e-6, 27e-6, 20e-6  # of CPU
 UPSTREAM_S = 0.001
-HOLD_S = 0.04
+HOLD_S = 0.038
 CAPACITY = 1 / CALL_S
 
 
@@ -93,7 +93,7 @@ class Busy:
     def _turn(self, callers: tuple[Caller, ...]) -> None:
         if self.now_s >= self._tick[0]:
             self._look()
-        while self._held and self._held[0][0] <= self.now_s + 0.004:
+        while self._held and self._held[0][0] <= self.now_s + 0.002:
             _, caller, sent_s = self._held.popleft()
             self._refused(caller, sent_s)
         done = self._read_answers()
@@ -163,7 +163,7 @@ class Busy:
     def _rest(self, callers: tuple[Caller, ...]) -> None:
         """Wait for the next thing to do."""
         waits = [self._tick[0]]
-        waits += [self._held[0][0] - 0.004] if self._held else []
+        waits += [self._held[0][0] - 0.002] if self._held else []
         waits += [self._answers[0][0]] if self._answers else []
         waits += [caller.next_s for caller in callers if caller.idle]
         until_s = max(self.now_s + 1e-6, min(waits))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from headgate.values import MonotonicNs, Operation
 
 _NS: Final = 1_000_000_000
-_WAIT_NS: Final = 40_000_000
-_TOGETHER_NS: Final = 4_000_000  # those that are due so soon are given together
+_WAIT_NS: Final = 38_000_000
+_TOGETHER_NS: Final = 2_000_000  # those that are due so soon are given together
 _VARIANTS: Final = 64  # of the time to come back
 _KEPT: Final = 1_000
 

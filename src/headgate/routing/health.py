@@ -180,8 +180,10 @@ class Health:
 
         None: another worker has begun to, in the moment since it was chosen.
         """
+        if not self._breakers:
+            return False
         place = place_of(target)
-        breaker = self._breakers.get(place) if self._breakers else None
+        breaker = self._breakers.get(place)
         if breaker is None:
             return False
         now = clock.monotonic()
