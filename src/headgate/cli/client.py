@@ -13,7 +13,7 @@ from headgate.cli.exits import Failed, Unreachable, Unusable
 from headgate.program import advise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _TIMEOUT_S: Final = 600.0
 _QUICK_S: Final = 5.0
@@ -67,8 +67,21 @@ class Client:
         Raises:
             Unreachable: nobody answers there.
         """
-        with self._asked("GET", path, None, _QUICK_S) as response:
+        with self.asked("GET", path, None, _QUICK_S) as response:
             return response.status, _decoded(response.read())
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the decoded answer to a request.
+
+        Raises:
+            Unreachable: nobody answers there.
+            Refused: the gateway answered with an error.
+        """
+        with self.asked(method, path, body, _TIMEOUT_S) as response:
+            content = _decoded(response.read())
+            if response.status != http.client.OK:
+                raise _refused(response.status, content)
+            return content
 
     def stream(self, body: Mapping[str, Any], turn: Turn) -> Iterator[str]:
         """Send a chat request; yield its text as it comes, and fill the turn.
@@ -78,7 +91,7 @@ class Client:
             Refused: the gateway answered with an error, also in the middle of the stream.
         """
         asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        with self._asked("POST", "/v1/chat/completions", asked, _TIMEOUT_S) as response:
+        with self.asked("POST", "/v1/chat/completions", asked, _TIMEOUT_S) as response:
             turn.request_id = response.headers.get("x-request-id", "")
             turn.simulated = response.headers.get("x-headgate-simulated") == "true"
             if response.status != http.client.OK:
@@ -86,15 +99,32 @@ class Client:
             yield from _events(response, turn)
 
     @contextmanager
-    def _asked(
-        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
+    def asked(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        timeout_s: float = _TIMEOUT_S,
     ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request; give the answer while the block reads it."""
+        """Send a request; give the answer while the block reads it. Raises `Unreachable`."""
+        content = None if body is None else msgspec.json.encode(body)
+        with self.sent(method, path, content, {"content-type": "application/json"}, timeout_s) as response:
+            yield response
+
+    @contextmanager
+    def sent(
+        self,
+        method: str,
+        path: str,
+        content: bytes | Iterable[bytes] | None,
+        headers: Mapping[str, str],
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request as it is, with the key; give the answer while the block reads it."""
         with closing(self._kind(self.host, self._port, timeout=timeout_s)) as connection:
-            headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
             try:
-                content = None if body is None else msgspec.json.encode(body)
-                connection.request(method, self._path + path, content, headers)
+                head = {**headers, "authorization": f"Bearer {self._key}"}
+                connection.request(method, self._path + path, content, head)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as fault:
                 raise Unreachable(

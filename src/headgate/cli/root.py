@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("headgate.cli.serve", "Run the gateway."),
     "worker": ("headgate.cli.worker", "Run batches on a machine of their own."),
     "chat": ("headgate.cli.chat", "Talk to a model through a running gateway."),
+    "batch": ("headgate.cli.batch", "Run many prompts at half price, and follow batches."),
     "count": ("headgate.cli.count", "Count tokens, offline."),
     "cost": ("headgate.cli.cost", "Say what calls cost."),
     "models": ("headgate.cli.models", "List models: windows, abilities, prices, their end."),
