@@ -64,6 +64,10 @@ zoo: $(VENV)/.dev ## put known bugs into copies of the source; tests must fail; 
 grants: $(VENV)/.dev ## draw 10,000 grants: no key has a right that its maker lacks
 	@HEADGATE_GRANTS=10000 $(BIN)/python -m pytest -q -o timeout=0 tests/ops/test_lattice.py $(ARGS)
 
+.PHONY: batch-kills
+batch-kills: $(VENV)/.dev ## kill the server 20 times under a batch: one output and one charge for each line
+	@$(BIN)/python -m tests.batchkills $(ARGS)
+
 caps: $(VENV)/.dev ## call on money for a few from many clients at once, with 1 and 4 workers
 	@$(BIN)/python -m tests.caps $(ARGS)
 

@@ -40,7 +40,16 @@ ON_CALLS: Final = (
     "drain-before-commit",
     "drain-after-commit",
 )
-NAMES: Final = (*ON_CALLS, "both-open", "one-won", "expiry-before-commit", "expiry-after-commit")
+ON_BATCHES: Final = (
+    "batch-read",
+    "batch-begun",
+    "batch-claimed",
+    "batch-before-output",
+    "batch-after-output",
+    "batch-file-written",
+    "batch-published",
+)
+NAMES: Final = (*ON_CALLS, *ON_BATCHES, "both-open", "one-won", "expiry-before-commit", "expiry-after-commit")
 ACTIONS: Final = ("kill", "raise", "hang", "slow")
 DEFAULT_SLOW_S = 0.1
 

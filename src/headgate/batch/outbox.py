@@ -64,7 +64,9 @@ class Outputs:
             done = [line for _, line in taken if isinstance(line, Finished)]
             back = [line for _, line in taken if isinstance(line, Returned)]
             if done:
+                self._parts.stages.failpoints.hit("batch-before-output")
                 await self._parts.store.finish(first, done)
+                self._parts.stages.failpoints.hit("batch-after-output")
             if back:
                 await self._parts.store.give_back(first, back)
             gone = {id(line) for _, line in taken}

@@ -36,7 +36,10 @@ async def publish(parts: Parts, batch: KeptBatch, now: int) -> bool:
         status = "cancelled"
     times = msgspec.structs.replace(job.times, **{status: now})
     job = msgspec.structs.replace(job, times=times, output_file=names["output"], error_file=names["error"])
-    return await parts.store.publish(msgspec.structs.replace(batch, job=job, status=status))
+    parts.stages.failpoints.hit("batch-file-written")
+    ended = await parts.store.publish(msgspec.structs.replace(batch, job=job, status=status))
+    parts.stages.failpoints.hit("batch-published")
+    return ended
 
 
 async def _earlier(parts: Parts, batch: KeptBatch) -> dict[str, str]:

@@ -183,6 +183,7 @@ class Runner:
         reader = Reader(parts, self._crew.pipeline, batch, principal, capped=capped)
         await reader.read(parts.files.read(file), file.size)
         ready = begun(batch, reader, self._wall())
+        parts.stages.failpoints.hit("batch-read")
         if not capped:
             held_at = msgspec.structs.replace(ready.job, held_at=self._wall())
             ready = msgspec.structs.replace(ready, job=held_at)
@@ -191,20 +192,42 @@ class Runner:
         lump = await hold_lump(
             parts.stages.reservations, principal, batch.job.call, reader.model, reader.held
         )
-        budgets = parts.stages.ledger.budgets
+        if len(lump.hold.pots) != len(lump.hold.slices):
+            parts.stages.ledger.budgets.close(lump.hold, 0)
+            raise Unavailable("Not every budget is known yet. Try again in a moment.")
+        await self._fund(_funded(ready, lump), reader, lump)
+
+    async def _fund(self, batch: KeptBatch, reader: Reader, lump: Lump) -> None:
+        """Start a batch with its money, which is then no longer this worker's."""
+        budgets, moved = self._parts.stages.ledger.budgets, True  # as long as nobody knows
         try:
-            if len(lump.hold.pots) != len(lump.hold.slices):
-                raise Unavailable("Not every budget is known yet. Try again in a moment.")
-            await self._start(_funded(ready, lump), reader, lump)
-            budgets.carry_away(lump.hold)
+            await self._start(batch, reader, lump)
+        except InputRefused:
+            moved = False
+            raise
+        except GatewayError:
+            moved = await self._has_begun(batch)
+            raise
         finally:
-            budgets.close(lump.hold, 0)
+            if moved:
+                budgets.carry_away(lump.hold)
+            else:
+                budgets.close(lump.hold, 0)
+
+    async def _has_begun(self, batch: KeptBatch) -> bool:
+        """Say whether a batch has its money although the store has failed; it has where nobody knows."""
+        try:
+            kept = await self._parts.store.find(batch.job.project, batch.job.book, batch.job.id)
+        except GatewayError:
+            return True
+        return kept is not None and kept.job.held_at == batch.job.held_at
 
     async def _start(self, batch: KeptBatch, reader: Reader, lump: Lump | None) -> None:
         parts = self._parts
         loan = Loan(parts.place(), lump.taken if lump is not None else ())
         limits = parts.terms().limits(reader.model)
         full = await parts.store.begin(batch, reader.tokens, limits, loan)
+        parts.stages.failpoints.hit("batch-begun")
         if full is None:
             parts.summons.begun(batch)
             return
@@ -264,7 +287,9 @@ class Runner:
     async def _claim(self, batch: KeptBatch, room: int) -> list[Claim]:
         parts, now = self._parts, self._wall()
         calls = [parts.new_id() for _ in range(room)]
-        return await parts.store.claim(batch.n, parts.place(), calls, now, now + _LEASE_US)
+        claims = await parts.store.claim(batch.n, parts.place(), calls, now, now + _LEASE_US)
+        parts.stages.failpoints.hit("batch-claimed")
+        return claims
 
     async def _file_now(self, batch: KeptBatch, claims: list[Claim]) -> StoredFile | None:
         """Return the input file; where it was deleted meanwhile, every line fails for that."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
 from headgate.cli import compose
 from headgate.cli.batchrows import TEMPLATES, Prompt, read_rows, template_of
@@ -37,6 +38,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+@examples("batch run texts.csv -m gpt-4o-mini --prompt 'Summarise: {text}'", "batch list")
 @click.group(name="batch")
 def command() -> None:
     """Run many prompts at once, at half price, below what people wait for."""
@@ -215,18 +217,24 @@ def cancel(batch: str, url: str, key: str | None, as_json: bool) -> None:
 @click.argument("batch")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. [default: standard output]")
 @client_options
-def fetch(batch: str, out: Path | None, url: str, key: str | None) -> None:
-    """Fetch the output lines of a batch that is done: answers first, then errors."""
+@json_option
+def fetch(batch: str, out: Path | None, url: str, key: str | None, as_json: bool) -> None:
+    """Fetch the output lines of a batch that is done: answers first, then errors.
+
+    They are JSON lines; with --json they are one list.
+    """
     client = BatchClient(url, _key(key))
     found = client.find(batch)
     if found["status"] not in DONE:
         raise Failed(f"{batch} is {found['status']}: its files are not there yet.", "not_ready")
     lines = (line for name in ("output_file_id", "error_file_id") for line in client.lines(found[name]))
-    if out is None:
+    if as_json:
+        print_json([msgspec.Raw(line) for line in lines])
+    elif out is None:
         _write(lines, sys.stdout.buffer.write)
-        return
-    with out.open("wb") as file:
-        _write(lines, file.write)
+    else:
+        with out.open("wb") as file:
+            _write(lines, file.write)
 
 
 def _write(lines: Iterable[bytes], write: Callable[[bytes], Any]) -> None:
