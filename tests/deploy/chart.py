@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import kubernetes_validate
 import yaml
 from helm_python.chart import Chart
 
+from headgate.cli.root import cli
 from headgate.config import Config, ServeOptions, load
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +26,8 @@ VERSIONS = (
 OWN = {"ServiceMonitor"}  # kinds that others define
 EVERYTHING: Mapping[str, Any] = {
     "workers": 2,
+    "replicas": 2,
+    "autoscaling": {"enabled": True, "most": 9},
     "ingress": {"enabled": True, "host": "ai.example.com", "tlsSecret": "ai-tls", "className": "nginx"},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "secrets": {"values": {"OPENAI_API_KEY": "sk-example"}},
@@ -34,7 +38,13 @@ EVERYTHING: Mapping[str, Any] = {
     "tolerations": [{"key": "dedicated", "operator": "Exists"}],
     "priorityClassName": "high",
     "podAnnotations": {"c": "d"},
-    "storage": {"className": "fast", "redis": "redis://cache.ai.svc:6379/0"},
+    "storage": {
+        "className": "fast",
+        "redis": "redis://cache.ai.svc:6379/0",
+        "database": "postgresql://headgate:secret@books.ai.svc:5432/headgate",
+        "pepperSecret": "pepper",
+        "queue": "amqp://headgate:secret@rabbitmq.ai.svc:5672/",
+    },
 }
 
 Document = dict[str, Any]
@@ -66,6 +76,15 @@ def settings(documents: list[Document], folder: Path) -> Config:
     path = folder / "headgate.toml"
     path.write_text(kind(documents, "ConfigMap")[0]["data"]["headgate.toml"])
     return load(ServeOptions(config=str(path), env_file=""), {})
+
+
+def command(documents: list[Document]) -> list[str]:
+    """Return what a pod runs, if it can be run at all."""
+    name, *words = container(documents)["args"]
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None, name
+    found.make_context(name, list(words))
+    return [name, *words]
 
 
 def invalid(documents: list[Document]) -> Iterator[str]:
@@ -132,6 +151,14 @@ def _rights(documents: list[Document]) -> Iterator[str]:
     body, one = pod(documents)["spec"], container(documents)
     if not body["securityContext"]["runAsNonRoot"] or not one["securityContext"]["readOnlyRootFilesystem"]:
         yield "it has more rights than it needs"
+    volumes = {volume["name"] for volume in body["volumes"]} | {"data"}
+    if not {mount["name"] for mount in one["volumeMounts"]} <= volumes:
+        yield "mounts what is no volume"
+    for scaler in kind(documents, "HorizontalPodAutoscaler"):
+        if scaler["spec"]["scaleTargetRef"]["name"] != kind(documents, "StatefulSet")[0]["metadata"]["name"]:
+            yield "scales something else"
+        if "replicas" in kind(documents, "StatefulSet")[0]["spec"]:
+            yield "two things say how many pods there are"
     mounts = {mount["mountPath"] for mount in one["volumeMounts"]}
     config = kind(documents, "ConfigMap")[0]["data"]["headgate.toml"]
     if not {tomllib.loads(config)["storage"]["data"], "/tmp", str(Path(one["args"][-1]).parent)} <= mounts:

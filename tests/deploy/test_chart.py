@@ -36,7 +36,7 @@ def test_everything_that_can_be_switched_on_is_there() -> None:
         {one["kind"] for one in chart.render(values=values)} for values in (DEFAULTS, chart.EVERYTHING)
     )
 
-    assert full - plain == {"Ingress", "ServiceMonitor", "Secret"}
+    assert full - plain == {"Ingress", "ServiceMonitor", "Secret", "HorizontalPodAutoscaler"}
     assert {"StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap"} <= plain
 
 
@@ -45,11 +45,18 @@ def test_its_version_of_the_gateway_is_this_one() -> None:
         assert loaded.metadata["appVersion"] == __version__
 
 
+@pytest.mark.parametrize("role", ["serve", "worker"])
+def test_a_pod_runs_a_command_that_there_is(role: str) -> None:
+    assert chart.command(chart.render(values={"role": role}))[:2] == [role, "--config"]
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"replicas": 2}, "replicas"),
+        ({"replicas": 2}, "storage.database"),
+        ({"autoscaling": {"enabled": True}}, "storage.pepperSecret"),
         ({"replica": 1}, "replica"),
+        ({"role": "work"}, "role"),
         ({"server": {"port": "http"}}, "/server/port"),
         ({"storage": {"size": "10 GB"}}, "/storage/size"),
         ({"config": "[server]\nport = 1\n"}, "written by the chart"),
@@ -73,6 +80,8 @@ MUTANTS = {
     "a folder that is not mounted": ("mountPath: /data", "mountPath: /var/data"),
     "a root file system that can be written": ("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
     "a policy that leaves the metrics out": ("- { protocol: TCP, port: monitor }", "- { protocol: TCP, port: http }"),
+    "a pepper that is no volume": ("name: pepper\n", "name: salt\n"),
+    "a scaler of another set": ("kind: StatefulSet, name: {{ include \"headgate.name\" . }}", "kind: StatefulSet, name: web"),
     "a monitor that reads the callers' service": ("      app.kubernetes.io/component: pods\n", ""),
 }  # fmt: skip
 

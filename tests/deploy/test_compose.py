@@ -32,7 +32,7 @@ def test_yaml_is_as_yaml_should_be() -> None:
 
 def faults(text: str) -> Iterator[str]:
     """Yield what is wrong with a compose file."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # as Compose fills it in before it reads
+    text = re.sub(r"\$\{\w+:[-?]([^}]*)\}", r"\1", text)  # as Compose fills it in before it reads
     document = yaml.safe_load(text)
     try:
         compose_spec.PyCompose.from_json(json.dumps(document)).validate()
@@ -43,6 +43,29 @@ def faults(text: str) -> Iterator[str]:
         if service["image"].startswith("headgate:"):
             yield from (f"{name}: {said}" for said in _of_ours(service))
         yield from (f"{name}: {said}" for said in _of_any(service, document))
+    yield from _of_all(document["services"])
+
+
+def _of_all(services: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong between replicas, and with what they are reached by."""
+    ours = [service for service in services.values() if service["image"].startswith("headgate:")]
+    if len(ours) == 1:
+        return
+    names = [service["environment"]["HEADGATE_NODE"] for service in ours]
+    journals = [service["volumes"][0].split(":")[0] for service in ours]
+    if len({*names}) < len(ours) or len({*journals}) < len(ours):
+        yield "two replicas have one name, or one journal"
+    upstreams = re.findall(
+        r"^ *server ([\w-]+:\d+)", (DEPLOY / "proxy/balancer.conf").read_text(), re.MULTILINE
+    )
+    reached = {
+        f"{name}:8787" for name, service in services.items() if service.get("command", "")[:1] == ["serve"]
+    }
+    if set(upstreams) != reached:
+        yield f"the balancer knows {upstreams}"
+    listens = re.findall(r"listen (\d+)", (DEPLOY / "proxy/balancer.conf").read_text())
+    if [port.split(":")[-1] for port in services["balancer"]["ports"]] != listens:
+        yield f"the balancer listens at {listens}"
 
 
 def _of_any(service: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
@@ -89,7 +112,9 @@ def _of_ours(service: dict[str, Any]) -> Iterator[str]:
 
 def _settings(given: dict[str, Any]) -> Config:
     path = str(DEPLOY / Path(given["config_file"]).name)
-    return load(ServeOptions(host=given["host"], config=path, env_file=""), {})
+    return load(
+        ServeOptions(host=given["host"], config=path, env_file=""), {"HEADGATE_QUEUE": "amqp://rabbitmq"}
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -109,6 +134,23 @@ MUTANTS = {
     "rights that it does not need": ("cap_drop: [ALL]", "cap_drop: [NET_RAW]"),
     "the whole machine": ("        limits:", "        reservations:"),
 }  # fmt: skip
+
+
+FULL = {
+    "one journal for two": ("journal-2:/data", "journal-1:/data"),
+    "one name for two": ("HEADGATE_NODE: headgate-2", "HEADGATE_NODE: headgate-1"),
+    "a replica that the balancer does not know": ("  headgate-2:\n", "  headgate-3:\n"),
+    "another port of the balancer": ("127.0.0.1:8787:8080", "127.0.0.1:8787:80"),
+    "a secret that is not declared": ("source: pepper", "source: salt"),
+    "a health check of no form": ("test: [CMD, pg_isready", "tests: [CMD, pg_isready"),
+}
+
+
+@pytest.mark.parametrize(("text", "instead"), FULL.values(), ids=FULL)
+def test_a_planted_mistake_in_the_full_one_is_found(text: str, instead: str) -> None:
+    before = (DEPLOY / "compose.full.yaml").read_text("utf-8")
+    assert text in before
+    assert list(faults(before.replace(text, instead)))
 
 
 @pytest.mark.parametrize(("text", "instead"), MUTANTS.values(), ids=MUTANTS)

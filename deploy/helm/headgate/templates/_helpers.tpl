@@ -25,6 +25,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if regexMatch "(?m)^\\s*\\[+\\s*(server|storage)\\b" .Values.config }}
 {{- fail "config: [server] and [storage] are written by the chart: set server.*, workers and storage.* instead" }}
 {{- end -}}
+{{- if or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled }}
+{{- if not (and .Values.storage.database .Values.storage.pepperSecret) }}
+{{- fail "replicas: several pods share one set of books: set storage.database and storage.pepperSecret" }}
+{{- end }}
+{{- end -}}
 {{ .Values.config | trim }}
 
 [server]
@@ -38,5 +43,7 @@ trusted_proxies = {{ .Values.server.trustedProxies | toJson }}
 
 [storage]
 data = "/data"
+database = {{ .Values.storage.database | toJson }}
+queue = {{ .Values.storage.queue | toJson }}
 redis = {{ .Values.storage.redis | toJson }}
 {{ end }}
