@@ -74,6 +74,10 @@ caps: $(VENV)/.dev ## call on money for a few from many clients at once, with 1 
 drain: $(VENV)/.dev ## stop it under 100 streams, and restart three behind a balancer
 	@$(BIN)/python -m tests.drain $(ARGS)
 
+.PHONY: redis-loss
+redis-loss: $(VENV)/.dev ## lose Redis in six ways for 30 s under load; ARGS="--seconds 5 frozen" chooses
+	@$(BIN)/python -m tests.redis $(ARGS)
+
 reload: $(VENV)/.dev ## change its settings 200 times under load
 	@$(BIN)/python -m tests.reload $(ARGS)
 

@@ -17,7 +17,7 @@ from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.shedding import Shedder
 from headgate.admission.teller import Teller
-from headgate.background import LAST_WORD_S, Background, Calls, Leave, Stalls, Watch
+from headgate.background import LAST_WORD_S, Background, Calls, Leave, Stalls
 from headgate.bureau import Bureau
 from headgate.configwatch import ConfigWatch
 from headgate.counting import LocalCounter
@@ -79,7 +79,6 @@ if TYPE_CHECKING:
     from headgate.vitals import Report
 
 _EXAMPLE = "gpt-4o-mini"
-_CHANGES_EVERY_S = 0.2
 _CHANGED_S = 1.0  # how long the answer to a change waits until it is in force here
 _EXPIRY_EVERY_S = 1.0
 _FLUSH_S = 10.0
@@ -410,13 +409,14 @@ class App:
             await asyncio.sleep(_EXPIRY_EVERY_S)
             self._end_halted()
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> int:
         try:
             while await self._notices.behind():
                 await self._write_down()  # so that a new budget begins with what was spent
                 await self._refresh()
         except Unavailable as fault:  # what we know stays valid until it can be read again
             self._database_trouble(str(fault))
+        return self._notices.last
 
     # ── start and stop ───────────────────────────────────────────────────────────────────────────
 
@@ -429,8 +429,7 @@ class App:
         await self._tryouts.start(self.config, self.routes, self.background)
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
-        self._changes = Watch(self._follow, _CHANGES_EVERY_S)
-        self.background.spawn("changes", self._changes.run())
+        self._changes = self._metering.commons.watch(self._follow, self.background)
         await self._metering.start(self.background)
         self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._stalls.run())

@@ -68,11 +68,11 @@ class Watch:
         every_s: the longest time between two looks.
     """
 
-    __slots__ = ("_bell", "_every_s", "_look", "_waiting")
+    __slots__ = ("_bell", "_look", "_waiting", "every_s")
 
     def __init__(self, look: Callable[[], Awaitable[None]], every_s: float) -> None:
         self._look = look
-        self._every_s = every_s
+        self.every_s = every_s
         self._bell = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -81,7 +81,7 @@ class Watch:
         time = asyncio.get_running_loop().time
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._every_s):
+                async with asyncio.timeout(self.every_s):
                     await self._bell.wait()
             self._bell.clear()
             waiting, self._waiting = self._waiting, []
@@ -92,6 +92,10 @@ class Watch:
                 if not waiter.done():
                     waiter.set_result(None)
             await asyncio.sleep(min(_RESTS * took_s, _REST_S))  # many who wait one after the other share it
+
+    def wake(self) -> None:
+        """Look soon."""
+        self._bell.set()
 
     async def now(self, within_s: float) -> None:
         """Wait until a look that begins after this has ended, but no longer than so."""

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from headgate.background import Watch
 from headgate.storage import shown_url
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from headgate.background import Background
     from headgate.observe.log import Log
     from headgate.storage import Storage
+    from headgate.stores.redis.bus import Bus
     from headgate.stores.redis.link import Link
     from headgate.stores.redis.shelter import Shelter
+
+_POLL_S: Final = 0.2
+_CALM_POLL_S: Final = 1.0  # of a database that replicas share, while the bus wakes us
 
 
 class Commons:
@@ -33,14 +40,18 @@ class Commons:
         self._log = log
         self._place = shown_url(storage.redis)
         self._link: Link | None = None
+        self._bus: Bus | None = None
+        self._shared_books = bool(storage.database)
         self.meters: Shelter | None = None
         if storage.redis:
             # Loaded only here: it takes 0.2 s, and is not there where the extra is not.
+            from headgate.stores.redis.bus import Bus
             from headgate.stores.redis.link import Link
             from headgate.stores.redis.meters import RedisMeters
             from headgate.stores.redis.shelter import Shelter
 
             self._link = Link(storage.redis, stem_of(storage.redis_prefix, pepper), self)
+            self._bus = Bus(self._link, storage.redis)
             store = RedisMeters(self._link, secrets.token_hex(8))
             self.meters = Shelter(store, self._link, workers)
 
@@ -49,6 +60,27 @@ class Commons:
         if self._link is not None:
             await self._link.look()
             background.spawn("redis", self._link.run())
+
+    def watch(self, look: Callable[[], Awaitable[int]], background: Background) -> Watch:
+        """Look for changes from time to time, and at once where another replica has found one.
+
+        Args:
+            look: follows what has changed; returns the number of the last change.
+            background: where it runs.
+        """
+
+        async def follow() -> None:
+            seen = await look()
+            if self._bus is not None:
+                calm = self._shared_books and self._bus.listening
+                watch.every_s = _CALM_POLL_S if calm else _POLL_S
+                await self._bus.announce(seen)
+
+        watch = Watch(follow, _POLL_S)
+        background.spawn("changes", watch.run())
+        if self._bus is not None:
+            background.spawn("changes by Redis", self._bus.listen(watch.wake))
+        return watch
 
     async def close(self) -> None:
         """Close the connections."""
@@ -72,12 +104,13 @@ class Commons:
 
     def gauges(self) -> dict[str, float]:
         """Return how Redis does, for the metrics."""
-        if self._link is None or self.meters is None:
+        if self._link is None or self.meters is None or self._bus is None:
             return {}
         return {
             "headgate_redis_up": int(self._link.up),
             "headgate_redis_answers": self._link.calls,
             "headgate_redis_faults": self._link.faults,
+            "headgate_redis_wakes": self._bus.wakes,
             "headgate_redis_workers": self.meters.workers,
         }
 

@@ -79,6 +79,11 @@ class Notices:
         self.directory.apply(news.patch)
         self._rows = {}
 
+    @property
+    def last(self) -> int:
+        """Return the number of the last change that is known here."""
+        return self._seen
+
     def seen(self, news: News) -> None:
         """Read only what comes after this from now on: what failed before is followed again."""
         self._seen = news.seen

@@ -92,6 +92,8 @@ def redis_url(value: str, prefix: str, env: Mapping[str, str], dotenv: Mapping[s
             "braces and asterisks, such as headgate."
         )
     url = secret(value, "storage.redis", env, dotenv).strip()
+    if not url and value:
+        raise ConfigError(f"storage.redis: {value} is not set, or empty. Set it, or leave redis out.")
     if not url:
         return ""
     parts, shown = urlsplit(url), shown_url(url)

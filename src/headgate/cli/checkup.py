@@ -22,7 +22,7 @@ import click
 import msgspec
 
 from headgate import __version__
-from headgate.cli import compose
+from headgate.cli import compose, redischeck
 from headgate.cli.client import Client
 from headgate.cli.reach import State, reach
 from headgate.config import Config, ServeOptions, load
@@ -69,8 +69,18 @@ def examine(given: Mapping[str, Any], *, offline: bool = False) -> list[Finding]
     findings += _clock(place)
     findings.append(_server(config))
     if not offline:
+        findings += _redis(config)
         findings += _reach(config)
     return findings
+
+
+def _redis(config: Config) -> Iterator[Finding]:
+    if config.storage.redis:
+        seen = redischeck.look(config.storage)
+        yield Finding("redis", seen.state, seen.says, seen.advice, dict(seen.measured))
+    elif config.storage.database:
+        says = "none: every replica on this database lets the whole of each limit through"
+        yield Finding("redis", "note", says, "Set storage.redis before a second replica.")
 
 
 def _versions() -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from headgate.cli.exits import Failed
 from headgate.cli.options import config_option, env_option, examples, json_option
 from headgate.cli.output import print_json, print_table
 from headgate.cli.promote import promote
+from headgate.cli.redischeck import place_of
 from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def check(config_file: str | None, env_file: str, as_json: bool) -> None:
     rows = [
         ("address", f"{server.host}:{server.port}"),
         ("data", config.storage.data),
+        ("redis", place_of(config.storage)),
         ("providers", ", ".join(config.found) or _nobody(config)),
         ("provider keys", _keyless(config)),
         ("left to clients", ", ".join(config.ignored) or "nothing"),

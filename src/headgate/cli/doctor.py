@@ -18,7 +18,7 @@ _MARKS = {"ok": ("ok", "green"), "note": ("--", "cyan"), "warning": ("!!", "yell
 @env_option
 @click.option("--host", metavar="H", help="Address that `serve` is given.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="P", help="Port that `serve` is given.")
-@click.option("--offline", is_flag=True, help="Ask no provider.")
+@click.option("--offline", is_flag=True, help="Ask no provider, and no Redis.")
 @json_option
 @click.pass_context
 def command(context: click.Context, /, as_json: bool, offline: bool, **given: str | int | None) -> None:

@@ -78,6 +78,7 @@ GAUGES: Mapping[str, str] = {
     "headgate_redis_up": "1 while Redis is in use; 0: each worker keeps to its share of every limit",
     "headgate_redis_answers": "Answers of Redis since start",
     "headgate_redis_faults": "Times that Redis did not answer as it should since start, looks for it too",
+    "headgate_redis_wakes": "Changes that another worker has told through Redis since start",
     "headgate_redis_workers": "Workers of all replicas that share limits, as Redis said last",
 }
 # name, what it is, how it is read from a target; None: it is not known

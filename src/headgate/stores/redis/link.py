@@ -196,12 +196,11 @@ class Link:
                 await connection.disconnect(nowait=True)
 
     def _lost(self, fault: Exception) -> None:
-        """Say it, once for each reason."""
+        """Say it, once until it is found again."""
         self.faults += 1
-        said = plain_fault(fault)
-        if said != self._said:
-            self._said = said
-            self._watcher.lost(said)
+        first, self._said = not self._said, plain_fault(fault)
+        if first:
+            self._watcher.lost(self._said)
 
 
 def connection_to(url: str) -> AbstractConnection:
