@@ -116,6 +116,18 @@ def test_it_takes_everybody_again_within_two_seconds() -> None:
     assert seen.served == seen.asked
 
 
+def test_a_few_calls_are_never_refused_however_slow_the_machine() -> None:
+    calls: set[int] = set()
+    new = Shedder(calls, 1000)
+    for _ in range(10):
+        new.tick(0.5, 1.0, 1.0, 0.55)
+        calls.add(len(calls))
+    assert new.full
+    assert all(new.admits(principal(1), at, 10**9) for at in range(50))
+    calls.update(range(100, 120))
+    assert not all(new.admits(principal(1), at, 10**9) for at in range(50))
+
+
 def test_no_more_calls_are_open_than_may_be() -> None:
     calls: set[int] = set(range(9))
     new = Shedder(calls, 10)

@@ -61,20 +61,22 @@ class Shedder:
     Args:
         calls: that are open.
         most: so many may be.
+        few: so many may be in any case, however slow the machine.
     """
 
     __slots__ = (
-        "_average_s", "_best_per_s", "_busy", "_calls", "_entered", "_entered_per_s", "_fair", "_late_for_s",
-        "_level", "_levelled_s", "_most", "_quiet_s", "_refused", "_rest", "_spread", "_wanted", "_wants",
-        "active", "full", "share",
+        "_average_s", "_best_per_s", "_busy", "_calls", "_entered", "_entered_per_s", "_fair", "_few",
+        "_late_for_s", "_level", "_levelled_s", "_most", "_quiet_s", "_refused", "_rest", "_spread",
+        "_wanted", "_wants", "active", "full", "share",
     )  # fmt: skip
 
-    def __init__(self, calls: Sized, most: int) -> None:
+    def __init__(self, calls: Sized, most: int, few: int = 16) -> None:
         self.active = False  # else every call goes in, and nobody asks
         self.full = False  # there are more calls than it can serve
         self.share = 0.0  # of new calls that are refused
         self._calls = calls
         self._most = most
+        self._few = few
         self._average_s = self._busy = self._wanted = 0.0
         self._late_for_s = self._quiet_s = 0.0
         self._entered = self._refused = 0  # since the last look
@@ -182,9 +184,10 @@ class Shedder:
         tokens = want.tokens + (now - want.at_ns) * per_s / _NS
         want.at_ns = now
         want.tokens = tokens = min(tokens, max(2.0, per_s * (_BURST_S if modest else _PIECE_S)))
-        if tokens < 1 or worked_ns > (_MODEST_NS if modest else _TURN_NS):
+        few = len(self._calls) < self._few and not want.batch
+        if not few and (tokens < 1 or worked_ns > (_MODEST_NS if modest else _TURN_NS)):
             return False
-        want.tokens = tokens - 1
+        want.tokens = max(0.0, tokens - 1)
         return True
 
     def refusal(self) -> Crowded:
