@@ -10,12 +10,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash.callers import AT_ONCE, Callers
 from tests.crash.server import Server
 from tests.crash.verdict import Comparison, Verdict, read_notes
+from tests.postgres import fresh_database
 
 from headgate.failpoints import ON_CALLS
 
@@ -37,8 +39,9 @@ class Kill:
 class Loop:
     """The crash loop."""
 
-    def __init__(self, folder: Path, kills: int, seed: int) -> None:
+    def __init__(self, folder: Path, kills: int, seed: int, database: str = "") -> None:
         self.folder = folder
+        self.database = database
         self.random = random.Random(seed)
         self.lives = self.plan(kills)
         self.kills: list[Kill] = []
@@ -60,7 +63,7 @@ class Loop:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as oracle:
             try:
                 assert oracle.stdout is not None
-                server = Server(self.folder, int(oracle.stdout.readline()))
+                server = Server(self.folder, int(oracle.stdout.readline()), self.database)
                 return await self.drive(server)
             finally:
                 oracle.terminate()
@@ -125,7 +128,7 @@ class Loop:
 
     async def compare(self, server: Server, callers: Callers) -> Verdict:
         rows = await server.ask("usage", "--calls")
-        verdict = Comparison(rows, callers.calls, read_notes(self.notes)).run(server.data)
+        verdict = Comparison(rows, callers.calls, read_notes(self.notes)).run(server.place)
         new = [line for line in verdict.wrong if line not in self.wrong]
         for line in new[:10]:
             print(f"  after kill {len(self.kills)}: {line}", flush=True)
@@ -170,14 +173,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=int(time.monotonic_ns() % 100_000))
     parser.add_argument("--keep", help="work in this folder and keep it")
+    parser.add_argument("--postgres", action="store_true", help="the books in this machine's PostgreSQL")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    if options.keep:
-        folder = Path(options.keep)
-        folder.mkdir(parents=True)
-        return asyncio.run(Loop(folder, options.kills, options.seed).run())
-    with tempfile.TemporaryDirectory(prefix="headgate-crash-") as folder:
-        return asyncio.run(Loop(Path(folder), options.kills, options.seed).run())
+    with ExitStack() as stack:
+        database = stack.enter_context(fresh_database()) if options.postgres else ""
+        if options.keep:
+            folder = Path(options.keep)
+            folder.mkdir(parents=True)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-crash-")))
+        return asyncio.run(Loop(folder, options.kills, options.seed, database).run())
 
 
 if __name__ == "__main__":

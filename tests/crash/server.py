@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from headgate.stores.sql.database import Database, Place
+
 HEADGATE = Path(sys.executable).with_name("headgate")
 READY_S = 30.0
 CONFIG = """
@@ -39,9 +41,11 @@ def cost(given: int, made: int) -> int:
 class Server:
     """One data folder and the processes that serve it, one after another."""
 
-    def __init__(self, folder: Path, oracle_port: int) -> None:
+    def __init__(self, folder: Path, oracle_port: int, database: str = "") -> None:
         self.folder = folder
         self.data = folder / "data"
+        self.place: Place = Database(self.data, database) if database else self.data
+        self._environment = {**_environment(), "HEADGATE_DATABASE": database}
         self.port = _free_port()
         self.slowest_start_s = 0.0
         self._config = folder / "headgate.toml"
@@ -53,7 +57,7 @@ class Server:
         began = time.monotonic()
         where = ["--port", str(self.port), "--data", self.data, "--config", self._config]
         command = [HEADGATE, "serve", *where, "--cap", "1000/month"]
-        environment = {**_environment(), "HEADGATE_FAILPOINTS": failpoints}
+        environment = {**self._environment, "HEADGATE_FAILPOINTS": failpoints}
         self._process = subprocess.Popen(
             command, env=environment, cwd=self.folder, stdout=self._log, stderr=self._log
         )
@@ -110,7 +114,7 @@ class Server:
 
     async def _run(self, *words: str) -> bytes:
         process = await asyncio.create_subprocess_exec(
-            str(HEADGATE), *words, env=_environment(), cwd=self.folder, stdout=subprocess.PIPE
+            str(HEADGATE), *words, env=self._environment, cwd=self.folder, stdout=subprocess.PIPE
         )
         out, _ = await process.communicate()
         return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,6 +10,9 @@ from typing import Any
 
 from tests.crash.callers import Seen
 from tests.crash.server import cost
+from tests.stores.books import anywhere
+
+from headgate.stores.sql.database import Place
 
 CHECKPOINT = 256  # tokens between two marks
 ON_THE_WAY = 192  # tokens that the provider wrote and the server had not read when it died
@@ -64,7 +66,7 @@ class Comparison:
         self.notes = notes
         self.verdict = Verdict()
 
-    def run(self, data: Path) -> Verdict:
+    def run(self, data: Place) -> Verdict:
         say = self.verdict.wrong.append
         for call, count in self.count.items():
             if count > 1:
@@ -119,8 +121,8 @@ class Comparison:
             verdict.wrong.append(f"{call}: marked {mark} of {written} tokens, charged {charge}")
 
 
-def _recovered(data: Path) -> dict[str, tuple[int, int]]:
+def _recovered(data: Place) -> dict[str, tuple[int, int]]:
     """Return hold and booked output of each call that a recovery settled."""
-    with closing(sqlite3.connect(f"file:{data / 'headgate.sqlite'}?mode=ro", uri=True)) as sql:
-        rows = sql.execute("SELECT call, hold, output FROM calls WHERE flags & 8").fetchall()
+    with closing(anywhere(data)) as sql:
+        rows = sql.execute("SELECT call, hold, output FROM calls WHERE flags & 8 <> 0").fetchall()
     return {"req_" + call.hex(): (hold, output) for call, hold, output in rows}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -85,6 +87,37 @@ def rows(data: Place, question: str, *values: Any) -> list[Row]:
 
 def figures(data: Place, question: str, *values: Any) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in rows(data, question, *values)]
+
+
+def spoken(sql: Any, statement: str) -> str:
+    """Return a statement of a test in the words of a database: of literals of bytes there are two kinds."""
+    if isinstance(sql, sqlite3.Connection):
+        return statement
+    return re.sub(r"x'([0-9a-f]*)'", r"CAST('\\x\1' AS bytea)", statement)
+
+
+@contextmanager
+def unlocked(sql: Any) -> Iterator[None]:
+    """Let tests change what is append-only."""
+    tables = ("calls", "entries", "lost", "postings")
+    if not isinstance(sql, sqlite3.Connection):
+        for table in tables:
+            sql.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        yield
+        for table in tables:
+            sql.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+        return
+    triggers = sql.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        sql.execute(f"DROP TRIGGER {name}")
+    yield
+    for _, text in triggers:
+        sql.execute(text)
+
+
+def drop_trigger(sql: Any, table: str, deed: str) -> None:
+    on = "" if isinstance(sql, sqlite3.Connection) else f" ON {table}"
+    sql.execute(f"DROP TRIGGER {table}_keep_{deed}{on}")
 
 
 class Elsewhere:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.stores.books import SLOT, copy_all, journal, make
+from tests.stores.books import SLOT, copy_all, drop_trigger, journal, make, spoken, unlocked
 from tests.stores.records import CLOCK, PRICES, START, marked, opened, settled
 
 from headgate.failpoints import NoFailpoints
@@ -87,14 +87,9 @@ def _settle(record: Open, usage: Usage, status: int, lost: tuple[Lost, ...] = ()
 
 def plant(data: Place, *statements: str) -> None:
     """Change the books as a thief would: without their triggers."""
-    with closing(connect(data)) as sql:
-        triggers = sql.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for name, _ in triggers:
-            sql.execute(f"DROP TRIGGER {name}")
+    with closing(connect(data)) as sql, unlocked(sql):
         for statement in statements:
-            assert sql.execute(statement).rowcount > 0, statement
-        for _, text in triggers:
-            sql.execute(text)
+            assert sql.execute(spoken(sql, statement)).rowcount > 0, statement
 
 
 ONE = "(SELECT call FROM calls WHERE charge > 0 AND absorbed = 0 AND cost > 0 LIMIT 1 OFFSET 5)"
@@ -215,7 +210,7 @@ def test_the_check_finds(books: Place, name: str) -> None:
 
 def test_the_check_finds_a_missing_trigger(books: Place) -> None:
     with closing(connect(books)) as sql:
-        sql.execute("DROP TRIGGER entries_keep_update")
+        drop_trigger(sql, "entries", "update")
     assert found(books) == {"schema"}
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.stores.books import copy_all, figures, journal, make, write
+from tests.stores.books import copy_all, drop_trigger, figures, journal, make, spoken, write
 from tests.stores.grants import DAY, USD, Credit, balance_of, ended
 from tests.stores.records import CLOCK, START, cost_of, marked, opened
 from tests.stores.test_check import plant
@@ -112,14 +112,11 @@ def test_postings_are_never_changed(credit: Credit) -> None:
             credit.sql.execute(statement)
 
 
-def test_a_reference_is_posted_once(credit: Credit) -> None:
+def test_a_reference_is_posted_once(credit: Credit, data: Place) -> None:
     credit.top_up(5 * USD, "manual:a")
     with pytest.raises(sqlite3.IntegrityError, match="reference"):
         credit.top_up(5 * USD, "manual:a")
-    assert (
-        balance_of(Path(credit.sql.execute("PRAGMA database_list").fetchone()[2]).parent, "grant:1")
-        == 5 * USD
-    )
+    assert balance_of(data, "grant:1") == 5 * USD
 
 
 # ── expiry ───────────────────────────────────────────────────────────────────────────────────────
@@ -217,7 +214,7 @@ def books(data: Place, credit: Credit) -> Path:
     credit.top_up(5 * USD)
     credit.give(10 * PRICE, expires_at=CLOCK.wall() + DAY)
     credit.give(2_000, model="gpt-4o-mini")
-    credit.sql.execute(CODE)
+    credit.sql.execute(spoken(credit.sql, CODE))
     credit.give(7, reference="code:code_a")
     spend(data, credit, [2_000_000] * 4)
     spend(data, credit, [30 * PRICE])
@@ -323,7 +320,7 @@ def test_the_check_finds(books: Place, name: str) -> None:
     kind, statements = CORRUPTIONS[name]
     if kind == "schema":
         with closing(connect(books)) as sql:
-            sql.execute("DROP TRIGGER postings_keep_update")
+            drop_trigger(sql, "postings", "update")
     else:
         plant(books, *statements)
     found = {finding.kind for finding in check(books, CLOCK.wall()).findings}

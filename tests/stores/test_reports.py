@@ -32,8 +32,8 @@ def more(data: Place) -> None:
         for number, name, member in ((2, "key_two", 1), (3, "key_three", 0)):
             sql.execute(
                 "INSERT INTO keys (id, public_id, digest, project, member, kind, name, shown, created_at)"
-                " VALUES (?1, ?2, ?2, ?1, ?3, 'live', 'k', 'sk-hg', 0)",
-                (number, name, member),
+                " VALUES (?, ?, ?, ?, ?, 'live', 'k', 'sk-hg', 0)",
+                (number, name, name.encode(), number, member),
             )
 
 

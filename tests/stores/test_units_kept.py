@@ -4,7 +4,7 @@ from contextlib import closing
 
 import msgspec
 import pytest
-from tests.stores.books import copy_all, figures, journal, make, write
+from tests.stores.books import copy_all, drop_trigger, figures, journal, make, write
 from tests.stores.records import CLOCK, START, opened, settled
 
 from headgate.money.cost import cost, upper_bound
@@ -49,7 +49,7 @@ def test_the_check_finds_changed_counts(place: Place, more: str) -> None:
         write(book, [painted()])
         copy_all(data)
     with closing(connect(data)) as sql:
-        sql.execute("DROP TRIGGER calls_keep_update")
+        drop_trigger(sql, "calls", "update")
         sql.execute("UPDATE calls SET more = ?", (more,))
     assert "amount" in {finding.kind for finding in check(data, START).findings}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
@@ -72,8 +73,8 @@ class Bounds(NamedTuple):
 
     @property
     def longest_s(self) -> float:
-        """Return how long a statement may take: those of writers wait for one another."""
-        return max(self.statement_s, self.writers_s)
+        """Return how long a statement may take: those of writers wait for one another, and say so first."""
+        return max(self.statement_s, self.writers_s + _LATE_S / 2)
 
 
 BOUNDS: Final = {"serving": Bounds(), "managing": Bounds(10.0, 10.0), "patient": Bounds(600.0, 60.0, 600.0)}
@@ -122,7 +123,7 @@ class PostgresConnection:
     def __init__(self, url: str, bounds: Bounds = BOUNDS["serving"]) -> None:
         self._url = url
         self._bounds = bounds
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_loop()
         self._inside = False  # a transaction
         self._link: asyncpg.Connection[asyncpg.Record] | None = None
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]] = {}
@@ -391,3 +392,11 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop  # a round trip takes a fifth less
+
+    return uvloop.new_event_loop()

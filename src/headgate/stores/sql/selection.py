@@ -65,7 +65,7 @@ class Some(NamedTuple):
             clauses.append(f"{table}book = ?")
             values.append(int(self.order.book))
         for column, ids in self.wanted.items():
-            marks = ", ".join("?" * len(ids))
+            marks = ", ".join("?" * len(ids)) or "NULL"
             if column == "member" and not table:  # the roll-ups know it by its keys
                 clauses.append(f"key IN (SELECT id FROM keys WHERE member IN ({marks}))")
             else:
