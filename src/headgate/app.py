@@ -221,15 +221,12 @@ class App:
         return build(self, admin_routes(self._place, self._desk, settings, self.log.fault, changed))
 
     def _desk(self, store: AdminStore) -> Desk:
-        config = self.config
-        return Desk(store, self.clock, self._pepper, config.terms, config.tiers)
+        return Desk(store, self.clock, self._pepper, self.config.terms, self.config.tiers)
 
     def _admin_settings(self) -> AdminSettings:
-        config = self.config
-        address = f"http://{config.server.host}:{config.server.port}"
-        return AdminSettings(
-            config.payments, config.mail, config.server.trusted_proxies, config.keks, address
-        )
+        config, server = self.config, self.config.server
+        address = f"http://{server.host}:{server.port}"
+        return AdminSettings(config.payments, config.mail, server.trusted_proxies, config.keks, address)
 
     # ── what the routes ask ──────────────────────────────────────────────────────────────────────
 
@@ -326,6 +323,7 @@ class App:
             "headgate_targets_out": len(self.outward.health.unwell(self.clock.monotonic())),
             "headgate_ready": int(not self.ready),
             **self._metering.commons.gauges(),
+            **self._studio.gauges(),
             "headgate_keys_old": self._upkeep.ages.old if self._upkeep is not None else 0,
             "headgate_keys_overdue": self._upkeep.ages.overdue if self._upkeep is not None else 0,
         }

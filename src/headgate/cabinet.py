@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from headgate.shelf import Counted
 from headgate.stores.sql.database import Database, connect
 from headgate.stores.sql.nodes import slot_name
 from headgate.values import AccessKeys
@@ -69,6 +70,16 @@ class Cabinet:
             self._archive = Archive(shelf, uploads, self._trouble)
             background.spawn("files", self._archive.run())
         return self._archive
+
+    def gauges(self) -> dict[str, float]:
+        """Return what was counted since the start."""
+        counted = self._archive.shelf.counted if self._archive is not None else Counted()
+        return {
+            "headgate_files_brought": counted.kept,
+            "headgate_files_written_bytes": counted.written,
+            "headgate_files_read_bytes": counted.read,
+            "headgate_files_removed_blobs": counted.removed,
+        }
 
     def _blobs(self, settings: FileSettings, data: Path) -> Blobs:
         place = settings.bucket

@@ -57,6 +57,15 @@ class StoredFile(msgspec.Struct, frozen=True):
     pieces: tuple[Piece, ...]  # in order
 
 
+class Counted(msgspec.Struct):
+    """What a shelf has done since it was opened."""
+
+    kept: int = 0  # files
+    written: int = 0  # bytes
+    read: int = 0  # bytes
+    removed: int = 0  # blobs
+
+
 class Writing(Protocol):
     """Something that is being written. Every method raises `Unavailable` where the storage fails."""
 

@@ -100,6 +100,10 @@ class Studio:
             partial(self.booth.recorder, background),
         )
 
+    def gauges(self) -> dict[str, float]:
+        """Return what is counted of files."""
+        return self.booth.cabinet.gauges() if self.booth is not None else {}
+
     def cabinet(self, background: Background) -> Archive:
         """Return who keeps files; what is over is removed from now on."""
         assert self.booth is not None

@@ -217,6 +217,7 @@ async def test_a_name_is_only_data(tmp_path: Path) -> None:
         for name in TOO_LONG:
             reply = await ask(gateway, "POST", "files", form(b"x", name.encode(), purpose="vision"), FORM)
             assert (reply.status, json.loads(reply.body)["error"]["param"]) == (400, "file")
+        await nothing_left(tmp_path, len(NAMES) + 1)
         after = tree(tmp_path)
         assert {path for path in after if "/files/" not in path} == before
         blobs = {path for path in after if "/files/" in path and (tmp_path / path).is_file()}
@@ -314,3 +315,6 @@ async def test_a_quota_refuses_what_does_not_fit(tmp_path: Path) -> None:
         assert (reply.status, json.loads(reply.body)["error"]["code"]) == (400, "storage_quota_exceeded")
         await bring(gateway, b"x" * 200_000)
         await nothing_left(tmp_path, 2)
+        shown = gateway.app.exposition().decode()
+        assert "headgate_files_brought 2.0" in shown
+        assert "headgate_files_written_bytes 1.3e+06" in shown  # the refused one was written, too

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 import unicodedata
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -13,14 +12,11 @@ import click
 
 from headgate.cli import compose
 from headgate.cli.client import LOCAL_HOSTS, Client, Refused, Turn
-from headgate.cli.exits import Failed, Unreachable, Unusable
+from headgate.cli.exits import Failed, Unusable
+from headgate.cli.keyless import key_for
 from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import print_json
-from headgate.config import client_key
 from headgate.money.amounts import format_usd
-from headgate.ops import keys as ops
-from headgate.ops.actors import LOCAL
-from headgate.ops.keyrules import KeyOrder
 from headgate.upstreams import ConfigError
 from headgate.values import Book, Usage
 
@@ -30,8 +26,6 @@ if TYPE_CHECKING:
     from headgate.stores.sql.single import Charge
 
 _MODEL: Final = "gpt-4o-mini"
-_LIFE_S: Final = 12 * 3600  # of a key made for a chat that could not revoke it at its end
-_KNOWN_WITHIN_S: Final = 3.0
 _HELP: Final = "/new forgets the conversation, /model NAME changes the model, /exit or Ctrl-D ends."
 
 
@@ -69,7 +63,7 @@ def command(
         text = sys.stdin.read().strip()
         if not text:
             raise click.UsageError("There is nothing to say: give a prompt.")
-    with _key(url, key, data) as presented:
+    with key_for(url, key, data, "chat") as presented:
         chat = Chat(Client(url, presented), data, wishes)
         if not text:
             _converse(chat)
@@ -162,44 +156,6 @@ def _price(turn: Turn) -> int | None:
         return None
     used = Usage(turn.input_tokens, turn.output_tokens, cached_tokens=turn.cached_tokens)
     return None if row is None else cost(used, row.prices)
-
-
-@contextlib.contextmanager
-def _key(url: str, given: str | None, data: str | None) -> Iterator[str]:
-    """Give the key to present: the user's own, else one for this chat alone."""
-    own = given or client_key()
-    if own:
-        yield own
-        return
-    if Client(url, "").host not in LOCAL_HOSTS:
-        raise Unusable(
-            "Say with which key: --key, or OPENAI_API_KEY. `headgate keys create --name me` makes one there."
-        )
-    Client(url, "").get("/readyz")
-    order = KeyOrder(name="chat", expires_in_s=_LIFE_S)
-    with compose.admin(data) as desk:
-        made = ops.create_key(LOCAL, desk, order)
-        try:
-            _wait_until_known(Client(url, made.text))
-            yield made.text
-        finally:
-            ops.revoke_key(LOCAL, desk, made.record.id)
-
-
-def _wait_until_known(client: Client) -> None:
-    """Wait until the server has read the new key.
-
-    Raises:
-        Unreachable: it does not; the server has another data folder.
-    """
-    deadline = time.monotonic() + _KNOWN_WITHIN_S
-    while client.get("/v1/models")[0] == 401:
-        if time.monotonic() > deadline:
-            raise Unreachable(
-                f"The gateway at {client.url} does not know the keys of this data folder. Name its folder "
-                "with --data, or give a key of it with --key."
-            )
-        time.sleep(0.05)
 
 
 def _show(chat: Chat, text: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S: Final = 600.0
 _QUICK_S: Final = 5.0
+_PLAIN: Final[Mapping[str, str]] = {}
 LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -97,6 +98,25 @@ class Client:
             if response.status != http.client.OK:
                 raise _refused(response.status, _decoded(response.read()))
             yield from _events(response, turn)
+
+    @contextmanager
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        content: Iterable[bytes] | None = None,
+        headers: Mapping[str, str] = _PLAIN,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request with a body in pieces; give the answer while the block reads it.
+
+        Raises:
+            Unreachable: nobody answers there, or the answer broke off.
+            Refused: the gateway answered with an error.
+        """
+        with self.sent(method, path, content, headers) as response:
+            if response.status >= http.client.BAD_REQUEST:
+                raise _refused(response.status, _decoded(response.read()))
+            yield response
 
     @contextmanager
     def asked(

@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "budgets": ("headgate.cli.budgets", "Cap accounts, projects and keys; say what is spent."),
     "tiers": ("headgate.cli.tiers", "Show tiers, choose an account's, decide wishes."),
     "credit": ("headgate.cli.credit", "Show, give, take, refund and redeem credit."),
+    "files": ("headgate.cli.files", "Bring, list, fetch and delete files."),
     "secrets": ("headgate.cli.secrets", "Keep providers' keys in the database, sealed."),
     "audit": ("headgate.cli.audit", "Read what was done and refused, by whom."),
     "events": ("headgate.cli.events", "Read what happened by itself: caps that fill up, old keys."),

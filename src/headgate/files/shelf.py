@@ -13,7 +13,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from headgate.errors import BodyTooLarge, CallerError, Unavailable
-from headgate.shelf import FileLabel, FileOwner, Piece, StoredFile
+from headgate.shelf import Counted, FileLabel, FileOwner, Piece, StoredFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -113,6 +113,7 @@ class Shelf:
         self.clock = clock
         self.largest = largest
         self._trouble = trouble
+        self.counted = Counted()
         self._live: set[str] = set()  # blobs that are being written here
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -162,6 +163,7 @@ class Shelf:
         for blob, first, last in _spans(file, start, file.size if end is None else min(end, file.size)):
             async with aclosing(self.blobs.read(blob, first, last)) as slices:
                 async for data in slices:
+                    self.counted.read += len(data)
                     yield data
 
     async def delete(self, owner: FileOwner, name: str) -> bool:
@@ -219,6 +221,7 @@ class Shelf:
                 await self.blobs.remove(blob)
                 gone.append(blob)
         finally:
+            self.counted.removed += len(gone)
             await self.rows.removed(gone)
 
 
@@ -237,6 +240,7 @@ class FileDraft:
     async def write(self, data: Buffer) -> None:
         """Append bytes. Raises `BodyTooLarge`, `Unavailable`."""
         self.size += len(data)
+        self._shelf.counted.written += len(data)
         if self.size > self._largest:
             raise too_large(self._largest)
         if len(data) <= _INLINE:
@@ -260,6 +264,7 @@ class FileDraft:
         )
         refuse_full(await shelf.rows.publish(file))
         self.kept()
+        shelf.counted.kept += 1
         return file
 
     def kept(self) -> None:

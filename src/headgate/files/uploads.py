@@ -152,6 +152,7 @@ class Uploads:
             raise _ended(await self.find(owner, name))
         if done is not None and done is not True:
             refuse_full(done)
+        self._shelf.counted.kept += 1
         return await self.find(owner, name)
 
     async def cancel(self, owner: FileOwner, name: str) -> Upload:
