@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _EVERY_S: Final = 0.01
 _AGAIN_S: Final = 0.5
 _AT_ONCE: Final = 256
+LINES: Final = "headgate_batch_lines"  # a counter
 
 
 class Outputs:
@@ -72,3 +73,11 @@ class Outputs:
             gone = {id(line) for _, line in taken}
             self._waiting = [each for each in self._waiting if id(each[1]) not in gone]
             self._kept(first, len(taken))
+            self._count(done, len(back))
+
+    def _count(self, done: list[Finished], again: int) -> None:
+        count = self._parts.stages.steering.trials.counter.count
+        answered = sum(line.answered for line in done)
+        for outcome, lines in (("answered", answered), ("failed", len(done) - answered), ("again", again)):
+            if lines:
+                count(LINES, outcome, by=lines)

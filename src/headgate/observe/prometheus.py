@@ -38,6 +38,10 @@ COUNTERS: tuple[tuple[str, str, Callable[[Series], int]], ...] = (
 )
 # name: what it counts, its labels
 COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "headgate_batch_lines": (
+        "Lines of batches that have their output (answered, failed), or were put off (again)",
+        ("outcome",),
+    ),
     "headgate_canary_attempts": (
         "First attempts of the calls of a model that has a canary, by side and outcome",
         ("model", "trial", "side", "outcome"),
