@@ -11,6 +11,7 @@ import openai
 import pytest
 from tests.stores.books import figures
 from tests.surfaces.conftest import Gateway
+from tests.surfaces.test_prepaid import NO_GIFT, give, start
 from tests.upstream import ScriptedUpstream, chat_json, error_json
 
 CHAT = "/v1/chat/completions"
@@ -301,6 +302,74 @@ def test_it_goes_on_after_a_stop_and_a_start(tmp_path):
             assert len(lines_of(client, batch.output_file_id)) == 1_500
             time.sleep(0.5)
             assert money(gateway, "SELECT count(*) FROM calls WHERE charge > 0") == [(1_500,)]
+            assert gateway.command("ledger", "check").returncode == 0
+        finally:
+            gateway.stop()
+
+
+def test_one_that_nobody_can_serve_fails_and_does_not_wait(tmp_path):
+    (tmp_path / "headgate.toml").write_text("")
+    gateway = Gateway(tmp_path, "--config", "headgate.toml")
+    client = client_of(gateway)
+    try:
+        batch = wait(client, order(client, [ask("a")]))
+        assert batch.status == "failed"
+        assert "No provider is configured" in batch.errors.data[0].message
+    finally:
+        gateway.stop()
+
+
+def test_credit_is_held_over_two_grants_and_what_is_left_comes_back(tmp_path):
+    (tmp_path / "headgate.toml").write_text(NO_GIFT)
+    gateway = start(tmp_path, workers=2)
+    made = json.loads(gateway.command("keys", "create", "--name", "t", "--kind", "test", "--json").stdout)
+    client = openai.OpenAI(base_url=gateway.base, api_key=made["key"], max_retries=2)
+    try:
+        give(gateway.data, 20_000, seconds=3_600)
+        give(gateway.data, 1_000_000)
+        time.sleep(1.0)
+        lines = [ask(f"c{n}", max_tokens=16) for n in range(60)]
+        batch = wait(client, order(client, lines))
+        assert (batch.status, batch.request_counts.completed) == ("completed", 60), batch
+        time.sleep(1.0)
+        (spent,) = money(gateway, "SELECT sum(charge) FROM calls")[0]
+        first, second = (
+            row[0] for row in money(gateway, "SELECT spent FROM pots WHERE kind = 'grant' ORDER BY id")
+        )
+        assert 0 < first <= 20_000  # of the first lines
+        assert first + second == spent
+        assert money(gateway, "SELECT sum(amount) FROM slices WHERE slot LIKE 'batch-%'") in (
+            [(0,)],
+            [(None,)],
+        )
+        dear = wait(client, order(client, [ask(f"d{n}", max_tokens=4_000) for n in range(2_000)]))
+        assert (dear.status, dear.errors.data[0].code) == ("failed", "insufficient_quota")
+        assert "is left of the account's credit" in dear.errors.data[0].message
+        found = gateway.command("ledger", "check")
+        assert (found.returncode, found.stderr) == (0, ""), found.stdout
+    finally:
+        gateway.stop()
+
+
+def test_the_lines_of_a_revoked_key_fail_and_cost_nothing(tmp_path):
+    with ScriptedUpstream() as upstream:
+        gateway = priced(tmp_path, upstream, "1/total")
+        client = client_of(gateway)
+        try:
+            made = json.loads(gateway.command("keys", "create", "--name", "b", "--json").stdout)
+            time.sleep(0.5)
+            doomed = openai.OpenAI(base_url=gateway.base, api_key=made["key"], max_retries=2)
+            batch = wait(
+                doomed, order(doomed, [ask(f"c{n}", model="m") for n in range(4_000)]), until={"in_progress"}
+            )
+            assert gateway.command("keys", "revoke", made["id"]).returncode == 0
+            batch = wait(client, client.batches.retrieve(batch.id))
+            assert batch.status == "completed"
+            errors = lines_of(client, batch.error_file_id)
+            assert errors
+            assert {row["response"]["status_code"] for row in errors.values()} == {401}
+            assert len(errors) + len(lines_of(client, batch.output_file_id)) == 4_000
+            time.sleep(0.5)
             assert gateway.command("ledger", "check").returncode == 0
         finally:
             gateway.stop()

@@ -196,6 +196,8 @@ class Reader:
         except CallerError:
             return 0
         except GatewayError as error:
+            if isinstance(error, Unavailable) and error.retry_after_s is None:  # waiting does not help
+                raise LineRefused(line_error(error, number)) from error
             raise Unavailable(error.message) from error
         return self._bound(call, targets, number)
 
