@@ -132,6 +132,7 @@ def test_a_start_that_died_before_its_commit_is_finished_by_the_next(tmp_path: P
 def test_a_newer_schema_is_refused(tmp_path: Path, reach: Reach) -> None:
     make(tmp_path)
     reach(tmp_path).execute("UPDATE alembic_version SET version_num = '9999'")
+    reach(tmp_path).execute("UPDATE meta SET value = '9999' WHERE name = 'serves_from'")
     with pytest.raises(DataFolderError, match="newer Headgate"):
         make(tmp_path)
 

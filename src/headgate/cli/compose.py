@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.cli.exits import Unreachable, Unusable
-from headgate.cli.options import chosen_database
+from headgate.cli.options import chosen_database, read_address
 from headgate.config import ServeOptions, data_folder, database_url_of, load
 from headgate.ops.desk import Desk
 from headgate.ports import SystemClock
@@ -26,6 +26,7 @@ from headgate.values import Book
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     from headgate.config import Config
     from headgate.money.prices import PriceBook
@@ -44,6 +45,20 @@ def place_of(data: str | None) -> Place:
     folder = data_folder(data)
     url = database_url_of(chosen_database()) or noted(folder)
     return Database(folder, url) if url else folder
+
+
+def move_of(data: str | None, target: str) -> tuple[Path, Database]:
+    """Return the folder whose SQLite books a user means, and where they are to go.
+
+    Raises:
+        Unreachable: there are none, or they are elsewhere already.
+    """
+    folder = data_folder(data)
+    if url := noted(folder):
+        raise Unreachable(f"The books of {folder} are in {url} already.")
+    if not (folder / FILE).is_file():
+        raise Unreachable(f"There are no books in {folder}: name another folder with --data.")
+    return folder, Database(folder, database_url_of(read_address(target)))
 
 
 def called(place: Place) -> str:

@@ -24,14 +24,17 @@ _DATABASE: Final = "headgate.database"  # where a context keeps what `--database
 
 def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say which books it is about: `data`, and `chosen_database`."""
-    chosen: Callable[..., Any] = _data(_database(command))
+    chosen: Callable[..., Any] = folder_option(_database(command))
     return chosen
 
 
 def _choose_database(context: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value == "-":  # everybody may read arguments
-        value = sys.stdin.readline().strip()
-    context.meta[_DATABASE] = value
+    context.meta[_DATABASE] = value and read_address(value)
+
+
+def read_address(text: str) -> str:
+    """Return the address of a database as it was given; `-`: in a line of the input, since arguments show."""
+    return sys.stdin.readline().strip() if text == "-" else text
 
 
 def chosen_database() -> str | None:
@@ -48,7 +51,7 @@ _database: Callable[[Any], Any] = click.option(
     help="PostgreSQL database of the books; -: read from input. "
     "[default: $HEADGATE_DATABASE, or what the data folder notes]",
 )
-_data: Callable[[Any], Any] = click.option(
+folder_option: Callable[[Any], Any] = click.option(
     "--data", metavar="DIR", help="Data folder. [default: $HEADGATE_DATA or ./headgate-data]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

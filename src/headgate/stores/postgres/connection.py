@@ -166,7 +166,8 @@ class PostgresConnection:
         """Insert whole rows, but for those whose key is there; return how many were inserted."""
         if not rows:
             return 0
-        types = self._types.get(table) or self._learn(table)
+        # A newer version may have added columns while we serve: they have defaults.
+        types = (self._types.get(table) or self._learn(table))[: len(rows[0])]
         text, new = spread(table, types), 0
         for start in range(0, len(rows), 2 * self.calls_at_once):
             columns = list(zip(*rows[start : start + 2 * self.calls_at_once], strict=True))
@@ -218,6 +219,35 @@ class PostgresConnection:
             " WHERE n.nspname = current_schema() AND NOT tgisinternal AND tgenabled <> 'D'"
         )
         return {name for (name,) in rows}
+
+    def numbers(self) -> dict[str, int]:
+        """Return the last number that each table with a sequence gave."""
+        return {
+            table: int(last)
+            for table, sequence, _ in self._numbered()
+            if (last := self._last(sequence)) is not None
+        }
+
+    def number_on(self, last: Mapping[str, int]) -> None:
+        """Let tables go on behind their rows, and behind these numbers."""
+        for table, sequence, column in self._numbered():
+            (most,) = self.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()
+            number = max(most, last.get(table, 0), self._last(sequence) or 0)
+            if number:
+                self.execute("SELECT setval(CAST(CAST(? AS text) AS regclass), ?)", (sequence, number))
+
+    def _numbered(self) -> list[tuple[str, str, str]]:
+        """Return the tables that number their rows, with the sequence and the column."""
+        return self.execute(
+            "SELECT c.relname, pg_get_serial_sequence(CAST(c.oid::regclass AS text), a.attname), a.attname"
+            " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = current_schema() AND a.attidentity <> '' AND NOT a.attisdropped"
+        ).fetchall()
+
+    def _last(self, sequence: str) -> int | None:
+        row = self.execute(f"SELECT CASE WHEN is_called THEN last_value END FROM {sequence}").fetchone()
+        return None if row[0] is None else int(row[0])
 
     def damage(self) -> list[str]:
         """Return nothing: a server looks after its own files."""

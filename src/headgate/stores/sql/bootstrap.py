@@ -35,13 +35,15 @@ if TYPE_CHECKING:
     from headgate.values import Book, NanoUSD, WallMicros
 
 SCHEMA: Final = "0009"  # the newest Alembic revision, which schema.sql is
+SERVES_FROM: Final = "0007"  # the oldest revision whose code can serve from this schema, too
 DEFAULT_ACCOUNT: Final = 1
 DEFAULT_PROJECT: Final = 1
 FLAG: Final = "flag"  # origin of the budgets that `--cap` writes
-_VERSION_TABLE = (
+VERSION_TABLE: Final = (
     "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
     "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
 )
+_SERVES: Final = "serves_from"
 _LETTERS = string.digits + string.ascii_letters
 
 
@@ -88,7 +90,7 @@ def prepare(place: Place, now: WallMicros, mint: Callable[[bytes], NewKey] | Non
         DataFolderError: it cannot be written, is not ours or newer than we are, or the pepper is wrong.
     """
     check_place(place)
-    _make_folder(place)
+    make_folder(place)
     try:
         upgrade(place)
         with closing(connect(place, wait="managing")) as sql:
@@ -107,9 +109,10 @@ def upgrade(place: Place) -> bool:
     """
     with closing(connect(place, wait="managing")) as sql:
         found = version(sql)
-    if not found or found == SCHEMA:
-        return False
-    if found > SCHEMA:
+        newer = found > SCHEMA
+        if not found or found == SCHEMA or (newer and _serves_from(sql) <= SCHEMA):
+            return False
+    if newer:
         raise DataFolderError(
             f"{shown(place)} has schema {found}, made by a newer Headgate; this one knows {SCHEMA}. "
             "Install that version or use another --data folder or database."
@@ -123,6 +126,17 @@ def upgrade(place: Place) -> bool:
     if done.returncode:
         raise DataFolderError(f"Cannot upgrade {shown(place)}: {done.stderr.strip() or done.stdout.strip()}")
     return True
+
+
+def _serves_from(sql: Connection) -> str:
+    """Return the oldest revision whose code can serve from the schema of a database, as its maker says."""
+    row = sql.execute("SELECT value FROM meta WHERE name = ?", (_SERVES,)).fetchone()
+    return str(row[0]) if row is not None else "9999"
+
+
+def put_serves(sql: Connection) -> None:
+    """Say in a database of this version's schema whose code can serve from it."""
+    put_meta(sql, _SERVES, SERVES_FROM)
 
 
 def version(sql: Connection) -> str:
@@ -204,7 +218,8 @@ def writing(sql: Connection) -> Iterator[None]:
     sql.execute("COMMIT")
 
 
-def _make_folder(place: Place) -> None:
+def make_folder(place: Place) -> None:
+    """Make a data folder where it is missing, and the file of its books, for its owner alone."""
     folder = folder_of(place)
     path = folder / FILE
     try:
@@ -238,10 +253,11 @@ def _prepare(
 
 def _create(folder: Path, sql: Connection, now: WallMicros) -> None:
     sql.define(schema())
-    sql.execute(_VERSION_TABLE)
+    sql.execute(VERSION_TABLE)
     sql.execute("INSERT INTO alembic_version VALUES (?)", (SCHEMA,))
     # A start that died between the file and the commit left a pepper that no key was made with.
     pepper = read_pepper(folder) or make_pepper(folder)
+    put_serves(sql)
     meta = {"pepper_fingerprint": fingerprint(pepper), "ever_had_provider": "0", "created_at": str(now)}
     sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
     sql.execute(

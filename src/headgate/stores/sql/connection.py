@@ -100,6 +100,14 @@ class Connection(Protocol):
         """Return the names of all triggers."""
         ...
 
+    def numbers(self) -> dict[str, int]:
+        """Return the last number that each table gave which numbers its rows and never uses one again."""
+        ...
+
+    def number_on(self, last: Mapping[str, int]) -> None:
+        """Let tables that were filled from elsewhere go on behind their rows, and behind these numbers."""
+        ...
+
     def damage(self) -> list[str]:
         """Return what the database says is wrong with its own files, where it can tell."""
         ...

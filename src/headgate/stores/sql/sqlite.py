@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from headgate.stores.sql.connection import Values
@@ -77,6 +77,21 @@ class SqliteConnection(sqlite3.Connection):
     def _named(self, kind: str) -> set[str]:
         rows = self.execute("SELECT name FROM sqlite_master WHERE type = ?", (kind,))
         return {name for (name,) in rows if not name.startswith("sqlite_")}  # its own
+
+    def numbers(self) -> dict[str, int]:
+        """Return the last number that each table gave which never uses one again."""
+        if "pots" not in self.tables():
+            return {}
+        return dict(self.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+
+    def number_on(self, last: Mapping[str, int]) -> None:
+        """Let tables go on behind these numbers; behind their rows they do by themselves."""
+        numbered = self.numbers()
+        for table, number in last.items():
+            if table in numbered:
+                self.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table))
+            else:
+                self.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, number))
 
     def damage(self) -> list[str]:
         """Return what SQLite finds wrong with the file."""
