@@ -28,7 +28,6 @@ from headgate.http.crowd import Crowd
 from headgate.http.dataplane import DataPlane
 from headgate.http.edge import Edge, EdgeLimits
 from headgate.http.server import Server, call_limit, connection_limit
-from headgate.identity.keys import Keyring
 from headgate.identity.standing import ended
 from headgate.lookout import BOARDS, About, Lookout, Sights
 from headgate.metering import Metering
@@ -121,11 +120,11 @@ class App:
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._node = served_node(self._data, config.storage.database, config.storage.node)
         self._place, self.leave = Database(self._data, config.storage.database), Leave()
-        self._notices = Notices(self._place)
+        self._notices = Notices(self._place, config.storage.keys_kept_s)
         self._metering = self._open_meters()
         self._leases = SqlLeases(lambda: connect(self._place))
         self._budgets, self._teller = self._open_purse(slot)
-        self.keyring = Keyring(pepper, self._notices.directory, playing=simulating)
+        self.keyring = self._notices.ring(self._pepper, playing=self.simulating)
         self.journal = self._open_journal(slot)
         self.drain, self.routes = self._open_drain(slot), self._open_routes(config)
         tokenizers = Tokenizers()
@@ -186,11 +185,11 @@ class App:
 
     def _open_journal(self, slot: int) -> SlotJournal:
         storage = self.config.storage
-        settings = JournalSettings(
-            segment_bytes=storage.journal_segment_kb << 10,
-            bound_bytes=storage.journal_bound_mb << 20,
-            sync=storage.sync,
-        )
+        sizes = {
+            "segment_bytes": storage.journal_segment_kb << 10,
+            "bound_bytes": storage.journal_bound_mb << 20,
+        }
+        settings = JournalSettings(**sizes, bound_s=storage.journal_bound_s, sync=storage.sync)
         return SlotJournal(self._data / "journal" / f"slot-{slot}", self.clock, settings, self.failpoints)
 
     def _open_drain(self, slot: int) -> Drain:
@@ -370,7 +369,7 @@ class App:
 
     def _take(self, news: News) -> None:
         self._notices.take(news)
-        self.keyring = Keyring(self._pepper, self._notices.directory, playing=self.simulating)
+        self.keyring = self._notices.ring(self._pepper, playing=self.simulating)
         self._budgets.replace(news.budgets, news.grants)
         self._metering.rates.replace(LimitTable(news.limits, self.config.tiers))
 
@@ -405,6 +404,8 @@ class App:
     async def _watch_keys(self) -> None:
         while True:
             await asyncio.sleep(_EXPIRY_EVERY_S)
+            if self._notices.silent:  # a new ring lets nobody in before there are news
+                self.keyring = self._notices.ring(self._pepper, playing=self.simulating)
             self._end_halted()
 
     async def _follow(self) -> int:

@@ -5,9 +5,11 @@ What is read is taken over on the event loop, in one go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from headgate.admission.limits import LimitRow
+from headgate.identity.keys import Keyring, Trust
+from headgate.ports import since_boot_ns
 from headgate.stores.sql.database import (
     changes_since,
     connect,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from headgate.stores.sql.directory import Patch
 
 Result = TypeVar("Result")
+_SECOND: Final = 1_000_000_000
+_NEWS_NS: Final = 5 * _SECOND  # without news for so long, a key that is not known may be a new one
 
 
 class News(NamedTuple):
@@ -47,14 +51,17 @@ class Notices:
 
     Args:
         place: where it is.
+        kept_s: how long keys are believed while it does not answer.
 
     Raises:
         sqlite3.Error: it cannot be read.
     """
 
-    __slots__ = ("_rows", "_seen", "_thread", "directory", "sql")
+    __slots__ = ("_heard_ns", "_kept_ns", "_rows", "_seen", "_thread", "directory", "sql")
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, kept_s: float = 60.0) -> None:
+        self._kept_ns = int(kept_s * _SECOND)
+        self._heard_ns = since_boot_ns()
         self.sql = connect(place)  # of the thread, once the loop runs
         self._thread: SqlThread[Connection] = SqlThread(
             "changes", lambda: self.sql, "The database does not say what has changed"
@@ -98,7 +105,26 @@ class Notices:
 
     async def behind(self) -> bool:
         """Say whether something has changed. Raises `Unavailable`."""
-        return await self.ask(lambda: last_change(self.sql) > self._seen)
+        asked = since_boot_ns()
+        found = await self.ask(lambda: last_change(self.sql) > self._seen)
+        self._heard_ns = asked
+        return found
+
+    def ring(self, pepper: bytes, *, playing: bool) -> Keyring:
+        """Return a ring of the keys as they are known now."""
+        return Keyring(pepper, self.directory, playing=playing, trust=self.trust)
+
+    @property
+    def silent(self) -> bool:
+        """Say whether keys are not believed any more."""
+        return self.trust() is Trust.NONE
+
+    def trust(self) -> Trust:
+        """Say how far the directory is to be believed, by when the database last answered."""
+        silent = since_boot_ns() - self._heard_ns
+        if silent <= _NEWS_NS:
+            return Trust.FULL
+        return Trust.KNOWN if silent <= self._kept_ns else Trust.NONE
 
     async def rows(self, keys: Iterable[int]) -> dict[int, KeyRow | None]:
         """Return some keys as the database has them now. Raises `Unavailable`."""

@@ -31,6 +31,8 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     queue: str = ""  # `amqp://`, `amqps://`, `redis://` or `rediss://`: calls `headgate worker` to batches
     sync: Literal["group", "before-send"] = "group"  # `before-send`: slower, exact also in a power cut
     journal_bound_mb: int = 64  # of settlements that the database refuses; then calls get 503
+    journal_bound_s: float = 30.0  # how long calls go on while the database takes nothing; then they get 503
+    keys_kept_s: float = 60.0  # how long keys are believed while the database does not answer; then 503
     journal_segment_kb: int = 8192  # of a journal's file
 
 
@@ -47,6 +49,8 @@ def storage_of(
     """
     if storage.journal_bound_mb < 1 or not 64 <= storage.journal_segment_kb <= 1 << 20:
         raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
+    if not (0 <= storage.journal_bound_s <= 86_400 and 5 <= storage.keys_kept_s <= 86_400):
+        raise ConfigError("storage: journal_bound_s is 0 to 86400 seconds, keys_kept_s 5 to 86400.")
     data, database = flags
     known = database or env.get("HEADGATE_DATABASE") or dotenv.get("HEADGATE_DATABASE") or storage.database
     return msgspec.structs.replace(

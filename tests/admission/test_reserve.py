@@ -1,20 +1,26 @@
 """What is held, counted, shrunk and sent under a cap."""
 
+import asyncio
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from tests.leases.funded import Funded, NothingMore
 from tests.path.fakes import NOW, WHO, HandClock
 
+from headgate.admission import reserve
 from headgate.admission.bounds import ASSUMED_BLINDLY, MIN_SHRUNK, bound, input_bound, rough_input
-from headgate.admission.budget import Hold
+from headgate.admission.budget import Budgets, Hold
+from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.counting import LocalCounter
-from headgate.errors import NotFound, QuotaExceeded
+from headgate.errors import NotFound, QuotaExceeded, Unavailable
 from headgate.http.parse import parse
 from headgate.money.catalogue import Catalogue
+from headgate.money.pots import BudgetTerms, Want
 from headgate.money.tokens import Tokenizers
 from headgate.providers.registry import CODECS
-from headgate.values import Call, Host, Model, Prices, Target
+from headgate.values import Book, Call, Host, Model, Prices, Target
 
 pytestmark = pytest.mark.anyio
 PRICES = Prices(
@@ -176,3 +182,22 @@ async def test_other_units_are_held_for_and_no_grant_in_tokens_covers_them():
     assert hold.amount == bound(made, (painter,)) >= 10_000
     with pytest.raises(QuotaExceeded):
         await reserved(made, painter, cap=9_999)
+
+
+class Silence(NothingMore):
+    """A teller whose store never answers."""
+
+    trouble = ""
+
+    async def take(self, want: Want, reserve: Callable[[], Hold | None]) -> Hold | None:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody rings")
+
+
+async def test_a_store_that_does_not_answer_is_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for money that nobody can say anything of has not spent it all."""
+    monkeypatch.setattr(reserve, "WAIT_S", 0.05)
+    budgets = Budgets(Purse("slot-0"))
+    budgets.replace([BudgetTerms(1, "account", WHO.account, Book.REAL, 10**12, "month")])
+    with pytest.raises(Unavailable, match="its database does not answer"):
+        await Reservations(budgets, Silence(), HandClock(), COUNTER).reserve(call(), (target(),))

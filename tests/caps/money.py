@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from headgate.identity.keys import mint_key
 from headgate.money.rules import Posting
 from headgate.stores.sql.bootstrap import public_id, writing
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.connection import Connection
+from headgate.stores.sql.database import Place, connect, folder_of
 from headgate.stores.sql.pepper import read_pepper
 from headgate.stores.sql.postings import Grant, add_grant, new_id, post
 
@@ -30,9 +29,9 @@ class Payer:
 class Money:
     """One data folder."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Place) -> None:
         self.data = data
-        pepper = read_pepper(data)
+        pepper = read_pepper(folder_of(data))
         assert pepper is not None
         self._pepper = pepper
 
@@ -52,7 +51,7 @@ class Money:
             made = tuple(self._key(sql, project) for _ in range(keys))
         return Payer(account, project, made)
 
-    def _key(self, sql: sqlite3.Connection, project: int) -> tuple[int, str]:
+    def _key(self, sql: Connection, project: int) -> tuple[int, str]:
         minted = mint_key(self._pepper)
         name = public_id("key")
         (number,) = sql.execute(
@@ -107,6 +106,6 @@ class Money:
         return {"req_" + call.hex(): charge for call, charge in rows}  # type: ignore[attr-defined]
 
 
-def change(sql: sqlite3.Connection, kind: str, ref: str) -> None:
+def change(sql: Connection, kind: str, ref: str) -> None:
     """Tell the workers."""
     sql.execute("INSERT INTO changes (kind, ref, at) VALUES (?, ?, 0)", (kind, ref))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -14,7 +15,14 @@ from starlette.routing import Route as StarletteRoute
 from headgate.admin.description import describe
 from headgate.admin.office import organization, serve
 from headgate.admin.table import PUBLIC, Asked, Nothing, Route, Table, lists_of
-from headgate.errors import BodyTooLarge, CallerError, GatewayError, Internal, MediaTypeRefused
+from headgate.errors import (
+    BodyTooLarge,
+    CallerError,
+    GatewayError,
+    Internal,
+    MediaTypeRefused,
+    Unavailable,
+)
 from headgate.ops.actors import Actor
 
 if TYPE_CHECKING:
@@ -126,7 +134,7 @@ class AdminApi:
             return self._refusal(error)
         except Exception as fault:
             self._fault(f"{request.method} {request.url.path}", fault)
-            return self._refusal(Internal("The server had an error while processing your request."))
+            return self._refusal(_told(fault))
         if route.method != "GET":
             await self._changed()
         return answer
@@ -201,6 +209,16 @@ class _Place:
         request = Request(scope, receive)
         response = await self._api.respond(self._methods, request)
         await response(scope, receive, send)
+
+
+def _told(fault: BaseException) -> GatewayError:
+    """Return what is said of a fault of ours: a database that does not answer may do so in a moment."""
+    cause: BaseException | None = fault
+    while cause is not None:
+        if isinstance(cause, sqlite3.OperationalError):
+            return Unavailable("The gateway's database does not answer. Try again in a moment.")
+        cause = cause.__cause__
+    return Internal("The server had an error while processing your request.")
 
 
 def _decode(kind: type[msgspec.Struct], raw: bytes, media_type: str) -> msgspec.Struct:

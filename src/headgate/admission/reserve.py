@@ -91,11 +91,12 @@ class Reservations:
         principal = call.principal
         assert principal is not None
         await own_task()
+        asks: list[bool] = []
         try:
             async with asyncio.timeout(WAIT_S):
-                return await self._wait_for_money(call, targets, principal)
+                return await self._wait_for_money(call, targets, principal, asks)
         except TimeoutError:
-            if self._teller.trouble:
+            if self._teller.trouble or asks == [False]:  # the first one was never answered
                 raise Unavailable(
                     "The gateway cannot grant money now: its database does not answer. Try again in a moment."
                 ) from None
@@ -107,10 +108,13 @@ class Reservations:
         need = Need(call.model, amount, tokens, not other) if found.prepaid else None
         return self._budgets.reserve(found, amount, self._clock.wall(), need)
 
-    async def _wait_for_money(self, call: Call, targets: tuple[Target, ...], principal: Principal) -> Hold:
+    async def _wait_for_money(
+        self, call: Call, targets: tuple[Target, ...], principal: Principal, asks: list[bool]
+    ) -> Hold:
         """Hold what fits: what the store has, by an exact count, with a smaller output, or given back.
 
-        Counting comes second, since a cold tokenizer costs far more than asking the store.
+        Counting comes second, since a cold tokenizer costs far more than asking the store. `asks` is told of
+        each question to it, and of each answer.
         """
         budgets, counted = self._budgets, False
         asked: dict[Slice, int] = {}  # which recalls must have been answered before it is refused
@@ -120,7 +124,9 @@ class Reservations:
             hold = self._try(call, targets, found)
             if hold is None and not budgets.complete(found) and self._clock.monotonic() >= ask_at:
                 in_order = not (asked and budgets.heard(found, asked))
+                asks.append(False)
                 hold = await self._take(call, targets, found, in_order=in_order)
+                asks.append(True)
                 ask_at = self._clock.monotonic() + ASK_EVERY_NS
             if hold is not None:
                 return hold

@@ -1,0 +1,1 @@
+"""Several gateways on one PostgreSQL of their own, which can be killed, frozen, filled and slowed."""
