@@ -78,6 +78,13 @@ drain: $(VENV)/.dev ## stop it under 100 streams, and restart three behind a bal
 redis-loss: $(VENV)/.dev ## lose Redis in six ways for 30 s under load; ARGS="--seconds 5 frozen" chooses
 	@$(BIN)/python -m tests.redis $(ARGS)
 
+.PHONY: losses replicas
+losses: $(VENV)/.dev ## lose PostgreSQL for 30 s in every way, a full disk too: what is open, what is closed
+	@$(BIN)/python -m tests.losses $(ARGS)
+
+replicas: $(VENV)/.dev ## let three gateways on one PostgreSQL be one: caps, changes, a kill, a rolling restart
+	@$(BIN)/python -m tests.replicas $(ARGS)
+
 reload: $(VENV)/.dev ## change its settings 200 times under load
 	@$(BIN)/python -m tests.reload $(ARGS)
 
