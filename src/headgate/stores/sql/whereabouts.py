@@ -26,7 +26,7 @@ def noted(folder: Path) -> str:
     path = folder / FILE
     try:
         return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # who makes the folder will say so
         return ""
     except (OSError, UnicodeDecodeError) as fault:
         raise DataFolderError(f"Cannot read {path}: {fault}.") from fault
