@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 import asyncpg
@@ -20,7 +21,7 @@ from headgate.stores.postgres.words import PRELUDE, defined, marked, spread
 from headgate.stores.sql.sqlite import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
 Result = TypeVar("Result")
 WRITERS: Final = 0x68656164676174  # the advisory lock of those who write; locks are of one database
@@ -127,6 +128,7 @@ class PostgresConnection:
         self._inside = False  # a transaction
         self._link: asyncpg.Connection[asyncpg.Record] | None = None
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]] = {}
+        self._plain: dict[str, Callable[[Any], tuple[Any, ...]]] = {}  # what makes rows of decimals integers
         self._types: dict[str, list[str]] = {}
         try:
             self._opened()
@@ -160,7 +162,7 @@ class PostgresConnection:
         text, names = marked(sql)
         portal = self._wait(self._open_portal(text, _ordered(names, values)))
         while rows := self._wait(portal.fetch(_AT_ONCE)):
-            yield from map(tuple, rows)
+            yield from map(self._plain.get(text, tuple), rows)
 
     def insert_new(self, table: str, rows: Sequence[Sequence[Any]]) -> int:
         """Insert whole rows, but for those whose key is there; return how many were inserted."""
@@ -309,7 +311,7 @@ class PostgresConnection:
 
     async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
         bounds = self._bounds
-        link = await asyncpg.connect(
+        return await asyncpg.connect(
             self._url,
             timeout=_CONNECT_S,
             command_timeout=bounds.longest_s + _LATE_S,
@@ -325,10 +327,6 @@ class PostgresConnection:
                 "jit": "off",
             },
         )
-        await link.set_type_codec(
-            "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
-        )  # sums of integers
-        return link
 
     async def _script(self, text: str) -> str:
         assert self._link is not None
@@ -338,7 +336,8 @@ class PostgresConnection:
         statement = self._prepared.get(text) or await self._prepare(text)
         rows = await statement.fetch(*values)
         tag = statement.get_statusmsg().rpartition(" ")[2]
-        return Rows(map(tuple, rows), int(tag) if tag.isdecimal() else -1, statement)
+        plain = self._plain.get(text, tuple)
+        return Rows(map(plain, rows), int(tag) if tag.isdecimal() else -1, statement)
 
     async def _fetch_many(self, text: str, rows: list[Any]) -> None:
         statement = self._prepared.get(text) or await self._prepare(text)
@@ -352,7 +351,11 @@ class PostgresConnection:
         assert self._link is not None
         if len(self._prepared) >= _MOST_PREPARED:  # with lists of many lengths; the server forgets them too
             self._prepared.clear()
+            self._plain.clear()
         self._prepared[text] = statement = await self._link.prepare(text)
+        sums = {n for n, column in enumerate(statement.get_attributes()) if column.type.name == "numeric"}
+        if sums:  # of integers
+            self._plain[text] = partial(_with_integers, sums)
         return statement
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -386,6 +389,7 @@ class PostgresConnection:
         """Give up the link, whatever is on its way."""
         link, self._link = self._link, None
         self._prepared.clear()
+        self._plain.clear()
         self._types.clear()
         if link is None or self._loop.is_closed():
             return
@@ -404,6 +408,8 @@ def _told(fault: BaseException) -> tuple[type[sqlite3.Error] | None, str, bool]:
     for kinds, kind, words, usable in _FAULTS:
         if isinstance(fault, kinds):
             first = str(fault.args[0]) if fault.args else type(fault).__name__
+            if isinstance(fault, OSError):
+                first = fault.strerror or str(fault)
             return kind, words.format(first), usable
     return None, "", False
 
@@ -422,6 +428,10 @@ async def _end_tasks() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _with_integers(sums: set[int], row: Any) -> tuple[Any, ...]:
+    return tuple(int(value) if n in sums and value is not None else value for n, value in enumerate(row))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
