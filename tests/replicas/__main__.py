@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument(
         "--statements", default="", metavar="FILE", help="write every statement of the replicas"
     )
+    parser.add_argument("--redis", default="", metavar="URL", help="which they share, too")
     options = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="headgate-replicas-") as name:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headgate.routing.routes import Routes
     from headgate.stores.sql.check import Result
     from headgate.stores.sql.database import Place
+    from headgate.stores.sql.nodes import NodeRow
     from headgate.stores.sql.single import Charge
     from headgate.vitals import Report
 
@@ -160,6 +161,15 @@ def check(data: str | None) -> Result:
     place = existing_place(data)
     node = read_node(folder_of(place)) if url_of(place) else None
     return run(place, CLOCK.wall(), node.name if node is not None else "")
+
+
+def nodes(data: str | None) -> list[NodeRow]:
+    """Return the data folders that share a database; of SQLite there are none."""
+    from headgate.stores.sql.bootstrap import SCHEMA, version
+    from headgate.stores.sql.nodes import roll
+
+    with closing(connect(existing_place(data), read_only=True, wait="managing")) as sql:
+        return roll(sql) if version(sql) == SCHEMA else []
 
 
 def write_off(data: str | None, node: str) -> int:

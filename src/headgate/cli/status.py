@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from headgate.cli import compose
+from headgate.cli.db import node_text
 from headgate.cli.exits import FOUND
 from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import date_text, print_json, print_list
@@ -50,6 +51,8 @@ def command(context: click.Context, data: str | None, as_json: bool) -> None:
         print_json(report)
     else:
         _show(report)
+        for node in compose.nodes(data):
+            click.echo(node_text(node))
     context.exit(FOUND if out and report.serving else 0)
 
 
