@@ -20,7 +20,7 @@ from headgate.ports import Lost, Open, Settle
 from headgate.stores.journal import SlotJournal
 from headgate.stores.journal.segments import segment_numbers, segment_path
 from headgate.stores.sql.check import check
-from headgate.stores.sql.database import Place, connect
+from headgate.stores.sql.database import Place, connect, url_of
 from headgate.stores.sql.drain import Drain
 from headgate.stores.sql.folder import holder, lock_folder
 from headgate.stores.sql.recovery import recover
@@ -219,7 +219,7 @@ def test_the_check_finds_a_settlement_that_the_books_passed_over(books: Place) -
     path = segment_path(books / "journal" / SLOT, 1)
     end = len(path.read_bytes().rstrip(b"\0"))
     with closing(connect(books)) as sql:
-        sql.execute("UPDATE drains SET offset = ?", (path.stat().st_size,))
+        sql.execute('UPDATE drains SET "offset" = ?', (path.stat().st_size,))
     assert path.stat().st_size >= end
     assert found(books) == {"settlement"}
 
@@ -357,16 +357,17 @@ def test_a_lock_names_its_holder_as_long_as_it_lives(place: Place) -> None:
 
 @pytest.fixture
 def busy(place: Place) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """Books that a server writes as fast as it can, until it is told to stop."""
+    """Books that a server writes as fast as they take it, until it is told to stop."""
     data = make(place)
     stop = threading.Event()
+    rest_s = 0.02 if url_of(place) else 0.0005  # nothing here waits for a drain that is behind
 
     def serve() -> None:
         with journal(data, segment_bytes=64 << 10) as book:
             drain = Drain(book, lambda: connect(data), NoFailpoints(), print, every_s=0.001)
             drain.start()
             index = 0
-            while not stop.wait(0.0005):
+            while not stop.wait(rest_s):
                 for _ in range(20):
                     index += 1
                     write_one(book, index)

@@ -238,7 +238,7 @@ GIFT = "(SELECT id FROM postings WHERE kind = 'grant' AND amount > 1000 LIMIT 1)
 TOPUP = "(SELECT id FROM postings WHERE kind = 'topup')"
 EXPIRY = "(SELECT id FROM postings WHERE kind = 'expiry' LIMIT 1)"
 TWICE = (
-    "INSERT INTO postings SELECT randomblob(16), (SELECT max(seq) + 1 FROM postings), book, account, grant_id,"
+    "INSERT INTO postings SELECT x'0123456789abcdef0123456789abcdef', (SELECT max(seq) + 1 FROM postings), book, account, grant_id,"
     " kind, amount, tokens, debt, reference || ':2', actor, note, at FROM postings WHERE {}"
 )
 CORRUPTIONS: dict[str, tuple[str, list[str]]] = {

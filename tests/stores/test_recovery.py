@@ -220,7 +220,7 @@ def test_a_crash_between_booking_and_clearing_up_books_once(place: Place) -> Non
     segment_path(folder, 2).unlink()
     segment_path(folder, 1).write_bytes(saved)
     with closing(connect(data)) as sql:
-        sql.execute("UPDATE drains SET segment = 1, offset = 0")
+        sql.execute('UPDATE drains SET segment = 1, "offset" = 0')
     CLOCK.move(5)
     start(data)
     assert figures(data, "SELECT call, charge FROM calls ORDER BY call") == charged
