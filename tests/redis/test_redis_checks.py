@@ -79,6 +79,13 @@ def test_a_url_that_cannot_be_is_refused(url: str, said: str) -> None:
     assert "pw" not in str(refused.value)
 
 
+def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.storage.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'headgate\[redis\]'"):
+        redis_url("redis://db", "headgate", {}, {})
+    assert not redis_url("", "headgate", {}, {})
+
+
 @pytest.mark.parametrize("prefix", ["", "a b", "x" * 65, "{a}"])
 def test_a_prefix_that_cannot_be_is_refused(prefix: str) -> None:
     with pytest.raises(ConfigError, match="redis_prefix"):
