@@ -278,6 +278,17 @@ def test_a_move_takes_every_row_and_the_folder_goes_on_as_a_node(books: Path, sh
 
 
 @pytest.mark.services("postgresql")
+def test_what_a_batch_holds_stays_its_own(books: Path, shared: Database, tmp_path: Path) -> None:
+    with closing(connect(books)) as sql:
+        sql.execute("INSERT INTO slices SELECT id, 'batch-7', 5, 0 FROM pots")
+    transfer.backup(books, tmp_path / "batch.backup", START, silent)
+    transfer.restore(tmp_path / "batch.backup", tmp_path / "new", silent)
+    assert rows(tmp_path / "new", "SELECT slot, amount FROM slices") == [("batch-7", 5)]
+    transfer.move(books, shared, silent)
+    assert {row[0] for row in rows(shared, "SELECT slot FROM slices")} >= {"batch-7"}
+
+
+@pytest.mark.services("postgresql")
 def test_nothing_is_moved_from_under_a_server(books: Path, shared: Database) -> None:
     with lock_folder(books), pytest.raises(DataFolderError, match="is served by process"):
         transfer.move(books, shared, silent)

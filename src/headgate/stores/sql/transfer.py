@@ -21,7 +21,7 @@ from headgate.stores.sql.bootstrap import SCHEMA, VERSION_TABLE, make_folder, up
 from headgate.stores.sql.database import connect, folder_of, schema, shown
 from headgate.stores.sql.folder import lock_folder
 from headgate.stores.sql.layout import tables
-from headgate.stores.sql.nodes import own_node, slot_name
+from headgate.stores.sql.nodes import belongs, own_node, slot_name
 from headgate.stores.sql.pepper import DataFolderError, fingerprint, read_pepper
 from headgate.stores.sql.pots import LOST, settle_down
 from headgate.stores.sql.totals import totals
@@ -293,8 +293,11 @@ def _prove(sql: Connection, due: Sum, written: Iterable[Table], tell: Progress) 
 
 
 def _free(sql: Connection) -> None:
-    """Take everything out of the hands of workers: as far as these books know, none of them has a call."""
-    sql.execute("DELETE FROM slices WHERE slot <> ?", (LOST,))
+    """Take everything out of the hands of workers: as far as these books know, none of them has a call.
+
+    What batches hold for their lines is theirs still.
+    """
+    sql.execute("DELETE FROM slices WHERE slot <> ? AND slot NOT LIKE 'batch-%'", (LOST,))
     for table in ("slots", "drains", "nodes"):
         sql.execute(f"DELETE FROM {table}")
     for (pot,) in sql.execute("SELECT id FROM pots WHERE over > 0").fetchall():
@@ -303,8 +306,8 @@ def _free(sql: Connection) -> None:
 
 def _rename(sql: Connection, node: str) -> None:
     """Call the slots of a folder what they are called in a database that it shares."""
-    for table in ("slices", "slots", "drains"):
-        rows = sql.execute(f"SELECT DISTINCT slot FROM {table} WHERE slot <> ?", (LOST,)).fetchall()
-        for (slot,) in rows:
+    for table in ("slices", "slots", "drains", "batches", "batch_lines"):
+        rows = sql.execute(f"SELECT DISTINCT slot FROM {table} WHERE slot <> ''").fetchall()
+        for (slot,) in (row for row in rows if belongs(row[0], "")):
             sql.execute(f"UPDATE {table} SET slot = ? WHERE slot = ?", (slot_name(node, slot), slot))
     sql.execute("UPDATE videos SET node = ?", (node,))
