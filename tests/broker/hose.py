@@ -40,6 +40,7 @@ class Hose:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        await asyncio.sleep(0.05)  # the closed ones go
 
     def freeze(self) -> None:
         """Pass nothing on, and end nothing: as a process that is stopped."""

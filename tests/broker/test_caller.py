@@ -93,9 +93,9 @@ def terms(kind: str, port: int = 0, name: str = "") -> Terms:
     return Terms(url.format(port=port or usual), name or named())
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
+def run(test: Callable[[], Awaitable[None]], within_s: float = 60) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(within_s):
             await test()
 
     asyncio.run(bounded())

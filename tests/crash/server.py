@@ -41,6 +41,8 @@ def cost(given: int, made: int) -> int:
 class Server:
     """One data folder and the processes that serve it, one after another."""
 
+    words: tuple[str, ...] = ("serve", "--cap", "1000/month")
+
     def __init__(self, folder: Path, oracle_port: int, database: str = "") -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -56,7 +58,7 @@ class Server:
     async def start(self, failpoints: str = "") -> None:
         began = time.monotonic()
         where = ["--port", str(self.port), "--data", self.data, "--config", self._config]
-        command = [HEADGATE, "serve", *where, "--cap", "1000/month"]
+        command = [HEADGATE, *self.words, *where]
         environment = {**self._environment, "HEADGATE_FAILPOINTS": failpoints}
         self._process = subprocess.Popen(
             command, env=environment, cwd=self.folder, stdout=self._log, stderr=self._log
