@@ -86,10 +86,11 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
     prepared = prepare(place, clock.wall(), mint_key)
     with lock_folder(folder):
         sql = connect(place, wait="managing")
-        _put_caps(sql, cap, config, clock.wall())
-        probing = parse_cap(config.probes.budget) if config.probes.every_s else None
-        put_probes(sql, probing, config.budget.timezone, clock.wall())
-        put_terms(sql, DEFAULT_ACCOUNT, config.terms, config.tiers, clock.wall())
+        if not config.options.worker:  # what flags and settings say of money is said by who takes calls
+            _put_caps(sql, cap, config, clock.wall())
+            probing = parse_cap(config.probes.budget) if config.probes.every_s else None
+            put_probes(sql, probing, config.budget.timezone, clock.wall())
+            put_terms(sql, DEFAULT_ACCOUNT, config.terms, config.tiers, clock.wall())
         simulating = _simulating(sql, config)
         node = served_node(folder, config.storage.database, config.storage.node)
         if node:

@@ -20,6 +20,7 @@ class Hose:
         self._flows.set()
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -40,6 +41,9 @@ class Hose:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
         await asyncio.sleep(0.05)  # the closed ones go
 
     def freeze(self) -> None:
@@ -52,6 +56,7 @@ class Hose:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers |= {writer, there_writer}
         for source, sink in ((reader, there_writer), (there_reader, writer)):
             pump = asyncio.get_running_loop().create_task(self._pump(source, sink))
             self._pumps.add(pump)

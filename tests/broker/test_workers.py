@@ -30,6 +30,8 @@ BODY = {"model": "crash-model", "messages": [{"role": "user", "content": f"plan 
 class Member(Server):
     """One process of a fleet, with a data folder of its own."""
 
+    words = ("serve",)
+
     def __init__(self, folder: Path, oracle: int, storage: str) -> None:
         folder.mkdir()
         super().__init__(folder, oracle)
@@ -76,14 +78,14 @@ class Fleet:
         self.workers = [Worker(folder / f"worker-{n}", oracle, storage) for n in (1, 2)]
         self.client = openai.AsyncOpenAI(api_key="none")
 
-    async def start(self) -> None:
-        """Start all, and make a key."""
+    async def start(self, failpoint: str = "") -> None:
+        """Start all, and make a key; the first worker may have a place where it dies."""
         await self.api.start()
         key = (await self.api.ask("keys", "create", "--name", "batches"))["key"]
         self.client = openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{self.api.port}/v1", api_key=key)
         for worker in self.workers:
             worker.join(self.api)
-            await worker.start()
+            await worker.start(failpoint if worker is self.workers[0] else "")
 
     async def stop(self) -> None:
         """Stop all."""
@@ -139,7 +141,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, oracle: int, database: str) -> AsyncIterator[Fleet]:
+async def fleet(
+    folder: Path, oracle: int, database: str, *, failpoint: str = "", cap: str = ""
+) -> AsyncIterator[Fleet]:
     name = named()
     async with Hose(5672) as hose:
         storage = (
@@ -147,24 +151,25 @@ async def fleet(folder: Path, oracle: int, database: str) -> AsyncIterator[Fleet
             f'queue = "amqp://guest:guest@127.0.0.1:{hose.port}/"\n'
         )
         made = Fleet(folder, oracle, storage, hose)
+        made.api.words = ("serve", "--cap", cap) if cap else ("serve",)
         try:
-            await made.start()
+            await made.start(failpoint)
             yield made
         finally:
             await made.stop()
             await remove("amqp", f"{name}.batches")
 
 
+@pytest.mark.parametrize(("place", "cap"), [("after-send", "1000/month"), ("after-settle", "")])
 def test_a_worker_that_is_killed_loses_and_doubles_no_line(
-    tmp_path: Path, oracle: int, database: str
+    tmp_path: Path, oracle: int, database: str, place: str, cap: str
 ) -> None:
     async def test() -> None:
-        async with fleet(tmp_path, oracle, database) as made:
-            name = await made.order()
-            await made.until(name, 40)
-            await made.workers[0].kill()
+        async with fleet(tmp_path, oracle, database, failpoint=f"{place}=kill@30", cap=cap) as made:
+            name, lost = await made.order(), made.workers[0]
+            assert await lost.died(60)
             await made.until(name, 100)
-            await made.workers[0].start()  # its journal is read, and what it held is free
+            await lost.start()  # its journal is read, and what it held is free
             await made.check(await made.completed(name))
 
     run(test, 200)

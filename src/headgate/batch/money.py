@@ -86,8 +86,9 @@ class LineReservations(Reservations):
         """
         line = self._running.get(call.id) or self._running[call.parent]
         job = line.batch.job
+        # What a line was charged once, or may have been, it is not charged again: the house pays.
         if not job.capped:
-            return Hold(weigh(call, targets)[0], job.held_at, (), ())
+            return Hold(0 if line.free else weigh(call, targets)[0], job.held_at, (), ())
         if any(target.prices is None for target in targets):
             raise unpriced(call)
         call.shrunk_to = assumed_output(call, targets)
@@ -97,7 +98,6 @@ class LineReservations(Reservations):
                 "Nothing was held for this request, since it could not be served when its batch began. "
                 "Send it again in another batch."
             )
-        # What a line was charged once, or may have been, it is not charged again: the house pays.
         start, amount = line.take(amount, whole=call.id == line.claim.call)
         sources = tuple(Source(part.pot, part.grant, part.amount) for part in portions_of(job, start, amount))
         return Hold(amount, job.held_at, (), job.pots, sources)
