@@ -76,7 +76,7 @@ def test_every_command_has_help_that_ends_with_a_sentence_and_says_json(
     assert command.help.strip().split("\n")[0].endswith((".", ":"))
     if path:  # the root begins with the first two commands
         assert "Examples:" in text
-    if not isinstance(command, click.Group) and path not in {"serve", "sim", "completion"}:
+    if not isinstance(command, click.Group) and path not in {"serve", "worker", "sim", "completion"}:
         assert "--json" in text
     for option in command.params:
         if isinstance(option, click.Option):
