@@ -55,8 +55,13 @@ class Hose:
         self._flows.set()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        self._writers |= {writer, there_writer}
+        self._writers.add(there_writer)
+        if writer not in self._writers:  # it was cut meanwhile
+            writer.close()
+            there_writer.close()
+            return
         for source, sink in ((reader, there_writer), (there_reader, writer)):
             pump = asyncio.get_running_loop().create_task(self._pump(source, sink))
             self._pumps.add(pump)
