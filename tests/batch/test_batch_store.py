@@ -12,6 +12,8 @@ import pytest
 from headgate.errors import Unavailable
 from headgate.stores.sql.batches import SqlBatches
 from headgate.stores.sql.bootstrap import prepare
+from headgate.stores.sql.check.batches import check_batches
+from headgate.stores.sql.check.findings import Findings
 from headgate.stores.sql.database import connect
 from headgate.values import Book, Usage
 from headgate.wire.batches import BatchError
@@ -44,6 +46,9 @@ class Aside:
 
     def execute(self, statement: str, values=()) -> list:
         return self._thread.submit(self._rows, statement, values).result()
+
+    def with_connection(self, work, *args) -> None:
+        self._thread.submit(work, self._sql, *args).result()
 
     def _rows(self, statement: str, values) -> list:
         found = self._sql.execute(statement, values)
@@ -99,6 +104,11 @@ class World:
 
     def slices(self) -> dict[str, int]:
         return dict(self.sql.execute("SELECT slot, amount FROM slices WHERE pot = 5"))
+
+    def missing(self) -> list[tuple[str, str]]:
+        findings = Findings()
+        self.sql.with_connection(check_batches, findings)
+        return [(each.kind, each.detail) for each in findings.all()]
 
     def done(self, claim, charge: int = 0, *, answered: bool = True) -> Finished:
         back = ((5, claim.bound - charge),)
@@ -261,6 +271,19 @@ async def test_the_waiting_lines_of_one_that_expired_are_told_so(world):
     ending = await world.store.settle_down(batch.n, HOUR)
     assert ending.job.late
     assert world.slices()[batch.slot] == 0
+
+
+async def test_the_ledger_check_finds_a_batch_that_lacks_money(world):
+    batch = await world.begun()
+    (claim,) = await world.claim(batch, 1)
+    await world.store.finish(batch, [world.done(claim, 30)])
+    assert world.missing() == []
+    world.sql.execute(
+        "UPDATE slices SET amount = amount - 30 WHERE slot = ?", (batch.slot,)
+    )  # it was drained
+    assert world.missing() == []
+    world.sql.execute("UPDATE slices SET amount = amount - 1 WHERE slot = ?", (batch.slot,))
+    assert world.missing() == [("batch", "batch_1 has 299 of pot 5, its lines may still cost 300")]
 
 
 async def test_a_lines_money_may_lie_in_two_grants():

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.stores.journal.segments import Position
+from headgate.stores.sql.check.batches import check_batches
 from headgate.stores.sql.check.books import BooksCheck
 from headgate.stores.sql.check.findings import Finding, Findings
 from headgate.stores.sql.check.journals import JournalsCheck, read_slots
@@ -47,6 +48,7 @@ def check(place: Place, now: WallMicros, node: str = "") -> Result:
         sql.execute("BEGIN")
         books = BooksCheck(sql, findings)
         books.run()
+        check_batches(sql, findings)
         JournalsCheck(sql, findings, served=served, now=now).run(slots)
         if not served:
             books.pots.check_open(slots)
