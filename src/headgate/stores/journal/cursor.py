@@ -58,6 +58,7 @@ class OpenCalls:
                 self.opens[record.call] = [record]
             elif all(record.attempt != each.attempt for each in known):
                 known.append(record)
+                self.marks.pop(record.call, None)  # only one behind both says which of them answered
         elif kind == MARK:
             self.marks[record.call] = record
         elif kind != HEAD:
