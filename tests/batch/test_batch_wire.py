@@ -73,6 +73,7 @@ def test_a_line_is_read():
         ({**LINE, "custom_id": 7}, "invalid_type", "custom_id"),
         ({**LINE, "custom_id": ""}, "invalid_custom_id", "custom_id"),
         ({**LINE, "custom_id": "x" * 513}, "invalid_custom_id", "custom_id"),
+        ({**LINE, "custom_id": "x\0"}, "invalid_custom_id", "custom_id"),
         ({**LINE, "method": "GET"}, "invalid_method", "method"),
         ({**LINE, "url": "/v1/embeddings"}, "url_mismatch", "url"),
         ({"method": "POST", "url": CHAT, "body": {}}, "missing_required_parameter", "custom_id"),

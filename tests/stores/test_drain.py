@@ -327,6 +327,15 @@ def test_usage_of_every_kind_reaches_its_column(place: Place) -> None:
     ) == [("embeddings", "alias", "openai", "real")]
 
 
+def test_a_name_with_nul_stops_nothing(place: Place) -> None:
+    data = make(place)
+    record = opened(model="a\0b")
+    with journal(data) as book:
+        write(book, [(record, settled(record))])
+    copy_all(data)
+    assert figures(data, "SELECT m.name FROM calls JOIN names m ON m.id = model") == [("a\ufffdb",)]
+
+
 def test_settings_have_the_sizes_of_the_design() -> None:
     assert JournalSettings() == JournalSettings(
         segment_bytes=8 << 20, bound_bytes=64 << 20, sync="group", group_s=0.010

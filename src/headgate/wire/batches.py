@@ -197,10 +197,10 @@ def read_line(data: bytes, number: int, endpoint: str) -> InputLine:
     except (msgspec.DecodeError, RecursionError) as fault:
         raise _refused("invalid_json_line", "This line is not parseable as valid JSON.", number) from fault
     custom_id = _member(found.custom_id, "custom_id", number)
-    if not custom_id or len(custom_id) > LONGEST_ID:
+    if not custom_id or len(custom_id) > LONGEST_ID or "\0" in custom_id:
         raise _refused(
             "invalid_custom_id",
-            f"Invalid 'custom_id': it must have 1 to {LONGEST_ID} characters.",
+            f"Invalid 'custom_id': it must have 1 to {LONGEST_ID} characters, and none of them is NUL.",
             number,
             "custom_id",
         )

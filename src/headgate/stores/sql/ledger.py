@@ -200,7 +200,7 @@ class Books:
     def _learn(self, words: tuple[str, str, str, str]) -> tuple[int, ...]:
         sql = self._sql
         ids = []
-        for word in words:
+        for word in (each.replace("\0", "\ufffd") for each in words):  # which PostgreSQL keeps in no text
             sql.execute("INSERT INTO names (name) VALUES (?) ON CONFLICT DO NOTHING", (word,))
             ids.append(int(sql.execute("SELECT id FROM names WHERE name = ?", (word,)).fetchone()[0]))
         self._words[words] = found = tuple(ids)
