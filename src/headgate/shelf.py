@@ -69,6 +69,11 @@ class Counted(msgspec.Struct):
 class Writing(Protocol):
     """Something that is being written. Every method raises `Unavailable` where the storage fails."""
 
+    @property
+    def sha256(self) -> str:
+        """Return the hash of what was written, in hex."""
+        ...
+
     async def write(self, data: Buffer) -> None:
         """Append bytes; best a megabyte at a time. On return they may still be on their way to the disk.
 
@@ -89,8 +94,12 @@ class Writing(Protocol):
 class Draft(Writing, Protocol):
     """A file that is being written."""
 
-    async def publish(self, label: FileLabel) -> StoredFile:
+    async def publish(self, label: FileLabel, call: bytes = b"") -> StoredFile:
         """Make it a file: durable, and there for everybody at once.
+
+        Args:
+            label: what is said of it.
+            call: whose file can be told by its id (`made_by`); empty: nobody will ask.
 
         Raises:
             CallerError: the quota of its project or account is full; nothing is kept.
@@ -178,6 +187,11 @@ class Blobs(Protocol):
     async def close(self) -> None:
         """Close what was opened."""
         ...
+
+
+def made_by(call: bytes) -> str:
+    """Return the id of the file that a call made, if it made one."""
+    return f"file-{call.hex()}"
 
 
 class UploadStatus(IntEnum):

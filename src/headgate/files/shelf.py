@@ -13,7 +13,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from headgate.errors import BodyTooLarge, CallerError, Unavailable
-from headgate.shelf import Counted, FileLabel, FileOwner, Piece, StoredFile
+from headgate.shelf import Counted, FileLabel, FileOwner, Piece, StoredFile, made_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -254,14 +254,18 @@ class FileDraft:
         await self._writer.commit()
         return Piece(self._blob, self.size)
 
-    async def publish(self, label: FileLabel) -> StoredFile:
+    @property
+    def sha256(self) -> str:
+        """Return the hash of what was written, in hex."""
+        return self._hash.hexdigest()
+
+    async def publish(self, label: FileLabel, call: bytes = b"") -> StoredFile:
         """Make it a file. Raises `CallerError`, `Unavailable`."""
         shelf = self._shelf
         piece = await self.commit()
         now = shelf.clock.wall()
-        file = StoredFile(
-            new_id("file-"), self._owner, label, self.size, self._hash.hexdigest(), now, (piece,)
-        )
+        name = made_by(call) if call else new_id("file-")
+        file = StoredFile(name, self._owner, label, self.size, self.sha256, now, (piece,))
         refuse_full(await shelf.rows.publish(file))
         self.kept()
         shelf.counted.kept += 1

@@ -14,6 +14,7 @@ from headgate.http.callers import identify
 from headgate.http.errors import VERSION
 from headgate.http.guard import guarded, turn_away
 from headgate.http.recorded import recorded
+from headgate.http.shapes import shape
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.values import Call
@@ -70,16 +71,16 @@ class BatchRoutes:
             BatchRoute(self, act)
             for act in (self._order, self._list, self._look, self._cancel, self._results)
         )
-        self._all = {b"POST": order, b"GET": listing}
-        self._one = {b"GET": look}
-        self._deeds = {"cancel": {b"POST": cancel}, "results": {b"GET": results}}
+        self.table: dict[str, dict[bytes, BatchRoute]] = {
+            "": {b"POST": order, b"GET": listing},
+            "/{id}": {b"GET": look},
+            "/{id}/cancel": {b"POST": cancel},
+            "/{id}/results": {b"GET": results},
+        }
 
     def find(self, method: bytes, path: str) -> BatchRoute | None:
         """Return the route of a path below `/batches`; None for one that is not served."""
-        parts = path.strip("/").split("/")
-        methods: dict[bytes, BatchRoute] | None = self._all if len(parts) == 1 else self._one
-        if len(parts) > 2:
-            methods = self._deeds.get(parts[2]) if len(parts) == 3 else None
+        methods = self.table.get(shape(path))
         if methods is None:
             return None
         return methods.get(method) or BatchRoute(

@@ -34,7 +34,7 @@ from headgate.values import Call
 from headgate.wire.uploads import take_form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from headgate.admission.shedding import Shedder
     from headgate.channels import Channel
@@ -218,6 +218,17 @@ class DataPlane:
             return self._resume if method == b"GET" else Refusal(wrong_method(method, path, (b"GET",)))
         routes = self._kept.get(_group(path))
         return routes.find(method, bare) if routes is not None else None
+
+    def served(self) -> Iterator[tuple[bytes, str]]:
+        """Yield each method and path below `/v1` whose routes are named; `{id}` stands for any name."""
+        kept = {
+            f"/v1/{group}{rest}": row
+            for group, routes in self._kept.items()
+            for rest, row in routes.table.items()
+        }
+        for path, methods in (self._table | kept).items():
+            if path.startswith("/v1/"):
+                yield from ((method, path) for method in methods)
 
     def find_health(self, method: bytes, path: str) -> Route | None:
         """Return the route of a probe on the second listener, which serves no calls."""

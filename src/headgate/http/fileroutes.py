@@ -13,6 +13,7 @@ from headgate.http.callers import identify
 from headgate.http.errors import VERSION
 from headgate.http.forms import FormIntake
 from headgate.http.guard import guarded, turn_away
+from headgate.http.recorded import asked_of_file, order_of, recorded
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.shelf import FileOwner
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from headgate.ports import Sink
     from headgate.shelf import Writing
     from headgate.values import Principal
+    from headgate.wire.recorded import Order
 
 _encode = msgspec.json.encode
 _JSON = (b"content-type", b"application/json")
@@ -51,12 +53,22 @@ class FileRoute:
         try:
             caller = enter(service, incoming)
             call.principal = caller.principal
+            if caller.wish is None or incoming.method != b"POST":
+                run = self._run(call, incoming, sink)
+            else:
+                run = self._record(call, incoming, sink)
         except GatewayError as error:
             if incoming.spooled is not None:
                 incoming.spooled.close()
             turn_away(service, call, error, sink)
             return
-        service.start_call(guarded(service, call, sink, self._act(call, incoming, sink)), call)
+        service.start_call(run, call)
+
+    def _run(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
+        return guarded(self._service, call, sink, self._act(call, incoming, sink))
+
+    def _record(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
+        return recorded(self._service, call, incoming, sink, partial(self._run, call, incoming))
 
 
 class FormRoute(FileRoute, Generic[Made]):
@@ -89,8 +101,26 @@ class FormRoute(FileRoute, Generic[Made]):
         kind = incoming.head.header(b"content-type") or b""
         if not is_form(kind):
             raise MediaTypeRefused("Send a form: `Content-Type: multipart/form-data`, with the file in it.")
-        owner = owner_by(enter(self._service, incoming).principal)
-        return FormIntake(kind, self._wanted, partial(self._start, owner, incoming))
+        caller = enter(self._service, incoming)
+        if caller.wish is not None:
+            order_of(self._service, incoming)  # what is wrong with it is said before the file is read
+        return FormIntake(kind, self._wanted, partial(self._start, owner_by(caller.principal), incoming))
+
+    def _record(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
+        order = order_of(self._service, incoming)
+        return guarded(self._service, call, sink, self._once(call, incoming, sink, order))
+
+    async def _once(self, call: Call, incoming: Incoming, sink: Sink, order: Order) -> None:
+        """Take the whole form: only then it is known whether it came before."""
+        incoming.spooled = form = self.form(incoming)
+        form.once = True
+        try:
+            fields, file, draft = await form.finished()
+            order = order._replace(request=asked_of_file(incoming, fields, file, draft.sha256))
+            make = partial(self._run, call, incoming)
+            await self._service.recorder().serve(call, sink, order, make)
+        finally:
+            form.close()
 
     def form(self, incoming: Incoming) -> FormIntake[Made]:
         """Return a request's form, whether it was taken as it came or is so short that it came at once."""

@@ -19,6 +19,7 @@ from headgate.http.fileroutes import (
 )
 from headgate.http.listing import read_page
 from headgate.http.ranges import read_range, unsatisfiable
+from headgate.http.shapes import shape
 from headgate.wire.files import file_object, no_such_file, read_label
 
 if TYPE_CHECKING:
@@ -58,22 +59,16 @@ class FileRoutes:
         listing, look, delete, fetch = (
             FileRoute(service, act) for act in (self._list, self._look, self._delete, self._fetch)
         )
-        self._all: dict[bytes, FileRoute] = {b"POST": self._form, b"GET": listing}
-        self._one: dict[bytes, FileRoute] = {b"GET": look, b"DELETE": delete}
-        self._content: dict[bytes, FileRoute] = {b"GET": fetch}
+        self.table: dict[str, dict[bytes, FileRoute]] = {
+            "": {b"POST": self._form, b"GET": listing},
+            "/{id}": {b"GET": look, b"DELETE": delete},
+            "/{id}/content": {b"GET": fetch},
+        }
 
     def find(self, method: bytes, path: str) -> FileRoute | None:
         """Return the route of a path below `/files`; None for one that is not served."""
-        parts = path.strip("/").split("/")
-        if len(parts) == 1:
-            methods = self._all
-        elif len(parts) == 2:
-            methods = self._one
-        elif len(parts) == 3 and parts[2] == "content":
-            methods = self._content
-        else:
-            return None
-        return choose(self._service, methods, method)
+        methods = self.table.get(shape(path))
+        return choose(self._service, methods, method) if methods is not None else None
 
     # ── what each does ──────────────────────────────────────────────────────────────────────────
 
@@ -86,7 +81,7 @@ class FileRoutes:
             brought = await form.finished()
             now = self._service.clock.wall()
             label = read_label(brought.fields, brought.file.filename, brought.file.kind, now)
-            file = await brought.draft.publish(label)
+            file = await brought.draft.publish(label, call.id if form.once else b"")
         finally:
             form.close()
         send(call, file_object(file), sink)

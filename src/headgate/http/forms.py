@@ -54,6 +54,7 @@ class FormIntake(Generic[Made]):
         self._bell = asyncio.Event()
         self._complete = False  # the whole form has come
         self._over = False  # nobody wants it any more
+        self.once = False  # its caller may ask later whether this request has made something
         self._fault: GatewayError | None = None
         self._part: FilePart | None = None
         self._draft: Made | None = None

@@ -19,12 +19,16 @@ from headgate.errors import CallerError, GatewayError, PermissionRefused, Unavai
 from headgate.http.answers import refuse, whose
 from headgate.http.callers import identify, offered, presented
 from headgate.http.errors import VERSION
+from headgate.http.guard import guarded
+from headgate.http.recorded import recorded
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.ports import Sink
 from headgate.values import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from headgate.channels import Channel
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming, RequestHead
@@ -197,19 +201,32 @@ class SecretRoute:
         self.max_body_bytes = 256 * 1024
 
     def handle(self, incoming: Incoming, sink: Sink) -> None:
-        """Answer at once: nothing is stored."""
+        """Answer at once, where nobody wants the very same answer again: then nothing is stored."""
         service = self._service
         try:
             caller = identify(service, incoming)
+            if caller.wish is not None:
+                self._record(incoming, caller.principal, sink)
+                return
             body = self._lend(incoming, caller.principal)
         except GatewayError as error:
             service.refused("realtime", error)
             refuse(incoming.request_id, error, sink)
             return
-        rows = [_JSON, VERSION, (b"x-request-id", incoming.request_id.encode()), *whose(caller.principal)]
-        sink.start(200, rows, len(body))
-        sink.write(body)
-        sink.finish()
+        _send(body, incoming.request_id, caller.principal, sink)
+
+    def _record(self, incoming: Incoming, principal: Principal, sink: Sink) -> None:
+        service = self._service
+        call = Call(service.ids.next(), "realtime", incoming.received_ns)
+        call.principal = principal
+
+        async def lend(to: Sink) -> None:
+            _send(self._lend(incoming, principal), call.request_id, principal, to)
+
+        def make(to: Sink) -> Coroutine[None, None, None]:
+            return guarded(service, call, to, lend(to))
+
+        service.start_call(recorded(service, call, incoming, sink, make), call)
 
     def _lend(self, incoming: Incoming, principal: Principal) -> bytes:
         order, asked = _order(incoming.body)
@@ -234,6 +251,12 @@ class SecretRoute:
         settings = msgspec.json.decode(order.session, type=dict[str, object])
         session = {"type": "realtime", "object": "realtime.session", "id": f"sess_{incoming.request_id[4:]}"}
         return msgspec.json.encode({"value": secret, "expires_at": until, "session": {**session, **settings}})
+
+
+def _send(body: bytes, request_id: str, principal: Principal, sink: Sink) -> None:
+    sink.start(200, [_JSON, VERSION, (b"x-request-id", request_id.encode()), *whose(principal)], len(body))
+    sink.write(body)
+    sink.finish()
 
 
 def _order(body: bytes) -> tuple[_Order, _Asked]:

@@ -23,10 +23,10 @@ from headgate.wire.recorded import Order
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from headgate.http.callers import Wish
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming
     from headgate.ports import Sink
+    from headgate.wire.formstream import FilePart
 
 _LONGEST_KEY: Final = 255
 _LONGEST_NUMBER: Final = 9  # digits
@@ -61,19 +61,19 @@ def recorded(
     Raises:
         CallerError: the wish is none.
     """
-    wish = identify(service, incoming).wish
-    assert wish is not None
-    recorder = service.recorder()
-    order = order_of(wish, incoming, recorder.longest_resume_s)
-    return guarded(service, call, sink, recorder.serve(call, sink, order, make))
+    order = order_of(service, incoming)._replace(request=_asked(incoming))
+    return guarded(service, call, sink, service.recorder().serve(call, sink, order, make))
 
 
-def order_of(wish: Wish, incoming: Incoming, longest_s: int) -> Order:
-    """Return what a request asks for.
+def order_of(service: Service, incoming: Incoming) -> Order:
+    """Return what the head of a request asks for; its body is not looked at.
 
     Raises:
         CallerError: its headers say no such thing.
     """
+    wish = identify(service, incoming).wish
+    assert wish is not None
+    longest_s = service.recorder().longest_resume_s
     key = wish.key or b""
     if wish.key is not None and not (0 < len(key) <= _LONGEST_KEY and all(33 <= each <= 126 for each in key)):
         raise CallerError(
@@ -90,7 +90,7 @@ def order_of(wish: Wish, incoming: Incoming, longest_s: int) -> Order:
             param="x-headgate-resume",
             code="invalid_value",
         )
-    return Order(key, _asked(incoming), seconds)
+    return Order(key, b"", seconds)
 
 
 def _number(value: bytes, header: str) -> int:
@@ -103,9 +103,19 @@ def _number(value: bytes, header: str) -> int:
     return int(value)
 
 
+def asked_of_file(incoming: Incoming, fields: dict[str, str], file: FilePart, hashed: str) -> bytes:
+    """Return a digest of a form with a file, whose bytes were hashed while they came."""
+    said = (sorted(fields.items()), file.name, file.filename, file.kind, hashed)
+    return sha256(_place(incoming) + msgspec.msgpack.encode(said)).digest()
+
+
+def _place(incoming: Incoming) -> bytes:
+    return incoming.path.removeprefix("/v1").encode() + b"\n"
+
+
 def _asked(incoming: Incoming) -> bytes:
     """Return a digest of a request; of a form without its boundary, which clients draw anew each time."""
-    digest = sha256(incoming.path.removeprefix("/v1").encode() + b"\n")
+    digest = sha256(_place(incoming))
     kind = incoming.head.header(b"content-type") or b""
     if is_form(kind):
         for part in parts_of(kind, incoming.form):

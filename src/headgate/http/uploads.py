@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from headgate.http.fileroutes import SMALL, FileRoute, FormRoute, choose, expected, name_in, owner_of, send
 from headgate.http.scan import scan
+from headgate.http.shapes import shape
 from headgate.wire.checks import unknown
 from headgate.wire.fileuploads import part_object, read_completion, read_order, upload_object
 
@@ -55,18 +56,16 @@ class UploadRoutes:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._form = FormRoute(service, self._add, "data", self._begin, _PART + SMALL)
-        self._paths: dict[str, dict[bytes, FileRoute]] = {
+        self.table: dict[str, dict[bytes, FileRoute]] = {
             "": {b"POST": FileRoute(service, self._create)},
-            "parts": {b"POST": self._form},
-            "complete": {b"POST": FileRoute(service, self._complete)},
-            "cancel": {b"POST": FileRoute(service, self._cancel)},
+            "/{id}/parts": {b"POST": self._form},
+            "/{id}/complete": {b"POST": FileRoute(service, self._complete)},
+            "/{id}/cancel": {b"POST": FileRoute(service, self._cancel)},
         }
 
     def find(self, method: bytes, path: str) -> FileRoute | None:
         """Return the route of a path below `/uploads`; None for one that is not served."""
-        parts = path.strip("/").split("/")
-        last = "" if len(parts) == 1 else parts[2] if len(parts) == 3 else None
-        methods = self._paths.get(last) if last is not None else None
+        methods = self.table.get(shape(path))
         return choose(self._service, methods, method) if methods is not None else None
 
     # ── what each does ──────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ from headgate.http.callers import identify
 from headgate.http.errors import VERSION
 from headgate.http.guard import guarded, turn_away
 from headgate.http.recorded import recorded
+from headgate.http.shapes import shape
 from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.values import Call
@@ -69,20 +70,16 @@ class VideoRoutes:
         order, listing, look, delete, fetch = (
             VideoRoute(self, act) for act in (self._order, self._list, self._look, self._delete, self._fetch)
         )
-        self._all = {b"POST": order, b"GET": listing}
-        self._one = {b"GET": look, b"DELETE": delete}
-        self._content = {b"GET": fetch}
+        self.table: dict[str, dict[bytes, VideoRoute]] = {
+            "": {b"POST": order, b"GET": listing},
+            "/{id}": {b"GET": look, b"DELETE": delete},
+            "/{id}/content": {b"GET": fetch},
+        }
 
     def find(self, method: bytes, path: str) -> VideoRoute | None:
         """Return the route of a path below `/videos`; None for one that is not served."""
-        parts = path.strip("/").split("/")
-        if len(parts) == 1:
-            methods = self._all
-        elif len(parts) == 2 and parts[1] not in {"edits", "extensions", "characters"}:
-            methods = self._one
-        elif len(parts) == 3 and parts[2] == "content":
-            methods = self._content
-        else:
+        methods = self.table.get(shape(path))
+        if methods is None or path.rstrip("/").endswith(("/edits", "/extensions", "/characters")):
             return None
         return methods.get(method) or VideoRoute(
             self, partial(_not_allowed, ", ".join(map(bytes.decode, methods)))

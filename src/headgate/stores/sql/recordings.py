@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from headgate.shelf import made_by
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.database import RECORDINGS, connect, folder_of
@@ -259,13 +260,21 @@ class SqlRecordings:
         with closing(connect(self._place, read_only=True)) as books:
             own = "FROM calls WHERE call = ? OR parent = ?"
             rows = dict(books.execute(f"SELECT call, charge {own}", (call, call)).fetchall())
-            video = "SELECT 1 FROM videos WHERE id = ?"
-            ordered = books.execute(video, (f"video_{call.hex()}",)).fetchone()
+            ordered = any(
+                books.execute(f"SELECT 1 FROM {table} WHERE id = ?", (name,)).fetchone()
+                for table, name in _left_by(call)
+            )
         for item in tails.settled:
             if call in {item.settle.call, item.opens[-1].parent}:
                 rows[item.settle.call] = item.settle.charge
         going = {opens[0].call for opens in tails.open.values() if call in {opens[0].call, opens[0].parent}}
-        return None if ordered is not None or going - rows.keys() else sum(rows.values())
+        return None if ordered or going - rows.keys() else sum(rows.values())
+
+
+def _left_by(call: bytes) -> tuple[tuple[str, str], ...]:
+    """Return where there is what a call has made, beside its charge: tables and ids."""
+    number = call.hex()
+    return ("videos", f"video_{number}"), ("files", made_by(call)), ("batches", f"batch_{number}")
 
 
 def _open(folder: Path) -> SqliteConnection:
