@@ -98,3 +98,36 @@ def test_a_described_call_shows_its_targets_and_why_not_the_others(
     ]
     assert "while fastest" in run("route", "fast", "--config", "headgate.toml").output
     assert run("route", "nothing-like-it", "--config", "headgate.toml").exit_code == 1
+
+
+def test_it_says_when_two_targets_are_asked_at_once(
+    run: Run, say: Callable[..., Any], tmp_path: Path
+) -> None:
+    two = '{ provider = "near", model = "a" }, { provider = "far", model = "b" }'
+    models = "".join(
+        f'[[models]]\nname = "{name}"\ntargets = [{targets}]\nhedge = {{ {terms} }}\n'
+        for name, targets, terms in (
+            ("voice", two, 'after_ms = 800, most_percent = 5, keys = ["voice-*"]'),
+            ("lately", two, 'after_ms = "p95"'),
+            ("alone", two.partition(" }")[0] + " }", "after_ms = 800"),
+        )
+    )
+    (tmp_path / "headgate.toml").write_text(SETTINGS + models)
+    here = ("--config", "headgate.toml")
+
+    def told(*words: str) -> str:
+        return run("route", *words, *here).output.splitlines()[-1]
+
+    assert say("route", "voice", *here)["hedge"] == {
+        "after_ms": 800,
+        "most_percent": 5.0,
+        "keys": ["voice-*"],
+    }
+    assert say("route", "cheap", *here)["hedge"] is None
+    assert told("voice", "--key", "voice-1") == (
+        "hedge: the next target is asked too after 800 ms, in at most 5 % of the calls."
+    )
+    assert told("voice", "--key", "shop") == "hedge: never for this key, but for voice-*."
+    assert "95 in 100" in told("lately")
+    assert told("alone") == "hedge: never, since there is no second target."
+    assert "hedge" not in run("route", "cheap", *here).output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.routing.conditions import Described
+    from headgate.routing.hedging import HedgeTerms
     from headgate.routing.routes import Routes
     from headgate.values import Demand, Target
 
@@ -110,13 +112,28 @@ def command(context: click.Context, /, model: str, as_json: bool, **given: Any) 
     routes, book = compose.routes(settings)
     asked = _Asked(Usage(call.input_tokens, output_tokens), demands, compose.rolled_back(data, routes.trials))
     rows, refused = _rows(routes, book, call, asked)
+    hedge = routes.extras_of(model)[1]
     if as_json:
-        print_json({"model": model, "targets": rows, "refused": refused or None})
+        print_json({"model": model, "targets": rows, "hedge": hedge, "refused": refused or None})
         context.exit(bool(refused))
     if rows:
         print_table(_HEADS, [_line(row) for row in rows], numbers=(0, 3, 4))
+    if hedge is not None and not refused:
+        click.echo(_hedged(hedge, call, sum(row.asked > 0 for row in rows)))
     if refused:
         raise Failed(refused)
+
+
+def _hedged(terms: HedgeTerms, call: Described, asked: int) -> str:
+    """Return when the call would be sent to two targets."""
+    if asked < 2:
+        return "hedge: never, since there is no second target."
+    if terms.keys and not any(fnmatchcase(call.key, pattern) for pattern in terms.keys):
+        return f"hedge: never for this key, but for {', '.join(terms.keys)}."
+    most = f"in at most {terms.most_percent:g} % of the calls"
+    if terms.after_ms == "p95":
+        return f"hedge: the next target is asked too where 95 in 100 answers had begun lately, {most}."
+    return f"hedge: the next target is asked too after {terms.after_ms} ms, {most}."
 
 
 def _line(row: _Row) -> tuple[str, ...]:
