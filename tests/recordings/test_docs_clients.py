@@ -37,9 +37,13 @@ class CutLine:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.base = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.connections = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        """Take no more, and wait for that: else its thread may take what comes to the next one's descriptor."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
 
     def _serve(self) -> None:
@@ -85,7 +89,10 @@ def test_the_clients_on_the_page_get_all_of_it_and_pay_once(
     language: str,
 ) -> None:
     program = tmp_path / ("client.py" if language == "python" else "client.mjs")
-    program.write_text(client(language), encoding="utf-8")
+    source = client(language)
+    assert source.count("\n") == 10  # lines, as few as they can be read
+    assert max(map(len, source.splitlines())) <= 150
+    program.write_text(source, encoding="utf-8")
     command = [sys.executable if language == "python" else "node", str(program)]
 
     def run(*cuts: int) -> str:

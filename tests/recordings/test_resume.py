@@ -177,6 +177,28 @@ async def test_a_caller_with_a_key_and_a_time_has_both(tmp_path: Path) -> None:
         assert len(upstream.requests) == 1
 
 
+async def test_the_same_request_with_the_last_event_gets_the_rest(tmp_path: Path) -> None:
+    both = {"idempotency_key": "order-1", "x_headgate_resume": "60"}
+    async with ScriptedUpstream(chat_stream()) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        early = await ask(gateway, chat(stream=True), **both, last_event_id="2")
+        error = json.loads(early.body)["error"]
+        assert (early.status, error["type"]) == (410, "invalid_request_error")
+        assert "no answer under this Idempotency-Key" in error["message"]
+        assert len(upstream.requests) == 0
+        await put_away(gateway)
+        first = await ask(gateway, chat(stream=True), **both)
+        await put_away(gateway)
+        rest = await ask(gateway, chat(stream=True), **both, last_event_id="2")
+        plain = await ask(gateway, chat(stream=True), idempotency_key="order-1", last_event_id="2")
+        assert numbered(rest.body) == numbered(first.body)[2:]
+        assert plain.body == b"".join(data + b"\n\n" for _, data in numbered(rest.body))
+        odd = await ask(gateway, chat(stream=True), **both, last_event_id="-1")
+        other = await ask(gateway, chat(stream=True, max_tokens=9), **both, last_event_id="2")
+        assert (odd.status, other.status) == (400, 422)
+        assert len(upstream.requests) == 1
+        assert len(await replays(gateway)) == 2
+
+
 async def test_signs_of_life_are_sent_to_each_and_recorded_for_none(tmp_path: Path) -> None:
     first = asyncio.Event()
     async with ScriptedUpstream([first, chat_stream()]) as upstream, beating(tmp_path, upstream) as gateway:

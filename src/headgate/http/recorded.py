@@ -6,12 +6,13 @@ standard (server-sent events: `id:` lines and `Last-Event-ID`).
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from headgate.errors import CallerError, GatewayError, NotFound
+from headgate.errors import CallerError, GatewayError, Gone, NotFound
 from headgate.http.answers import refuse
 from headgate.http.callers import identify
 from headgate.http.guard import guarded
@@ -62,7 +63,19 @@ def recorded(
         CallerError: the wish is none.
     """
     order = order_of(service, incoming)._replace(request=_asked(incoming))
+    if order.skip:  # of an answer that there is: another one would not go on where that stopped
+        make = partial(_nothing_to_go_on, service, call)
     return guarded(service, call, sink, service.recorder().serve(call, sink, order, make))
+
+
+def _nothing_to_go_on(service: Service, call: Call, sink: Sink) -> Coroutine[None, None, None]:
+    async def refused() -> None:
+        raise Gone(
+            "There is no answer under this Idempotency-Key (any more), so nothing comes behind the event "
+            "that Last-Event-ID names. Send the request without that header to make a new one."
+        )
+
+    return guarded(service, call, sink, refused())
 
 
 def order_of(service: Service, incoming: Incoming) -> Order:
@@ -90,7 +103,8 @@ def order_of(service: Service, incoming: Incoming) -> Order:
             param="x-headgate-resume",
             code="invalid_value",
         )
-    return Order(key, b"", seconds)
+    last = incoming.head.header(b"last-event-id") if key else None
+    return Order(key, b"", seconds, _number(last, "Last-Event-ID") if last else 0)
 
 
 def _number(value: bytes, header: str) -> int:

@@ -139,7 +139,7 @@ class Recorder:
             if recording is None:
                 return
             try:
-                await self._reading(call, sink, label).copy(recording)
+                await self._reading(call, sink, label, order.skip).copy(recording)
             except AskAgain:
                 await recording.away.wait()
             else:
@@ -189,8 +189,8 @@ class Recorder:
             order.resume_s,
         )
 
-    def _reading(self, call: Call, sink: Sink, label: Label) -> Reading:
-        return Reading(call, sink, self._replays, numbered=bool(label.resume_s))
+    def _reading(self, call: Call, sink: Sink, label: Label, skip: int = 0) -> Reading:
+        return Reading(call, sink, self._replays, numbered=bool(label.resume_s), skip=skip)
 
     async def _first(
         self, call: Call, sink: Sink, label: Label, make: Callable[[Sink], Coroutine[None, None, None]]

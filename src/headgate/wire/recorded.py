@@ -71,3 +71,4 @@ class Order(NamedTuple):
     key: bytes  # its Idempotency-Key; empty: none
     request: bytes  # what is asked, as far as it matters whether it is the same
     resume_s: int  # how long the rest of the answer waits for it; 0: not at all
+    skip: int = 0  # how many events of the answer under this key it has
