@@ -183,6 +183,19 @@ async def test_a_line_has_one_owner_and_one_output(world):
     assert world.slices()[batch.slot] == 340
 
 
+async def test_what_a_dead_worker_has_finished_is_not_run_again(world):
+    batch = await world.begun()
+    one, two = await world.claim(batch, 2)
+    await world.store.finish(batch, [world.done(one, 40)])
+    world.sql.execute("UPDATE slots SET epoch = 2")
+    assert await world.store.take_over(31) == 1
+    again = await world.claim(batch, 9, 32, Place("slot-0", 2))
+    assert [line.n for line in again] == [two.n, 3, 4]
+    assert await world.claim(batch, 9, 33, Place("slot-0", 2)) == []
+    kept = await world.store.find(2, Book.REAL, "batch_1")
+    assert (kept.counts, kept.charge) == ((4, 1, 0), 40)
+
+
 async def test_a_silent_owner_keeps_its_line_until_its_lease_is_over_and_then_it_is_free(world):
     batch = await world.begun()
     await world.claim(batch, 1)
