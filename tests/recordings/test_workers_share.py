@@ -66,10 +66,10 @@ class Slow:
         self.go = threading.Event()
 
     async def __call__(self, peer: Peer, _: Received) -> None:
-        for step in self._steps[:2]:
+        for step in self._steps[:3]:  # the head, and the first event that shows something
             await peer.send(step)
         await asyncio.to_thread(self.go.wait, 30)
-        for step in self._steps[2:]:
+        for step in self._steps[3:]:
             await peer.send(step)
 
 
