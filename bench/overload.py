@@ -209,7 +209,7 @@ def measure(binary: Path, plan: Plan, folder: Path) -> list[str]:
     mock_binary, generator_binary = servers.build_tools()
     mock = servers.start_mock(mock_binary, folder, layout.load)
     cores = (layout.gateway, layout.load)
-    headgate = servers.Headgate(binary, folder / "main", mock.port, cores, servers.free_port())
+    headgate = servers.Headgate(binary, folder / "main", mock.port, cores, monitor=servers.free_port())
     running = [mock]
     try:
         server, _ = headgate.start()

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from load import Generator
 from session import DIRECT, FULL, HEADGATE, NGINX, QUICK, Session, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from servers import Server
 
@@ -38,6 +39,7 @@ NO_NGINX = (
     "  Debian, Ubuntu: apt-get update && apt-get install nginx-light"
 )
 OWN_LANES = ("start", "journal")  # these start gateways of their own
+ELSEWHERE = frozenset({"journal"})  # works with a second data folder, which would need a second database
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,6 +54,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--profile-stream", action="store_true", help="profile streams, not JSON")
     parser.add_argument("--no-headgate", action="store_true", help="direct and nginx only")
     parser.add_argument("--headgate", type=Path, default=default, help="the command to measure")
+    parser.add_argument("--postgres", metavar="URL", help="books in a database of its own on this server")
+    parser.add_argument("--redis", metavar="URL", help="limits and events there")
     parser.add_argument("--keep", action="store_true", help="keep data folders and logs")
     return parser.parse_args(argv)
 
@@ -75,11 +79,11 @@ def start_references(session: Session, mock_binary: Path) -> list[Server]:
     return [mock, proxy]
 
 
-def prepare_headgate(session: Session, binary: Path) -> None:
+def prepare_headgate(session: Session, binary: Path, storage: Mapping[str, str]) -> None:
     """Start Headgate; where it cannot be measured record why, and measure the others."""
     cores = (session.layout.gateway, session.layout.load)
     upstream = session.targets[DIRECT].server.port
-    session.headgate = servers.Headgate(binary, session.folder / "main", upstream, cores)
+    session.headgate = servers.Headgate(binary, session.folder / "main", upstream, cores, storage=storage)
     try:
         _, took = session.start_headgate()
     except servers.Unusable as failure:
@@ -178,19 +182,47 @@ def write_json(path: Path, session: Session, figures: Figures, facts: dict[str, 
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def measure(session: Session, options: argparse.Namespace, mock_binary: Path) -> Figures:
+@contextlib.contextmanager
+def fleet(options: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """Give where a fleet keeps its books and limits; the database is made, and dropped after use."""
+    storage = {"redis": options.redis} if options.redis else {}
+    if not options.postgres:
+        yield storage
+        return
+    import asyncio
+
+    import asyncpg
+
+    name, server = f"headgate_bench_{os.getpid()}", options.postgres.rstrip("/")
+
+    async def run(statement: str) -> None:
+        link = await asyncpg.connect(f"{server}/postgres", timeout=10)
+        await link.execute(statement)
+        await link.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name}"))
+    try:
+        yield storage | {"database": f"{server}/{name}"}
+    finally:
+        asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def measure(
+    session: Session, options: argparse.Namespace, mock_binary: Path, storage: Mapping[str, str]
+) -> Figures:
     """Start everything, run what was asked for, stop everything."""
     running: list[Server] = []
     figures: Figures = {}
     try:
         running = start_references(session, mock_binary)
         if not options.no_headgate:
-            prepare_headgate(session, options.headgate)
+            prepare_headgate(session, options.headgate, storage)
         if options.profile and HEADGATE in session.targets:
             sampling.profile(session, options.profile, stream=options.profile_stream)
             close_books(session)
         elif not options.profile:
-            figures = run_lanes(session, options.lane or (*LANES, *OWN_LANES))
+            wanted = options.lane or (*LANES, *OWN_LANES)
+            figures = run_lanes(session, [each for each in wanted if not (storage and each in ELSEWHERE)])
             check_upstream(session)
     finally:
         left = session.targets.pop(HEADGATE, None)
@@ -217,8 +249,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts = origin.describe(options.headgate) | {"journal on": origin.file_system(folder)}
     facts["layout"] = f"gateway on core {layout.gateway}, mock and generator on core {layout.load}"
     try:
-        with machine.pinned(layout.load):
-            figures = measure(session, options, mock_binary)
+        with fleet(options) as storage, machine.pinned(layout.load):
+            figures = measure(session, options, mock_binary, storage)
     finally:
         if options.keep:
             print(f"data and logs: {folder}")

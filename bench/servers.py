@@ -18,7 +18,7 @@ from load import wait_for
 from machine import pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
@@ -202,7 +202,14 @@ class Headgate:
     """One installation of the gateway with one data folder."""
 
     def __init__(
-        self, binary: Path, folder: Path, upstream: int, cores: tuple[int, int], monitor: int = 0
+        self,
+        binary: Path,
+        folder: Path,
+        upstream: int,
+        cores: tuple[int, int],
+        *,
+        monitor: int = 0,
+        storage: Mapping[str, str] | None = None,
     ) -> None:
         self.binary = binary
         self.folder = folder
@@ -213,6 +220,8 @@ class Headgate:
         self._config = folder / "headgate.toml"
         self.monitor = monitor  # the port of a second listener, for health; 0: none
         second = f"[server]\nmonitor_port = {monitor}\n" if monitor else ""
+        if storage:  # where the books are, if not in the data folder
+            second += "".join(["[storage]\n", *(f'{name} = "{url}"\n' for name, url in storage.items())])
         self._config.write_text(second + CONFIG.format(port=upstream))
 
     def elsewhere(self, name: str) -> Headgate:
