@@ -38,6 +38,7 @@ class Hose:
         """Take none, and end those that there are."""
         assert self._server is not None
         self._server.close()
+        await asyncio.sleep(0.05)  # those that were just taken begin
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
@@ -55,6 +56,10 @@ class Hose:
         self._flows.set()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        self._pumps.add(own)
+        own.add_done_callback(self._pumps.discard)
         self._writers.add(writer)
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers.add(there_writer)

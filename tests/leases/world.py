@@ -159,7 +159,7 @@ class Worker:
             world.refused(waiting)
             return False
         except Unavailable:
-            assert world.plan.locks or self.dead
+            assert world.plan.locks or world.plan.freezes or self.dead  # or its time was over when it woke
             return False
         finally:
             world.waiting.discard(waiting)
