@@ -54,6 +54,19 @@ outages: $(VENV)/.dev ## fail a provider for a minute at full load, and on and o
 	@HEADGATE_OUTAGE_S=$(or $(OUTAGE_S),60) $(BIN)/python -m pytest -q -o timeout=0 tests/path/test_storm.py \
 	  tests/faults/test_storm_served.py tests/routing/test_outages.py $(ARGS)
 
+.PHONY: stream-fuzz slow-clients stalls
+stream-fuzz: $(VENV)/.dev ## cut 200 drawn streams at 500 places each: what comes out and what is paid is the same
+	@HEADGATE_STREAMS=$(or $(STREAMS),200) HEADGATE_CUTS=$(or $(CUTS),500) $(BIN)/python -m pytest -q -o timeout=0 \
+	  tests/faults/test_stream_fuzz.py $(ARGS)
+
+slow-clients: $(VENV)/.dev ## open 2,000 connections that drip, say nothing or do not read; CONNECTIONS=400 opens fewer
+	@HEADGATE_CONNECTIONS=$(or $(CONNECTIONS),2000) $(BIN)/python -m pytest -q -s -o timeout=0 \
+	  tests/faults/test_many_slow_clients.py tests/faults/test_slow_clients.py $(ARGS)
+
+stalls: $(VENV)/.dev ## send what is dear to read 20 times: the loop stops for 250 ms at most
+	@HEADGATE_RUNS=$(or $(RUNS),20) HEADGATE_STALL_S=0.25 $(BIN)/python -m pytest -q -s -o timeout=0 \
+	  tests/surfaces/test_stalls.py $(ARGS)
+
 bounds: $(VENV)/.dev ## draw 10,000 calls: none costs more than its hold
 	@BOUND_CASES=10000 $(BIN)/python -m pytest -q tests/admission/test_actual_within_hold.py $(ARGS)
 
