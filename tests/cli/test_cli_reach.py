@@ -58,6 +58,39 @@ def test_a_name_is_looked_up_and_each_key_is_tried(run: Run, tmp_path: Path) -> 
     assert "check the key" in refused["advice"]
 
 
+def test_each_region_and_each_address_is_measured_by_itself(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
+
+    monkeypatch.setattr(reach, "system_resolve", resolve)
+    with ScriptedUpstream(MODELS) as near, ScriptedUpstream(MODELS) as far:
+        text = "".join(
+            f'[[providers]]\nname = "{name}"\nbase_url = "{url}"\nregion = "{region}"\n'
+            'api_key = "sk-canary"\nmodels = []\n'
+            for name, url, region in (
+                ("far-eu", near.base_url, "eu"),
+                ("far-us", far.base_url.replace("127.0.0.1", "localhost"), "us-east"),
+            )
+        )
+        (tmp_path / "h.toml").write_text(text)
+        code, found = findings(run, "--port", str(free_port()), "--config", "h.toml")
+    assert code == 0
+    rows = {about: row for about, row in found.items() if about.startswith("provider far")}
+    assert list(rows) == [
+        "provider far-eu (eu)",
+        "provider far-us (us-east)",
+        "provider far-us (us-east), address 127.0.0.1",
+        "provider far-us (us-east), address 127.0.0.2",
+    ]
+    *reached, refused = rows.values()
+    assert {row["state"] for row in reached} == {"ok"}
+    assert all({"connect_ms", "first_byte_ms"} <= set(row["measured"]) for row in reached)
+    assert (refused["state"], refused["measured"]) == ("note", {})
+    assert "refused" in refused["says"]
+
+
 def test_a_country_that_is_not_served_is_said_with_what_to_do(run: Run, tmp_path: Path) -> None:
     answer = http_answer(json.dumps(REGION).encode(), 403, [("content-type", "application/json")])
     with ScriptedUpstream(answer) as upstream:

@@ -125,10 +125,13 @@ def _configuration(config: Config) -> Iterator[Finding]:
 
 
 def _reach(config: Config) -> Iterator[Finding]:
-    """Measure the way to each provider, with each of its keys."""
+    """Measure the way to each provider in its region, with each of its keys, at each of its addresses."""
     for found in reach(config):
-        key = f", key {found.host.credential}" if found.host.credential else ""
-        about = f"provider {found.host.name}{key}"
+        host = found.host
+        place = f" ({host.region or host.location})" if host.region or host.location else ""
+        key = f", key {host.credential}" if host.credential and not found.address else ""
+        address = f", address {found.address}" if found.address else ""
+        about = f"provider {host.name}{place}{key}{address}"
         yield Finding(about, found.state, found.says, found.advice, found.measured)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headgate.config import Config
     from headgate.ports import Head
     from headgate.routing.routes import Routes
+    from headgate.transport.dial import Resolve
     from headgate.transport.egress import Origin
     from headgate.values import Host, Target
 
@@ -60,6 +61,7 @@ class Reached(NamedTuple):
     says: str
     advice: str
     measured: dict[str, float]  # milliseconds by step
+    address: str = ""  # one of several that its name has; empty: the one that calls take first
 
 
 class _Stuck(Exception):
@@ -68,6 +70,7 @@ class _Stuck(Exception):
     def __init__(self, step: str, says: str) -> None:
         super().__init__(says)
         self.step, self.says = step, says
+        self.measured: dict[str, float] = {}  # until then
 
 
 def reach(config: Config) -> list[Reached]:
@@ -91,41 +94,90 @@ def _bare(host: Host) -> Host:
 async def _all(config: Config, routes: Routes) -> list[Reached]:
     transport = HttpTransport(compose.CLOCK, outbound(config))
     try:
-        found = await asyncio.gather(*(_one(transport, routes, host) for host in config.hosts))
+        found = await asyncio.gather(
+            *(_one(transport, routes, host, system_resolve) for host in config.hosts)
+        )
     finally:
         await transport.close()
     return [each for group in found for each in group]
 
 
-async def _one(transport: HttpTransport, routes: Routes, host: Host) -> list[Reached]:
+async def _one(transport: HttpTransport, routes: Routes, host: Host, resolve: Resolve) -> list[Reached]:
+    """Return how a provider is reached with each key; behind these, each address of its name by itself."""
     measured: dict[str, float] = {}
+    walked: dict[str, dict[str, float] | _Stuck] = {}
     try:
         origin = parse_origin(host.base_url)
         if choose(origin, host.proxy, transport.settings.proxies) is None:
-            await _walk(origin, transport.settings.ca_file, measured)
+            addresses, ca_file = await _addresses(origin, resolve, measured), transport.settings.ca_file
+            ways = await asyncio.gather(*(_walk(origin, address, ca_file) for address in addresses))
+            walked = dict(zip(addresses, ways, strict=True))
+            measured |= _first_good(walked)
     except _Stuck as stuck:
-        return [Reached(host, "fault", stuck.says, _WAYS[stuck.step], measured)]
+        return [Reached(host, "fault", stuck.says, _WAYS[stuck.step], measured | stuck.measured)]
     now = compose.CLOCK.wall()
     keyed = routes.candidates(f"{host.name}/{host.example or 'model'}", Book.REAL, now)
-    return [await _ask(transport, target, dict(measured)) for target in keyed]
+    rows = [await _ask(transport, target, dict(measured)) for target in keyed]
+    if len(walked) > 1:
+        rows += [await _at(transport, keyed[0], address, way) for address, way in walked.items()]
+    return rows
 
 
-async def _walk(origin: Origin, ca_file: str, measured: dict[str, float]) -> None:
-    """Go to an origin step by step.
+async def _at(
+    transport: HttpTransport, target: Target, address: str, way: dict[str, float] | _Stuck
+) -> Reached:
+    """Return how one of several addresses is reached."""
+    if isinstance(way, _Stuck):  # a call goes to the next one
+        return Reached(target.host, "note", way.says, "", way.measured, address)
 
-    Raises:
-        _Stuck: a step failed.
-    """
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return [address]
+
+    alone = HttpTransport(compose.CLOCK, transport.settings, resolve=resolve)
+    try:
+        return (await _ask(alone, target, dict(way)))._replace(address=address)
+    finally:
+        await alone.close()
+
+
+def _first_good(walked: dict[str, dict[str, float] | _Stuck]) -> dict[str, float]:
+    """Return what was measured of the first address that is reached. Raises `_Stuck`: none is."""
+    ways = list(walked.values())
+    good = next((way for way in ways if not isinstance(way, _Stuck)), ways[-1])
+    if isinstance(good, _Stuck):
+        raise good
+    return good
+
+
+async def _addresses(origin: Origin, resolve: Resolve, measured: dict[str, float]) -> list[str]:
+    """Return the addresses of an origin, which calls take in this order. Raises `_Stuck`."""
     addresses = [origin.host]
     if literal(origin.host) is None:
         with _timed(measured, "dns_ms"):
             what = f"the name {origin.host} "
-            addresses = await _step("dns", what, system_resolve(origin.host, origin.port))
+            addresses = list(await _step("dns", what, resolve(origin.host, origin.port)))
     why = next(filter(None, map(refusal, addresses)), None)
     if why is not None:
         raise _Stuck("dns", f"its address is {why}, where the gateway never connects to")
+    return list(dict.fromkeys(addresses))[:_ADDRESSES]
+
+
+async def _walk(origin: Origin, address: str, ca_file: str) -> dict[str, float] | _Stuck:
+    """Go to an address; return how long each step took, or which one failed."""
+    measured: dict[str, float] = {}
+    try:
+        await _connect(origin, address, ca_file, measured)
+    except _Stuck as stuck:
+        stuck.measured = measured
+        return stuck
+    return measured
+
+
+async def _connect(origin: Origin, address: str, ca_file: str, measured: dict[str, float]) -> None:
+    """Connect, with TLS where that is spoken. Raises `_Stuck`."""
     with _timed(measured, "connect_ms"):
-        _, writer = await _step("connect", f"{origin.label}: ", _connect(addresses[:_ADDRESSES], origin.port))
+        connecting = asyncio.open_connection(address, origin.port)
+        _, writer = await _step("connect", f"{origin.label}: ", connecting)
     try:
         if origin.scheme == "https":
             context = await asyncio.to_thread(system_tls, ca_file)
@@ -134,15 +186,6 @@ async def _walk(origin: Origin, ca_file: str, measured: dict[str, float]) -> Non
                 await _step("tls", f"{origin.label}: ", secured)
     finally:
         writer.transport.abort()
-
-
-async def _connect(addresses: list[str], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a connection to the first address that answers."""
-    for address in addresses[:-1]:
-        with suppress(OSError):
-            async with asyncio.timeout(_STEP_S / _ADDRESSES):
-                return await asyncio.open_connection(address, port)
-    return await asyncio.open_connection(addresses[-1], port)
 
 
 async def _step(step: str, what: str, doing: Awaitable[T]) -> T:
