@@ -8,6 +8,7 @@ import json
 import time
 import wave
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -217,6 +218,15 @@ def test_the_same_key_twice_is_one_file_and_another_path_is_another_request(simu
     renamed = client.send("/v1/files", form(data, filename="b.txt", purpose="user_data"), FORM, "one")
     assert (redrawn.said["id"], redrawn.replayed) == (first.said["id"], True)
     assert renamed.status == 422
+
+
+def test_twenty_who_bring_a_file_at_once_bring_one(simulated: Gateway) -> None:
+    client = Client(simulated)
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: client.file(b"x" * 300_000, once="at-once"), range(20)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert sum(answer.replayed for answer in answers) == 19
 
 
 def test_a_refused_form_can_be_sent_again_mended(simulated: Gateway) -> None:
