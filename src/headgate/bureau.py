@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headgate.batch.keeper import Keeper
     from headgate.batch.runner import Runner
     from headgate.batch.summons import Summons
+    from headgate.batch.uplink import Uplink
     from headgate.config import Config
     from headgate.files.archive import Archive
     from headgate.observe.log import Log
@@ -34,13 +35,21 @@ if TYPE_CHECKING:
     from headgate.routing.routes import Routes
     from headgate.stores.broker import Caller
     from headgate.stores.sql.database import Place
+    from headgate.transport.http import HttpTransport
     from headgate.values import Book, Principal
 
 _LOOK_S: Final = 1.0
+_LARGEST: Final = 4 << 30  # bytes of the answers of a batch
 _UNTAKEN_US: Final = 60_000_000  # a batch that nobody has begun to read for so long is reported
 _REPORTED_S: Final = 30.0
 # What a batch may be for, where it is served here: OpenAI's list, without what comes as a form.
 _ALLOWED: Final = ("/chat/completions", "/completions", "/embeddings", "/moderations", "/images/generations")
+
+
+class Outbound(Protocol):
+    """Who goes out."""
+
+    transport: HttpTransport
 
 
 class Process(Protocol):
@@ -54,6 +63,11 @@ class Process(Protocol):
     log: Log
 
     files: Callable[[], Archive]
+
+    @property
+    def outward(self) -> Outbound:
+        """Return how it goes out."""
+        ...
 
     @property
     def draining(self) -> bool:
@@ -74,7 +88,7 @@ class Bureau:
 
     __slots__ = (
         "_background", "_broker", "_keeper", "_key", "_place", "_process", "_runner", "_stages", "_store",
-        "_summons", "_teller",
+        "_summons", "_teller", "_transport",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +110,7 @@ class Bureau:
         self._broker: Caller | None = None
         self._summons: Summons | None = None
         self._store: SqlBatches | None = None
+        self._transport: HttpTransport | None = None
 
     @property
     def runs(self) -> bool:
@@ -124,6 +139,7 @@ class Bureau:
                 store=self._store,
                 summons=summons,
                 files=process.files().shelf,
+                uplink=self._open_uplink(),
                 terms=lambda: process.config.batch,
                 routes=lambda: process.routes,
                 principal=self._principal,
@@ -143,6 +159,19 @@ class Bureau:
                 summons.runner = self._runner = Runner(parts)
                 background.spawn("batches", self._runner.run())
         return self._keeper
+
+    def _open_uplink(self) -> Uplink:
+        from dataclasses import replace
+
+        from headgate.batch.uplink import Uplink
+        from headgate.providers.registry import BATCHES
+        from headgate.transport.framing import Bounds
+        from headgate.transport.http import HttpTransport
+
+        process = self._process
+        settings = replace(process.outward.transport.settings, bounds=Bounds(body_bytes=_LARGEST))
+        self._transport = HttpTransport(self._stages.ledger.clock, settings)
+        return Uplink(BATCHES, self._transport, process.config.storage.data)
 
     def start(self, background: Background) -> None:
         """Run what another process has begun, or takes orders for; or see that somebody does."""
@@ -215,6 +244,8 @@ class Bureau:
             await self._summons.close()
         if self._store is not None:
             await self._store.close()
+        if self._transport is not None:
+            await self._transport.close()
 
     async def _principal(self, key: int, book: Book) -> Principal:
         """Return who a batch's key stands for, below interactive calls.

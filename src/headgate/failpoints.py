@@ -49,7 +49,11 @@ ON_BATCHES: Final = (
     "batch-file-written",
     "batch-published",
 )
-NAMES: Final = (*ON_CALLS, *ON_BATCHES, "both-open", "one-won", "expiry-before-commit", "expiry-after-commit")
+ON_PASSED: Final = ("batch-intended", "batch-passed", "batch-fetched")  # batches at their providers
+NAMES: Final = (
+    *(*ON_CALLS, *ON_BATCHES, *ON_PASSED),
+    *("both-open", "one-won", "expiry-before-commit", "expiry-after-commit"),
+)
 ACTIONS: Final = ("kill", "raise", "hang", "slow")
 DEFAULT_SLOW_S = 0.1
 

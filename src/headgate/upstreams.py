@@ -16,6 +16,7 @@ import msgspec
 from headgate.providers.grants import signing_key
 from headgate.providers.registry import (
     ADDRESSES,
+    BATCHES,
     CODECS,
     DEPLOYED,
     ONE_ANSWER,
@@ -78,6 +79,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: tuple[str, ...] = ()  # its policies for data, such as `no_training` and `zero_retention`
     drops: tuple[str, ...] | None = None  # members that it does not take; see docs/models.md
     renames: Mapping[str, str] | None = None  # members that it knows by another name
+    batch: Literal["own", "provider"] = "own"  # who runs batches: we, or its own API; see docs/batches.md
     max_concurrent: int = 0  # calls that are there at once; 0: as many as come
     max_waiting: int = 1_000  # calls that may wait for that, or until it allows more; the rest are refused
     longest_wait_s: float = 10.0  # of each of them; 0: none waits
@@ -248,6 +250,11 @@ _CHANGED = (*_FROM_ROW[:7], "schema", "schema_models", "several")
 def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
     base = row or KnownHost(title=provider.name, keys=(), base_url="", models=("*",), schema="tried")
     kind, url = provider.kind or base.kind, (provider.base_url or base.base_url).rstrip("/")
+    if provider.batch == "provider" and kind not in BATCHES:
+        raise ConfigError(
+            f"provider {provider.name!r}: batch = 'provider' is for the kinds {', '.join(BATCHES)}; "
+            f"{kind!r} has no batch API that is spoken here."
+        )
     try:
         if kind in ADDRESSES:
             url = ADDRESSES[kind](url, _place(provider))
@@ -284,6 +291,7 @@ def _host(provider: Provider, row: KnownHost | None, key: str) -> Host:
         bearer=Bearer() if tokens is not None else None,
         signing=signing,
         location=_region(provider, kind, url) if signing is not None else provider.location,
+        batch=provider.batch,
         room=RoomTerms(provider.max_concurrent, provider.max_waiting, provider.longest_wait_s),
         **{**rows, **given},
     )

@@ -274,6 +274,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     schema_models: tuple[str, ...] = ()  # patterns of the models that keep to a schema all the same
     completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
     videos: str = ""  # the wire of its videos, where that is not its kind's
+    batch: Literal["own", "provider"] = "own"  # who runs its batches: we, or its own batch API
     example: str = ""  # one of them, to show to people
     api_version: str = ""  # that its requests name
     deployments: Mapping[str, str] | None = None  # the model of each; None: its models are no deployments

@@ -23,6 +23,7 @@ from headgate.wire.batchjobs import (
     KeptBatch,
     Loan,
     NewLine,
+    Passed,
     Place,
     Portion,
     Quota,
@@ -305,3 +306,54 @@ async def test_a_lines_money_may_lie_in_two_grants():
     assert held_of(job, 100, 100) == ((5, 100), (7, 50), (8, 50))
     assert left_of(job, 100, 100, 70) == ((5, 30), (7, 0), (8, 30))
     assert left_of(job, 200, 100, 0) == ((5, 100), (8, 100))
+
+
+THERE = Passed(provider="p", upstream="m-there")
+
+
+async def test_one_sees_to_a_batch_at_its_provider_and_what_he_notes_is_fenced(world):
+    batch = await world.begun(passed=THERE)
+    held = await world.store.see_to(batch.n, world.place, 10, 100)
+    other = Place("slot-1", 1)
+    world.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-1', 1, 8, 0)")
+    assert await world.store.see_to(batch.n, other, 20, 100) is None
+    job = msgspec.structs.replace(held.job, passed=msgspec.structs.replace(THERE, file="f1"))
+    noted = msgspec.structs.replace(held, job=job)
+    assert await world.store.note(noted)
+    again = await world.store.see_to(batch.n, other, 101, 200)  # its lease is over
+    assert (again.job.passed.file, again.fence > held.fence) == ("f1", True)
+    assert not await world.store.note(noted)
+    assert not await world.store.keep_answers(held, [(1, b"200 {}")])
+    cancelled = await world.store.cancel(2, Book.REAL, "batch_1", 110)
+    assert (cancelled.status, cancelled.job.passed.file) == ("cancelling", "f1")
+    assert not await world.store.note(again)
+    assert await world.store.see_to(batch.n, world.place, 120, 200) is None  # he has it still
+    assert (await world.store.see_to(batch.n, other, 120, 200)).status == "cancelling"
+
+
+async def test_what_was_answered_is_claimed_also_at_the_end_and_never_closed(world):
+    batch = await world.begun(passed=THERE)
+    held = await world.store.see_to(batch.n, world.place, 10, 100)
+    assert await world.store.keep_answers(held, [(2, b"200 {}"), (3, b"0 ")])
+    assert await world.store.results(batch.n, 0, 9) == []
+    assert await world.store.close_waiting(held, "batch_expired", 9) == 2
+    await world.store.cancel(2, Book.REAL, "batch_1", 20)
+    claims = await world.claim(batch, 9, now=HOUR + 1)
+    assert [(claim.n, claim.answer) for claim in claims] == [(2, b"200 {}"), (3, b"0 ")]
+    await world.store.give_back(batch, [Returned(2, claims[0].fence, 0, 0, tried=False)])
+    assert await world.store.close_waiting(batch, "batch_cancelled", 9) == 0
+    assert [claim.answer for claim in await world.claim(batch, 9, now=HOUR + 2)] == [b"200 {}"]
+    assert world.slices() == {"slot-0": 600, batch.slot: 200}
+    assert world.missing() == []
+
+
+async def test_all_money_is_free_where_the_provider_runs_nothing(world):
+    batch = await world.begun(passed=THERE)
+    held = await world.store.see_to(batch.n, world.place, 10, 100)
+    stale = msgspec.structs.replace(held, fence=held.fence - 1)
+    await world.store.fail(stale, (BatchError("x", "y"),), 12)
+    assert world.slices() == {"slot-0": 600, batch.slot: 400}
+    await world.store.fail(held, (BatchError("batch_refused", "too big"),), 12)
+    found = await world.store.find(2, Book.REAL, "batch_1")
+    assert (found.status, found.job.errors[0].code) == ("failed", "batch_refused")
+    assert world.slices() == {"slot-0": 600}

@@ -55,6 +55,7 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
         ("[server", "not valid TOML"),
         ('[[providers]]\nname = "x"', "base_url is missing"),
         ('[[providers]]\nname = "x"\nbase_url = "ftp://h"', "http"),
+        ('[[providers]]\nname = "anthropic"\nbatch = "provider"', "'anthropic' has no batch API"),
         ('[[providers]]\nname = "x"\nbase_url = "http://u:p@h/v1"', "http"),
         ('[[providers]]\nname = "openai"\napi_key = "sk-hg-live-x"', "Headgate key"),
         ('[[models]]\nname = "m"\ntargets = [{provider = "nobody", model = "m"}]', "nobody"),

@@ -16,6 +16,7 @@ from headgate.admission.gates import Gate, Ticket
 from headgate.batch.line import LineAnswers, LineJournal, LineObserver, LineSink, Running
 from headgate.batch.money import LineReservations
 from headgate.batch.pace import Pace
+from headgate.batch.replay import OneAttempt, ReplayPipeline, Replays
 from headgate.errors import (
     CallerError,
     GatewayError,
@@ -27,7 +28,7 @@ from headgate.errors import (
     WrongShape,
 )
 from headgate.identity.standing import allow
-from headgate.money.batchterms import BATCH
+from headgate.money.batchterms import BATCH, PASSED
 from headgate.pipeline import Pipeline
 from headgate.settle import Ledger
 from headgate.values import Call
@@ -76,7 +77,11 @@ class Crew:
         self._running: dict[bytes, Running] = {}
         self._paces: dict[str, Pace] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.pipeline = Pipeline(self._stages(parts.stages))
+        stages = self._stages(parts.stages)
+        self.pipeline = Pipeline(stages)
+        self._answered: dict[str, Running] = {}  # by the ids of their requests
+        known = replace(stages, transport=Replays(self._answered), attempts=OneAttempt(stages.attempts))
+        self._replay = ReplayPipeline(known, self._answered)
 
     def _stages(self, stages: Stages) -> Stages:
         ledger, running = stages.ledger, self._running
@@ -134,7 +139,11 @@ class Crew:
         call = Call(claim.call, self._parts.operations[batch.job.endpoint], self._monotonic())
         try:
             await self._prepare(batch, claim, call, data)
-            self._parts.start(self.pipeline.serve(call, sink, self._parts.routes()), call)
+            pipeline = self.pipeline
+            if claim.answer is not None:
+                self._answered[call.request_id] = line
+                pipeline = self._replay
+            self._parts.start(pipeline.serve(call, sink, self._parts.routes()), call)
             await sink.ended.wait()
         except GatewayError as error:
             sink.error = error
@@ -142,6 +151,7 @@ class Crew:
             sink.error = CallerError(refused.error.message, code=refused.error.code)
         finally:
             del self._running[claim.call]
+            self._answered.pop(call.request_id, None)
         self._kept(batch, self._ended(line, sink, call))
 
     async def _prepare(self, batch: KeptBatch, claim: Claim, call: Call, data: bytes) -> None:
@@ -151,7 +161,7 @@ class Crew:
         call.parent = job.call
         self._parts.parse(read_line(data, claim.n, job.endpoint).body, call)
         allow(principal, call.operation, call.model)
-        call.tier = BATCH
+        call.tier = BATCH if claim.answer is None else PASSED
 
     def _monotonic(self) -> int:
         return self._parts.stages.ledger.clock.monotonic()
@@ -173,6 +183,8 @@ class Crew:
     def _again(self, line: Running, error: GatewayError) -> Returned | None:
         """Return when a line that failed is tried again; None: never."""
         if isinstance(error, _OWN_REASONS):
+            return None
+        if line.claim.answer is not None and isinstance(error, UpstreamError):  # it will say no other
             return None
         claim, wall = line.claim, self._parts.stages.ledger.clock.wall()
         if isinstance(error, (UpstreamOverloaded, Unavailable)):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from headgate.batch.store import BatchStore
     from headgate.batch.summons import Summons
+    from headgate.batch.uplink import Uplink
     from headgate.errors import GatewayError
     from headgate.money.batchterms import BatchSettings
     from headgate.pipeline import Stages
@@ -27,6 +28,7 @@ class Parts(NamedTuple):
     store: BatchStore
     summons: Summons  # tells who runs lines, here and elsewhere
     files: FileShelf
+    uplink: Uplink  # to the batch APIs of providers
     terms: Callable[[], BatchSettings]  # as they are now
     routes: Callable[[], Routes]  # where models are, now
     principal: Callable[[int, Book], Awaitable[Principal]]  # of a key, as it is now; raises `CallerError`

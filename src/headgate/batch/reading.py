@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from headgate.batch.parts import Parts
     from headgate.pipeline import Pipeline
     from headgate.values import Principal, Target
-    from headgate.wire.batchjobs import KeptBatch
+    from headgate.wire.batchjobs import KeptBatch, Passed
 
 _MOST_ERRORS: Final = 100  # that are told of one file
 _AT_ONCE: Final = 500  # lines in one write to the store
@@ -66,6 +66,7 @@ class Reader:
         self, parts: Parts, pipeline: Pipeline, batch: KeptBatch, principal: Principal, *, capped: bool
     ) -> None:
         self.model = ""
+        self.first: Target | None = None  # of its model
         self.tokens = 0  # of the input, roughly
         self.held = 0
         self.lines = 0
@@ -93,7 +94,7 @@ class Reader:
                 BatchError("file_too_large", f"The file has {size:,} bytes; at most {MOST_BYTES:,} fit.")
             )
         since = time.monotonic()
-        async for at, line in _lines(data, self._parts.largest):
+        async for at, line in lines_of(data, self._parts.largest):
             if line is None:
                 self._wrong(BatchError("request_too_large", "This line is too long.", None, self.lines + 1))
                 break
@@ -199,6 +200,7 @@ class Reader:
             if isinstance(error, Unavailable) and error.retry_after_s is None:  # waiting does not help
                 raise LineRefused(line_error(error, number)) from error
             raise Unavailable(error.message) from error
+        self.first = self.first or targets[0]
         return self._bound(call, targets, number)
 
     def _check(self, call: Call, number: int) -> None:
@@ -237,7 +239,7 @@ class Reader:
         return weigh(call, targets)[0] * apart
 
 
-async def _lines(data: AsyncIterator[bytes], longest: int) -> AsyncIterator[tuple[int, bytes | None]]:
+async def lines_of(data: AsyncIterator[bytes], longest: int) -> AsyncIterator[tuple[int, bytes | None]]:
     """Yield where each line begins and the line, without its end; None: it is too long, and the last.
 
     A line break at the end of the file begins no line.
@@ -255,8 +257,8 @@ async def _lines(data: AsyncIterator[bytes], longest: int) -> AsyncIterator[tupl
         yield at, rest.removesuffix(b"\r")
 
 
-def begun(batch: KeptBatch, reader: Reader, now: int) -> KeptBatch:
-    """Return a batch as it is once its input was read."""
+def begun(batch: KeptBatch, reader: Reader, now: int, passed: Passed | None) -> KeptBatch:
+    """Return a batch as it is once its input was read, to be run by its provider or by us."""
     times = msgspec.structs.replace(batch.job.times, in_progress=now)
-    job = msgspec.structs.replace(batch.job, times=times, model=reader.model)
+    job = msgspec.structs.replace(batch.job, times=times, model=reader.model, passed=passed)
     return msgspec.structs.replace(batch, job=job, counts=batch.counts._replace(total=reader.lines))

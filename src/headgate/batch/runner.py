@@ -16,10 +16,11 @@ from headgate.batch.crew import Crew
 from headgate.batch.money import hold_lump
 from headgate.batch.outbox import Outputs
 from headgate.batch.parts import owner_of
+from headgate.batch.passing import Passing, passed_on, why_not_run
 from headgate.batch.publishing import publish
 from headgate.batch.reading import InputRefused, Reader, begun
 from headgate.batch.summons import LOOK_S
-from headgate.errors import CallerError, GatewayError, QuotaExceeded, Unavailable
+from headgate.errors import CallerError, GatewayError, NotFound, QuotaExceeded, Unavailable, UpstreamError
 from headgate.wire.batches import BatchError
 from headgate.wire.batchjobs import Loan, Portion, Returned
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _SOON_S: Final = 0.02
 _US: Final = 1_000_000
 _LEASE_US: Final = 1_200 * _US  # of a line, or of a batch that is read or published: longer than any call
+_PASSED_LEASE_US: Final = 4_800 * _US  # of a batch at its provider: longer than any file takes
+_ELSEWHERE_S: Final = 2.0  # until we ask again whether who sees to it still does
 _RENEW_US: Final = 60 * _US
 _TAKE_OVER_US: Final = 2 * _US
 _PIECE: Final = 1 << 20  # bytes of input that are read at once
@@ -52,6 +55,7 @@ class Runner:
         self._parts = parts
         self._outputs = Outputs(parts, self._kept)
         self._crew = Crew(parts, self._outputs.put)
+        self._passing = Passing(parts, self._crew.pipeline)
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by batch
         self._known: dict[int, KeptBatch] = {}  # as it was at the last look
         self._bell = asyncio.Event()
@@ -182,7 +186,7 @@ class Runner:
         file = await self._file(batch)
         reader = Reader(parts, self._crew.pipeline, batch, principal, capped=capped)
         await reader.read(parts.files.read(file), file.size)
-        ready = begun(batch, reader, self._wall())
+        ready = begun(batch, reader, self._wall(), passed_on(parts.uplink, reader.first))
         parts.stages.failpoints.hit("batch-read")
         if not capped:
             held_at = msgspec.structs.replace(ready.job, held_at=self._wall())
@@ -253,8 +257,13 @@ class Runner:
     async def _work(self, batch: KeptBatch) -> bool:
         """Run lines as long as there are any."""
         file: StoredFile | None = None
+        passed = batch.job.passed
+        if passed is not None:
+            if not passed.fetched:
+                return await self._see_to(batch)
+            await self._close_waiting(batch, why_not_run(passed))
         while self._serves(batch):
-            if self._wall() >= batch.job.expires_at:
+            if passed is None and self._wall() >= batch.job.expires_at:
                 return await self._close(batch, "batch_expired")
             room = 0 if self._parts.busy() else self._crew.pace(batch.job.model).room(self._monotonic())
             claims = await self._claim(batch, room) if room else []
@@ -270,9 +279,28 @@ class Runner:
                 await self._pause(_SOON_S if room else LOOK_S / 5)
         return False
 
+    async def _see_to(self, batch: KeptBatch) -> bool:
+        """See to a batch at its provider until all that it answers is here."""
+        parts = self._parts
+        while self._serves(batch):
+            now, pause = self._wall(), _ELSEWHERE_S
+            owned = await parts.store.see_to(batch.n, parts.place(), now, now + _PASSED_LEASE_US)
+            if owned is not None:
+                if owned.job.passed is None or owned.job.passed.fetched:
+                    return True
+                try:
+                    pause = await self._passing.advance(owned)
+                except (UpstreamError, NotFound) as error:  # NotFound: it is not in the settings now
+                    parts.trouble(f"{batch.job.id}: {error.message}")
+                    pause = self._passing.pause(owned)
+            until = self._monotonic() + int(pause * 1_000_000_000)
+            while self._serves(batch) and (rest := until - self._monotonic()) > 0:
+                await self._pause(min(rest / 1_000_000_000, LOOK_S))
+        return False
+
     def _serves(self, batch: KeptBatch) -> bool:
         known = self._known.get(batch.n)
-        return not self._resting() and known is not None and known.status == "in_progress"
+        return not self._resting() and known is not None and known.status == batch.status
 
     def _monotonic(self) -> int:
         return self._parts.stages.ledger.clock.monotonic()
@@ -318,15 +346,19 @@ class Runner:
 
     async def _close(self, batch: KeptBatch, code: str) -> bool:
         """Give every line that waits an error; go on to publish once none runs."""
-        parts = self._parts
-        while await parts.store.close_waiting(batch, code, _CLOSED_AT_ONCE):
-            pass  # each is a transaction of its own
-        ended = await parts.store.settle_down(batch.n, self._wall())
+        await self._close_waiting(batch, code)
+        ended = await self._parts.store.settle_down(batch.n, self._wall())
         if ended is None:
             await asyncio.sleep(LOOK_S / 2)
         return True
 
+    async def _close_waiting(self, batch: KeptBatch, code: str) -> None:
+        while await self._parts.store.close_waiting(batch, code, _CLOSED_AT_ONCE):
+            pass  # each is a transaction of its own
+
     async def _wind_up(self, batch: KeptBatch) -> bool:
+        if batch.job.passed is not None:
+            return await self._work(batch)
         return await self._close(batch, "batch_cancelled")
 
     async def _publish(self, batch: KeptBatch) -> bool:

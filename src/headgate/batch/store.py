@@ -63,6 +63,18 @@ class BatchStore(Protocol):
         """Become who reads or publishes a batch, with a new fencing number; None: somebody else is."""
         ...
 
+    async def see_to(self, n: int, place: Place, now: WallMicros, until: WallMicros) -> KeptBatch | None:
+        """Become who sees to a batch at its provider, with a new fencing number; None: somebody else is."""
+        ...
+
+    async def note(self, batch: KeptBatch) -> bool:
+        """Keep what is known of a batch at its provider. False: fenced."""
+        ...
+
+    async def keep_answers(self, batch: KeptBatch, answers: Sequence[tuple[int, bytes]]) -> bool:
+        """Keep what a provider has answered to lines that wait. False: fenced."""
+        ...
+
     async def add_lines(self, batch: KeptBatch, lines: Sequence[NewLine], *, first: bool) -> bool:
         """Keep lines of a batch that is being read; the first ones replace what there is. False: fenced."""
         ...
@@ -84,7 +96,10 @@ class BatchStore(Protocol):
     async def claim(
         self, n: int, place: Place, calls: Sequence[bytes], now: WallMicros, until: WallMicros
     ) -> list[Claim]:
-        """Take up to so many waiting lines of a batch in progress, one for each id of a call."""
+        """Take up to so many waiting lines of a batch in progress, one for each id of a call.
+
+        Lines with a provider's answer are taken also of one that is cancelled or late.
+        """
         ...
 
     async def finish(self, batch: KeptBatch, done: Sequence[Finished]) -> None:
@@ -104,7 +119,7 @@ class BatchStore(Protocol):
         ...
 
     async def close_waiting(self, batch: KeptBatch, code: str, most: int) -> int:
-        """Give up to so many waiting lines an error as their output; return how many."""
+        """Give up to so many waiting lines without an answer an error as their output; return how many."""
         ...
 
     async def settle_down(self, n: int, now: WallMicros) -> KeptBatch | None:

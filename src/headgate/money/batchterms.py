@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 BATCH: Final = "batch"  # the service tier of a batch's calls, in the price book
+PASSED: Final = "batch at its provider"  # the same, where the provider's own batch API runs them
 
 
 class BatchModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +78,17 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return self.enqueued_tokens_per_key, self.enqueued_tokens_per_project, self.enqueued_tokens
 
 
+def cost_in_tier(row: Tiered | None, tier: str) -> Prices | None:
+    """Return what a provider charges us; a batch that we run asks as ever, and costs the standard's.
+
+    One that the provider runs costs its batch price, and where the price book has none the standard's: a cost
+    is never told too low.
+    """
+    if row is None or tier == BATCH:
+        return None if row is None else row.prices
+    return row.tiers.get(BATCH if tier == PASSED else tier, row.prices)
+
+
 def in_tier(row: Tiered | None, tier: str, terms: BatchSettings, model: str) -> Prices | None:
     """Return what a row says of a service tier; one without its own price costs the standard's.
 
@@ -85,7 +97,7 @@ def in_tier(row: Tiered | None, tier: str, terms: BatchSettings, model: str) -> 
     """
     if row is None:
         return None
-    if tier != BATCH:
+    if tier not in {BATCH, PASSED}:
         return row.tiers.get(tier, row.prices)
     own = terms.of(model).price_percent
     if own is None and BATCH in row.tiers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from headgate.providers import anthropic, azure, bedrock, cohere, gemini, openai, plain
+from headgate.providers.batches import OpenAIBatches
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
 from headgate.providers.ours import PassingOn
@@ -19,6 +20,7 @@ from headgate.values import BUILT_IN, Operation, Schemas
 
 if TYPE_CHECKING:
     from headgate.ports import Clock, Face
+    from headgate.providers.batches import BatchWire
     from headgate.providers.codec import Codec
     from headgate.providers.videos import VideoWire
     from headgate.values import Call, Host, Place, Target
@@ -124,6 +126,9 @@ DEPLOYED: Mapping[str, str] = {"azure": "azure"}
 # Whose requests are signed where there is no key to ask with: for which region, as the base URL and the
 # location say; raises ValueError.
 REGIONS: Mapping[str, Callable[[str, str], str]] = {"bedrock": bedrock.region_of}
+
+# Whose own batch API is spoken to, by the kind of host.
+BATCHES: Mapping[str, BatchWire] = {"openai": OpenAIBatches(), OURS: OpenAIBatches()}
 
 # Who makes videos, by the wire that it speaks; a row of `hosts.toml` may have one for its videos alone.
 VIDEOS: Mapping[str, VideoWire] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
-from headgate.money.batchterms import BATCH, BatchSettings, in_tier
+from headgate.money.batchterms import BatchSettings, cost_in_tier, in_tier
 from headgate.money.prices import scaled
 from headgate.routing.demands import DemandSettings
 from headgate.routing.rooms import rooms_of
@@ -395,10 +395,7 @@ class Routes:
             costs: Prices | None = Prices()
         else:
             prices = in_tier(row, wanted.tier, makers.batch, wanted.name)
-            paid = "" if wanted.tier == BATCH else wanted.tier  # we ask as ever
-            costs = in_tier(
-                makers.prices.find_cost(book_name, known_as, wanted.at), paid, makers.batch, wanted.name
-            )
+            costs = cost_in_tier(makers.prices.find_cost(book_name, known_as, wanted.at), wanted.tier)
         shutdown, notice = makers.facts.end(host, known_as)
         return Target(
             host=host,

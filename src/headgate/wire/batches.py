@@ -35,6 +35,7 @@ _encode = msgspec.json.encode
 _WHY: Final = {
     "batch_expired": "This request could not be executed before the completion window expired.",
     "batch_cancelled": "This request was not executed because the batch was cancelled.",
+    "batch_incomplete": "The provider ended the batch without an answer to this request.",
 }
 
 

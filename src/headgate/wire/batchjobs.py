@@ -22,6 +22,22 @@ class Portion(msgspec.Struct, frozen=True, array_like=True):
     amount: int  # nano-USD
 
 
+class Passed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A batch at its provider's own batch API, whose names no caller is shown."""
+
+    provider: str
+    credential: str = ""  # which of its keys; empty: its only one
+    upstream: str  # the model, as the provider calls it
+    file: str = ""  # its name of our lines
+    intended: WallMicros = 0  # it may have been made since
+    batch: str = ""  # its name of the batch
+    cancelled: bool = False  # it was told to end it
+    ended: str = ""  # how it ended: completed, expired, cancelled
+    output: str = ""  # its file of answers
+    errors: str = ""  # and that of errors
+    fetched: bool = False  # all that it has answered is with the lines
+
+
 class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a batch besides its counts."""
 
@@ -49,6 +65,7 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     pots: tuple[int, ...] = ()  # of budgets: all of `held` was taken from each
     portions: tuple[Portion, ...] = ()  # of grants: together they are `held`
     late: bool = False  # it expired
+    passed: Passed | None = None  # None: we run it
 
 
 class KeptBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +132,7 @@ class Claim(NamedTuple):
     tries: int  # before this one
     paid: NanoUSD  # by calls before this one: then this one is free
     unsure: bool = False  # nobody knows whether one of them was paid: then it is free, too
+    answer: bytes | None = None  # what its provider's batch has answered
 
 
 class Finished(NamedTuple):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _job = msgspec.json.Decoder(BatchJob).decode
 _encode = msgspec.json.encode
 _COLUMNS: Final = "n, job, status, fence, total, completed, failed, input, output, cached, reasoning, charge"
+_READ: Final = "'validating', 'finalizing'"  # what is read or published by one worker,
+_PASSED: Final = "'in_progress', 'cancelling'"  # and what one sees to at its provider
 _ONES: Final = ", ".join(f"'{status}'" for status in OPEN)
 
 
@@ -66,6 +68,18 @@ class SqlBatches:
     async def own(self, n: int, place: Place, now: WallMicros, until: WallMicros) -> KeptBatch | None:
         """Become who reads or publishes a batch, with a new fencing number; None: somebody else is."""
         return await self._thread.run(_own, n, place, now, until)
+
+    async def see_to(self, n: int, place: Place, now: WallMicros, until: WallMicros) -> KeptBatch | None:
+        """Become who sees to a batch at its provider, with a new fencing number; None: somebody else is."""
+        return await self._thread.run(_own, n, place, now, until, _PASSED)
+
+    async def note(self, batch: KeptBatch) -> bool:
+        """Keep what is known of a batch at its provider. False: fenced."""
+        return await self._thread.run(_note, batch)
+
+    async def keep_answers(self, batch: KeptBatch, answers: Sequence[tuple[int, bytes]]) -> bool:
+        """Keep what a provider has answered to lines that wait. False: fenced."""
+        return await self._thread.run(batchlines.keep_answers, batch, answers)
 
     async def add_lines(self, batch: KeptBatch, lines: Sequence[NewLine], *, first: bool) -> bool:
         """Keep lines of a batch that is being read; the first ones replace what there is. False: fenced."""
@@ -203,9 +217,11 @@ def _cancel(
             return Conflict(f"Cannot cancel a batch with status '{batch.status}'.", code="invalid_status")
         times = msgspec.structs.replace(batch.job.times, cancelling=now)
         job = msgspec.structs.replace(batch.job, times=times)
-        # Who reads a batch is fenced by this: it has nothing to cancel but its lines.
+        # Who reads a batch is fenced by this: it has nothing to cancel but its lines. Who sees to one at its
+        # provider goes on with that: what he has just ordered nobody else can know of yet.
         sql.execute(
-            "UPDATE batches SET status = 'cancelling', job = ?, fence = fence + 1, until = 0 WHERE n = ?",
+            "UPDATE batches SET job = ?, fence = fence + 1, status = 'cancelling',"
+            " until = CASE WHEN status = 'validating' THEN 0 ELSE until END WHERE n = ?",
             (_encode(job).decode(), batch.n),
         )
         if batch.status == "validating":
@@ -218,11 +234,13 @@ def _open(sql: Connection) -> list[KeptBatch]:
     return [_kept(row) for row in rows]
 
 
-def _own(sql: Connection, n: int, place: Place, now: WallMicros, until: WallMicros) -> KeptBatch | None:
+def _own(
+    sql: Connection, n: int, place: Place, now: WallMicros, until: WallMicros, states: str = _READ
+) -> KeptBatch | None:
     with writing(sql):
         row = sql.execute(
             f"UPDATE batches SET slot = ?, epoch = ?, until = ?, fence = fence + 1 WHERE n = ?"
-            " AND status IN ('validating', 'finalizing') AND (until < ? OR slot = ? AND epoch <= ?"
+            f" AND status IN ({states}) AND (until < ? OR slot = ? AND epoch <= ?"
             " OR EXISTS (SELECT 1 FROM slots WHERE slots.slot = batches.slot"
             f" AND (slots.epoch > batches.epoch OR slots.pid = 0))) RETURNING {_COLUMNS}",
             (*place, until, n, now, *place),
@@ -240,6 +258,16 @@ def _fail(sql: Connection, batch: KeptBatch, errors: tuple[BatchError, ...], now
         ).rowcount
         if gone:
             batchlines.forget(sql, batch.n)
+            batchmoney.release(sql, batch.slot)
+
+
+def _note(sql: Connection, batch: KeptBatch) -> bool:
+    with writing(sql):
+        kept = sql.execute(
+            f"UPDATE batches SET job = ? WHERE n = ? AND fence = ? AND status IN ({_PASSED})",
+            (_encode(batch.job).decode(), batch.n, batch.fence),
+        ).rowcount
+    return bool(kept)
 
 
 def _settle_down(sql: Connection, n: int, now: WallMicros) -> KeptBatch | None:

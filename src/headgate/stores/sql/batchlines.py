@@ -36,7 +36,7 @@ _ADD: Final = (
 _CLAIM: Final = (
     f"UPDATE batch_lines SET state = {RUNNING}, slot = ?, epoch = ?, until = ?, call = ?, fence = fence + 1"
     " WHERE batch = ? AND n = ?"
-    " RETURNING n, at, size, custom_id, start, bound, call, fence, tries, paid, unsure"
+    " RETURNING n, at, size, custom_id, start, bound, call, fence, tries, paid, unsure, output"
 )
 _DONE: Final = (
     "UPDATE batch_lines SET state = ?, seq = ?, output = ?, paid = ? WHERE batch = ? AND n = ?"
@@ -63,6 +63,22 @@ def add(sql: Connection, batch: KeptBatch, lines: Sequence[NewLine], *, first: b
     return True
 
 
+def keep_answers(sql: Connection, batch: KeptBatch, answers: Sequence[tuple[int, bytes]]) -> bool:
+    """Keep what a provider has answered to lines that wait. False: fenced."""
+    with writing(sql):
+        owned = sql.execute(
+            "SELECT 1 FROM batches WHERE n = ? AND fence = ? AND status IN ('in_progress', 'cancelling')",
+            (batch.n, batch.fence),
+        ).fetchone()
+        if owned is None:
+            return False
+        sql.executemany(
+            f"UPDATE batch_lines SET output = ? WHERE batch = ? AND n = ? AND state = {WAITING}",
+            ((answer, batch.n, line) for line, answer in answers),
+        )
+    return True
+
+
 def forget(sql: Connection, n: int) -> None:
     """Remove the lines of a batch; in a transaction of the caller."""
     sql.execute("DELETE FROM batch_lines WHERE batch = ?", (n,))
@@ -76,17 +92,23 @@ def claim(
     now: WallMicros,
     until: WallMicros,
 ) -> list[Claim]:
-    """Take up to so many waiting lines of a batch in progress, one for each id of a call."""
+    """Take up to so many waiting lines of a batch, one for each id of a call.
+
+    Those that their provider has answered wait with that answer where their output will be: they are taken
+    also when the batch is cancelled or its time is over, since they were run.
+    """
     with writing(sql):
         served = sql.execute(
-            "SELECT 1 FROM slots, batches WHERE slots.slot = ? AND slots.epoch = ? AND batches.n = ?"
-            " AND batches.status = 'in_progress' AND batches.expires_at > ?",
-            (*place, n, now),
+            "SELECT CASE WHEN batches.status = 'in_progress' AND batches.expires_at > ? THEN 1 ELSE 0 END"
+            " FROM slots, batches WHERE slots.slot = ? AND slots.epoch = ? AND batches.n = ?"
+            " AND batches.status IN ('in_progress', 'cancelling')",
+            (now, *place, n),
         ).fetchone()
         if served is None:
             return []
+        which = "" if served[0] else " AND output IS NOT NULL"
         found = sql.execute(
-            f"SELECT n FROM batch_lines WHERE batch = ? AND state = {WAITING} AND due <= ?"
+            f"SELECT n FROM batch_lines WHERE batch = ? AND state = {WAITING} AND due <= ?{which}"
             " ORDER BY n LIMIT ?",
             (n, now, len(calls)),
         ).fetchall()
@@ -99,7 +121,8 @@ def claim(
 
 def _claimed(row: Sequence[Any]) -> Claim:
     claimed = Claim._make(row)
-    return claimed._replace(call=bytes(claimed.call), unsure=bool(claimed.unsure))
+    answer = None if claimed.answer is None else bytes(claimed.answer)
+    return claimed._replace(call=bytes(claimed.call), unsure=bool(claimed.unsure), answer=answer)
 
 
 def finish(sql: Connection, batch: KeptBatch, done: Sequence[Finished]) -> None:
@@ -223,13 +246,13 @@ def booked(sql: Connection, call: bytes) -> int:
 
 
 def close_waiting(sql: Connection, batch: KeptBatch, code: str, most: int) -> int:
-    """Give up to so many waiting lines an error as their output; return how many."""
+    """Give up to so many waiting lines an error as their output; return how many. Not what is answered."""
     told = _Told(sql, batch)
     with writing(sql):
         told.begin()
         rows = sql.execute(
             "SELECT n, custom_id, start, bound, paid, unsure FROM batch_lines WHERE batch = ?"
-            f" AND state = {WAITING} ORDER BY n LIMIT ?",
+            f" AND state = {WAITING} AND output IS NULL ORDER BY n LIMIT ?",
             (batch.n, most),
         ).fetchall()
         for row in rows:

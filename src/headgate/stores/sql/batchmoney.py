@@ -98,6 +98,13 @@ def give_back(sql: Connection, slot: str, amounts: Mapping[int, int]) -> None:
             pots.settle_down(sql, pot)
 
 
+def release(sql: Connection, slot: str) -> None:
+    """Free all that a batch holds of which no line has run; in a transaction of the caller."""
+    for (pot,) in sql.execute("SELECT pot FROM slices WHERE slot = ?", (slot,)).fetchall():
+        sql.execute("DELETE FROM slices WHERE pot = ? AND slot = ?", (pot, slot))
+        pots.settle_down(sql, pot)
+
+
 def sweep(sql: Connection) -> None:
     """Remove the empty slices of batches that are done; in a transaction of the caller."""
     sql.execute(
