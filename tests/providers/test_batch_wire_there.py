@@ -93,3 +93,13 @@ def test_a_line_was_answered_or_was_not_run():
         why = {"custom_id": "3", "response": None, "error": {"code": code, "message": "no"}}
         answer = WIRE.answer(json.dumps(why).encode())
         assert (answer and answer.status) == found
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a?b", "a b", "ä", "a\r\nb"])
+def test_a_name_that_would_change_the_path_is_none(name):
+    with pytest.raises(UpstreamInterrupted, match="which is no name"):
+        WIRE.named(json.dumps({"id": name}).encode())
+    if name:
+        state = {"id": "b", "status": "completed", "output_file_id": name}
+        with pytest.raises(UpstreamInterrupted, match="which is no name"):
+            WIRE.state(json.dumps(state).encode())

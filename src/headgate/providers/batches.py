@@ -5,8 +5,8 @@ No I/O. OpenAI's wire is here. Source: `/files` and `/batches` in OpenAI's OpenA
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
-from urllib.parse import quote
 
 import msgspec
 
@@ -27,6 +27,7 @@ _encode = msgspec.json.encode
 _OURS: Final = "headgate_batch"  # the name, in a batch's metadata, of which of ours it is
 _PAGE: Final = 100
 _ENDED: Final = ("completed", "failed", "expired", "cancelled")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # of what a provider keeps: it becomes a part of paths
 _NOT_RUN: Final = ("batch_expired", "batch_cancelled")
 
 
@@ -218,21 +219,21 @@ class OpenAIBatches:
 
     def look(self, target: Target, batch: str) -> Request:
         """Return the request that asks for a batch."""
-        return self._get(target, f"/batches/{quote(batch, safe='')}")
+        return self._get(target, f"/batches/{batch}")
 
     def cancel(self, target: Target, batch: str) -> Request:
         """Return the request that ends a batch."""
-        path = f"{target.base_path}/batches/{quote(batch, safe='')}/cancel"
+        path = f"{target.base_path}/batches/{batch}/cancel"
         return Request("POST", path, target.headers, b"", "req_batch")
 
     def listed(self, target: Target, after: str) -> Request:
         """Return the request that asks for batches, the newest first."""
-        behind = f"&after={quote(after, safe='')}" if after else ""
+        behind = f"&after={after}" if after else ""
         return self._get(target, f"/batches?limit={_PAGE}{behind}")
 
     def content(self, target: Target, file: str) -> Request:
         """Return the request for a file."""
-        return self._get(target, f"/files/{quote(file, safe='')}/content")
+        return self._get(target, f"/files/{file}/content")
 
     def _get(self, target: Target, path: str) -> Request:
         return Request("GET", target.base_path + path, target.headers, b"", "req_batch")
@@ -240,7 +241,7 @@ class OpenAIBatches:
     def named(self, body: bytes) -> str:
         """Return the id in an answer."""
         try:
-            return _id(body).id
+            return _checked(_id(body).id)
         except (msgspec.DecodeError, RecursionError) as fault:
             raise _unread(fault) from fault
 
@@ -256,7 +257,9 @@ class OpenAIBatches:
             for each in errors[:100]
         )
         ended = told.status if told.status in _ENDED else ""
-        return BatchState(told.id, ended, told.output_file_id or "", told.error_file_id or "", why)
+        output = _checked(told.output_file_id) if told.output_file_id else ""
+        wrong = _checked(told.error_file_id) if told.error_file_id else ""
+        return BatchState(told.id, ended, output, wrong, why)
 
     def found(self, body: bytes, job: BatchJob) -> Found:
         """Return whether one of a page is ours; none that is older than ours is."""
@@ -266,10 +269,10 @@ class OpenAIBatches:
             raise _unread(fault) from fault
         ours = [each.id for each in page.data if (each.metadata or {}).get(_OURS) == job.id]
         if ours:
-            return Found(ours[-1], "")
+            return Found(_checked(ours[-1]), "")
         since = job.created_at // 1_000_000 - 3_600  # clocks differ
         goes_on = page.has_more and page.data and page.data[-1].created_at >= since
-        return Found("", page.data[-1].id if goes_on else "")
+        return Found("", _checked(page.data[-1].id) if goes_on else "")
 
     def answer(self, data: bytes) -> LineAnswer | None:
         """Return what a line of a file says."""
@@ -292,3 +295,9 @@ class OpenAIBatches:
 
 def _unread(fault: Exception) -> UpstreamInterrupted:
     return UpstreamInterrupted(f"The provider's answer about a batch cannot be read: {fault}.")
+
+
+def _checked(name: str) -> str:
+    if _NAME.fullmatch(name) is None or not name.strip("."):
+        raise UpstreamInterrupted(f"The provider calls a file or a batch {name[:100]!r}, which is no name.")
+    return name
