@@ -65,7 +65,7 @@ class BatchProvider:
         parts = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}
         if set(parts) != {"purpose", "file"} or parts["purpose"].get_payload() != "batch":
             return 400, error("Invalid purpose")
-        name = f"file-{len(self.files)}"
+        name = f"file-there{len(self.files)}"
         self.files[name] = parts["file"].get_payload(decode=True)
         return 200, {"id": name, "object": "file", "bytes": len(self.files[name]), "purpose": "batch"}
 
@@ -116,7 +116,7 @@ class BatchProvider:
             rows[which].append({**head, "response": response, "error": None})
         for which, found in rows.items():
             if found:
-                batch[which] = f"file-{len(self.files)}"
+                batch[which] = f"file-there{len(self.files)}"
                 self.files[batch[which]] = "".join(f"{json.dumps(row)}\n" for row in found).encode()
 
     def cancel(self, name: str) -> tuple[int, Line]:
