@@ -7,7 +7,7 @@ import pytest
 from tests.bench.test_bench_run import command
 
 pytestmark = [pytest.mark.compiler]
-TINY = overload.Plan(0.3, 0.1, 0.1, 0.1)
+TINY = overload.Plan(0.5, 0.4, 0.4, 0.4)
 
 
 def test_a_right_gateway_passes_with_a_figure_for_each_goal(

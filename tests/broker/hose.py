@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Self
 
 
@@ -18,9 +19,8 @@ class Hose:
         self._to = port
         self._flows = asyncio.Event()
         self._flows.set()
-        self._server: asyncio.Server | None = None
-        self._pumps: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._sockets: set[socket.socket] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -31,21 +31,18 @@ class Hose:
 
     async def open(self) -> None:
         """Take connections, on the same port as before."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = self._own(socket.create_server(("127.0.0.1", self.port)))
+        self.port = listener.getsockname()[1]
+        self._spawn(listener)
 
     async def cut(self) -> None:
         """Take none, and end those that there are."""
-        assert self._server is not None
-        self._server.close()
-        await asyncio.sleep(0.05)  # those that were just taken begin
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-        for writer in self._writers:
-            writer.close()
-        self._writers.clear()
-        await asyncio.sleep(0.05)  # the closed ones go
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for each in self._sockets:
+            each.close()
+        self._sockets.clear()
 
     def freeze(self) -> None:
         """Pass nothing on, and end nothing: as a process that is stopped."""
@@ -55,30 +52,32 @@ class Hose:
         """Pass on what came meanwhile."""
         self._flows.set()
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        own = asyncio.current_task()
-        assert own is not None
-        self._pumps.add(own)
-        own.add_done_callback(self._pumps.discard)
-        self._writers.add(writer)
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        self._writers.add(there_writer)
-        if writer not in self._writers:  # it was cut meanwhile
-            writer.close()
-            there_writer.close()
-            return
-        for source, sink in ((reader, there_writer), (there_reader, writer)):
-            pump = asyncio.get_running_loop().create_task(self._pump(source, sink))
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
+    def _own(self, made: socket.socket) -> socket.socket:
+        made.setblocking(False)
+        self._sockets.add(made)
+        return made
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    def _spawn(self, source: socket.socket, sink: socket.socket | None = None) -> None:
+        work = self._accept(source) if sink is None else self._pump(source, sink)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            near = self._own((await loop.sock_accept(listener))[0])
+            far = self._own(socket.socket())
+            await loop.sock_connect(far, ("127.0.0.1", self._to))
+            self._spawn(near, far)
+            self._spawn(far, near)
+
+    async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            while data := await source.read(65536):
+            while data := await loop.sock_recv(source, 65536):
                 await self._flows.wait()
-                sink.write(data)
-                await sink.drain()
-        except ConnectionError:
-            return
-        finally:
-            sink.close()
+                await loop.sock_sendall(sink, data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # one of the two is gone: the other one's pump finds out, too

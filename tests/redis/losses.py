@@ -77,8 +77,10 @@ def play(folder: Path, fault: str, lost_s: float) -> Outcome:
         logs = fleet.stop()
     finally:
         redis.kill()
+        asyncio.run_coroutine_threadsafe(delay.stop(), loop).result(5)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
     if fault != "flushed":
         said = [log.count("Redis is out of use") for log in logs]
         # Once, and perhaps again while a busy machine lets a Redis that is there be late: never once a call.
