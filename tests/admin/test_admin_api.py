@@ -260,4 +260,8 @@ def test_a_key_that_cannot_be_looked_up_is_not_said_to_be_wrong(tmp_path: Path) 
     api = Api(tmp_path)
     with closing(connect(tmp_path)) as sql:
         sql.execute("ALTER TABLE keys RENAME TO gone")
-    assert api.call("GET", "/admin/v1/projects").status == 503
+    refused = api.call("GET", "/admin/v1/projects")
+    assert refused.status == 503
+    assert refused.json["error"]["type"] == "service_unavailable"
+    assert refused.headers["retry-after"]
+    assert api.faults == []  # no bug of ours: the database does not answer

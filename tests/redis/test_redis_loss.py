@@ -10,7 +10,7 @@ from tests.redis.losses import play
 pytestmark = pytest.mark.redis
 
 
-@pytest.mark.parametrize("fault", ["frozen"])  # the worst; `make redis-loss` has all six
+@pytest.mark.parametrize("fault", ["killed", "frozen", "flushed"])
 def test_no_call_fails_without_redis(fault: str, tmp_path: Path) -> None:
     outcome = play(tmp_path, fault, 3.0)
     assert not outcome.wrong, outcome.report()
