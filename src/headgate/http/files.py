@@ -6,20 +6,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-from headgate.http.fileroutes import (
-    SMALL,
-    FileRoute,
-    FormRoute,
-    answer_headers,
-    choose,
-    expected,
-    name_in,
-    owner_of,
-    send,
-)
+from headgate.http.fileroutes import SMALL, FileRoute, FormRoute, choose, expected, owner_of
+from headgate.http.kept import answer_headers, name_in, page_of, send, shape
 from headgate.http.listing import read_page
 from headgate.http.ranges import read_range, unsatisfiable
-from headgate.http.shapes import shape
 from headgate.wire.files import file_object, no_such_file, read_label
 
 if TYPE_CHECKING:
@@ -94,14 +84,7 @@ class FileRoutes:
         if files is None:
             raise no_such_file(page.after, "after")
         shown = [file_object(file) for file in files[: page.limit]]
-        body = {
-            "object": "list",
-            "data": shown,
-            "first_id": shown[0]["id"] if shown else None,
-            "last_id": shown[-1]["id"] if shown else None,
-            "has_more": len(files) > page.limit,
-        }
-        send(call, body, sink)
+        send(call, page_of(shown, more=len(files) > page.limit), sink)
 
     async def _look(self, call: Call, incoming: Incoming, sink: Sink) -> None:
         send(call, file_object(await self._found(call, incoming)), sink)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from headgate.http.fileroutes import SMALL, FileRoute, FormRoute, choose, expected, name_in, owner_of, send
+from headgate.http.fileroutes import SMALL, FileRoute, FormRoute, choose, expected, owner_of
+from headgate.http.kept import name_in, send, shape
 from headgate.http.scan import scan
-from headgate.http.shapes import shape
 from headgate.wire.checks import unknown
 from headgate.wire.fileuploads import part_object, read_completion, read_order, upload_object
 

@@ -6,30 +6,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs
 
-import msgspec
-
-from headgate.errors import CallerError, GatewayError, MethodRefused, NotFound, Unavailable
-from headgate.http.answers import whose
-from headgate.http.callers import identify
-from headgate.http.errors import VERSION
-from headgate.http.guard import guarded, turn_away
-from headgate.http.recorded import recorded
-from headgate.http.shapes import shape
+from headgate.errors import CallerError, NotFound
+from headgate.http.kept import (
+    KeptRoute,
+    answer_headers,
+    caller_of,
+    may_use,
+    name_in,
+    not_allowed,
+    page_of,
+    send,
+    shape,
+)
 from headgate.identity.standing import allow
-from headgate.pipeline import refuse_loop
-from headgate.values import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming
+    from headgate.http.kept import Act
     from headgate.ports import Exchange, Head, Sink
-    from headgate.values import Principal
+    from headgate.values import Call, Principal
     from headgate.wire.videos import VideoJob, VideoOrder
 
-_encode = msgspec.json.encode
-_JSON = (b"content-type", b"application/json")
 _MAX_BODY = 25 * 1024 * 1024
 _DEFAULT_LIMIT, _MOST_LISTED = 20, 100
 
@@ -67,8 +65,8 @@ class VideoRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        order, listing, look, delete, fetch = (
-            VideoRoute(self, act) for act in (self._order, self._list, self._look, self._delete, self._fetch)
+        order, listing, look, delete, fetch = map(
+            self._route, (self._order, self._list, self._look, self._delete, self._fetch)
         )
         self.table: dict[str, dict[bytes, VideoRoute]] = {
             "": {b"POST": order, b"GET": listing},
@@ -81,78 +79,37 @@ class VideoRoutes:
         methods = self.table.get(shape(path))
         if methods is None or path.rstrip("/").endswith(("/edits", "/extensions", "/characters")):
             return None
-        return methods.get(method) or VideoRoute(
-            self, partial(_not_allowed, ", ".join(map(bytes.decode, methods)))
-        )
+        return methods.get(method) or self._route(partial(not_allowed, methods))
 
-    def begin(
-        self, act: Callable[[Call, Incoming, Sink], Awaitable[None]], incoming: Incoming, sink: Sink
-    ) -> None:
-        """Authenticate, and go on as a call."""
-        service = self._service
-        call = Call(service.ids.next(), "videos", incoming.received_ns)
-        try:
-            if service.draining:
-                raise Unavailable("The gateway is shutting down. Send the request again.")
-            caller = identify(service, incoming)
-            call.principal = caller.principal
-            call.sim, call.demand = caller.sim, caller.demand
-            if caller.hop is not None:
-                refuse_loop(caller.hop, service.instance)
-            if caller.wish is None or incoming.method != b"POST":
-                run = self._run(act, call, incoming, sink)
-            else:
-                run = recorded(service, call, incoming, sink, partial(self._run, act, call, incoming))
-        except GatewayError as error:
-            turn_away(service, call, error, sink)
-            return
-        service.start_call(run, call)
-
-    def _run(
-        self,
-        act: Callable[[Call, Incoming, Sink], Awaitable[None]],
-        call: Call,
-        incoming: Incoming,
-        sink: Sink,
-    ) -> Coroutine[None, None, None]:
-        return guarded(self._service, call, sink, act(call, incoming, sink))
+    def _route(self, act: Act) -> VideoRoute:
+        return VideoRoute(self._service, "videos", act, _MAX_BODY)
 
     # ── what each does ──────────────────────────────────────────────────────────────────────────
 
     async def _order(self, call: Call, incoming: Incoming, sink: Sink) -> None:
         from headgate.wire.videos import read_order
 
-        principal = _caller(call)
+        principal = caller_of(call)
         order = read_order(incoming.head.header(b"content-type") or b"", incoming.body)
         call.model = order.model
         allow(principal, "videos", call.model)
         job = await self._service.videos().order(call, order, sink)
-        _send(call, job.shown(), sink)
+        send(call, job.shown(), sink)
 
     async def _list(self, call: Call, incoming: Incoming, sink: Sink) -> None:
         principal = _reader(call)
         after, limit, newest = _page(incoming.query)
         jobs = await self._service.videos().listed(principal, after, limit + 1, newest=newest)
         shown = [job.shown() for job in jobs[:limit] if job.book is principal.book]
-        _send(
-            call,
-            {
-                "object": "list",
-                "data": shown,
-                "first_id": shown[0]["id"] if shown else None,
-                "last_id": shown[-1]["id"] if shown else None,
-                "has_more": len(jobs) > limit,
-            },
-            sink,
-        )
+        send(call, page_of(shown, more=len(jobs) > limit), sink)
 
     async def _look(self, call: Call, incoming: Incoming, sink: Sink) -> None:
-        job = await self._service.videos().find(_reader(call), _name(incoming.path))
-        _send(call, job.shown(), sink)
+        job = await self._service.videos().find(_reader(call), name_in(incoming.path))
+        send(call, job.shown(), sink)
 
     async def _delete(self, call: Call, incoming: Incoming, sink: Sink) -> None:
-        job = await self._service.videos().delete(_reader(call), _name(incoming.path))
-        _send(call, {"id": job.id, "object": "video.deleted", "deleted": True}, sink)
+        job = await self._service.videos().delete(_reader(call), name_in(incoming.path))
+        send(call, {"id": job.id, "object": "video.deleted", "deleted": True}, sink)
 
     async def _fetch(self, call: Call, incoming: Incoming, sink: Sink) -> None:
         """Pass a video on as it comes, at the caller's pace."""
@@ -163,7 +120,7 @@ class VideoRoutes:
                 param="variant",
                 code="invalid_value",
             )
-        job = await self._service.videos().find(_reader(call), _name(incoming.path))
+        job = await self._service.videos().find(_reader(call), name_in(incoming.path))
         if job.status != "completed":
             raise NotFound(
                 f"The video '{job.id}' is {job.status}: it has no content{' yet' if job.open else ''}.",
@@ -176,19 +133,10 @@ class VideoRoutes:
             exchange.release()
 
 
-class VideoRoute:
+class VideoRoute(KeptRoute):
     """One route of videos."""
 
-    __slots__ = ("_act", "_routes", "max_body_bytes")
-
-    def __init__(self, routes: VideoRoutes, act: Callable[[Call, Incoming, Sink], Awaitable[None]]) -> None:
-        self._routes = routes
-        self._act = act
-        self.max_body_bytes = _MAX_BODY
-
-    def handle(self, incoming: Incoming, sink: Sink) -> None:
-        """Serve one request."""
-        self._routes.begin(self._act, incoming, sink)
+    asks_first = False
 
 
 async def _relay(call: Call, exchange: Exchange, head: Head, sink: Sink) -> None:
@@ -196,7 +144,7 @@ async def _relay(call: Call, exchange: Exchange, head: Head, sink: Sink) -> None
     sink.on_gone(exchange.abort)
     kind = head.get(b"content-type") or b"video/mp4"
     size = int(length) if length is not None and length.isdigit() else None
-    sink.start(200, [(b"content-type", kind), *_headers(call)], size)
+    sink.start(200, [(b"content-type", kind), *answer_headers(call)], size)
     try:
         while data := await exchange.read():
             sink.write(data)
@@ -207,30 +155,11 @@ async def _relay(call: Call, exchange: Exchange, head: Head, sink: Sink) -> None
     sink.finish()
 
 
-async def _not_allowed(allowed: str, _call: Call, incoming: Incoming, _sink: Sink) -> None:
-    raise MethodRefused(
-        f"Not allowed to {incoming.method.decode('latin-1')} on {incoming.path[:200]}. (HINT: Perhaps you "
-        f"meant to use a different HTTP method? This route has {allowed}.)",
-        headers={"allow": allowed},
-    )
-
-
-def _caller(call: Call) -> Principal:
-    principal = call.principal
-    assert principal is not None
-    return principal
-
-
 def _reader(call: Call) -> Principal:
     """Return the caller, where its key may use this endpoint at all."""
-    principal = _caller(call)
-    if principal.endpoints:
-        allow(msgspec.structs.replace(principal, models=()), "videos", "")
+    principal = caller_of(call)
+    may_use(principal, "videos")
     return principal
-
-
-def _name(path: str) -> str:
-    return path.removeprefix("/v1").strip("/").split("/")[1]
 
 
 def _page(query: bytes) -> tuple[str, int, bool]:
@@ -248,14 +177,3 @@ def _page(query: bytes) -> tuple[str, int, bool]:
     if order not in {"asc", "desc"}:
         raise CallerError("Invalid 'order': it must be 'asc' or 'desc'.", param="order", code="invalid_value")
     return given.get("after", ""), int(limit), order == "desc"
-
-
-def _headers(call: Call) -> list[tuple[bytes, bytes]]:
-    return [VERSION, (b"x-request-id", call.request_id.encode()), *whose(_caller(call))]
-
-
-def _send(call: Call, body: object, sink: Sink) -> None:
-    data = _encode(body)
-    sink.start(200, [_JSON, *_headers(call)], len(data))
-    sink.write(data)
-    sink.finish()
