@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -153,13 +154,15 @@ class Worker:
         call.model, call.principal, call.max_output = "m", who, amount
         waiting = Waiting(who, amount, world.free(who))
         world.waiting.add(waiting)
+        before = world.freezes[self.slot]
         try:
             hold = await self.reservations.reserve(call, (TARGET,))
         except QuotaExceeded:
             world.refused(waiting)
             return False
         except Unavailable:
-            assert world.plan.locks or world.plan.freezes or self.dead  # or its time was over when it woke
+            slept = world.freezes[self.slot] != before  # its own time was over when it woke
+            assert world.plan.locks or slept or self.dead
             return False
         finally:
             world.waiting.discard(waiting)
@@ -214,6 +217,7 @@ class World:
         ]
         self.spent: list[Spent] = []
         self.waiting: set[Waiting] = set()
+        self.freezes: Counter[str] = Counter()  # by slot: how often it was stopped
         self.workers: list[Worker] = []
         self.served = self.refusals = 0
         self._ids = 0
@@ -369,6 +373,7 @@ class World:
     async def freeze(self) -> None:
         slot = f"slot-{self.chance.randrange(self.plan.workers)}"
         self.loop.frozen.add(slot)
+        self.freezes[slot] += 1
         await asyncio.sleep(self.chance.choice([0.2, 1.5, 4.0]))
         self.loop.frozen.discard(slot)
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Final, Protocol
 
-from headgate.errors import CallerError, NotFound
+from headgate.errors import CallerError, NotFound, Unavailable
 from headgate.files.shelf import new_id, refuse_full
 from headgate.shelf import FileLabel, Piece, StoredFile, Upload, UploadPart, UploadStatus
 
@@ -142,7 +142,11 @@ class Uploads:
                 param="part_ids",
                 code="bytes_mismatch",
             )
-        sha256 = await self._hash(upload, pieces, md5)
+        try:
+            sha256 = await self._hash(upload, pieces, md5)
+        except Unavailable:
+            await self._pending(owner, name)  # where it was given up meanwhile, its bytes are gone
+            raise
         now = self._shelf.clock.wall()
         expires_at = now + upload.kept_s * _US if upload.kept_s else 0
         label = upload.label._replace(expires_at=expires_at)
