@@ -10,7 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from headgate.background import Watch
-from headgate.storage import shown_url
+from headgate.program import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,7 +38,7 @@ class Commons:
 
     def __init__(self, storage: Storage, pepper: bytes, workers: int, log: Log) -> None:
         self._log = log
-        self._place = shown_url(storage.redis)
+        self._place = without_password(storage.redis)
         self._link: Link | None = None
         self._bus: Bus | None = None
         self._shared_books = bool(storage.database)

@@ -40,11 +40,12 @@ def interpreter() -> str:
 
 
 def without_password(url: str) -> str:
-    """Return the address of a database as people may see it."""
+    """Return the address of a database, or of another service, as people may see it."""
     from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
     parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    where = user.partition(":")[0] + at + host
-    query = [(name, value) for name, value in parse_qsl(parts.query) if name != "password"]
+    login, _, host = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    where = f"{user}@{host}" if user else host
+    query = [(name, value) for name, value in parse_qsl(parts.query) if "password" not in name]
     return urlunsplit((parts.scheme, where, parts.path, urlencode(query), "")) if url else ""

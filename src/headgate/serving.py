@@ -81,6 +81,11 @@ def _address_fault(config: Config, fault: OSError) -> str:
 
 
 def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
+    if config.options.worker and not config.storage.database:
+        raise ConfigError(
+            "A worker runs the batches of a database that it shares: set storage.database to that of the "
+            "gateway. On SQLite there is nothing to do: `headgate serve` runs its batches itself."
+        )
     place = Database(Path(config.storage.data), config.storage.database)
     folder, clock = place.folder, SystemClock()
     prepared = prepare(place, clock.wall(), mint_key)

@@ -100,7 +100,7 @@ def redis_url(value: str, prefix: str, env: Mapping[str, str], dotenv: Mapping[s
         raise ConfigError(f"storage.redis: {value} is not set, or empty. Set it, or leave redis out.")
     if not url:
         return ""
-    parts, shown = urlsplit(url), shown_url(url)
+    parts, shown = urlsplit(url), without_password(url)
     if parts.scheme not in _REDIS:
         raise ConfigError(f"storage.redis {shown!r} does not begin with redis://, rediss:// or unix://.")
     try:
@@ -127,7 +127,7 @@ def queue_url(value: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> 
     url = secret(value, "storage.queue", env, dotenv).strip()
     if not url:
         return ""
-    parts, shown = urlsplit(url), shown_url(url)
+    parts, shown = urlsplit(url), without_password(url)
     if parts.scheme not in _BROKERS or not parts.hostname:
         raise ConfigError(
             f"storage.queue {shown!r} is no broker: write amqp://USER:PASSWORD@HOST:5672/, amqps://, "
@@ -136,11 +136,3 @@ def queue_url(value: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> 
     if find_spec("taskiq") is None:
         raise ConfigError("storage.queue: the client is missing. Install it: pip install 'headgate[queue]'.")
     return url
-
-
-def shown_url(url: str) -> str:
-    """Return a service's URL for people: without its password and what follows a question mark."""
-    parts = urlsplit(url)
-    login, at, place = parts.netloc.rpartition("@")
-    user = f"{login.partition(':')[0]}:***@" if at else ""
-    return parts._replace(netloc=f"{user}{place}", query="", fragment="").geturl()

@@ -15,6 +15,7 @@ from tests.broker.hose import Hose
 from tests.broker.test_caller import named, remove, run
 from tests.crash.server import Server, cost
 from tests.postgres import fresh_database
+from tests.surfaces.conftest import HEADGATE, plain_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -185,3 +186,13 @@ def test_a_broker_that_is_away_costs_time_only(tmp_path: Path, oracle: int, data
             await made.check(await made.completed(name))
 
     run(test, 200)
+
+
+def test_a_worker_without_a_database_of_others_says_what_to_do(tmp_path: Path) -> None:
+    command = [HEADGATE, "worker", "--data", "data"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=plain_environment(), capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 2
+    assert "set storage.database" in done.stderr
+    assert not (tmp_path / "data").exists()

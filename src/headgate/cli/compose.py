@@ -18,7 +18,6 @@ from headgate.config import ServeOptions, data_folder, database_url_of, load
 from headgate.ops.desk import Desk
 from headgate.ports import SystemClock
 from headgate.program import advise, without_password
-from headgate.storage import shown_url
 from headgate.stores.sql.database import FILE, Database, connect, folder_of, shown, url_of
 from headgate.stores.sql.reports import SqlReports
 from headgate.stores.sql.whereabouts import noted
@@ -73,7 +72,7 @@ def storage_shown(config: Config) -> dict[str, object]:
     return {
         **storage,
         "database": without_password(config.storage.database),
-        "redis": shown_url(config.storage.redis),
+        "redis": without_password(config.storage.redis),
     }
 
 

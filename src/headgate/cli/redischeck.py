@@ -6,7 +6,7 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from headgate.storage import shown_url
+from headgate.program import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def look(storage: Storage) -> Seen:
     """Ask Redis how it is; changes nothing."""
     from redis import Redis, RedisError
 
-    place = shown_url(storage.redis)
+    place = without_password(storage.redis)
     try:
         with Redis.from_url(
             storage.redis, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S
@@ -73,4 +73,4 @@ def place_of(storage: Storage) -> str:
     """Return where Redis is, for people."""
     if not storage.redis:
         return "none: limits are counted on this machine"
-    return f"{shown_url(storage.redis)}, names begin with {storage.redis_prefix}:"
+    return f"{without_password(storage.redis)}, names begin with {storage.redis_prefix}:"
