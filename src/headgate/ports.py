@@ -449,7 +449,7 @@ class SharedMeters(Protocol):
 class Leases(Protocol):
     """Who may spend how much of each pot, shared by all workers. See `money/pots.py`.
 
-    Both methods raise `Unavailable` when the store does not answer: then nothing was done.
+    Both methods raise `Unavailable` when the store does not answer: nobody knows whether it did anything.
     """
 
     async def join(self, slot: str, now: WallMicros) -> int:
@@ -460,7 +460,8 @@ class Leases(Protocol):
         """Apply a batch in one transaction: what is given back, then answers, then wants in their order.
 
         A pot that does not exist yet is made, with `spent` from the books; one whose budget or grant is
-        gone limits nothing. With a later epoch in the slot nothing is done and `fenced` is set.
+        gone limits nothing. With a later epoch in the slot nothing is done and `fenced` is set. A turn that
+        was applied is not applied again: `repeated` is set, and the lots say what it was granted.
         """
         ...
 

@@ -63,10 +63,11 @@ class Worker:
     def __init__(self, shared: Shared, slot: str, epoch: int) -> None:
         self.shared, self.slot, self.epoch = shared, slot, epoch
         self.live = frozenset([slot])
-        self.seen = 0
+        self.seen = self.turn = 0
 
-    async def say(self, **said: Any) -> Outcome:
-        batch = Batch(self.slot, self.epoch, NOW, live=self.live, seen=self.seen, **said)
+    async def say(self, *, again: bool = False, **said: Any) -> Outcome:
+        self.turn += not again
+        batch = Batch(self.slot, self.epoch, NOW, self.turn, live=self.live, seen=self.seen, **said)
         outcome = await self.shared.store.exchange(batch)
         self.seen = max(self.seen, outcome.seen)
         return outcome
@@ -278,11 +279,48 @@ class LeasesContract:
         assert shared.standing(name)[3] == {"slot-0": 100}
         assert not (await new.say()).fenced
 
+    async def test_what_is_given_back_again_in_one_turn_counts_once(self, shared: Shared) -> None:
+        name = shared.budget(100)
+        one = await self.worker(shared, "slot-0")
+        pot = (await one.take(10, name)).pot
+        assert not (await one.say(returns={pot: 30})).repeated
+        again = await one.say(again=True, returns={pot: 30})
+        assert (again.repeated, list(again.lots)) == (True, [])
+        assert shared.standing(name)[3] == {"slot-0": 70}
+        await one.say(returns={pot: 30})
+        assert shared.standing(name)[3] == {"slot-0": 40}
+
+    async def test_who_says_a_turn_again_hears_what_it_was_granted_and_gets_no_more(
+        self, shared: Shared
+    ) -> None:
+        name, other = shared.budget(1_000), shared.budget(1_000)
+        one = await self.worker(shared, "slot-0", "slot-1")
+        lot = await one.take(10, name)
+        again = await one.say(again=True, wants=[Want(500, (name,)), Want(5, (other,))])
+        assert [(each.pot, each.name, each.granted) for each in again.lots] == [(lot.pot, name, 260)]
+        assert again.repeated
+        assert shared.standing(name)[3] == {"slot-0": 260}
+        after = await one.say(wants=[Want(500, (name,))], free={name: 260})
+        assert (after.lots[0].granted, after.repeated) == (240, False)
+
+    async def test_turns_begin_anew_with_each_epoch(self, shared: Shared) -> None:
+        name = shared.budget(1_000)
+        for _ in range(2):
+            one = await self.worker(shared, "slot-0", "slot-1")
+            assert (await one.take(10, name)).granted > 0
+
+    async def test_a_turn_of_an_epoch_before_is_fenced_though_it_was_applied(self, shared: Shared) -> None:
+        name = shared.budget(1_000)
+        old = await self.worker(shared, "slot-0")
+        await old.take(10, name)
+        await self.worker(shared, "slot-0")
+        assert (await old.say(again=True, wants=[Want(10, (name,))])).fenced
+
     async def test_who_lives_shows_until_it_leaves(self, shared: Shared) -> None:
         one, two = await self.worker(shared, "slot-0"), await self.worker(shared, "slot-1")
         before = (await two.say()).slots
         assert set(before) == {"slot-0", "slot-1"}
-        await shared.store.exchange(Batch("slot-0", one.epoch, NOW + 5, beat=True))
+        await shared.store.exchange(Batch("slot-0", one.epoch, NOW + 5, 1, beat=True))
         after = (await two.say()).slots
         assert after["slot-0"] != before["slot-0"]
         assert after["slot-1"] == before["slot-1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 
 from headgate.money.pots import Batch, Lot, Outcome, Pot, PotName, allocate
@@ -14,6 +15,7 @@ class MemoryLeases:
         self.store = self
         self.pots: dict[PotName, Pot] = {}
         self.slots: dict[str, tuple[int, int, bool]] = {}  # epoch, stamp, in service
+        self.turns: dict[str, tuple[int, dict[int, int]]] = {}  # the last that was applied, what it granted
         self._numbers = count(1)
 
     # ── ports.Leases ─────────────────────────────────────────────────────────────────────────────
@@ -27,12 +29,38 @@ class MemoryLeases:
     def enter(self, slot: str, now: int) -> int:
         epoch = self.slots.get(slot, (0, 0, False))[0] + 1
         self.slots[slot] = (epoch, now, True)
+        self.turns[slot] = (0, {})
         return epoch
 
     def apply(self, batch: Batch) -> Outcome:
         epoch, stamp, _ = self.slots.get(batch.slot, (0, 0, False))
         if epoch != batch.epoch:
             return Outcome(fenced=True)
+        self.slots[batch.slot] = (epoch, batch.now if batch.beat else stamp, not batch.leaving)
+        turn, given = self.turns[batch.slot]
+        if repeated := turn >= batch.turn:
+            lots = [self._told(pot, batch)._replace(granted=given[pot.number]) for pot in self._pots(given)]
+        else:
+            self._take_back(batch)
+            lots = self._grant(batch)
+            self.turns[batch.slot] = (batch.turn, {lot.pot: lot.granted for lot in lots})
+        known = {lot.pot for lot in lots}
+        lots += [self._told(pot, batch) for pot in self._pots({*batch.watched, *batch.answers} - known)]
+        recalled = {
+            pot.number: pot.recall
+            for pot in self.pots.values()
+            if pot.recall > batch.seen and pot.slices.get(batch.slot, (0, pot.recall))[1] < pot.recall
+        }
+        return Outcome(lots, recalled, self._last_recall(), self.serving(), repeated=repeated)
+
+    def _pots(self, numbers: Iterable[int]) -> list[Pot]:
+        return [pot for number in numbers if (pot := self.by_id(number)) is not None]
+
+    def _told(self, pot: Pot, batch: Batch) -> Lot:
+        self._look(pot, batch)
+        return pot.lot(batch.slot)
+
+    def _take_back(self, batch: Batch) -> None:
         for number, amount in batch.returns.items():
             if (pot := self.by_id(number)) is not None:
                 self._less(pot, batch.slot, amount)
@@ -40,19 +68,6 @@ class MemoryLeases:
         for number, recall in batch.answers.items():
             if (pot := self.by_id(number)) is not None and batch.slot in pot.slices:
                 pot.slices[batch.slot] = (pot.slices[batch.slot][0], recall)
-        lots = self._grant(batch)
-        self.slots[batch.slot] = (epoch, batch.now if batch.beat else stamp, not batch.leaving)
-        known = {lot.pot for lot in lots}
-        for number in {*batch.watched, *batch.answers} - known:
-            if (pot := self.by_id(number)) is not None:
-                self._look(pot, batch)
-                lots.append(pot.lot(batch.slot))
-        recalled = {
-            pot.number: pot.recall
-            for pot in self.pots.values()
-            if pot.recall > batch.seen and pot.slices.get(batch.slot, (0, pot.recall))[1] < pot.recall
-        }
-        return Outcome(lots, recalled, self._last_recall(), self.serving())
 
     def serving(self) -> dict[str, int]:
         """Return the stamp of every slot in service."""

@@ -19,9 +19,10 @@ PLANS = {
     "crashes": Plan(3, 80, crashes=True),
     "frozen": Plan(3, 80, freezes=True, resizes=True),
     "locked": Plan(2, 60, locks=True),
+    "answers lost": Plan(3, 80, losses=True, resizes=True),
     "clock steps": Plan(3, 60, steps=True),
     "credit": Plan(3, 60, prepaid=True),
-    "everything": Plan(4, 100, True, True, True, True, False, True),
+    "everything": Plan(4, 100, True, True, True, True, False, True, True),
 }
 
 

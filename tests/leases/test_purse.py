@@ -12,9 +12,9 @@ from headgate.admission.budget import Budgets, Hold
 from headgate.admission.purse import LEASE_NS, Purse
 from headgate.admission.teller import Teller
 from headgate.errors import Unavailable
-from headgate.money.pots import BudgetTerms, Lot, Outcome, Pot, PotName, Want, grant_size
+from headgate.money.pots import Batch, BudgetTerms, Lot, Outcome, Pot, PotName, Want, grant_size
 from headgate.ports import SystemClock
-from headgate.values import Book
+from headgate.values import Book, Principal
 
 NOW = 1_790_000_000_000_000
 SECOND = 1_000_000_000
@@ -136,6 +136,67 @@ def test_a_grant_that_comes_when_its_period_is_over_goes_back() -> None:
     assert side.purse._returns == {}
     side.say(lot(name, 40))
     assert side.purse.collect([], NOW, side.time.ns).returns == {7: 40}
+
+
+def test_what_was_told_without_an_answer_is_told_again_as_it_was() -> None:
+    side = Side()
+    side.say(lot(side.own.name, 100))
+    hold = side.budgets.reserve(side.found, 60, NOW)
+    assert hold is not None
+    side.say(recalled={7: 5})
+    lost = side.purse.collect([], NOW, side.time.ns)
+    side.budgets.close(hold, 20)
+    side.purse.closing = True
+    again = side.purse.collect([Want(5)], NOW, side.time.ns)
+    assert (again.turn, again.returns, again.answers) == (lost.turn, {7: 40}, {7: 5})
+    assert (again.wants, again.leaving) == ((Want(5),), False)  # who leaves has given back everything
+    side.purse.apply(again, Outcome(repeated=True), side.time.ns)
+    last = side.purse.collect([], NOW, side.time.ns)
+    assert (last.turn, last.returns, last.answers) == (lost.turn + 1, {7: 40}, {})
+    assert last.leaving
+
+
+class Losing(MemoryLeases):
+    """A store that does what it is told, and whose first answers are lost."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.answers = answers
+
+    async def exchange(self, batch: Batch) -> Outcome:
+        outcome = await super().exchange(batch)
+        self.answers -= 1
+        if self.answers >= 0:
+            raise Unavailable("The connection was lost in this transaction.")
+        return outcome
+
+
+@pytest.mark.anyio
+async def test_a_call_that_a_repeated_turn_did_not_look_at_is_looked_at_next() -> None:
+    store, purse = Losing(1), Purse("slot-0")
+    budgets = Budgets(purse)
+    budgets.replace([BudgetTerms(n, "key", n, Book.REAL, 100, "total") for n in (1, 2)])
+    teller = Teller(purse, store, SystemClock(), budgets)
+    running = asyncio.create_task(teller.run())
+
+    async def take(key: int) -> Hold | None:
+        found = budgets.covering(Principal(key=key, project=1, account=1))
+        assert budgets.reserve(found, 60, NOW) is None
+        want = budgets.want(found, 60, None)
+        store.pots[want.all_of[0]] = Pot(want.all_of[0], key, (100, 0, 0, 0), {})
+        return await teller.take(want, lambda: budgets.reserve(found, 60, NOW))
+
+    gone = asyncio.create_task(take(1))
+    while store.answers:
+        await asyncio.sleep(0.01)
+    gone.cancel()
+    hold = await take(2)
+    assert hold is not None
+    assert [own.granted for own in purse._slices.values()] == [100, 100]
+    budgets.close(hold, 0)
+    await teller.close(5)
+    await running
+    assert [pot.slices for pot in store.pots.values()] == [{"slot-0": (0, 0)}, {"slot-0": (0, 0)}]
 
 
 def test_a_fenced_worker_refuses_and_says_why() -> None:

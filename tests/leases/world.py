@@ -1,7 +1,7 @@
 """A small world of workers that share pots: real admission, real SQL, a simulated loop, and who knows the truth.
 
 `World(seed).run()` plays calls, settlements, drains, changed caps, the end of a day, crashes, frozen workers,
-a locked database and steps of the clock in an order that the seed decides, and raises at the first moment at
+a locked database, answers that are lost and steps of the clock in an order that the seed decides, and raises at the first moment at
 which something was spent that was not there. At the end everything that is left must be spendable, and no
 more than that.
 """
@@ -63,11 +63,17 @@ class Plan:
     resizes: bool = False
     steps: bool = False  # of the clock
     prepaid: bool = False
+    losses: bool = False  # of answers: what was said is done, and who said it does not know
 
     @property
     def calm(self) -> bool:
         """Say whether every worker answers at once."""
-        return not (self.crashes or self.freezes or self.locks)
+        return not (self.crashes or self.freezes or self.falters)
+
+    @property
+    def falters(self) -> bool:
+        """Say whether the store may not answer."""
+        return self.locks or self.losses
 
 
 @dataclass(eq=False)
@@ -105,7 +111,9 @@ class Worker:
     async def join(self, slot: str, now: int) -> int:
         await self.line()
         self.answering()
-        return self.world.store._join(self.world.sql, slot, now)
+        epoch = self.world.store._join(self.world.sql, slot, now)
+        self.told()
+        return epoch
 
     async def exchange(self, batch: Batch) -> Outcome:
         await self.line()
@@ -113,6 +121,7 @@ class Worker:
         outcome = self.world.store._exchange(self.world.sql, batch)
         self.world.check_pots()
         await self.line()
+        self.told()
         return outcome
 
     async def line(self) -> None:
@@ -121,6 +130,10 @@ class Worker:
     def answering(self) -> None:
         if self.dead or self.world.locked:
             raise Unavailable("The database is locked.")
+
+    def told(self) -> None:
+        if self.world.plan.losses and self.world.chance.random() < 0.1:
+            raise Unavailable("The connection was lost in this transaction.")
 
     # ── what runs beside calls ───────────────────────────────────────────────────────────────────
 
@@ -162,7 +175,7 @@ class Worker:
             return False
         except Unavailable:
             slept = world.freezes[self.slot] != before  # its own time was over when it woke
-            assert world.plan.locks or slept or self.dead
+            assert world.plan.falters or slept or self.dead
             return False
         finally:
             world.waiting.discard(waiting)
@@ -298,7 +311,7 @@ class World:
         self.spent.append(made)
         window = CALM_S if self.plan.calm else 12.0
         for cap in self.caps:
-            if cap.covers(who):
+            if cap.covers(who) and hold.amount:  # who holds nothing passes nothing
                 out, most = self.exposure(cap, hold.at), cap.most(self.loop.now - window)
                 assert out <= most, f"{out} out of {cap.scope} {cap.unit} {most} at {self.loop.now}"
         self.credit(hold.at)

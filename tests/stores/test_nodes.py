@@ -50,7 +50,10 @@ class Fleet:
                 folder.mkdir()
                 own_node(folder, name)
                 enlist(sql, folder, START)
-                sql.execute("INSERT INTO slots VALUES (?, 1, 1, ?)", (f"{name}/slot-0", START))
+                sql.execute(
+                    "INSERT INTO slots (slot, epoch, pid, seen_at) VALUES (?, 1, 1, ?)",
+                    (f"{name}/slot-0", START),
+                )
                 sql.execute("INSERT INTO slices VALUES (?, ?, ?, 0)", (self.pot, f"{name}/slot-0", LENT))
 
     def write(self, node: str, *calls: Open, open_too: bool = False) -> None:

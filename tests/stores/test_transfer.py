@@ -63,7 +63,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pot = pots.find(sql, pots.PotName("budget", 1, "total"))
             assert pot is not None
         sql.execute("INSERT INTO slices VALUES (?, 'slot-0', ?, 0)", (pot.number, 10**11))
-        sql.execute("INSERT INTO slots VALUES ('slot-0', 3, 77, 5)")
+        sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-0', 3, 77, 5)")
     with journal(data) as book:
         calls = [opened(pots=(pot.number,)) for _ in range(CALLS)]
         write(book, [(call, settled(call)) for call in calls])

@@ -4,7 +4,8 @@
 Meanwhile `Budgets` spends from the slices: it only compares and subtracts integers.
 
 What is given back is taken out of a slice before it is told, and what is granted is put in after it was
-told, so the store never believes that a worker has less than it can spend.
+told, so the store never believes that a worker has less than it can spend. A batch whose answer was lost may
+have been applied: what it gave back is told again in the same turn until it is answered, and counts once.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ class Purse:
         self._draining: set[Slice] = set()  # frozen or retired
         self._returns: dict[int, int] = {}  # not yet told
         self._answers: dict[int, int] = {}
+        self._turn = 0
+        self._told: Batch | None = None  # not answered: nobody knows whether it was applied
         self._seen = 0
         self._stamps: dict[str, tuple[int, MonotonicNs]] = {}
         self._beat_at: MonotonicNs = 0
@@ -166,26 +169,32 @@ class Purse:
         beat = monotonic - self._beat_at >= _BEAT_NS
         if beat:
             self._beat_at = monotonic
-        return Batch(
+        told = self._told
+        if told is None:
+            self._turn += 1
+        self._told = Batch(
             slot=self.slot,
             epoch=self.epoch,
             now=now,
+            turn=self._turn,
             live=self.live,
             wants=tuple(wants),
             free={name: self._slices[name].unused for name in _named(wants) if name in self._slices},
-            returns=dict(self._returns),
-            answers=dict(self._answers),
+            returns=dict(self._returns) if told is None else told.returns,
+            answers=dict(self._answers) if told is None else told.answers,
             watched=tuple(each.pot for each in self._draining if each.frozen),
             seen=self._seen,
             beat=beat,
-            leaving=self.closing,
+            leaving=self.closing and told is None,
         )
+        return self._told
 
     def apply(self, batch: Batch, outcome: Outcome, monotonic: MonotonicNs) -> None:
         """Take what the store said to a batch: what was granted can be spent now."""
         if outcome.fenced:
             self.fenced = True
             return
+        self._told = None
         for pot, amount in batch.returns.items():
             self._returns[pot] -= amount
             if not self._returns[pot]:

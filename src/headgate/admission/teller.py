@@ -137,10 +137,13 @@ class Teller:
         if purse.fenced:
             self._queue = tickets
             raise RuntimeError(f"another worker has the slot {purse.slot}")
+        if outcome.repeated:
+            self._queue = tickets + self._queue
+            tickets = []
         for ticket in tickets:
             if not ticket.hold.done():
                 ticket.hold.set_result(ticket.reserve())
-        again = purse.answer(outcome)
+        again = purse.answer(outcome) or outcome.repeated or purse.closing
         if outcome.recalled:
             self._budgets.wake()
         if batch.leaving:

@@ -76,11 +76,12 @@ class Batch(NamedTuple):
     slot: str
     epoch: int
     now: WallMicros
+    turn: int = 0  # of those of this epoch; the same again until it is answered
     live: frozenset[str] = frozenset()  # the slots that are waited for, this one too
     wants: Sequence[Want] = ()  # in the order in which they came
     free: Mapping[PotName, int] = {}  # what this slot has free of them
-    returns: Mapping[int, int] = {}  # pot: what is given back
-    answers: Mapping[int, int] = {}  # pot: the recall that this answers
+    returns: Mapping[int, int] = {}  # pot: what is given back; of a turn always the same
+    answers: Mapping[int, int] = {}  # pot: the recall that this answers; likewise
     watched: Sequence[int] = ()  # pots to be told of, whatever happens
     seen: int = 0  # the last recall that this slot knows of
     beat: bool = False  # say that this slot lives
@@ -108,6 +109,7 @@ class Outcome(NamedTuple):
     seen: int = 0  # the last recall that there is
     slots: Mapping[str, int] = {}  # every slot in service: a stamp that changes as long as it lives
     fenced: bool = False  # another worker has this slot: nothing was done, and nothing may be spent
+    repeated: bool = False  # the turn was applied before: lots say what it was granted, wants were left alone
 
 
 class Pot:

@@ -6,6 +6,7 @@ slice once the journals are replayed.
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -58,8 +59,8 @@ class SqlLeases:
         with writing(sql):
             row = sql.execute(
                 "INSERT INTO slots (slot, epoch, pid, seen_at) VALUES (?, 1, ?, ?) ON CONFLICT (slot)"
-                " DO UPDATE SET epoch = slots.epoch + 1, pid = excluded.pid, seen_at = excluded.seen_at"
-                " RETURNING epoch",
+                " DO UPDATE SET epoch = slots.epoch + 1, pid = excluded.pid, seen_at = excluded.seen_at,"
+                " turn = 0, given = '' RETURNING epoch",
                 (slot, os.getpid(), now),
             ).fetchone()
         return int(row[0])
@@ -73,15 +74,37 @@ class SqlLeases:
             finally:
                 sql.execute("ROLLBACK")
         with writing(sql):
-            if not self._in_force(sql, batch):
+            row = sql.execute("SELECT epoch, turn, given FROM slots WHERE slot = ?", (batch.slot,)).fetchone()
+            if row is None or row[0] != batch.epoch:
                 return Outcome(fenced=True)
+            if row[1] >= batch.turn:
+                return self._repeat(sql, batch, row[2])
             self._take_back(sql, batch)
             wanted = self._grant(sql, batch) if batch.wants else {}
-            if batch.leaving:
-                sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (batch.slot,))
-            elif batch.beat:
-                sql.execute("UPDATE slots SET seen_at = ? WHERE slot = ?", (batch.now, batch.slot))
+            given = {pot.number: pot.granted for pot in wanted.values() if pot is not None and pot.granted}
+            sql.execute(
+                "UPDATE slots SET turn = ?, given = ? WHERE slot = ?",
+                (batch.turn, json.dumps(given) if given else "", batch.slot),
+            )
+            self._mark(sql, batch)
             return self._answer(sql, batch, wanted)
+
+    def _repeat(self, sql: Connection, batch: Batch, given: str) -> Outcome:
+        """Say again what came of a turn that was applied: whoever said it does not know."""
+        granted = {int(pot): amount for pot, amount in json.loads(given or "{}").items()}
+        again = batch._replace(watched=(*batch.watched, *granted))
+        self._mark(sql, batch)
+        outcome = self._answer(sql, again, {})
+        lots = [lot._replace(granted=granted.get(lot.pot, 0)) for lot in outcome.lots]
+        return outcome._replace(lots=lots, repeated=True)
+
+    @staticmethod
+    def _mark(sql: Connection, batch: Batch) -> None:
+        """Note that a slot lives, or is gone."""
+        if batch.leaving:
+            sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (batch.slot,))
+        elif batch.beat:
+            sql.execute("UPDATE slots SET seen_at = ? WHERE slot = ?", (batch.now, batch.slot))
 
     @staticmethod
     def _in_force(sql: Connection, batch: Batch) -> bool:

@@ -139,8 +139,10 @@ CREATE TABLE slices (pot INTEGER NOT NULL REFERENCES pots (id), slot TEXT NOT NU
   amount INTEGER NOT NULL CHECK (amount >= 0), -- may be spent, or is spent and not drained
   answered INTEGER NOT NULL DEFAULT 0,       -- the last recall that its owner has answered
   PRIMARY KEY (pot, slot)) WITHOUT ROWID;
+-- workers that live: a higher epoch fences the one before; `turn` is the last exchange that was applied, `given` what it
+-- granted (JSON: nano-USD or tokens by pot), for a worker that lost its answer
 CREATE TABLE slots (slot TEXT PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER NOT NULL,
-  seen_at INTEGER NOT NULL) WITHOUT ROWID;   -- workers that live; a higher epoch fences the one before
+  seen_at INTEGER NOT NULL, turn INTEGER NOT NULL DEFAULT 0, given TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 -- A slot is `slot-0`, or `NODE/slot-0` where several data folders share this database.
 CREATE TABLE nodes (node TEXT PRIMARY KEY,  -- a data folder on a database that it shares: its name
   token TEXT NOT NULL,                       -- and what it is told from another folder of the same name by
