@@ -12,17 +12,18 @@ import shutil
 import socket
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from headgate.stores.sql.database import Place
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 LEFT_OUT = "left out, needs "
 PORTS = {"postgresql": 5432, "redis": 6379, "rabbitmq": 5672}
 # Any one of these commands will do.
@@ -37,6 +38,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "promtool": [("promtool",)],
     "hadolint": [(str(Path(sys.executable).with_name("hadolint")),)],
     "sandbox": [("unshare",), ("nsenter",), ("setpriv",), ("ip", "/usr/sbin/ip")],
+    "mount": [("mount",), ("umount",)],
     "redis": [("redis-server", "valkey-server")],
 }
 
@@ -75,7 +77,11 @@ def _missing(marker: pytest.Mark) -> list[str]:
         return [name for name in marker.args or PORTS if not _listens(name)]
     if marker.name == "helm" and find_spec("helm_python") is None:
         return ["helm-python-sdk"]
-    if marker.name == "sandbox" and os.geteuid() != 0:
+    if marker.name == "postgres":
+        from tests.several.database import binaries
+
+        return [] if binaries() else ["initdb"]
+    if marker.name in {"sandbox", "mount"} and os.geteuid() != 0:
         return ["root"]
     if marker.name in COMMANDS:
         return [" or ".join(group) for group in COMMANDS[marker.name] if not any(map(shutil.which, group))]
@@ -84,19 +90,36 @@ def _missing(marker: pytest.Mark) -> list[str]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = list(dict.fromkeys(name for marker in item.iter_markers() for name in _missing(marker)))
-    if not missing:
-        return
-    what = ", ".join(missing)
-    if os.environ.get("HEADGATE_REQUIRE_ALL") == "1":
-        pytest.fail(f"this machine lacks {what}, and HEADGATE_REQUIRE_ALL=1", pytrace=False)
-    pytest.skip(LEFT_OUT + what)
+    if missing:
+        pytest.skip(LEFT_OUT + ", ".join(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _required((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _required((yield))
+
+
+def _required(report: Report) -> Report:
+    """Let a skip be a failure where nothing may be left out, whatever skipped it: a marker, a condition, an import."""
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("HEADGATE_REQUIRE_ALL") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"{_reason(report)}, and HEADGATE_REQUIRE_ALL=1"
+    return report
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     left_out: dict[str, list[str]] = defaultdict(list)
     for report in terminalreporter.stats.get("skipped", []):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-        _, found, what = reason.partition(LEFT_OUT)
+        _, found, what = _reason(report).partition(LEFT_OUT)
         if found:
             left_out[what].append(report.nodeid)
     if left_out:

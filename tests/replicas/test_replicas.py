@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from tests.replicas import rounds
 from tests.replicas.rounds import play
-from tests.several.database import binaries
 
 
-@pytest.mark.skipif(binaries() is None, reason="needs a PostgreSQL server's own programs")
+@pytest.mark.postgres
 def test_three_replicas_are_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "CHANGED_S", 5.0)  # this machine may be busy; `make replicas` measures
     outcomes = asyncio.run(play(tmp_path, rounds=2, calls=60, changes=2))

@@ -277,17 +277,37 @@ def test_make_says_what_to_install_when_no_python_fits(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
+SKIPPED = {
+    "cc or gcc or clang": "@pytest.mark.compiler\ndef test_builds(): pass\n",
+    "a condition": "@pytest.mark.skipif(True, reason='a condition')\ndef test_builds(): pass\n",
+    "an import": "pytest.importorskip('nobody.has.this', reason='an import')\n",
+}
+
+
+@pytest.mark.parametrize("what", SKIPPED)
 @pytest.mark.parametrize("required", [False, True])
-def test_a_test_whose_need_is_missing_is_named_or_fails(tmp_path: Path, required: bool) -> None:
+def test_what_is_left_out_is_named_or_fails(tmp_path: Path, required: bool, what: str) -> None:
     shutil.copy(ROOT / "tests/conftest.py", tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = compiler: needs one\n")
-    (tmp_path / "test_a.py").write_text("import pytest\n\n@pytest.mark.compiler\ndef test_builds(): pass\n")
+    (tmp_path / "test_a.py").write_text("import pytest\n\n" + SKIPPED[what])
+    (tmp_path / "test_b.py").write_text("def test_runs(): pass\n")
     environment = {"PATH": str(tmp_path), "HEADGATE_REQUIRE_ALL": str(int(required))}
+
+    answer = run(
+        sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", cwd=tmp_path, env=environment
+    )
+
+    assert bool(answer.returncode) is required
+    assert what in answer.stdout
+    assert ("HEADGATE_REQUIRE_ALL=1" in answer.stdout) is required
+
+
+def test_what_a_machine_lacks_is_named_with_the_tests_that_need_it(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = compiler: needs one\n")
+    (tmp_path / "test_a.py").write_text("import pytest\n\n" + SKIPPED["cc or gcc or clang"])
+    environment = {"PATH": str(tmp_path)}
 
     answer = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", cwd=tmp_path, env=environment)
 
-    assert answer.returncode == (1 if required else 0)
-    if required:
-        assert "this machine lacks cc or gcc or clang" in answer.stdout
-    else:
-        assert "needs cc or gcc or clang:\n  test_a.py::test_builds" in answer.stdout
+    assert "needs cc or gcc or clang:\n  test_a.py::test_builds" in answer.stdout
