@@ -33,6 +33,7 @@ def test_nothing_is_refused_in_time_or_by_the_fault_of_others_or_in_a_burst(
     new = shedder()
     for _ in range(times):
         new.tick(late_s, busy, wanted, 0.04 + late_s)
+    assert not new.full
     for _ in range(20):
         new.tick(0.0, busy, wanted, 0.01)
     assert not new.full
@@ -76,7 +77,7 @@ def test_batch_calls_are_refused_first() -> None:
     batch = Caller("batch", 1.3 * CAPACITY, batch=True)
     seen = Busy().play(5, people, batch, unseen_s=1)
     assert seen.served["people"] >= 0.95 * seen.asked["people"]
-    assert 0.05 * CAPACITY * 4 <= seen.served["batch"] <= 0.5 * seen.asked["batch"]
+    assert 0.05 * CAPACITY * 4 <= seen.served["batch"] <= 0.25 * seen.asked["batch"]
 
 
 def test_no_batch_call_goes_in_while_others_ask_for_more_than_there_is() -> None:

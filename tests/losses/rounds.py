@@ -79,6 +79,12 @@ def order() -> dict[str, object]:
     return {"model": MODEL, "messages": plan, "max_tokens": TOKENS}
 
 
+def unserved(answers: list[Answer]) -> list[str]:
+    """Say whom nobody served any more a second after the loss: money in hand and the journal last longer."""
+    served = {each.who for each in answers if each.status == 200 and each.at >= 1.0}
+    return [f"{who} was not served" for who in ("prepaid", "post-paid") if who not in served]
+
+
 class Loss:
     """Callers of one gateway, and what they see."""
 
@@ -143,6 +149,7 @@ class Loss:
                 self.outcome.wrong.append(f"{each.who} at {each.at:.1f} s: {each.status}, right is {right}")
             if each.took_s > patience_s(each.who, works=self._works):
                 self.outcome.wrong.append(f"{each.who} at {each.at:.1f} s waited {each.took_s:.1f} s")
+        self.outcome.wrong += unserved(self.outcome.answers[begun:])
 
     async def _go_on(self, who: str, seconds: float) -> None:
         while time.monotonic() - self._since < seconds:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from tests.losses.disk import full_disk
-from tests.losses.rounds import play
+from tests.losses.rounds import Answer, play, unserved
 from tests.losses.table import Bounds, allowed
-from tests.several.database import binaries
 
 BOUNDS = Bounds(journal_s=2.0, keys_s=6.0, late_s=8.0)  # this machine may be busy
 SECONDS = 11.0
 
 
-@pytest.mark.skipif(binaries() is None, reason="needs a PostgreSQL server's own programs")
+@pytest.mark.postgres
 def test_a_database_that_is_gone_or_frozen_is_as_the_table_says(tmp_path: Path) -> None:
     outcomes = asyncio.run(play(tmp_path, ["killed", "frozen"], SECONDS, BOUNDS))
     assert [outcome.wrong for outcome in outcomes] == [[], []]
@@ -26,15 +23,20 @@ def test_a_database_that_is_gone_or_frozen_is_as_the_table_says(tmp_path: Path) 
         assert refused >= {"prepaid", "post-paid", "never seen", "unknown"}
 
 
-@pytest.mark.skipif(binaries() is None, reason="needs a PostgreSQL server's own programs")
+@pytest.mark.postgres
 def test_what_works_a_little_harms_nobody(tmp_path: Path) -> None:
     outcomes = asyncio.run(play(tmp_path, ["exhausted", "slow"], 4.0, BOUNDS))
     assert [outcome.wrong for outcome in outcomes] == [[], []]
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a small disk")
+@pytest.mark.mount
 def test_a_full_disk_closes_calls_and_loses_none(tmp_path: Path) -> None:
     assert asyncio.run(full_disk(tmp_path, 2.0)).wrong == []
+
+
+def test_refusing_everybody_is_found() -> None:
+    paid = [Answer("prepaid", at, 0.1, 503 if at else 200) for at in (0.0, 1.2, 1.6)]
+    assert unserved([*paid, Answer("post-paid", 1.5, 0.1, 200)]) == ["prepaid was not served"]
 
 
 @pytest.mark.parametrize(

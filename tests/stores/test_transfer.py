@@ -236,6 +236,7 @@ def test_a_backup_with_another_amount_in_it_is_refused(kept: Path, tmp_path: Pat
     """Whoever changes a row and packs it again has not changed its hashes."""
     plain = bytearray(gzip.decompress(kept.read_bytes()[len(MAGIC) :]))
     at = plain.find(b"default")
+    assert at > 0
     plain[at : at + 7] = b"defaulT"
     refuse(damaged(kept, lambda _: MAGIC + gzip.compress(plain), tmp_path), tmp_path)
 
