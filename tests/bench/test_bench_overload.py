@@ -17,7 +17,17 @@ def test_a_right_gateway_passes_with_a_figure_for_each_goal(
     said = capsys.readouterr().out
     assert all(
         word in said
-        for word in (" 2x ", " 5x ", "10x ", "goodput", "health: p99", "interactive", "0.95 C", "booked once")
+        for word in (
+            " 2x ",
+            " 5x ",
+            "10x ",
+            "goodput",
+            "health: p99",
+            "interactive",
+            "0.95 C",
+            "1 % of load: admitted",
+            "booked once",
+        )
     )
 
 
