@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _SECOND: Final = 1_000_000_000
-_NEWS_NS: Final = 5 * _SECOND  # without news for so long, a key that is not known may be a new one
+_NEWS_NS: Final = _SECOND  # without news for so long, a key that is not known may be a new one
 
 
 class News(NamedTuple):

@@ -4,7 +4,7 @@
 prepaid         200 from what its gateway has in hand, until the journal's bound; then 503
 post-paid       200, until the journal's bound; then 503
 never seen      503: money that nobody has in hand is not spent (a budget that it shares, perhaps before: 200)
-unknown key     401 for 5 s, as ever; then 503: it may have been made elsewhere
+unknown key     401 for a second, as ever; then 503: it may have been made elsewhere
 known key       never 401; 503 once keys were not confirmed for their bound
 administrator   503: no change without its audit
 back            all as before within 10 s, without a restart
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NEWS_S = 5.0  # for so long an unknown key is called wrong
+NEWS_S = 1.0  # for so long an unknown key is called wrong
 BACK_S = 10.0
 WAIT_S = 6.0  # no answer takes longer: 2 s for money, or one wait for the database, and a slow machine
 MANAGING_S = 13.0  # nor one of an administrator: people's statements are given 10 s

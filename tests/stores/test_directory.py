@@ -1,5 +1,6 @@
 """What a server knows of keys, and that it follows each change as if it had read everything anew."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,8 +8,10 @@ from contextlib import closing
 import pytest
 from tests.ops.fakes import HandClock, actor, join, opened_desk
 
-from headgate.errors import CallerError
+from headgate import notices
+from headgate.errors import AuthenticationFailed, CallerError, Unavailable
 from headgate.identity.keys import Keyring, digest
+from headgate.notices import Notices
 from headgate.ops.accounts import AccountChange, AccountOrder, change_account, create_account
 from headgate.ops.actors import LOCAL
 from headgate.ops.desk import Desk
@@ -201,3 +204,26 @@ def test_a_junk_secret_is_not_there(server: Server, desk: Desk) -> None:
     assert server.directory.get(digest(desk.pepper, "sk-hg-live-none")) is None
     assert server.directory.now(999) is None
     assert len(server.directory) == 0
+
+
+def test_a_key_that_was_made_elsewhere_is_not_called_wrong_for_want_of_news(
+    desk: Desk, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = 10**15
+    monkeypatch.setattr(notices, "since_boot_ns", lambda: now_ns)
+    news = Notices(place)
+    keyring = news.ring(desk.pepper, playing=False)
+    token = create_key(LOCAL, desk, KeyOrder(name="a")).text
+    with pytest.raises(AuthenticationFailed):  # everywhere within a second
+        keyring.authenticate(token, 1)
+    now_ns += 1_000_000_001
+    with pytest.raises(Unavailable, match="its database does not answer"):
+        keyring.authenticate(token, 1)
+
+    async def hear() -> None:
+        assert await news.behind()
+        news.take(await news.ask(news.read))
+        await news.close()
+
+    asyncio.run(hear())
+    assert keyring.authenticate(token, 1).name == "a"
