@@ -43,6 +43,7 @@ EVERYTHING: Mapping[str, Any] = {
         "redis": "redis://cache.ai.svc:6379/0",
         "database": "postgresql://headgate:secret@books.ai.svc:5432/headgate",
         "pepperSecret": "pepper",
+        "filesClaim": "shared",
         "queue": "amqp://headgate:secret@rabbitmq.ai.svc:5672/",
     },
 }
@@ -159,10 +160,22 @@ def _rights(documents: list[Document]) -> Iterator[str]:
             yield "scales something else"
         if "replicas" in kind(documents, "StatefulSet")[0]["spec"]:
             yield "two things say how many pods there are"
+    yield from _files(documents)
     mounts = {mount["mountPath"] for mount in one["volumeMounts"]}
     config = kind(documents, "ConfigMap")[0]["data"]["headgate.toml"]
     if not {tomllib.loads(config)["storage"]["data"], "/tmp", str(Path(one["args"][-1]).parent)} <= mounts:
         yield f"only {mounts} are mounted"
+
+
+def _files(documents: list[Document]) -> Iterator[str]:
+    """Yield where the claim that pods share is not the folder that they keep files in."""
+    claims = [
+        volume["name"] for volume in pod(documents)["spec"]["volumes"] if "persistentVolumeClaim" in volume
+    ]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container(documents)["volumeMounts"]}
+    folder = tomllib.loads(kind(documents, "ConfigMap")[0]["data"]["headgate.toml"])["storage"]["data"]
+    if claims and mounts.get(f"{folder}/files") not in claims:
+        yield "files are kept beside the claim"
 
 
 def probes(documents: list[Document]) -> dict[str, str]:

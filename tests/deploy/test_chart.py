@@ -47,7 +47,15 @@ def test_its_version_of_the_gateway_is_this_one() -> None:
 
 @pytest.mark.parametrize("role", ["serve", "worker"])
 def test_a_pod_runs_a_command_that_there_is(role: str) -> None:
-    assert chart.command(chart.render(values={"role": role}))[:2] == [role, "--config"]
+    values = {"role": role, "storage": {"filesClaim": "shared"}}
+    assert chart.command(chart.render(values=values))[:2] == [role, "--config"]
+
+
+def test_pods_that_share_files_in_a_bucket_need_no_claim(tmp_path: Path) -> None:
+    bucket = '[files]\nstorage = "s3://bucket/headgate"\nkey_id = "AKIA"\nkey = "secret"\nsession = ""\n'
+    documents = chart.render(values={"role": "worker", "config": bucket})
+    assert chart.settings(documents, tmp_path).files.storage == "s3://bucket/headgate"
+    assert list(chart.wrong(documents, tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -55,6 +63,9 @@ def test_a_pod_runs_a_command_that_there_is(role: str) -> None:
     [
         ({"replicas": 2}, "storage.database"),
         ({"autoscaling": {"enabled": True}}, "storage.pepperSecret"),
+        ({"replicas": 2, "storage": {"database": "postgresql://a/b", "pepperSecret": "c"}}, "filesClaim"),
+        ({"role": "worker"}, "filesClaim"),
+        ({"role": "worker", "config": "# [files] storage = 's3://b'\n[files]\nfile_mb = 1\n"}, "filesClaim"),
         ({"replica": 1}, "replica"),
         ({"role": "work"}, "role"),
         ({"server": {"port": "http"}}, "/server/port"),
@@ -80,6 +91,7 @@ MUTANTS = {
     "a folder that is not mounted": ("mountPath: /data", "mountPath: /var/data"),
     "a root file system that can be written": ("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
     "a policy that leaves the metrics out": ("- { protocol: TCP, port: monitor }", "- { protocol: TCP, port: http }"),
+    "files beside the claim": ("mountPath: /data/files", "mountPath: /files"),
     "a pepper that is no volume": ("name: pepper\n", "name: salt\n"),
     "a scaler of another set": ("kind: StatefulSet, name: {{ include \"headgate.name\" . }}", "kind: StatefulSet, name: web"),
     "a monitor that reads the callers' service": ("      app.kubernetes.io/component: pods\n", ""),

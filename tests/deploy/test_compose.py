@@ -18,6 +18,7 @@ from tests.deploy.dockerfile import DOCKERFILE, read
 
 from headgate.cli.root import cli
 from headgate.config import Config, ServeOptions, load
+from headgate.upstreams import ConfigError
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ONE = DEPLOY / "compose.yaml"
@@ -55,6 +56,8 @@ def _of_all(services: dict[str, Any]) -> Iterator[str]:
     journals = [service["volumes"][0].split(":")[0] for service in ours]
     if len({*names}) < len(ours) or len({*journals}) < len(ours):
         yield "two replicas have one name, or one journal"
+    if any(f"files:{_settings_of(service).files.storage}" not in service["volumes"] for service in ours):
+        yield "a file that is brought to one replica is missing at another"
     upstreams = re.findall(
         r"^ *server ([\w-]+:\d+)", (DEPLOY / "proxy/balancer.conf").read_text(), re.MULTILINE
     )
@@ -84,13 +87,10 @@ def _of_any(service: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
 
 def _of_ours(service: dict[str, Any]) -> Iterator[str]:
     final = read(DOCKERFILE.read_text("utf-8"))[-1]
-    command, *words = service["command"]
-    found = cli.get_command(click.Context(cli), command)
-    assert found is not None
     try:
-        config = _settings(found.make_context(command, list(words)).params)
-    except click.ClickException as fault:
-        yield fault.message
+        config = _settings_of(service)
+    except (click.ClickException, ConfigError) as fault:
+        yield str(fault)
         return
     if not service.get("read_only"):
         yield "its root file system can be written"
@@ -105,13 +105,22 @@ def _of_ours(service: dict[str, Any]) -> Iterator[str]:
     grace = float(re.fullmatch(r"(\d+)s", service["stop_grace_period"])[1])  # type: ignore[index]
     if grace < config.server.leave_s + config.server.drain_s + 15:
         yield "is killed before its calls have ended"
+    owned = {word for _, step in final.steps if "install --directory" in step for word in step.split()}
+    if config.files.storage and config.files.storage not in owned:
+        yield "cannot write the files' volume: it is root's"
     program = final.words("HEALTHCHECK")[-1]
     if f", {config.server.port}," not in program:
         yield "its health check asks at another port"
 
 
-def _settings(given: dict[str, Any]) -> Config:
-    path = str(DEPLOY / Path(given["config_file"]).name)
+def _settings_of(service: dict[str, Any]) -> Config:
+    """Return the settings that a service is started with. Raises ClickException, ConfigError: they are wrong."""
+    command, *words = service["command"]
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    given = found.make_context(command, list(words)).params
+    mounted = {target: source for source, target, *_ in (volume.split(":") for volume in service["volumes"])}
+    path = str(DEPLOY / mounted[given["config_file"]])
     return load(
         ServeOptions(host=given["host"], config=path, env_file=""), {"HEADGATE_QUEUE": "amqp://rabbitmq"}
     )
@@ -138,6 +147,8 @@ MUTANTS = {
 
 FULL = {
     "one journal for two": ("journal-2:/data", "journal-1:/data"),
+    "files of its own": ("journal-2:/data\n      - files:/files", "journal-2:/data"),
+    "files in another folder": ("      - files:/files", "      - files:/srv/files"),
     "one name for two": ("HEADGATE_NODE: headgate-2", "HEADGATE_NODE: headgate-1"),
     "a replica that the balancer does not know": ("  headgate-2:\n", "  headgate-3:\n"),
     "another port of the balancer": ("127.0.0.1:8787:8080", "127.0.0.1:8787:80"),

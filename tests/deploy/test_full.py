@@ -39,6 +39,7 @@ def replicas(tmp_path: Path, database: str) -> Iterator[list[Gateway]]:
     text = (DEPLOY / "headgate.full.toml").read_text("utf-8")
     text = re.sub(r"^(port|monitor_port|queue|leave_s|host) = .*\n", "", text, flags=re.MULTILINE)
     text = text.replace("redis://redis:6379/0", "redis://127.0.0.1:6379/0")
+    text = text.replace('storage = "/files"', f'storage = "{tmp_path / "files"}"')
     text = text.replace("[storage]", f'[storage]\nredis_prefix = "{database.rpartition("/")[2]}"')
     (tmp_path / "headgate.full.toml").write_text(
         text
@@ -97,6 +98,7 @@ def test_two_replicas_are_one_gateway(replicas: list[Gateway], balancer: str, da
     made = json.loads(command(second, database, "keys", "create", "--name", "late", "--json").stdout)
     time.sleep(1)
     assert call(first.base, made["key"]).status_code == 200
+    file_is_everywhere(key, first.base, second.base, balancer)
     assert httpx.get(balancer.removesuffix("/v1") + "/metrics").status_code == 404
 
     second.process.terminate()  # the balancer goes on with the other one
@@ -106,6 +108,16 @@ def test_two_replicas_are_one_gateway(replicas: list[Gateway], balancer: str, da
     checked = command(first, database, "ledger", "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert re.search(r"\b15 calls", checked.stdout)
+
+
+def file_is_everywhere(key: str, brought_to: str, *asked: str) -> None:
+    own, lines = {"authorization": f"Bearer {key}"}, b'{"custom_id": "a"}\n'
+    form = {"files": {"file": ("lines.jsonl", lines)}, "data": {"purpose": "batch"}}
+    brought = httpx.post(f"{brought_to}/files", headers=own, **form)
+    assert brought.status_code == 200, brought.text
+    for base in (brought_to, *asked, *asked):
+        answer = httpx.get(f"{base}/files/{brought.json()['id']}/content", headers=own)
+        assert (answer.status_code, answer.content) == (200, lines), base
 
 
 def command(gateway: Gateway, database: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -30,6 +30,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- fail "replicas: several pods share one set of books: set storage.database and storage.pepperSecret" }}
 {{- end }}
 {{- end -}}
+{{- $many := or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled (eq .Values.role "worker") }}
+{{- if and $many (not .Values.storage.filesClaim) (not (regexMatch "(?m)^[^#]*\\bstorage\\s*=" .Values.config)) }}
+{{- fail "storage.filesClaim: a file that is brought to one pod must be found by all: name a claim that many may write, or a bucket in config: [files] storage" }}
+{{- end -}}
 {{ .Values.config | trim }}
 
 [server]
