@@ -256,9 +256,22 @@ def test_the_architecture_draws_the_layers_that_are_enforced() -> None:
     drawn = re.search(r"`(cli ▸[^`]+)`", text)
 
     assert drawn
+    assert {name for layer in layers for name in re.findall(r"\w+", layer)} <= there
     assert [set(re.findall(r"\w+", layer)) for layer in drawn[1].split("▸")] == [
         names for names in enforced if names - {"__main__"}
     ]
+
+
+def test_the_long_forms_that_are_listed_are_those_of_make() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", "")
+    recipes = re.findall(r"^([a-z-]+):.*##.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    long = {target for target, recipe in recipes if re.search(r"-m (pytest -q|tests\.)", recipe)}
+    section = (
+        (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Long forms")[2].partition("\n## ")[0]
+    )
+    assert {*re.findall(r"`make ([a-z-]+)`", section)} - {"test"} == long - {
+        "zoo"
+    }  # which has a section of its own
 
 
 # ── first steps ─────────────────────────────────────────────────────────────────────────────────

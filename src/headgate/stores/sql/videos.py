@@ -1,4 +1,4 @@
-"""Videos that are being made, or were: a row each, in the books' own SQLite file, by a thread of its own."""
+"""Videos that are being made, or were: a row each in the books, by a thread of its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def any_open(sql: Connection) -> bool:
 
 
 class SqlVideos:
-    """The videos of one data folder; close it after use.
+    """The videos that a data folder looks after; close it after use.
 
     Args:
         connect: opens the database; called in the thread.
