@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from random import Random
 from zlib import crc32
 
-from headgate.admission.shedding import Shedder
+from headgate.admission.shedding import Shedder, wait_ns
 from headgate.values import Principal
 
 CALL_S, REFUSAL_S, TICK_S = 180e-6, 27e-6, 20e-6  # of CPU
 UPSTREAM_S = 0.001
-HOLD_S = 0.038
 CAPACITY = 1 / CALL_S
 
 
@@ -63,13 +62,16 @@ class Seen:
 class Busy:
     """The process, its callers, and the time."""
 
-    def __init__(self, most: int = 10**9, *, stolen: float = 0.0, seed: int = 1) -> None:
+    def __init__(
+        self, most: int = 10**9, *, stolen: float = 0.0, upstream_s: float = UPSTREAM_S, seed: int = 1
+    ) -> None:
         self.calls: set[object] = set()
         self.shedder = Shedder(self.calls, most)
         self.now_s = 0.0
         self.seen = Seen()
         self._random = Random(seed)
         self._stolen = stolen  # of the core, by others
+        self._upstream_s = upstream_s
         self._worked_s = self._idle_s = 0.0
         self._tick = (0.05, 0.0, 0.0, 0.0)  # due; when, work and idleness at the last one
         self._answers: list[tuple[float, int, Caller, float]] = []
@@ -142,10 +144,10 @@ class Busy:
             self._work(CALL_S / 2)
             self._number += 1
             self.calls.add(self._number)
-            heapq.heappush(self._answers, (self.now_s + UPSTREAM_S, self._number, caller, sent_s))
+            heapq.heappush(self._answers, (self.now_s + self._upstream_s, self._number, caller, sent_s))
         else:
             self._work(REFUSAL_S)
-            self._held.append((self.now_s + HOLD_S, caller, sent_s))
+            self._held.append((self.now_s + wait_ns(len(self._held)) / 1e9, caller, sent_s))
 
     def _read_answers(self) -> list[tuple[Caller, float]]:
         done, at_s = [], self.now_s

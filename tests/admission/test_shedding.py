@@ -62,6 +62,13 @@ def test_what_can_be_served_is_served_soon_and_only_the_heaviest_lose(load: floa
     assert sorted(seen.refused_s)[int(0.99 * len(seen.refused_s))] <= 0.05
 
 
+@pytest.mark.parametrize("connections", [1500, 4000])
+def test_a_crowd_that_asks_again_at_once_takes_no_more_time_for_being_larger(connections: int) -> None:
+    seen = Busy().play(5, Caller("heavy", 20 * CAPACITY, connections=connections), unseen_s=2)
+    assert seen.goodput / 3 >= 0.65 * CAPACITY
+    assert seen.p99_s("heavy") <= 0.025
+
+
 @pytest.mark.parametrize("stolen", [0.3, 0.5])
 def test_it_holds_where_others_take_a_part_of_the_core(stolen: float) -> None:
     heavy = Caller("heavy", 3 * CAPACITY, connections=480)
@@ -89,8 +96,9 @@ def test_no_batch_call_goes_in_while_others_ask_for_more_than_there_is() -> None
 
 
 def test_who_asks_the_most_loses_the_most() -> None:
-    callers = [Caller(name, many * CAPACITY) for name, many in (("a", 4.0), ("b", 1.0), ("c", 0.2))]
-    seen = Busy().play(5, *callers, unseen_s=1)
+    asks = (("a", 4.0, 320), ("b", 1.0, 1000), ("c", 0.2, 256))  # and connections, which they wait on
+    callers = [Caller(name, many * CAPACITY, connections=on) for name, many, on in asks]
+    seen = Busy(upstream_s=0.05).play(5, *callers, unseen_s=1)
     kept = [seen.served[name] / seen.asked[name] for name in "abc"]
     assert kept[0] < kept[1] < kept[2]
     assert kept[2] >= 0.95

@@ -75,11 +75,12 @@ async def test_the_heaviest_key_is_refused_first_and_the_books_know_only_what_wa
 ) -> None:
     async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
         small, slow = await another_key(gateway, "small"), Slow(gateway)
-        slow.works(0.2)
+        slow.works(0.04)
         await slow.fill()
-        seen = [await slow.together({gateway: 30, small: 1}) for _ in range(4)]
-        assert all(served(replies[small]) == 1 for replies in seen)
-        assert all(1 <= served(replies[gateway]) <= 15 for replies in seen[1:])
+        seen = [await slow.together({gateway: 100, small: 1}) for _ in range(4)]
+        assert [served(replies[small]) for replies in seen] == [1] * 4
+        heavy = [served(replies[gateway]) for replies in seen[1:]]
+        assert 1 <= min(heavy) <= max(heavy) <= 30
         replies = [reply for each in seen for reply in all_of(each)]
         right = [reply for reply in replies if reply.status == 200]
         assert len(upstream.requests) == len(right)

@@ -28,8 +28,8 @@ _NOTICED_S: Final = 0.005  # so late, it is watched closely,
 _LATE_S: Final = 0.02  # and so late on average
 _FOR_S: Final = 0.1  # for so long, calls are refused: a burst makes it late, too
 _MEMORY_S: Final = 0.05  # of the average
-_TURN_NS: Final = 2_000_000  # of work, in which a turn of the loop takes new calls,
-_MODEST_NS: Final = 8_000_000  # and those of who asks for less than it may have
+_TURN_NS: Final = 1_000_000  # of work, in which a turn of the loop takes new calls,
+_MODEST_NS: Final = 5_000_000  # and those of who asks for less than it may have
 _QUIET_S: Final = 1.0  # without a refusal, and it is over
 _LEVEL_S: Final = 0.05  # between two looks at what keys want
 _WANT_S: Final = 0.1  # the memory of that
@@ -39,6 +39,8 @@ _BEST_S: Final = 20.0  # the memory of how many it was at best
 _SLOWEST: Final = 100.0  # calls a second that keys share at least
 _BURST_S: Final = 0.1  # of its rate that a key may use at once,
 _PIECE_S: Final = 0.01  # and one that asks for more than it may have
+_WAIT_NS: Final = 38_000_000  # of a refusal before it is given: who asks again at once takes the less time
+_CROWD: Final = 420  # of them wait no longer than that; more would ask again so often that nobody was served
 _FORGOTTEN: Final = 0.5  # calls a second: who wants fewer is a stranger again
 
 
@@ -196,6 +198,11 @@ class Shedder:
         return Crowded(
             "The gateway has more to do than it can. Try again in a moment.", retry_after_s=1.0 + self._spread
         )
+
+
+def wait_ns(held: int) -> int:
+    """Return how long a refusal waits that so many others wait beside."""
+    return _WAIT_NS * max(held, _CROWD) // _CROWD
 
 
 def level(wants: Iterable[float], room: float) -> float:

@@ -1,7 +1,8 @@
 """Refusals of calls beyond what the process can serve: made beforehand, and given a moment later.
 
-Nothing of such a call but its head is looked at. Its answer waits for some forty milliseconds, so that who
-asks again at once on the same connection takes the less of the time that those need who are served.
+Nothing of such a call but its head is looked at. Its answer waits for some forty milliseconds, and longer
+among very many, so that who asks again at once on the same connection takes the less of the time that those
+need who are served.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from time import thread_time_ns
 from typing import TYPE_CHECKING, Final
 
+from headgate.admission.shedding import wait_ns
 from headgate.errors import GatewayError
 from headgate.http.answers import whose
 from headgate.http.callers import identify
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from headgate.values import MonotonicNs, Operation
 
 _NS: Final = 1_000_000_000
-_WAIT_NS: Final = 38_000_000
 _TOGETHER_NS: Final = 2_000_000  # those that are due so soon are given together
 _VARIANTS: Final = 64  # of the time to come back
 _KEPT: Final = 1_000
@@ -81,9 +82,10 @@ class Crowd:
             body = face(incoming.head.header).error(error, request_id)
             head += b"request-id: %b\r\n" % request_id.encode()
         service.refused(operation, error)
+        wait = wait_ns(len(self._held))
         if not self._held:
-            asyncio.get_running_loop().call_later(_WAIT_NS / _NS, self._answer)
-        self._held.append((now + _WAIT_NS, sink, head, body))
+            asyncio.get_running_loop().call_later(wait / _NS, self._answer)
+        self._held.append((now + wait, sink, head, body))
         return True
 
     def _variant(self) -> tuple[Crowded, bytes, bytes]:
