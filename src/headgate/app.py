@@ -462,8 +462,8 @@ class App:
         await server
         await self.monitor.drain(_ARRIVING_S)
         await self._studio.rest()
-        await self._write_down()
-        await self._teller.close(_RETURN_S)
+        booked = await self._write_down()
+        await self._teller.close(_RETURN_S, booked=booked)
         await self.background.stop()
         await self.lookout.close()
         await self._metering.close()
@@ -475,13 +475,15 @@ class App:
         await self._notices.close()
         return cut
 
-    async def _write_down(self) -> None:
-        """Wait for the database to have everything; the journal keeps what it refuses."""
+    async def _write_down(self) -> bool:
+        """Wait for the database to have everything; say whether it has. The journal keeps what it refuses."""
         try:
             async with asyncio.timeout(_FLUSH_S):
                 await self.drain.flush()
         except TimeoutError:
             self.log.line("warning", "the database is behind; the next start reads the journal")
+            return False
+        return self.drain.healthy  # not where copying has ended
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────
 

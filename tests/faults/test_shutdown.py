@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, chat, worker
 from tests.limits.served import limit
 from tests.upstream import ScriptedUpstream, chat_frames, chunk, http_head
 
+from headgate import app
 from headgate.background import Leave
 from headgate.config import ServeOptions, load
+from headgate.ports import SystemClock
 from headgate.stores.sql import meters
 from headgate.stores.sql.database import connect
+from headgate.stores.sql.recovery import recover
 from headgate.upstreams import ConfigError
 
 pytestmark = pytest.mark.anyio
@@ -102,3 +106,28 @@ async def test_a_stop_writes_down_what_was_settled_and_counted(
         assert sql.execute("SELECT count(*) FROM meters WHERE used > 0").fetchone() == (1,)
     finally:
         sql.close()
+
+
+@pytest.mark.parametrize("refuses", [False, True], ids=["all is booked", "the books refuse"])
+async def test_a_slot_is_left_only_when_its_journal_is_in_the_books(
+    refuses: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch whose worker has left looks up what its lines were charged, and runs again what was not."""
+    monkeypatch.setattr(app, "_FLUSH_S", 0.5)
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url, ends=False) as gateway:
+        await gateway.warm()
+        await gateway.app.drain.flush()
+        with closing(connect(tmp_path / "data")) as sql:
+            if refuses:
+                sql.define("CREATE TRIGGER no BEFORE INSERT ON calls BEGIN SELECT RAISE(ABORT, 'no'); END;")
+        assert (await gateway.ask(chat())).status == 200
+    with closing(connect(tmp_path / "data")) as sql:
+        assert sql.execute("SELECT pid <> 0 FROM slots").fetchall() == [(refuses,)]
+        (lent,) = sql.execute("SELECT sum(amount) FROM slices").fetchone()
+        (booked,) = sql.execute("SELECT sum(charge) FROM calls").fetchone()
+        sql.execute("DROP TRIGGER IF EXISTS no")
+        recover(tmp_path / "data", sql, SystemClock())
+        (charged,) = sql.execute("SELECT sum(charge) FROM calls").fetchone()
+        assert charged - booked == lent  # only what was charged stayed with it
+        assert bool(lent) == refuses
+        assert sql.execute("SELECT pid FROM slots").fetchall() == [(0,)]

@@ -103,6 +103,7 @@ class Purse:
         self.epoch = 0  # of this worker in its slot; the store refuses it once there is a later one
         self.fenced = False
         self.closing = False  # everything unused goes back, and nothing is taken
+        self.booked = True  # all that it has charged is in the books, so that its slot can be said to be left
         self.live: frozenset[str] = frozenset([slot])
         self.good_until: MonotonicNs = 0  # until when slices may be spent without asking
         self._slices: dict[PotName, Slice] = {}
@@ -152,6 +153,11 @@ class Purse:
         """Say whether there is nothing to tell the store."""
         return not (self._returns or self._answers or self._draining)
 
+    @property
+    def ending(self) -> bool:
+        """Say whether what `collect` returns next is the last of a worker that closes."""
+        return self.closing and self._told is None
+
     # ── to the store, and back ───────────────────────────────────────────────────────────────────
 
     def collect(self, wants: Sequence[Want], now: WallMicros, monotonic: MonotonicNs) -> Batch:
@@ -162,6 +168,7 @@ class Purse:
             now: wall time, for people who look at the slots.
             monotonic: for how long which slot has been silent.
         """
+        ending = self.ending
         if self.closing:
             self._draining.update(self._slices.values())
         for each in self._draining:
@@ -185,7 +192,7 @@ class Purse:
             watched=tuple(each.pot for each in self._draining if each.frozen),
             seen=self._seen,
             beat=beat,
-            leaving=self.closing and told is None,
+            leaving=ending and self.booked,
         )
         return self._told
 

@@ -89,12 +89,17 @@ class Teller:
             self._left.set()
             self._send_away()
 
-    async def close(self, within_s: float) -> None:
+    async def close(self, within_s: float, *, booked: bool = True) -> None:
         """Give everything back that is not held, and leave; nothing is taken after this.
 
         Where the store does not answer within this time, who recovers this slot gives it back.
+
+        Args:
+            within_s: how long it waits for the store.
+            booked: the books have all that this worker charged; else its slot is not left but lies silent
+                until its journal is read, since who finds it left believes that.
         """
-        self._purse.closing = True
+        self._purse.closing, self._purse.booked = True, booked
         self._bell.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -127,6 +132,7 @@ class Teller:
         self._queue = []
         now, began = self._clock.wall(), purse.time_ns()
         self._budgets.expire(now)
+        last = purse.ending
         batch = purse.collect([ticket.want for ticket in tickets], now, began)
         try:
             outcome = await self._store.exchange(batch)
@@ -146,7 +152,7 @@ class Teller:
         again = purse.answer(outcome) or outcome.repeated or purse.closing
         if outcome.recalled:
             self._budgets.wake()
-        if batch.leaving:
+        if last:
             self._left.set()
         return again
 
