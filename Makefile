@@ -122,7 +122,7 @@ bench-count: $(VENV)/.dev ## count the bytecodes and calls of a governed call, b
 bench-keys: $(VENV)/.dev ## measure how a worker reads a million keys
 	@$(BIN)/python bench/keys.py $(ARGS)
 
-growth: $(VENV)/.dev ## write many calls into books: bytes of each, time of reports; ARGS="--calls 2500000"
+growth: $(VENV)/.dev ## write many calls into books: bytes of each, time of reports; ARGS="--calls 3250000 --postgres postgresql://root@127.0.0.1"
 	@$(BIN)/python bench/growth.py $(ARGS)
 
 prices: $(VENV)/.dev ## write the price book anew from genai-prices

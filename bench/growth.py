@@ -1,6 +1,7 @@
 """How the books grow: calls written by the ledger's own code, the bytes that each takes, the time of reports.
 
-`make growth ARGS="--calls 2500000"` is about 10,000,000 rows. Calls are drawn from a seed: 90 days, 40 keys
+`make growth ARGS="--calls 3250000"` is about 10,000,000 rows; `--postgres postgresql://root@127.0.0.1` writes
+them to a database of its own on that server. Calls are drawn from a seed: 90 days, 40 keys
 of 8 projects, each with three of 24 models, at 6 providers. Everything is in a data folder of its own, which
 is removed afterwards unless `--data` names one.
 """
@@ -8,6 +9,7 @@ is removed afterwards unless `--data` names one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import tempfile
@@ -16,19 +18,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import fresh
+
 from headgate.identity.keys import mint_key
 from headgate.ports import Open, Settle
 from headgate.records import BucketOrder, UsageOrder
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position
 from headgate.stores.sql.bootstrap import prepare
-from headgate.stores.sql.database import connect
+from headgate.stores.sql.database import Database, connect
 from headgate.stores.sql.ledger import Books
 from headgate.stores.sql.reports import SqlReports
 from headgate.values import Book, Prices, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from headgate.stores.sql.database import Place
 
 END = 1_790_035_200_000_000  # 2026-09-22 00:00 UTC
 HOUR, DAY = 3_600_000_000, 86_400_000_000
@@ -62,10 +68,10 @@ def drawn(calls: int, seed: int) -> Iterator[Settled]:
         yield Settled([opened], settled)
 
 
-def write(folder: Path, calls: int, seed: int) -> float:
+def write(place: Place, calls: int, seed: int) -> float:
     """Book the calls; return the seconds that it took, their making apart."""
     took = 0.0
-    with closing(connect(folder)) as sql:
+    with closing(connect(place)) as sql:
         books, batch = Books(sql), []
         for number, settled in enumerate(drawn(calls, seed), 1):
             batch.append(settled)
@@ -77,19 +83,22 @@ def write(folder: Path, calls: int, seed: int) -> float:
     return took
 
 
-def sizes(folder: Path) -> tuple[int, dict[str, int]]:
+def sizes(place: Place) -> tuple[int, dict[str, int]]:
     """Return the bytes of the database, and the rows of each table of the books."""
-    with closing(connect(folder)) as sql:
-        sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        tables = ("calls", "entries", "usage_hours")
+    with closing(connect(place, wait="patient")) as sql:
+        tables = ("calls", "entries", "usage_hours", "usage_days")
         rows = {name: sql.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+        if isinstance(place, Database):
+            sql.execute("VACUUM ANALYZE")  # which the server does by itself, a little later
+            return sql.execute("SELECT pg_database_size(current_database())").fetchone()[0], rows
+        sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         pages, size = (sql.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return pages * size, rows
 
 
-def questions(folder: Path) -> dict[str, Callable[[], object]]:
+def questions(place: Place) -> dict[str, Callable[[], object]]:
     """Return what a dashboard and a person ask."""
-    reports = SqlReports(folder)
+    reports = SqlReports(place)
     week, cut = END - 7 * DAY, END - 30 * DAY + HOUR // 3
     return {
         "usage --by model, everything": lambda: reports.sums(UsageOrder(by="model", book=Book.REAL)),
@@ -125,25 +134,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--asked", type=int, default=20, help="times that each report is asked for")
     parser.add_argument("--data", type=Path, help="an empty folder, kept; else one that is removed")
+    parser.add_argument("--postgres", metavar="URL", help="books in a database of its own on this server")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="headgate-growth-") as made:
-        return report(options.data or Path(made), options)
+    with contextlib.ExitStack() as made:
+        folder = options.data or Path(
+            made.enter_context(tempfile.TemporaryDirectory(prefix="headgate-growth-"))
+        )
+        if not options.postgres:
+            return report(folder, options)
+        return report(Database(folder, made.enter_context(fresh.database(options.postgres))), options)
 
 
-def report(folder: Path, options: argparse.Namespace) -> int:
+def report(place: Place, options: argparse.Namespace) -> int:
     """Write the calls, and say what they take."""
-    prepare(folder, END - (DAYS + 1) * DAY, mint_key)
-    empty, _ = sizes(folder)
-    took = write(folder, options.calls, options.seed)
-    size, rows = sizes(folder)
+    prepare(place, END - (DAYS + 1) * DAY, mint_key)
+    empty, _ = sizes(place)
+    took = write(place, options.calls, options.seed)
+    size, rows = sizes(place)
     each = (size - empty) / options.calls
     total = sum(rows.values())
-    parts = f"{rows['entries']:,} entries, {rows['usage_hours']:,} sums of an hour"
+    sums = f"{rows['usage_hours']:,} sums of an hour, {rows['usage_days']:,} of a day"
+    parts = f"{rows['entries']:,} entries, {sums}"
     print(f"{options.calls:,} calls: {parts}; {total:,} rows in all")
     print(f"written in {took:.0f} s, {1e6 * took / options.calls:.1f} µs a call")
     print(f"{size / 2**20:.0f} MB, {each:.0f} bytes a call (goal: {GOAL_BYTES})")
     slowest = 0.0
-    for name, ask in questions(folder).items():
+    for name, ask in questions(place).items():
         took_ms = p95_ms(ask, options.asked)
         slowest = max(slowest, took_ms)
         print(f"{took_ms:8.0f} ms at p95  {name}", flush=True)

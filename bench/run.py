@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import books
+import fresh
 import machine
 import origin
 import report
@@ -189,22 +189,8 @@ def fleet(options: argparse.Namespace) -> Iterator[dict[str, str]]:
     if not options.postgres:
         yield storage
         return
-    import asyncio
-
-    import asyncpg
-
-    name, server = f"headgate_bench_{os.getpid()}", options.postgres.rstrip("/")
-
-    async def run(statement: str) -> None:
-        link = await asyncpg.connect(f"{server}/postgres", timeout=10)
-        await link.execute(statement)
-        await link.close()
-
-    asyncio.run(run(f"CREATE DATABASE {name}"))
-    try:
-        yield storage | {"database": f"{server}/{name}"}
-    finally:
-        asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+    with fresh.database(options.postgres) as url:
+        yield storage | {"database": url}
 
 
 def measure(

@@ -165,6 +165,8 @@ CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
     "a lost price row": ("price row", ["DELETE FROM price_rows WHERE id = 1"]),
     "a roll-up that is off": ("roll-up", ["UPDATE usage_hours SET input = input + 1 WHERE account = 1"]),
     "a lost roll-up": ("roll-up", ["DELETE FROM usage_hours WHERE account = 1"]),
+    "a sum of a day that is off": ("roll-up", ["UPDATE usage_days SET input = input + 1 WHERE account = 1"]),
+    "a lost sum of a day": ("roll-up", ["DELETE FROM usage_days WHERE account = 1"]),
     "a charge above its hold": ("hold", ["UPDATE calls SET hold = charge - 1 WHERE charge > 0 AND seq = 9"]),
     "a changed provider cost": (
         "provider cost",
@@ -212,6 +214,18 @@ def test_the_check_finds_a_missing_trigger(books: Place) -> None:
     with closing(connect(books)) as sql:
         drop_trigger(sql, "entries", "update")
     assert found(books) == {"schema"}
+
+
+def test_the_check_finds_that_sums_of_days_are_not_kept(books: Path) -> None:
+    with closing(connect(books)) as sql:
+        on = "" if isinstance(sql, sqlite3.Connection) else " ON usage_hours"
+        sql.execute(f"DROP TRIGGER usage_days_update{on}")
+    assert found(books) == {"schema"}
+    with journal(books) as book:
+        for _ in range(3):  # into the one hour that all calls of these books are in
+            write_one(book, 3)
+    copy_all(books)
+    assert "roll-up" in found(books)
 
 
 def test_the_check_finds_a_settlement_that_the_books_passed_over(books: Place) -> None:

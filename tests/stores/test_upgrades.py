@@ -10,13 +10,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 from tests.postgres import fresh_database
-from tests.stores.books import journal, write
-from tests.stores.records import opened, settled
+from tests.stores.books import copy_all, figures, journal, write
+from tests.stores.records import START, opened, settled
 
 from headgate.identity.keys import mint_key
 from headgate.stores.journal.segments import Position
 from headgate.stores.sql import bootstrap, migrate, migrations
 from headgate.stores.sql.bootstrap import SCHEMA, SERVES_FROM, VERSION_TABLE, prepare, upgrade, version
+from headgate.stores.sql.check import check
 from headgate.stores.sql.database import Database, Place, connect, folder_of, url_of
 from headgate.stores.sql.drain import Copier
 from headgate.stores.sql.pepper import DataFolderError
@@ -175,6 +176,44 @@ def test_an_earlier_version_books_into_tables_that_have_grown(tmp_path: Path) ->
             while copier.copy(Position(2**62, 0)):
                 pass
             assert sql.execute("SELECT count(*), min(later) FROM calls").fetchall() == [(2, 7)]
+
+
+def test_days_are_summed_up_at_the_step_and_kept_whoever_writes_hours(place: Place) -> None:
+    """An earlier version writes hours, and knows of no days."""
+    made_at(place, "0010")
+    book_calls(place, 0)
+    assert migrate.migrate(place) == ("0010", SCHEMA)
+    before = days(place)
+    assert before == sums_of_hours(place)
+    book_calls(place, 30)
+    after = days(place)
+    assert after == sums_of_hours(place)
+    assert {row[0] for row in after} > {row[0] for row in before}  # new days
+    assert len(set(before) - set(after)) > 5  # and old ones that grew
+    assert check(place, START).findings == []
+
+
+def book_calls(place: Place, first: int) -> None:
+    with journal(place) as book:
+        for number in range(first, first + 60):
+            record = opened(at=START + number * 7 * 3_600_000_000, account=1 + number % 2)
+            write(book, [(record, settled(record, made=number))])
+    copy_all(place)
+
+
+COLUMNS = "book, account, project, key, model, provider"
+SUMS = "sum(calls), sum(failed), sum(estimated), sum(input), sum(output), sum(cached), sum(charge), sum(cost)"
+
+
+def days(place: Place) -> list[tuple[int, ...]]:
+    return sorted(figures(place, f"SELECT day, {COLUMNS}, {SUMS} FROM usage_days GROUP BY day, {COLUMNS}"))
+
+
+def sums_of_hours(place: Place) -> list[tuple[int, ...]]:
+    found = figures(
+        place, f"SELECT hour / 24, {COLUMNS}, {SUMS} FROM usage_hours GROUP BY hour / 24, {COLUMNS}"
+    )
+    return sorted(found)
 
 
 def test_servers_that_start_at_once_find_one_schema(place: Place) -> None:

@@ -24,6 +24,9 @@ _MARKS: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\?|(?<![:\w]):([a-z_]\w*)"
 _TRIGGER: Final = re.compile(
     r"CREATE TRIGGER (\w+) BEFORE (UPDATE|DELETE) ON (\w+) BEGIN SELECT RAISE\(ABORT, ('[^']*')\); END;"
 )
+_FOLLOWING: Final = re.compile(
+    r"CREATE TRIGGER (\w+) AFTER (INSERT|UPDATE) ON (\w+) BEGIN\s(.*)END;", re.DOTALL
+)
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _TYPES: Final = (
     (re.compile(r"\bINTEGER PRIMARY KEY( AUTOINCREMENT)?"),
@@ -65,10 +68,13 @@ def marked(sql: str) -> Marked:
 
 
 def defined(statement: str) -> Sequence[str]:
-    """Return what a statement of a schema is in PostgreSQL: a table, an index, an append-only trigger."""
+    """Return what a statement of a schema is in PostgreSQL: a table, an index, a trigger."""
     trigger = _TRIGGER.search(statement)
     if trigger is not None:
         return tuple(_trigger(*trigger.groups()))
+    following = _FOLLOWING.search(statement)
+    if following is not None:
+        return tuple(_following(*following.groups()))
     text = _COMMENT.sub("", statement)
     for pattern, replacement in _TYPES:
         text = pattern.sub(replacement, text)
@@ -82,6 +88,15 @@ def _trigger(name: str, deed: str, table: str, said: str) -> list[str]:
         name = name.removesuffix("_delete") + "_truncate"
         made.append(f"CREATE TRIGGER {name} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {call}")
     return made
+
+
+def _following(name: str, deed: str, table: str, done: str) -> list[str]:
+    """Return a trigger that writes elsewhere what rows of a table come to."""
+    body = f"BEGIN {done} RETURN NULL; END"
+    return [
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $do$ {body} $do$",
+        f"CREATE TRIGGER {name} AFTER {deed} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()",
+    ]
 
 
 def spread(table: str, types: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """What was used, in buckets of time and groups of several kinds, as OpenAI's usage API asks for it.
 
-Costs come from the hourly roll-ups where whole hours are asked for. Usage tells operations and parts of
-tokens apart, which only the calls themselves do.
+Costs come from the sums of days and hours where whole ones are asked for. Usage tells operations and parts
+of tokens apart, which only the calls themselves do.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from headgate.records import BucketLine, BucketOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.database import connect, folder_of
-from headgate.stores.sql.ledger import HOUR_US
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
+from headgate.stores.sql.stretches import Stretch, clip, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,12 +30,12 @@ _CALLS: Final = (
     " sum(charge), sum(cache_write), sum(input_audio), sum(output_audio) FROM calls"
     f" WHERE {OPENED} AND {{operation}} AND {{some}} GROUP BY 1, 2, 3, 4, 5"
 )
-_HOURS: Final = (
-    f"SELECT hour * {HOUR_US} / {{width}} * {{width}}, {{groups}}, sum(calls), sum(input), sum(output),"
-    " sum(cached), sum(charge), 0, 0, 0 FROM usage_hours"
-    " WHERE hour >= ? AND hour < ? AND {operation} AND {some} GROUP BY 1, 2, 3, 4, 5"
+_ROLLED: Final = (
+    "SELECT {unit} * {width_us} / {width} * {width}, {groups}, sum(calls), sum(input), sum(output),"
+    " sum(cached), sum(charge), 0, 0, 0 FROM {table}"
+    " WHERE {unit} >= ? AND {unit} < ? AND {operation} AND {some} GROUP BY 1, 2, 3, 4, 5"
 )
-_HOUR_MEMBER: Final = "(SELECT member FROM keys WHERE id = key)"  # the roll-ups know it by its keys
+_ROLLED_MEMBER: Final = "(SELECT member FROM keys WHERE id = key)"  # the roll-ups know it by its keys
 _OPERATION: Final = "operation IN (SELECT id FROM names WHERE name IN ({marks}))"
 
 
@@ -46,21 +46,18 @@ def read_buckets(place: Place, order: BucketOrder) -> list[BucketLine]:
         sql.execute("BEGIN")
         some, names = Some.of(sql, order), Names(sql)
         sums = _Buckets(order, some, names)
-        for start, end, rolled in _parts(order):
-            sums.read(sql, start, end, rolled=rolled)
+        for stretch in _parts(order, *clip(sql, order.since, order.until)):
+            sums.read(sql, stretch)
         for item in undrained(sql, tails.settled, some):
             sums.add_call(item)
     return sums.lines()
 
 
-def _parts(order: BucketOrder) -> list[tuple[WallMicros, WallMicros, bool]]:
-    """Return the stretches of the window that are read alike, and whether from the roll-ups."""
-    since, until = order.since, order.until
-    low, high = -(-since // HOUR_US) * HOUR_US, until // HOUR_US * HOUR_US
-    if order.operations or order.width_us % HOUR_US or low >= high:
-        return [(since, until, False)]
-    parts = [(since, low, False), (low, high, True), (high, until, False)]
-    return [part for part in parts if part[0] < part[1]]
+def _parts(order: BucketOrder, start: WallMicros, end: WallMicros) -> list[Stretch]:
+    """Return what the window, as far as there are calls, is read from."""
+    if order.operations:
+        return [Stretch(None, start, end)]
+    return stretches(start, end, lambda at: at // order.width_us)
 
 
 class _Buckets:
@@ -72,18 +69,25 @@ class _Buckets:
         self._names = names
         self._sums: dict[tuple[WallMicros, tuple[str, ...]], list[int]] = {}
 
-    def read(self, sql: Connection, start: WallMicros, end: WallMicros, *, rolled: bool) -> None:
+    def read(self, sql: Connection, stretch: Stretch) -> None:
         """Add a stretch of the books."""
-        groups, operations = self._order.groups, self._order.operations
+        groups, operations, rolls = self._order.groups, self._order.operations, stretch.rolls
         columns = [name if name in groups else "0" for name in _GROUPS]
-        if rolled and "member" in groups:
-            columns[_GROUPS.index("member")] = _HOUR_MEMBER
+        if rolls is not None and "member" in groups:
+            columns[_GROUPS.index("member")] = _ROLLED_MEMBER
         one_of = _OPERATION.format(marks=", ".join("?" * len(operations))) if operations else "TRUE"
-        question, values = self._some.narrowed("{some}", "" if rolled else "calls.")
-        question = (_HOURS if rolled else _CALLS).format(
-            width=self._order.width_us, groups=", ".join(columns), operation=one_of, some=question
-        )
-        window = (start // HOUR_US, end // HOUR_US) if rolled else span(start, end)
+        some, values = self._some.narrowed("{some}", "calls." if rolls is None else "")
+        words = {
+            "width": self._order.width_us,
+            "groups": ", ".join(columns),
+            "operation": one_of,
+            "some": some,
+        }
+        window: tuple[object, ...] = stretch.units
+        if rolls is None:
+            question, window = _CALLS.format(**words), span(stretch.start, stretch.end)
+        else:
+            question = _ROLLED.format(**words, **rolls._asdict())
         for bucket, *numbers, calls, given, made, cached, charge, write, heard, said in sql.execute(
             question, (*window, *operations, *values)
         ):

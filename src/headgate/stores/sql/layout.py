@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _TABLE: Final = re.compile(r"CREATE TABLE (\w+) \((.*?)\)(?: WITHOUT ROWID)?;", re.DOTALL)
 _TRIGGER: Final = re.compile(r"CREATE TRIGGER (\w+)")
+_FILLED: Final = re.compile(r"CREATE TRIGGER \w+ AFTER INSERT ON \w+ BEGIN\s+INSERT INTO (\w+)")
 _KEY: Final = re.compile(r"PRIMARY KEY \(([^)]*)\)")
 _MARKS: Final = re.compile(r"'[^']*'|[(),]")
 _CONSTRAINTS: Final = frozenset({"PRIMARY", "UNIQUE", "CHECK", "FOREIGN"})
@@ -36,8 +37,14 @@ def tables(script: str = "") -> list[Table]:
     return [_table(name, inside) for name, inside in _TABLE.findall(text)]
 
 
+def carried() -> list[Table]:
+    """Return the tables whose rows a backup has: all but those that triggers fill from the rows of others."""
+    filled = set(_FILLED.findall(_COMMENT.sub("", schema())))
+    return [table for table in tables() if table.name not in filled]
+
+
 def triggers() -> set[str]:
-    """Return the names of the triggers that keep what is written once."""
+    """Return the names of the triggers that keep what is written once, and sums of what is written."""
     return set(_TRIGGER.findall(_COMMENT.sub("", schema())))
 
 

@@ -1,8 +1,8 @@
 """What was used and what it cost: from SQL and the journals' tails, the server running or dead.
 
 Exact at any moment: the journals are read first, then SQL in one snapshot, and a call that is in both
-counts once. Sums come from the hourly roll-ups, and from the calls themselves where an hour is cut by
-the window or by a midnight of the time zone.
+counts once. Sums come from those of days and of hours, and from the calls themselves where an hour is cut
+by the window or by a midnight of the time zone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.buckets import read_buckets
 from headgate.stores.sql.database import connect, folder_of
-from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED, REPLAY, more_text
+from headgate.stores.sql.ledger import ESTIMATED, RECOVERED, REPLAY, more_text
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
+from headgate.stores.sql.stretches import clip, stretches
 from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.sql.connection import Connection
     from headgate.stores.sql.database import Place
+    from headgate.stores.sql.stretches import Rolls, Stretch
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS: Final = UsageLine.__struct_fields__[1:-1]
@@ -74,7 +76,7 @@ class SqlReports:
             sql.execute("BEGIN")
             some = Some.of(sql, order)
             sums = _Sums(some, Names(sql))
-            sums.add_hours(sql, [row[0] for row in sql.execute(_HOURS).fetchall()])
+            sums.add_books(sql)
             sums.add_units(sql)
             for item in undrained(sql, tails.settled, some):
                 sums.add_call(item)
@@ -162,12 +164,11 @@ def _line(row: tuple[Any, ...]) -> CallLine:
 
 # ── sums ─────────────────────────────────────────────────────────────────────────────────────────
 
-_HOURS: Final = "SELECT DISTINCT hour FROM usage_hours ORDER BY hour"
 _PLACED: Final = ("account", "project", "key", "model", "provider")
-# Whole hours are summed by what is asked for alone: so a year of them is one pass over their roll-ups.
+# Whole days and hours are summed by what is asked for alone: so a year of them is one pass over their sums.
 _WHOLE: Final = (
     "SELECT {at}, book, {columns}, sum(calls), sum(failed), sum(estimated), sum(input), sum(output),"
-    " sum(cached), sum(charge) FROM usage_hours WHERE hour >= ? AND hour < ? AND {{some}} GROUP BY {group}"
+    " sum(cached), sum(charge) FROM {table} WHERE {unit} >= ? AND {unit} < ? AND {{some}} GROUP BY {group}"
 )
 _PART: Final = (
     "SELECT opened_at, book, account, project, key, model, provider, count(*),"
@@ -176,14 +177,15 @@ _PART: Final = (
 )
 
 
-def _whole(by: str) -> str:
-    """Return the question about whole hours for one kind of group."""
+def _whole(by: str, rolls: Rolls) -> str:
+    """Return the question about whole days or hours for one kind of group."""
     column = "key" if by == "member" else by  # the roll-ups know a member by its keys
     columns = ", ".join(name if name == column else "0" for name in _PLACED)
     if by in {"day", "hour"}:
-        return _WHOLE.format(at="hour", columns=columns, group="hour, book")
-    group = f"book, {column}" if column in _PLACED else "book"
-    return _WHOLE.format(at="min(hour)", columns=columns, group=group)
+        at, group = rolls.unit, f"{rolls.unit}, book"
+    else:
+        at, group = f"min({rolls.unit})", f"book, {column}" if column in _PLACED else "book"
+    return _WHOLE.format(at=at, columns=columns, table=rolls.table, unit=rolls.unit, group=group)
 
 
 _MORE: Final = (
@@ -203,29 +205,21 @@ class _Sums:
         self._lines: dict[str, list[int]] = {}
         self._units: dict[str, dict[str, int]] = {}
 
-    def add_hours(self, sql: Connection, hours: Iterable[int]) -> None:
-        """Add hours of the books, in order: by their roll-ups where they lie in the window and in one day."""
-        order, whole = self._some.order, list[int]()
-        for hour in hours:
-            start, end = hour * HOUR_US, (hour + 1) * HOUR_US
-            if end <= order.since or (order.until and start >= order.until):
-                continue
-            inside = order.since <= start and (not order.until or end <= order.until)
-            if inside and self._name_of(start) == self._name_of(end - 1):
-                whole.append(hour)
-                continue
-            self._add_whole(sql, whole)
-            whole = []
-            question, values = self._some.narrowed(_PART)
-            self._add_rows(sql.execute(question, (*span(start, end), *values)).fetchall())
-        self._add_whole(sql, whole)
+    def add_books(self, sql: Connection) -> None:
+        """Add what the books have."""
+        order = self._some.order
+        for stretch in stretches(*clip(sql, order.since, order.until), self._name_of):
+            self._add_stretch(sql, stretch)
 
-    def _add_whole(self, sql: Connection, hours: list[int]) -> None:
-        """Add hours between which none is cut."""
-        if hours:
-            question, values = self._some.narrowed(_whole(self._by))
-            rows = sql.execute(question, (hours[0], hours[-1] + 1, *values))
-            self._add_rows([(row[0] * HOUR_US, *row[1:]) for row in rows])
+    def _add_stretch(self, sql: Connection, stretch: Stretch) -> None:
+        rolls = stretch.rolls
+        if rolls is None:
+            question, values = self._some.narrowed(_PART)
+            self._add_rows(sql.execute(question, (*span(stretch.start, stretch.end), *values)).fetchall())
+        else:
+            question, values = self._some.narrowed(_whole(self._by, rolls))
+            rows = sql.execute(question, (*stretch.units, *values))
+            self._add_rows([(row[0] * rolls.width_us, *row[1:]) for row in rows])
 
     def _add_rows(self, rows: Iterable[Sequence[Any]]) -> None:
         for at, book, account, project, key, model, provider, *sums in rows:

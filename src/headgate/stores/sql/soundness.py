@@ -39,14 +39,12 @@ def look(place: Place) -> Soundness:
             return Soundness(found, SCHEMA, [said], [], [])
         ours, there = {table.name for table in tables()}, sql.tables()
         wrong = [f"The table {name} is missing." for name in sorted(ours - there)]
-        wrong += [
-            f"The trigger {name} is missing: rows could be changed."
-            for name in sorted(_untriggered(sql.triggers()))
-        ]
+        wrong += [_missing(name) for name in sorted(triggers() - sql.triggers())]
         wrong += [f"The file is damaged: {said}." for said in sql.damage()]
         foreign = sorted(there - ours - {"alembic_version"})
         return Soundness(found, SCHEMA, wrong, foreign, roll(sql) if "nodes" in there else [])
 
 
-def _untriggered(there: set[str]) -> set[str]:
-    return triggers() - there
+def _missing(trigger: str) -> str:
+    came = "rows could be changed" if "_keep_" in trigger else "sums of days are not kept"
+    return f"The trigger {trigger} is missing: {came}."

@@ -20,7 +20,7 @@ from headgate.stores.sql.archive import AT_ONCE, ArchiveReader, ArchiveWriter, H
 from headgate.stores.sql.bootstrap import SCHEMA, VERSION_TABLE, make_folder, upgrade, version, writing
 from headgate.stores.sql.database import connect, folder_of, schema, shown
 from headgate.stores.sql.folder import lock_folder
-from headgate.stores.sql.layout import tables
+from headgate.stores.sql.layout import carried
 from headgate.stores.sql.nodes import belongs, own_node, slot_name
 from headgate.stores.sql.pepper import DataFolderError, fingerprint, read_pepper
 from headgate.stores.sql.pots import LOST, settle_down
@@ -156,9 +156,9 @@ def move(source: Path, target: Place, tell: Progress) -> Sum:
         with closing(connect(target, wait="patient")) as new, writing(new):
             _define(new, target, SCHEMA)
             found = Sum({}, totals(old))
-            for table in tables():
+            for table in carried():
                 found.tables[table.name] = _copy(old, new, table, tell)
-            _prove(new, found, tables(), tell)
+            _prove(new, found, carried(), tell)
             new.number_on(old.numbers())
             _rename(new, node)
         note(target)
@@ -181,7 +181,7 @@ def _write(sql: Connection, file: Path, now: WallMicros, tell: Progress) -> Sum:
     with file.open("xb") as out:
         os.fchmod(out.fileno(), 0o600)
         archive = ArchiveWriter(out, _head(sql, now))
-        for table in tables():
+        for table in carried():
             found.tables[table.name] = archive.table(table, *_read(sql, table, "backup", tell))
         archive.close(found.totals)
         out.flush()

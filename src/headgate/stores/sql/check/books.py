@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ESTIMATED, UNPRICED, RECOVERED = 1, 2, 8
 SETTLEMENT, COST, ABSORBED, TOKENS = 1, 2, 3, 4
 _HOUR = 3_600_000_000
+_DAYS = {"usage_days_insert", "usage_days_update"}
 _TRIGGERS = {
     f"{table}_keep_{deed}"
     for table in ("calls", "entries", "lost", "postings")
@@ -245,19 +246,28 @@ class BooksCheck:
                 )
 
     def _check_hours(self) -> None:
-        """Each roll-up is the sum of its calls."""
-        stored = {tuple(row[:7]): list(row[7:]) for row in self._sql.execute("SELECT * FROM usage_hours")}
-        for key in stored.keys() | self._hours.keys():
-            if stored.get(key, [0] * 8) != self._hours[key]:
-                self._say(
-                    "roll-up",
-                    f"hour {key[0]}, book {key[1]}, key {key[4]}: stored {stored.get(key)}, "
-                    f"its calls sum to {self._hours[key]}",
-                )
+        """Each roll-up, of an hour or of a day, is the sum of its calls."""
+        days: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0] * 8)
+        for (hour, *rest), sums in self._hours.items():
+            key = (hour // 24, *rest)
+            days[key] = [a + b for a, b in zip(days[key], sums, strict=True)]
+        for unit, due in (("hour", self._hours), ("day", days)):
+            rows = self._sql.execute(f"SELECT * FROM usage_{unit}s")
+            stored = {tuple(row[:7]): list(row[7:]) for row in rows}
+            for key in stored.keys() | due.keys():
+                if stored.get(key, [0] * 8) != due[key]:
+                    self._say(
+                        "roll-up",
+                        f"{unit} {key[0]}, book {key[1]}, key {key[4]}: stored {stored.get(key)}, "
+                        f"its calls sum to {due[key]}",
+                    )
 
     def _check_schema(self) -> None:
-        for name in sorted(_TRIGGERS - self._sql.triggers()):
+        there = self._sql.triggers()
+        for name in sorted(_TRIGGERS - there):
             self._say("schema", f"the trigger {name} is missing: the books can be changed")
+        for name in sorted(_DAYS - there):
+            self._say("schema", f"the trigger {name} is missing: sums of days are not kept")
         for said in self._sql.damage():
             self._say("database", said)
 
