@@ -123,11 +123,11 @@ async def test_a_slot_is_left_only_when_its_journal_is_in_the_books(
         assert (await gateway.ask(chat())).status == 200
     with closing(connect(tmp_path / "data")) as sql:
         assert sql.execute("SELECT pid <> 0 FROM slots").fetchall() == [(refuses,)]
-        (lent,) = sql.execute("SELECT sum(amount) FROM slices").fetchone()
-        (booked,) = sql.execute("SELECT sum(charge) FROM calls").fetchone()
+        (lent,) = sql.execute("SELECT coalesce(sum(amount), 0) FROM slices").fetchone()
+        (booked,) = sql.execute("SELECT coalesce(sum(charge), 0) FROM calls").fetchone()
         sql.execute("DROP TRIGGER IF EXISTS no")
         recover(tmp_path / "data", sql, SystemClock())
-        (charged,) = sql.execute("SELECT sum(charge) FROM calls").fetchone()
+        (charged,) = sql.execute("SELECT coalesce(sum(charge), 0) FROM calls").fetchone()
         assert charged - booked == lent  # only what was charged stayed with it
         assert bool(lent) == refuses
         assert sql.execute("SELECT pid FROM slots").fetchall() == [(0,)]
