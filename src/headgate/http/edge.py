@@ -15,6 +15,7 @@ from headgate.http.connection import Connection
 from headgate.http.heads import Heads
 from headgate.http.incoming import Incoming, RequestHead, Route
 from headgate.outbox import Outbox
+from headgate.walks import Walk
 from headgate.wire.known import KnownHeads
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from headgate.ports import CallIds, Clock
     from headgate.values import MonotonicNs
 
-_AT_ONCE = 400  # connections that are looked at in one go: a millisecond
-_PARTS = 10  # of a tick lie between two goes
 
 __all__ = ["Edge", "EdgeEvents", "EdgeLimits", "Incoming", "Route"]
 
@@ -114,7 +113,7 @@ class Edge:
         self._routes = routes
         self._asgi = AsgiRoute(asgi, limits.max_body_bytes, events)
         self._connections: set[Connection] = set()
-        self._walk: list[Connection] = []  # those that are still to be looked at in this walk
+        self._walk = Walk[Connection](limits.tick_s)
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
 
@@ -145,19 +144,13 @@ class Edge:
             self._empty.set()
 
     def _tick(self) -> None:
-        """Walk the deadlines of all connections; one timer for all, only while there are any.
-
-        A walk over many has several parts, so that no call waits for the whole of it.
-        """
+        """Look at the deadlines of connections; one timer for all, only while there are any."""
         self.now = now = self._clock.monotonic()
         self.heads.set_time(self._clock.wall())
-        walk = self._walk or list(self._connections)
-        part, self._walk = walk[-_AT_ONCE:], walk[:-_AT_ONCE]
-        pause_s = self.limits.tick_s / _PARTS if self._walk else self.limits.tick_s
-        self._timer = asyncio.get_running_loop().call_later(pause_s, self._next_tick)
+        part = self._walk.part(self._connections)
+        self._timer = asyncio.get_running_loop().call_later(self._walk.pause_s, self._next_tick)
         for connection in part:
-            if connection in self._connections:
-                connection.check(now)
+            connection.check(now)
 
     def _next_tick(self) -> None:
         if self._connections:

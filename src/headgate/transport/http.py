@@ -15,6 +15,7 @@ from headgate.transport.framing import Bounds, Proven
 from headgate.transport.proxy import ProxySettings, choose
 from headgate.transport.request import Writer
 from headgate.waits import own_task
+from headgate.walks import Walk
 from headgate.wire.known import KnownHeads
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class HttpSettings:
     bounds: Bounds = field(default_factory=Bounds)
     idle_s: float = 30.0  # an unused connection is closed after this
     max_idle: int = 256  # unused connections kept per origin
-    tick_s: float = 0.1  # how often deadlines are looked at
+    tick_s: float = 0.1  # how often deadlines are looked at; those of thousands are in parts
 
 
 class Pool:
@@ -139,6 +140,7 @@ class HttpTransport:
         "_pools",
         "_ticking",
         "_timer",
+        "_walk",
         "_ways",
         "buffer",
         "clock",
@@ -160,6 +162,7 @@ class HttpTransport:
         self.clock = clock
         self.settings = settings = settings or HttpSettings()
         self.watched: set[HttpExchange] = set()
+        self._walk = Walk[HttpExchange](settings.tick_s)
         self.outbox = Outbox()
         self.buffer = memoryview(bytearray(AT_ONCE))
         self.now: MonotonicNs = 0  # as of the last tick
@@ -290,14 +293,14 @@ class HttpTransport:
     def _tick(self) -> None:
         self._timer = None
         self.now = now = self.clock.monotonic()
-        for exchange in tuple(self.watched):
+        for exchange in self._walk.part(self.watched):
             exchange.check(now)
         for pool in self._pools.values():
             if pool.idle:
                 pool.expire(now)
         self._ticking = bool(self.watched)
         if self._ticking:
-            self._tick_in(self.settings.tick_s)
+            self._tick_in(self._walk.pause_s)
         elif self.idle:
             self._tick_in(max(self.settings.tick_s, self.settings.idle_s / 8))
 
