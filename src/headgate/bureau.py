@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -87,8 +87,8 @@ class Bureau:
     """
 
     __slots__ = (
-        "_background", "_broker", "_keeper", "_key", "_place", "_process", "_runner", "_stages", "_store",
-        "_summons", "_teller", "_transport",
+        "_background", "_broker", "_keeper", "_key", "_opened", "_place", "_process", "_runner", "_stages",
+        "_store", "_summons", "_teller", "_transport",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +105,7 @@ class Bureau:
         self._teller = teller
         self._key = key
         self._keeper: Keeper | None = None
+        self._opened = asyncio.Event()  # there is a keeper
         self._runner: Runner | None = None
         self._background: Background | None = None
         self._broker: Caller | None = None
@@ -155,6 +156,7 @@ class Bureau:
                 largest=process.config.server.max_image_body_bytes,
             )
             self._keeper = Keeper(parts)
+            self._opened.set()
             if self.runs:
                 summons.runner = self._runner = Runner(parts)
                 background.spawn("batches", self._runner.run())
@@ -211,13 +213,12 @@ class Bureau:
 
     async def _watch(self, background: Background) -> None:
         """Begin to run batches once there are any; then whoever runs them looks for itself."""
-        loop = asyncio.get_running_loop()
-        while self._keeper is None and not await asyncio.to_thread(self._any_open):
-            waited: asyncio.Future[None] = loop.create_future()
-            loop.call_later(_LOOK_S, _wake, waited)
-            await waited
+        while not self._opened.is_set() and not await asyncio.to_thread(self._any_open):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._opened.wait()
         self.keeper(background)
-        await loop.create_future()
+        await asyncio.Event().wait()
 
     def _count_untaken(self) -> int:
         try:
@@ -273,8 +274,3 @@ class Bureau:
 
     def _broker_trouble(self, said: str) -> None:
         self._process.log.line("warning", said)
-
-
-def _wake(waited: asyncio.Future[None]) -> None:
-    if not waited.done():
-        waited.set_result(None)

@@ -302,17 +302,13 @@ class Budgets:
             self.wake()
 
     @staticmethod
-    def carry_away(hold: Hold) -> tuple[tuple[int, NanoUSD], ...]:
-        """Take a hold out of this worker's slices, as the store has done; return how much of each pot."""
+    def carry_away(hold: Hold) -> None:
+        """Take a hold out of this worker's slices, as the store has done."""
         hold.open = False
-        taken = []
         for own in hold.slices:
             own.granted -= hold.amount
-            taken.append((own.pot, hold.amount))
         for own, source in zip(hold.parts, hold.sources, strict=True):
             own.granted -= source.amount
-            taken.append((own.pot, source.amount))
-        return tuple(taken)
 
     # ── when it does not fit ─────────────────────────────────────────────────────────────────────
 
