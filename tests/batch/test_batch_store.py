@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import asyncio
 
 import msgspec
 import pytest
+from tests.batch.world import HOUR, NONE, World
 
 from headgate.errors import Unavailable
-from headgate.stores.sql.batches import SqlBatches
-from headgate.stores.sql.bootstrap import prepare
-from headgate.stores.sql.check.batches import check_batches
-from headgate.stores.sql.check.findings import Findings
-from headgate.stores.sql.database import connect
 from headgate.values import Book, Usage
 from headgate.wire.batches import BatchError
 from headgate.wire.batchjobs import (
-    BatchJob,
-    Finished,
-    KeptBatch,
     Loan,
     NewLine,
     Passed,
@@ -33,95 +24,6 @@ from headgate.wire.batchjobs import (
 )
 
 pytestmark = pytest.mark.anyio
-HOUR = 3_600_000_000
-NONE = (0, 0, 0)
-
-
-class Aside:
-    """A connection in a thread of its own: one to PostgreSQL does not wait in a loop that runs."""
-
-    def __init__(self, place) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._thread.submit(prepare, place, 1, None).result()
-        self._sql = self._thread.submit(connect, place).result()
-
-    def execute(self, statement: str, values=()) -> list:
-        return self._thread.submit(self._rows, statement, values).result()
-
-    def with_connection(self, work, *args) -> None:
-        self._thread.submit(work, self._sql, *args).result()
-
-    def _rows(self, statement: str, values) -> list:
-        found = self._sql.execute(statement, values)
-        return found.fetchall() if statement.startswith("SELECT") else []
-
-    def close(self) -> None:
-        self._thread.submit(self._sql.close).result()
-        self._thread.shutdown()
-
-
-class World:
-    """A database with one worker, `slot-0`, which has 1,000 of the pot of a budget."""
-
-    def __init__(self, place) -> None:
-        self.sql = Aside(place)
-        self.store = SqlBatches(partial(connect, place))
-        self.place = Place("slot-0", 1)
-        self.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-0', 1, 7, 0)")
-        self.sql.execute(
-            "INSERT INTO budgets (id, public_id, scope, ref, book, amount, unit, tz, hard, thresholds, origin,"
-            " created_at) VALUES (9, 'b9', 'account', 1, 0, 5000, 'total', 'UTC', 1, '[]', 'config', 0)"
-        )
-        self.sql.execute(
-            "INSERT INTO pots (id, kind, ref, period, book, since, until, amount, spent, over)"
-            " VALUES (5, 'budget', 9, '', 0, 0, 9000000000000000, 5000, 0, 0)"
-        )
-        self.sql.execute("INSERT INTO slices (pot, slot, amount) VALUES (5, 'slot-0', 1000)")
-
-    def job(self, name: str = "batch_1", **more) -> BatchJob:
-        fields = {
-            "id": name, "call": bytes(15) + name[-1].encode(), "account": 1, "project": 2, "key": 3, "member": 0,
-            "book": Book.REAL, "endpoint": "/v1/x", "input_file": "f", "created_at": 1, "expires_at": HOUR,
-        }  # fmt: skip
-        return BatchJob(**{**fields, **more})
-
-    async def begun(self, lines: int = 4, bound: int = 100, **more) -> KeptBatch:
-        """Return a batch in progress whose lines may cost `bound` each."""
-        kept = await self.store.create(self.job())
-        owned = await self.store.own(kept.n, self.place, 10, 20)
-        assert owned is not None
-        rows = [NewLine(n, 100 * n, 90, f"c{n}", bound * (n - 1), bound) for n in range(1, lines + 1)]
-        assert await self.store.add_lines(owned, rows, first=True)
-        job = msgspec.structs.replace(
-            owned.job, model="m", capped=True, held=lines * bound, held_at=5, pots=(5,), **more
-        )
-        ready = msgspec.structs.replace(owned, job=job, counts=owned.counts._replace(total=lines))
-        assert await self.store.begin(ready, 40, NONE, Loan(self.place, ((5, lines * bound),))) is None
-        return ready
-
-    async def claim(self, batch: KeptBatch, count: int, now: int = 30, place: Place | None = None):
-        calls = [bytes(14) + bytes([now % 200, n]) for n in range(1, count + 1)]
-        return await self.store.claim(batch.n, place or self.place, calls, now, now + HOUR)
-
-    def slices(self) -> dict[str, int]:
-        return dict(self.sql.execute("SELECT slot, amount FROM slices WHERE pot = 5"))
-
-    def missing(self) -> list[tuple[str, str]]:
-        findings = Findings()
-        self.sql.with_connection(check_batches, findings)
-        return [(each.kind, each.detail) for each in findings.all()]
-
-    def done(self, claim, charge: int = 0, *, answered: bool = True) -> Finished:
-        back = ((5, claim.bound - charge),)
-        return Finished(claim.n, claim.fence, b"out\n", answered, charge, back, Usage(3, 2))
-
-
-@pytest.fixture
-async def world(place) -> AsyncIterator[World]:
-    made = World(place)
-    yield made
-    await made.store.close()
-    made.sql.close()
 
 
 async def test_a_batch_is_kept_found_and_listed(world):
@@ -201,7 +103,7 @@ async def test_a_silent_owner_keeps_its_line_until_its_lease_is_over_and_then_it
     batch = await world.begun()
     await world.claim(batch, 1)
     assert await world.store.take_over(40) == 0
-    await world.store.renew(world.place, 3 * HOUR)
+    await world.store.renew(world.place, world.in_hand(), 3 * HOUR)
     assert await world.store.take_over(2 * HOUR) == 0
     assert await world.store.take_over(4 * HOUR) == 1
     world.sql.execute("UPDATE batches SET expires_at = ?", (9 * HOUR,))
@@ -357,3 +259,49 @@ async def test_all_money_is_free_where_the_provider_runs_nothing(world):
     found = await world.store.find(2, Book.REAL, "batch_1")
     assert (found.status, found.job.errors[0].code) == ("failed", "batch_refused")
     assert world.slices() == {"slot-0": 600}
+
+
+async def test_what_nobody_has_in_hand_waits_again_at_the_next_renewal(world):
+    batch = await world.begun()
+    one, two = await world.claim(batch, 2)
+    await world.store.renew(world.place, {two.call}, 3 * HOUR)
+    world.sql.execute("UPDATE batches SET expires_at = ?", (9 * HOUR,))
+    again = await world.claim(batch, 1, 31)
+    assert [(claim.n, claim.fence, claim.tries, claim.unsure) for claim in again] == [
+        (1, one.fence + 1, 0, False)
+    ]
+    assert await world.store.take_over(2 * HOUR) == 1  # the other one was renewed
+
+
+async def test_who_has_nothing_to_do_does_not_wait_for_who_writes(world):
+    batch = await world.begun(lines=1)
+    (claim,) = await world.claim(batch, 1)
+    owned = await world.store.create(world.job("batch_2"))
+    assert await world.store.own(owned.n, world.place, 40, HOUR)
+    world.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-1', 1, 8, 0)")
+    world.sql.execute("BEGIN IMMEDIATE")
+    try:
+        async with asyncio.timeout(1.5):
+            assert await world.claim(batch, 1, 50) == []
+            assert await world.store.settle_down(batch.n, 50) is None
+            assert await world.store.close_waiting(batch, "batch_expired", 9) == 0
+            assert await world.store.take_over(50) == 0
+            assert await world.store.own(owned.n, Place("slot-1", 1), 50, HOUR) is None
+            await world.store.renew(Place("slot-1", 1), set(), 50)
+    finally:
+        world.sql.execute("ROLLBACK")
+    await world.store.finish(batch, [world.done(claim)])
+
+
+async def test_whether_a_batch_has_begun_is_asked_behind_who_may_be_writing_that(world):
+    kept = await world.store.create(world.job())
+    ready = msgspec.structs.replace(kept, job=msgspec.structs.replace(kept.job, held_at=5))
+    assert not await world.store.has_begun(ready)
+    world.sql.execute("BEGIN IMMEDIATE")
+    job = msgspec.json.encode(ready.job).decode()
+    world.sql.execute("UPDATE batches SET status = 'in_progress', job = ? WHERE n = ?", (job, kept.n))
+    asked = asyncio.ensure_future(world.store.has_begun(ready))
+    await asyncio.sleep(0.3)
+    assert not asked.done()
+    world.sql.execute("COMMIT")
+    assert await asked

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.admission.entrance import Entrance
 from headgate.admission.gates import Gate, Ticket
+from headgate.batch.hands import Hands
 from headgate.batch.line import LineAnswers, LineJournal, LineObserver, LineSink, Running
 from headgate.batch.money import LineReservations
 from headgate.batch.pace import Pace
@@ -36,7 +37,7 @@ from headgate.wire.batches import LineRefused, answered, read_line, unanswered
 from headgate.wire.batchjobs import Finished, Returned, line_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from headgate.batch.parts import Parts
     from headgate.pipeline import Stages
@@ -74,6 +75,7 @@ class Crew:
     def __init__(self, parts: Parts, kept: Callable[[KeptBatch, Finished | Returned], None]) -> None:
         self._parts = parts
         self._kept = kept
+        self.hands = Hands()
         self._running: dict[bytes, Running] = {}
         self._paces: dict[str, Pace] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,11 +97,6 @@ class Crew:
         money = LineReservations(running, ledger.clock)
         return replace(stages, ledger=own, reservations=money, answers=LineAnswers(), entrance=OpenEntrance())
 
-    @property
-    def busy(self) -> int:
-        """Return how many lines run."""
-        return len(self._tasks)
-
     def pace(self, model: str) -> Pace:
         """Return how many lines of a model run, and may."""
         pace = self._paces.get(model)
@@ -107,26 +104,35 @@ class Crew:
             pace = self._paces[model] = Pace(self._parts.terms().concurrency)
         return pace
 
+    def take(self, batch: KeptBatch, calls: Collection[bytes], claims: Collection[Claim]) -> None:
+        """Take the lines that were claimed with these ids of calls; each is then started or given back."""
+        self.hands.take(batch, calls, claims)
+        self.pace(batch.job.model).running += len(claims)
+
     def start(self, batch: KeptBatch, claim: Claim, data: bytes) -> None:
         """Run a line."""
-        self.pace(batch.job.model).running += 1
         task = asyncio.get_running_loop().create_task(self._run(batch, claim, data))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def refuse(self, batch: KeptBatch, claims: list[Claim], why: BatchError) -> None:
+    def give_back(self, batch: KeptBatch, claims: Collection[Claim]) -> None:
+        """Let lines wait again that were not started."""
+        for claim in claims:
+            self._kept(batch, Returned(claim.n, claim.fence, 0, claim.paid, tried=False))
+
+    def refuse(self, batch: KeptBatch, claims: Collection[Claim], why: BatchError) -> None:
         """Give lines that cannot be run their output."""
         job = batch.job
         for claim in claims:
-            self.pace(job.model).running += 1
             name = line_id(job, claim.n)
             output = unanswered(name, claim.custom_id, why.code, why.message)
             back = Running(batch, claim).left() if job.capped else ()
             self._kept(batch, Finished(claim.n, claim.fence, output, False, claim.paid, back))
 
-    def stored(self, batch: KeptBatch, lines: int) -> None:
+    def stored(self, batch: KeptBatch, lines: Collection[Finished | Returned]) -> None:
         """Take note that what came of some lines is kept, so others may begin."""
-        self.pace(batch.job.model).running -= lines
+        self.hands.let_go(batch, lines)
+        self.pace(batch.job.model).running -= len(lines)
 
     async def close(self) -> None:
         """Wait for the lines that run; their calls are cut by whoever owns them."""
@@ -174,7 +180,7 @@ class Crew:
         if error is None:
             pace.served()
             return self._finished(line, call, sink.status, sink.body)
-        if not line.charge or isinstance(error, _OWN_REASONS):
+        if line.charge == claim.paid:  # this run has cost nothing, whatever those before it did
             again = self._again(line, error)
             if again is not None:
                 return again

@@ -24,14 +24,15 @@ class Outputs:
 
     Args:
         parts: of the process.
-        kept: told of how many lines of a batch something was kept.
+        kept: told of which lines of a batch something was kept.
     """
 
-    def __init__(self, parts: Parts, kept: Callable[[KeptBatch, int], None]) -> None:
+    def __init__(self, parts: Parts, kept: Callable[[KeptBatch, list[Finished | Returned]], None]) -> None:
         self._parts = parts
         self._kept = kept
         self._waiting: list[tuple[KeptBatch, Finished | Returned]] = []
         self._bell = asyncio.Event()
+        self._turn = asyncio.Lock()  # each line is kept once, also while it is closed
 
     def put(self, batch: KeptBatch, line: Finished | Returned) -> None:
         """Keep what came of a line, soon."""
@@ -45,7 +46,7 @@ class Outputs:
             await asyncio.sleep(_EVERY_S)
             self._bell.clear()
             try:
-                await self._keep()
+                await self._keep_all()
             except GatewayError as error:
                 self._parts.trouble(error.message)
                 self._bell.set()
@@ -54,26 +55,30 @@ class Outputs:
     async def close(self) -> None:
         """Keep what is left; where the store refuses it, the lines are run again at the house's expense."""
         try:
-            await self._keep()
+            await self._keep_all()
         except GatewayError as error:
             self._parts.trouble(error.message)
 
+    async def _keep_all(self) -> None:
+        async with self._turn:
+            while self._waiting:
+                await self._keep()
+
     async def _keep(self) -> None:
-        while self._waiting:
-            first = self._waiting[0][0]
-            taken = [each for each in self._waiting if each[0].n == first.n][:_AT_ONCE]
-            done = [line for _, line in taken if isinstance(line, Finished)]
-            back = [line for _, line in taken if isinstance(line, Returned)]
-            if done:
-                self._parts.stages.failpoints.hit("batch-before-output")
-                await self._parts.store.finish(first, done)
-                self._parts.stages.failpoints.hit("batch-after-output")
-            if back:
-                await self._parts.store.give_back(first, back)
-            gone = {id(line) for _, line in taken}
-            self._waiting = [each for each in self._waiting if id(each[1]) not in gone]
-            self._kept(first, len(taken))
-            self._count(done, len(back))
+        first = self._waiting[0][0]
+        taken = [each for each in self._waiting if each[0].n == first.n][:_AT_ONCE]
+        done = [line for _, line in taken if isinstance(line, Finished)]
+        back = [line for _, line in taken if isinstance(line, Returned)]
+        if done:
+            self._parts.stages.failpoints.hit("batch-before-output")
+            await self._parts.store.finish(first, done)
+            self._parts.stages.failpoints.hit("batch-after-output")
+        if back:
+            await self._parts.store.give_back(first, back)
+        gone = {id(line) for _, line in taken}
+        self._waiting = [each for each in self._waiting if id(each[1]) not in gone]
+        self._kept(first, [line for _, line in taken])
+        self._count(done, len(back))
 
     def _count(self, done: list[Finished], again: int) -> None:
         count = self._parts.stages.steering.trials.counter.count

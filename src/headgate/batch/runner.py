@@ -13,34 +13,31 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.batch.crew import Crew
+from headgate.batch.inputs import Input
 from headgate.batch.money import hold_lump
 from headgate.batch.outbox import Outputs
-from headgate.batch.parts import owner_of
 from headgate.batch.passing import Passing, passed_on, why_not_run
 from headgate.batch.publishing import publish
 from headgate.batch.reading import InputRefused, Reader, begun
 from headgate.batch.summons import LOOK_S
 from headgate.errors import CallerError, GatewayError, NotFound, QuotaExceeded, Unavailable, UpstreamError
 from headgate.wire.batches import BatchError
-from headgate.wire.batchjobs import Loan, Portion, Returned
+from headgate.wire.batchjobs import Loan, Portion
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from headgate.batch.money import Lump
     from headgate.batch.parts import Parts
-    from headgate.shelf import StoredFile
     from headgate.values import Principal, WallMicros
-    from headgate.wire.batchjobs import Claim, KeptBatch
+    from headgate.wire.batchjobs import Claim, Finished, KeptBatch, Place, Returned
 
-_SOON_S: Final = 0.02
 _US: Final = 1_000_000
 _LEASE_US: Final = 1_200 * _US  # of a line, or of a batch that is read or published: longer than any call
 _PASSED_LEASE_US: Final = 4_800 * _US  # of a batch at its provider: longer than any file takes
 _ELSEWHERE_S: Final = 2.0  # until we ask again whether who sees to it still does
 _RENEW_US: Final = 60 * _US
 _TAKE_OVER_US: Final = 2 * _US
-_PIECE: Final = 1 << 20  # bytes of input that are read at once
 _CLOSED_AT_ONCE: Final = 1_000  # lines
 
 
@@ -61,7 +58,7 @@ class Runner:
         self._bell = asyncio.Event()
         self._room = asyncio.Event()
         self._closed = False
-        self._renewed: WallMicros = 0
+        self._renewal: WallMicros = 0  # when it is due
         self._taken_over: WallMicros = 0
 
     def _resting(self) -> bool:
@@ -92,6 +89,10 @@ class Runner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._outputs.close()
+        place = self._parts.place()
+        if place.epoch:
+            with suppress(GatewayError):  # then its lines are taken over
+                await self._renew(place)
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────
 
@@ -121,17 +122,26 @@ class Runner:
         place = parts.place()
         if not place.epoch:
             return
-        if now - self._taken_over >= _TAKE_OVER_US:
+        if now >= self._renewal:
+            await self._renew(place)
+        if now - self._taken_over >= _TAKE_OVER_US:  # not before what is here was renewed
             self._taken_over = now
             await parts.store.take_over(now)
-        if self._crew.busy and now - self._renewed >= _RENEW_US:
-            self._renewed = now
-            await parts.store.renew(place, now + _LEASE_US)
         found = await parts.store.open_batches()
         self._known = {batch.n: batch for batch in found}
         for batch in found:
             if batch.n not in self._tasks and not self._resting():
                 self._begin(batch)
+
+    async def _renew(self, place: Place) -> None:
+        """Keep the lines that are here; others that the store believes to be here wait again."""
+        now = self._wall()
+        self._renewal = now + _RENEW_US
+        try:
+            await self._parts.store.renew(place, self._crew.hands.calls(), now + _LEASE_US)
+        except GatewayError:
+            self._renewal = 0
+            raise
 
     def _begin(self, batch: KeptBatch) -> None:
         steps = {
@@ -156,7 +166,7 @@ class Runner:
     def _wall(self) -> WallMicros:
         return self._parts.stages.ledger.clock.wall()
 
-    def _kept(self, batch: KeptBatch, lines: int) -> None:
+    def _kept(self, batch: KeptBatch, lines: list[Finished | Returned]) -> None:
         self._crew.stored(batch, lines)
         self._room.set()
 
@@ -183,7 +193,7 @@ class Runner:
     async def _read(self, batch: KeptBatch, principal: Principal) -> None:
         parts = self._parts
         capped = parts.stages.ledger.budgets.covering(principal).capped
-        file = await self._file(batch)
+        file = await Input(parts, batch.job).file()
         reader = Reader(parts, self._crew.pipeline, batch, principal, capped=capped)
         await reader.read(parts.files.read(file), file.size)
         ready = begun(batch, reader, self._wall(), passed_on(parts.uplink, reader.first))
@@ -221,10 +231,9 @@ class Runner:
     async def _has_begun(self, batch: KeptBatch) -> bool:
         """Say whether a batch has its money although the store has failed; it has where nobody knows."""
         try:
-            kept = await self._parts.store.find(batch.job.project, batch.job.book, batch.job.id)
+            return await self._parts.store.has_begun(batch)
         except GatewayError:
             return True
-        return kept is not None and kept.job.held_at == batch.job.held_at
 
     async def _start(self, batch: KeptBatch, reader: Reader, lump: Lump | None) -> None:
         parts = self._parts
@@ -244,20 +253,11 @@ class Runner:
             )
         )
 
-    async def _file(self, batch: KeptBatch) -> StoredFile:
-        file = await self._parts.files.find(owner_of(batch.job), batch.job.input_file)
-        if file is None:
-            raise InputRefused(
-                BatchError("file_not_found", f"The input file {batch.job.input_file} is gone.")
-            )
-        return file
-
     # ── in progress ─────────────────────────────────────────────────────────────────────────────
 
     async def _work(self, batch: KeptBatch) -> bool:
         """Run lines as long as there are any."""
-        file: StoredFile | None = None
-        passed = batch.job.passed
+        passed, given = batch.job.passed, Input(self._parts, batch.job)
         if passed is not None:
             if not passed.fetched:
                 return await self._see_to(batch)
@@ -265,19 +265,46 @@ class Runner:
         while self._serves(batch):
             if passed is None and self._wall() >= batch.job.expires_at:
                 return await self._close(batch, "batch_expired")
-            room = 0 if self._parts.busy() else self._crew.pace(batch.job.model).room(self._monotonic())
-            claims = await self._claim(batch, room) if room else []
-            if claims:
-                file = file or await self._file_now(batch, claims)
-                if file is not None:
-                    await self._run(batch, file, claims)
-            elif room and not self._crew.pace(batch.job.model).running:
-                if await self._parts.store.settle_down(batch.n, self._wall()) is not None:
-                    return True
-                await self._pause(LOOK_S / 2)
+            if await self._start_lines(batch, given):
+                continue
+            if self._crew.hands.of(batch):
+                await self._pause(LOOK_S / 5)
+            elif await self._parts.store.settle_down(batch.n, self._wall()) is not None:
+                return True
             else:
-                await self._pause(_SOON_S if room else LOOK_S / 5)
+                await self._pause(LOOK_S / 2)
         return False
+
+    async def _start_lines(self, batch: KeptBatch, given: Input) -> bool:
+        """Start lines that wait, as many as there is room for; say whether there were any."""
+        room = 0 if self._parts.busy() else self._crew.pace(batch.job.model).room(self._monotonic())
+        left = {claim.n: claim for claim in await self._claim(batch, room)} if room else {}
+        if not left:
+            return False
+        try:
+            async for claim, data in given.lines(list(left.values())):
+                self._crew.start(batch, left.pop(claim.n), data)
+        except InputRefused as refused:  # it was deleted meanwhile: every line fails for that
+            self._crew.refuse(batch, left.values(), refused.errors[0])
+            left = {}
+        finally:
+            self._crew.give_back(batch, left.values())
+        return True
+
+    async def _claim(self, batch: KeptBatch, room: int) -> list[Claim]:
+        parts, now = self._parts, self._wall()
+        calls = [parts.new_id() for _ in range(room)]
+        self._crew.hands.ask(calls)
+        claims: list[Claim] = []
+        try:
+            claims = await parts.store.claim(batch.n, parts.place(), calls, now, now + _LEASE_US)
+        except GatewayError:  # it may have been done all the same: then those lines wait again at once
+            self._renewal = 0
+            raise
+        finally:
+            self._crew.take(batch, calls, claims)
+        parts.stages.failpoints.hit("batch-claimed")
+        return claims
 
     async def _see_to(self, batch: KeptBatch) -> bool:
         """See to a batch at its provider until all that it answers is here."""
@@ -311,36 +338,6 @@ class Runner:
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 await self._room.wait()
-
-    async def _claim(self, batch: KeptBatch, room: int) -> list[Claim]:
-        parts, now = self._parts, self._wall()
-        calls = [parts.new_id() for _ in range(room)]
-        claims = await parts.store.claim(batch.n, parts.place(), calls, now, now + _LEASE_US)
-        parts.stages.failpoints.hit("batch-claimed")
-        return claims
-
-    async def _file_now(self, batch: KeptBatch, claims: list[Claim]) -> StoredFile | None:
-        """Return the input file; where it was deleted meanwhile, every line fails for that."""
-        try:
-            return await self._file(batch)
-        except InputRefused as refused:
-            self._crew.refuse(batch, claims, refused.errors[0])
-            return None
-
-    async def _run(self, batch: KeptBatch, file: StoredFile, claims: list[Claim]) -> None:
-        for piece in _together(claims):
-            first, last = piece[0], piece[-1]
-            try:
-                data = b"".join(
-                    [part async for part in self._parts.files.read(file, first.at, last.at + last.size)]
-                )
-            except GatewayError:
-                back = [Returned(claim.n, claim.fence, 0, claim.paid, tried=False) for claim in piece]
-                await self._parts.store.give_back(batch, back)
-                raise
-            for claim in piece:
-                begin = claim.at - first.at
-                self._crew.start(batch, claim, data[begin : begin + claim.size])
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
 
@@ -381,15 +378,3 @@ def _funded(batch: KeptBatch, lump: Lump) -> KeptBatch:
         portions=tuple(Portion(source.pot, source.grant, source.amount) for source in hold.sources),
     )
     return msgspec.structs.replace(batch, job=job)
-
-
-def _together(claims: list[Claim]) -> list[list[Claim]]:
-    """Return lines that are read in one: neighbours, up to a piece of the file."""
-    pieces: list[list[Claim]] = []
-    for claim in sorted(claims, key=lambda each: each.at):
-        last = pieces[-1] if pieces else None
-        if last is not None and claim.at + claim.size - last[0].at <= _PIECE:
-            last.append(claim)
-        else:
-            pieces.append([claim])
-    return pieces

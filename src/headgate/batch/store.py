@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Set
 
     from headgate.errors import GatewayError
-    from headgate.values import Book, NanoUSD, WallMicros
+    from headgate.values import Book, WallMicros
     from headgate.wire.batches import BatchError
     from headgate.wire.batchjobs import (
         BatchJob,
@@ -89,6 +89,10 @@ class BatchStore(Protocol):
         """
         ...
 
+    async def has_begun(self, batch: KeptBatch) -> bool:
+        """Say whether a batch has its money, after whoever may be giving it that has ended."""
+        ...
+
     async def fail(self, batch: KeptBatch, errors: tuple[BatchError, ...], now: WallMicros) -> None:
         """End a batch that cannot be run."""
         ...
@@ -110,8 +114,8 @@ class BatchStore(Protocol):
         """Let lines be tried again."""
         ...
 
-    async def renew(self, place: Place, until: WallMicros) -> None:
-        """Keep the lines that a worker runs."""
+    async def renew(self, place: Place, calls: Set[bytes], until: WallMicros) -> None:
+        """Keep the lines that a worker has, by their calls; any other that it had claimed waits again."""
         ...
 
     async def take_over(self, now: WallMicros) -> int:
@@ -132,8 +136,4 @@ class BatchStore(Protocol):
 
     async def publish(self, batch: KeptBatch) -> bool:
         """End a batch that has its files; its lines are forgotten. False: fenced."""
-        ...
-
-    async def price_so_far(self, n: int) -> NanoUSD:
-        """Return what the lines that are done were charged."""
         ...

@@ -15,11 +15,11 @@ from headgate.wire.batches import BatchCounts
 from headgate.wire.batchjobs import OPEN, BatchJob, KeptBatch, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
 
     from headgate.errors import GatewayError
     from headgate.stores.sql.connection import Connection
-    from headgate.values import Book, NanoUSD, WallMicros
+    from headgate.values import Book, WallMicros
     from headgate.wire.batches import BatchError
     from headgate.wire.batchjobs import Claim, Finished, Loan, NewLine, Place, Quota, Returned
 
@@ -91,6 +91,10 @@ class SqlBatches:
         """Put a batch in progress, with its money; or return which quota has no room."""
         return await self._thread.run(batchmoney.begin, batch, tokens, limits, loan)
 
+    async def has_begun(self, batch: KeptBatch) -> bool:
+        """Say whether a batch has its money, after whoever may be giving it that has ended."""
+        return await self._thread.run(_has_begun, batch)
+
     async def fail(self, batch: KeptBatch, errors: tuple[BatchError, ...], now: WallMicros) -> None:
         """End a batch that cannot be run."""
         await self._thread.run(_fail, batch, errors, now)
@@ -109,9 +113,9 @@ class SqlBatches:
         """Let lines be tried again."""
         await self._thread.run(batchlines.give_back, batch.n, lines)
 
-    async def renew(self, place: Place, until: WallMicros) -> None:
-        """Keep the lines that a worker runs."""
-        await self._thread.run(batchlines.renew, place, until)
+    async def renew(self, place: Place, calls: Set[bytes], until: WallMicros) -> None:
+        """Keep the lines that a worker has, by their calls; any other that it had claimed waits again."""
+        await self._thread.run(batchlines.renew, place, calls, until)
 
     async def take_over(self, now: WallMicros) -> int:
         """Let the lines of workers that are no more be tried again; return how many."""
@@ -132,10 +136,6 @@ class SqlBatches:
     async def publish(self, batch: KeptBatch) -> bool:
         """End a batch that has its files; its lines are forgotten. False: fenced."""
         return await self._thread.run(_publish, batch)
-
-    async def price_so_far(self, n: int) -> NanoUSD:
-        """Return what the lines that are done were charged."""
-        return await self._thread.run(_charge, n)
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
@@ -237,15 +237,25 @@ def _open(sql: Connection) -> list[KeptBatch]:
 def _own(
     sql: Connection, n: int, place: Place, now: WallMicros, until: WallMicros, states: str = _READ
 ) -> KeptBatch | None:
+    free = (
+        f" WHERE n = ? AND status IN ({states}) AND (until < ? OR slot = ? AND epoch <= ?"
+        " OR EXISTS (SELECT 1 FROM slots WHERE slots.slot = batches.slot"
+        " AND (slots.epoch > batches.epoch OR slots.pid = 0)))"
+    )
+    if sql.execute(f"SELECT 1 FROM batches{free}", (n, now, *place)).fetchone() is None:
+        return None
     with writing(sql):
         row = sql.execute(
-            f"UPDATE batches SET slot = ?, epoch = ?, until = ?, fence = fence + 1 WHERE n = ?"
-            f" AND status IN ({states}) AND (until < ? OR slot = ? AND epoch <= ?"
-            " OR EXISTS (SELECT 1 FROM slots WHERE slots.slot = batches.slot"
-            f" AND (slots.epoch > batches.epoch OR slots.pid = 0))) RETURNING {_COLUMNS}",
+            f"UPDATE batches SET slot = ?, epoch = ?, until = ?, fence = fence + 1{free}"
+            f" RETURNING {_COLUMNS}",
             (*place, until, n, now, *place),
         ).fetchone()
     return None if row is None else _kept(row)
+
+
+def _has_begun(sql: Connection, batch: KeptBatch) -> bool:
+    with writing(sql):  # so this is behind a COMMIT whose answer was lost
+        return _by_number(sql, batch.n).job.held_at == batch.job.held_at
 
 
 def _fail(sql: Connection, batch: KeptBatch, errors: tuple[BatchError, ...], now: WallMicros) -> None:
@@ -271,12 +281,13 @@ def _note(sql: Connection, batch: KeptBatch) -> bool:
 
 
 def _settle_down(sql: Connection, n: int, now: WallMicros) -> KeptBatch | None:
+    if batchlines.any_left(sql, n):
+        return None
     with writing(sql):
         batch = _by_number(sql, n)
         if batch.status == "finalizing":
             return batch
-        left = sql.execute("SELECT 1 FROM batch_lines WHERE batch = ? AND state < 2 LIMIT 1", (n,)).fetchone()
-        if left is not None or batch.status == "validating":
+        if batch.status == "validating" or batchlines.any_left(sql, n):
             return None
         times = msgspec.structs.replace(batch.job.times, finalizing=now)
         job = msgspec.structs.replace(batch.job, times=times)
@@ -297,8 +308,3 @@ def _publish(sql: Connection, batch: KeptBatch) -> bool:
             batchlines.forget(sql, batch.n)
             batchmoney.sweep(sql)
     return bool(done)
-
-
-def _charge(sql: Connection, n: int) -> NanoUSD:
-    row = sql.execute("SELECT charge FROM batches WHERE n = ?", (n,)).fetchone()
-    return 0 if row is None else int(row[0])

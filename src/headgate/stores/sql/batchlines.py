@@ -1,4 +1,7 @@
-"""The lines of batches in SQL: who runs which, and what came of it. In the thread of `batches`."""
+"""The lines of batches in SQL: who runs which, and what came of it. In the thread of `batches`.
+
+Who finds nothing to do has only read: he does not wait for who writes, nor keep him waiting.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from headgate.wire.batchjobs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Set
 
     from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
@@ -97,26 +100,33 @@ def claim(
     Those that their provider has answered wait with that answer where their output will be: they are taken
     also when the batch is cancelled or its time is over, since they were run.
     """
+    if not _due(sql, n, place, now, 1):
+        return []
     with writing(sql):
-        served = sql.execute(
-            "SELECT CASE WHEN batches.status = 'in_progress' AND batches.expires_at > ? THEN 1 ELSE 0 END"
-            " FROM slots, batches WHERE slots.slot = ? AND slots.epoch = ? AND batches.n = ?"
-            " AND batches.status IN ('in_progress', 'cancelling')",
-            (now, *place, n),
-        ).fetchone()
-        if served is None:
-            return []
-        which = "" if served[0] else " AND output IS NOT NULL"
-        found = sql.execute(
-            f"SELECT n FROM batch_lines WHERE batch = ? AND state = {WAITING} AND due <= ?{which}"
-            " ORDER BY n LIMIT ?",
-            (n, now, len(calls)),
-        ).fetchall()
         rows = [
             sql.execute(_CLAIM, (*place, until, call, n, line)).fetchone()
-            for (line,), call in zip(found, calls, strict=False)
+            for line, call in zip(_due(sql, n, place, now, len(calls)), calls, strict=False)
         ]
     return [_claimed(row) for row in rows]
+
+
+def _due(sql: Connection, n: int, place: Place, now: WallMicros, most: int) -> list[int]:
+    """Return up to so many lines of a batch that a worker may take now."""
+    served = sql.execute(
+        "SELECT CASE WHEN batches.status = 'in_progress' AND batches.expires_at > ? THEN 1 ELSE 0 END"
+        " FROM slots, batches WHERE slots.slot = ? AND slots.epoch = ? AND batches.n = ?"
+        " AND batches.status IN ('in_progress', 'cancelling')",
+        (now, *place, n),
+    ).fetchone()
+    if served is None:
+        return []
+    which = "" if served[0] else " AND output IS NOT NULL"
+    found = sql.execute(
+        f"SELECT n FROM batch_lines WHERE batch = ? AND state = {WAITING} AND due <= ?{which}"
+        " ORDER BY n LIMIT ?",
+        (n, now, most),
+    )
+    return [line for (line,) in found.fetchall()]
 
 
 def _claimed(row: Sequence[Any]) -> Claim:
@@ -202,13 +212,35 @@ def give_back(sql: Connection, n: int, lines: Sequence[Returned]) -> None:
         )
 
 
-def renew(sql: Connection, place: Place, until: WallMicros) -> None:
-    """Keep the lines that a worker runs."""
+def renew(sql: Connection, place: Place, calls: Set[bytes], until: WallMicros) -> None:
+    """Keep the lines that a worker has, by their calls; any other that it had claimed waits again.
+
+    Of those none was run: the answer to their claim was lost, or nobody was left to hear it.
+    """
+    if not _of(sql, place):
+        return
     with writing(sql):
+        lost = [(batch, n) for batch, n, call in _of(sql, place) if bytes(call) not in calls]
+        sql.executemany(
+            f"UPDATE batch_lines SET state = {WAITING}, due = 0 WHERE batch = ? AND n = ?"
+            f" AND state = {RUNNING}",
+            lost,
+        )
         sql.execute(
             f"UPDATE batch_lines SET until = ? WHERE state = {RUNNING} AND slot = ? AND epoch = ?",
             (until, *place),
         )
+
+
+def _of(sql: Connection, place: Place) -> list[tuple[int, int, bytes]]:
+    running = f"SELECT batch, n, call FROM batch_lines WHERE state = {RUNNING} AND slot = ? AND epoch = ?"
+    return sql.execute(running, place).fetchall()
+
+
+def any_left(sql: Connection, n: int) -> bool:
+    """Say whether a line of a batch waits or runs."""
+    left = f"SELECT 1 FROM batch_lines WHERE batch = ? AND state <= {RUNNING} LIMIT 1"
+    return sql.execute(left, (n,)).fetchone() is not None
 
 
 def take_over(sql: Connection, now: WallMicros) -> int:
@@ -217,14 +249,10 @@ def take_over(sql: Connection, now: WallMicros) -> int:
     Of a worker whose slot was left, or has begun anew, the journal is in the books. Of another one it is not
     known whether it has charged the line, or will: then the line is free from now on.
     """
-    gone = "(slots.pid = 0 OR slots.epoch > batch_lines.epoch)"
+    if not _left_behind(sql, now):
+        return 0
     with writing(sql):
-        rows = sql.execute(
-            f"SELECT batch, n, call, paid, CASE WHEN {gone} THEN 1 ELSE 0 END FROM batch_lines"
-            " LEFT JOIN slots ON slots.slot = batch_lines.slot"
-            f" WHERE state = {RUNNING} AND ({gone} OR until < ?)",
-            (now,),
-        ).fetchall()
+        rows = _left_behind(sql, now)
         for batch, n, call, paid, known in rows:
             charged = paid + booked(sql, bytes(call)) if known else paid
             sql.execute(
@@ -233,6 +261,17 @@ def take_over(sql: Connection, now: WallMicros) -> int:
                 (charged, int(not known), batch, n),
             )
     return len(rows)
+
+
+def _left_behind(sql: Connection, now: WallMicros) -> list[tuple[int, int, bytes, int, int]]:
+    """Return the lines of workers that are no more: batch, line, call, paid, if their journal is booked."""
+    gone = "(slots.pid = 0 OR slots.epoch > batch_lines.epoch)"
+    return sql.execute(
+        f"SELECT batch, n, call, paid, CASE WHEN {gone} THEN 1 ELSE 0 END FROM batch_lines"
+        " LEFT JOIN slots ON slots.slot = batch_lines.slot"
+        f" WHERE state = {RUNNING} AND ({gone} OR until < ?)",
+        (now,),
+    ).fetchall()
 
 
 def booked(sql: Connection, call: bytes) -> int:
@@ -248,19 +287,25 @@ def booked(sql: Connection, call: bytes) -> int:
 def close_waiting(sql: Connection, batch: KeptBatch, code: str, most: int) -> int:
     """Give up to so many waiting lines an error as their output; return how many. Not what is answered."""
     told = _Told(sql, batch)
+    if not _unanswered(sql, batch.n, 1):
+        return 0
     with writing(sql):
         told.begin()
-        rows = sql.execute(
-            "SELECT n, custom_id, start, bound, paid, unsure FROM batch_lines WHERE batch = ?"
-            f" AND state = {WAITING} AND output IS NULL ORDER BY n LIMIT ?",
-            (batch.n, most),
-        ).fetchall()
+        rows = _unanswered(sql, batch.n, most)
         for row in rows:
             told.close(row, code)
         told.write()
         if rows and code == "batch_expired":
             _note_late(sql, batch)
     return len(rows)
+
+
+def _unanswered(sql: Connection, n: int, most: int) -> list[tuple[Any, ...]]:
+    return sql.execute(
+        "SELECT n, custom_id, start, bound, paid, unsure FROM batch_lines WHERE batch = ?"
+        f" AND state = {WAITING} AND output IS NULL ORDER BY n LIMIT ?",
+        (n, most),
+    ).fetchall()
 
 
 def _note_late(sql: Connection, batch: KeptBatch) -> None:

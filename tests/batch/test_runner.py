@@ -1,0 +1,131 @@
+"""One worker runs lines, whatever its store, its files and its provider do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.batch.office import Office
+
+from headgate.errors import Unavailable, UpstreamInterrupted
+from headgate.values import Book
+from headgate.wire.batchjobs import Returned
+
+pytestmark = pytest.mark.anyio
+AWAY = "The database is away."
+
+
+@pytest.fixture
+async def office(world) -> Office:
+    return Office(world)
+
+
+async def test_lines_run_and_the_batch_is_completed(office):
+    await office.begun(4)
+    async with office.serving():
+        kept = await office.ended()
+    assert (kept.status, kept.counts) == ("completed", (4, 4, 0))
+    assert office.troubles == []
+
+
+async def test_lines_whose_input_cannot_be_read_wait_again(office):
+    await office.begun(4)
+    office.files.unfound.append(Unavailable(AWAY))
+    office.files.faults.append(Unavailable(AWAY))
+    office.store.before["give_back"] += [Unavailable(AWAY)] * 2
+    async with office.serving():
+        kept = await office.ended()
+    assert kept.counts == (4, 4, 0)
+    assert office.provider.asked == 4
+
+
+async def test_lines_whose_claim_lost_its_answer_wait_again(office):
+    await office.begun(4)
+    office.store.after["claim"].append(Unavailable(AWAY))
+    async with office.serving():
+        kept = await office.ended()
+    assert kept.counts == (4, 4, 0)
+    assert office.provider.asked == 4
+
+
+async def test_a_stop_gives_back_what_was_claimed_at_the_last_moment(office):
+    await office.begun(4)
+    office.store.after["claim"].append(Unavailable(AWAY))
+    async with office.serving():
+        await office.until(lambda: "claim" in office.store.asked)
+    assert office.states() == [0, 0, 0, 0]
+
+
+async def test_what_is_in_hand_is_renewed_before_it_could_be_taken_over(office):
+    await office.begun(1)
+    office.provider.gate.clear()
+    async with office.serving():
+        await office.until(lambda: office.provider.asked)
+        office.clock.now_us += 1_300_000_000  # frozen for longer than its lease
+        seen = office.store.asked.count("take_over")
+        await office.until(lambda: office.store.asked.count("take_over") > seen)
+        office.provider.gate.set()
+        kept = await office.ended()
+    assert (kept.counts, office.provider.asked) == ((1, 1, 0), 1)
+
+
+async def test_a_batch_is_completed_while_another_of_its_model_runs(office):
+    await office.begun(4, "batch_1")
+    office.provider.gate.clear()
+    async with office.serving():
+        await office.until(lambda: office.provider.asked == 4)
+        slow = office.provider.gate
+        office.provider.next_gate()
+        await office.begun(2, "batch_2")
+        kept = await office.ended("batch_2", 5.0)
+        assert kept.counts == (2, 2, 0)
+        slow.set()
+        assert (await office.ended("batch_1")).counts == (4, 4, 0)
+
+
+async def test_a_batch_is_completed_while_another_has_all_the_room(world):
+    office = Office(world, concurrency=2)
+    await office.begun(4, "batch_1")
+    await office.begun(0, "batch_2")
+    office.provider.gate.clear()
+    async with office.serving():
+        await office.until(lambda: office.provider.asked == 2)
+        await office.ended("batch_2", 5.0)
+        office.provider.gate.set()
+        assert (await office.ended("batch_1")).counts == (4, 4, 0)
+
+
+async def test_a_batch_that_waits_for_its_last_lines_asks_the_store_now_and_then(office):
+    await office.begun(1)
+    office.provider.gate.clear()
+    async with office.serving():
+        await office.until(lambda: office.provider.asked)
+        office.store.asked.clear()
+        await asyncio.sleep(1.0)
+        assert office.store.asked.count("claim") <= 12
+        office.provider.gate.set()
+        await office.ended()
+
+
+async def test_a_line_that_was_paid_and_has_no_answer_is_tried_as_any_other(office):
+    batch = await office.begun(1)
+    (claim,) = await office.world.claim(batch, 1)
+    await office.world.store.give_back(batch, [Returned(1, claim.fence, 0, 30, tried=False)])
+    office.provider.faults.append(UpstreamInterrupted("cut"))
+    async with office.serving():
+        await office.until(lambda: office.provider.asked)
+        await office.until(lambda: office.states() == [0])
+        office.clock.now_us += 60_000_000
+        kept = await office.ended()
+    assert (kept.counts, kept.charge) == ((1, 1, 0), 30)
+    assert office.provider.asked == 2
+    assert {each.charge for each in office.bench.journal.settled()} == {0}
+
+
+async def test_a_stop_while_outputs_are_being_kept_keeps_each_once(office):
+    await office.begun(4)
+    async with office.serving() as runner:
+        await office.until(lambda: "finish" in office.store.asked)
+        await runner.close()
+    assert office.provider.asked == 4
+    assert (await office.world.store.find(2, Book.REAL, "batch_1")).counts == (4, 4, 0)
