@@ -40,6 +40,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "sandbox": [("unshare",), ("nsenter",), ("setpriv",), ("ip", "/usr/sbin/ip")],
     "mount": [("mount",), ("umount",)],
     "redis": [("redis-server", "valkey-server")],
+    "rabbitmq": [("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"), ("epmd",)],
 }
 
 

@@ -1,6 +1,7 @@
 """A provider that notes what it did. A call says what it wants: `plan TOKENS GAP_MS MODE`.
 
-It counts no input and as many tokens of output as were asked for, so a call costs what its `max_tokens` costs.
+It counts one token of input, which costs nothing, and as many of output as were asked for, so a call costs what
+its `max_tokens` costs. (A count of no input would not be believed.)
 Under `/a` it fails the calls of mode `fail`, under `/b` it serves everything.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 from tests.local import LocalProvider, send_json
 
 TOKEN = "tok "
+GIVEN = 1  # tokens of input
 PIECES = 4  # events of a stream
 
 
@@ -46,7 +48,7 @@ class Provider(LocalProvider):
             send_json(writer, b'{"error": {"message": "planned", "type": "server_error"}}', "500 No")
             return
         tokens = min(int(made), asked["max_tokens"])
-        usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
+        usage = {"prompt_tokens": GIVEN, "completion_tokens": tokens, "total_tokens": GIVEN + tokens}
         if asked.get("stream"):
             await self._stream(tokens, int(gap_ms) / 1000, usage, note, writer)
             return

@@ -95,8 +95,10 @@ async def processes(folder: Path, upstream: int, workers: int) -> AsyncIterator[
     assert json.loads(out.stdout)["findings"] == [], out.stdout
 
 
-async def start(folder: Path, text: str, workers: int) -> tuple[subprocess.Popen[bytes], Gateway]:
-    """Start real processes, a group of their own; return them when they serve."""
+async def start(
+    folder: Path, text: str, workers: int, command: str = "serve"
+) -> tuple[subprocess.Popen[bytes], Gateway]:
+    """Start real processes, a group of their own; return them when they are ready."""
     config, data = write_config(folder, text), folder / "data"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -104,7 +106,7 @@ async def start(folder: Path, text: str, workers: int) -> tuple[subprocess.Popen
     where = ["--port", str(port), "--data", data, "--config", config, "--workers", str(workers)]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [HEADGATE, "serve", *where],
+            [HEADGATE, command, *where],
             env=_environment(),
             cwd=folder,
             stdout=log,

@@ -14,7 +14,8 @@ from tests.caps.callers import Order, call
 from tests.caps.money import PRICE, Money, Payer
 from tests.caps.provider import Provider
 from tests.caps.serving import CONFIG, HEADGATE, start
-from tests.losses.rounds import TOKENS, Answer, Outcome, ask, order
+from tests.losses.rounds import TOKENS, Answer, Outcome, order
+from tests.several.asking import ask
 
 SIZE_MB = 64
 BACK_S = 5.0
@@ -74,9 +75,10 @@ async def _fill_and_free(outcome: Outcome, whose: tuple[int, str], data: Path, j
 
     async def one() -> int:
         began = time.monotonic()
-        status, name, _ = await ask(port, key, "/v1/chat/completions", order())
-        outcome.answers.append(Answer("prepaid", began - since, time.monotonic() - began, status, name))
-        return status
+        reply = await ask(port, key, "/v1/chat/completions", order())
+        took_s = time.monotonic() - began
+        outcome.answers.append(Answer("prepaid", began - since, took_s, reply.status, reply.request_id))
+        return reply.status
 
     while await one() != 200:
         await asyncio.sleep(0.1)

@@ -15,6 +15,7 @@ from tests.caps.callers import MODEL
 from tests.caps.money import PRICE, Payer
 from tests.caps.provider import Provider
 from tests.losses.table import BACK_S, Bounds, allowed, patience_s
+from tests.several.asking import ask
 from tests.several.database import OwnPostgres, Wire
 from tests.several.gateways import Fleet, Replica
 
@@ -54,24 +55,6 @@ class Outcome:
             f"{self.name}: {told}; slowest answer {slowest:.2f} s, back after {self.back_s:.1f} s; "
             f"{f'{len(self.wrong)} WRONG' if self.wrong else 'as the table says'}"
         )
-
-
-async def ask(port: int, key: str, path: str, body: dict[str, object]) -> tuple[int, str, bytes]:
-    """Make a request on a connection of its own; return its status, id and body."""
-    raw = json.dumps(body).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(
-            f"POST {path} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
-            + raw
-        )
-        head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
-    finally:
-        writer.close()
-    lines = head.decode().lower().split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines[1:])
-    return int(lines[0].split()[1]), headers.get("x-request-id", ""), rest
 
 
 def order() -> dict[str, object]:
@@ -114,12 +97,12 @@ class Loss:
         if who == "admin":
             self._names += 1
             path, body = "/admin/v1/projects", {"name": f"project {self._names}"}
-            status, name, _ = await ask(self._replica.port, self._keys[who], path, body)
-            status = 200 if status == 201 else status
+            reply = await ask(self._replica.port, self._keys[who], path, body)
         else:
-            status, name, _ = await ask(self._replica.port, self._keys[who], CALL, order())
+            reply = await ask(self._replica.port, self._keys[who], CALL, order())
         now = time.monotonic()
-        answer = Answer(who, began - self._since, now - began, status, name)
+        status = 200 if reply.status == 201 else reply.status
+        answer = Answer(who, began - self._since, now - began, status, reply.request_id)
         self.outcome.answers.append(answer)
         return answer
 

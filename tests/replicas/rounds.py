@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.caps.callers import Order, call
 from tests.caps.money import PRICE, Payer, change
 from tests.caps.provider import Provider
-from tests.losses.rounds import CALL, ask, order
+from tests.losses.rounds import CALL, order
+from tests.several.asking import ask
 from tests.several.database import OwnPostgres
 from tests.several.gateways import Balancer, Fleet, Replica
 
@@ -173,9 +174,9 @@ async def rolling_restart(world: World, callers: int) -> Outcome:
 
     async def load() -> None:
         while not done.is_set():
-            status, name, _ = await ask(world.balancer.port, payer.keys[0][1], CALL, order())
-            statuses[status] += 1
-            ids.append(name)
+            reply = await ask(world.balancer.port, payer.keys[0][1], CALL, order())
+            statuses[reply.status] += 1
+            ids.append(reply.request_id)
             await asyncio.sleep(0.01)
 
     began = time.monotonic()

@@ -24,6 +24,8 @@ STOP_S = 120
 class Replica:
     """One gateway: its data folder, and the processes that serve it one after another."""
 
+    command = "serve"
+
     def __init__(self, folder: Path, url: str, upstream: int, more: str = "", workers: int = 1) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -39,7 +41,7 @@ class Replica:
         if pepper is not None and not (self.data / "pepper").exists():
             self.data.mkdir(parents=True, exist_ok=True)
             shutil.copy(pepper, self.data / "pepper")
-        self.process, gateway = await start(self.folder, self._text, self._workers)
+        self.process, gateway = await start(self.folder, self._text, self._workers, self.command)
         self.port = gateway.ports[0]
 
     async def stop(self) -> int:
@@ -54,9 +56,21 @@ class Replica:
         self.process.kill()
         self.process.wait()
 
+    async def end(self) -> None:
+        """Stop it where it runs, in whatever way it takes."""
+        if self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await self.stop()
+            if self.process.poll() is None:
+                self.kill()
+
+    def log(self) -> str:
+        """Return what it has printed since its last start."""
+        return (self.folder / "server.log").read_text(errors="replace")
+
     def say(self) -> str:
-        """Return the end of what it has printed."""
-        return (self.folder / "server.log").read_text(errors="replace")[-4000:]
+        """Return the end of that."""
+        return self.log()[-4000:]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command on its folder."""
@@ -77,6 +91,12 @@ class Replica:
             return [done.stdout + done.stderr]
 
 
+class Worker(Replica):
+    """One that runs batches and takes no calls."""
+
+    command = "worker"
+
+
 class Fleet:
     """Several replicas; the first one makes the database."""
 
@@ -93,11 +113,7 @@ class Fleet:
 
     async def __aexit__(self, *_: object) -> None:
         for each in self.replicas:
-            if each.process is not None and each.process.poll() is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    await each.stop()
-                if each.process.poll() is None:
-                    each.kill()
+            await each.end()
 
     async def stop(self) -> list[int]:
         """Stop all of them in order."""
@@ -113,6 +129,7 @@ class Balancer:
         self._next = 0
         self._server: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._passing: set[asyncio.Task[None]] = set()  # a task that nothing holds may end in the middle
 
     async def __aenter__(self) -> Balancer:
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", 0, backlog=1024)
@@ -125,7 +142,10 @@ class Balancer:
         assert self._server is not None
         assert self._watch is not None
         self._server.close()
-        self._watch.cancel()
+        tasks = [self._watch, *self._passing]
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def all_ready(self, within_s: float = 60.0) -> float:
         """Wait until every replica is ready; return how long that took."""
@@ -142,14 +162,20 @@ class Balancer:
             await asyncio.sleep(0.1)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        self._passing.add(own)
+        own.add_done_callback(self._passing.discard)
         ready = [each for each in self._replicas if each.ready] or self._replicas
         self._next += 1
         with contextlib.suppress(OSError):
             other, to = await asyncio.open_connection("127.0.0.1", ready[self._next % len(ready)].port)
             there = asyncio.create_task(_one_way(reader, to))
-            await _one_way(other, writer)
-            there.cancel()
-            to.close()
+            try:
+                await _one_way(other, writer)
+            finally:
+                there.cancel()
+                to.close()
         writer.close()
 
 
