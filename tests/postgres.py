@@ -47,3 +47,15 @@ def fresh_database() -> Iterator[str]:
         yield f"{SERVER}{_database()}?search_path={schema}"
     finally:
         run(_database(), f"DROP SCHEMA {schema} CASCADE")
+
+
+@contextmanager
+def database_with(**defaults: str) -> Iterator[str]:
+    """Give the address of an empty database of its own, with defaults for its sessions."""
+    name = f"headgate_test_{os.getpid()}_{secrets.token_hex(3)}"
+    run("postgres", f"CREATE DATABASE {name}")
+    try:
+        run("postgres", *(f"ALTER DATABASE {name} SET {key} = '{value}'" for key, value in defaults.items()))
+        yield SERVER + name
+    finally:
+        run("postgres", f"DROP DATABASE {name} WITH (FORCE)")

@@ -4,12 +4,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from tests.postgres import database_with
 
 from headgate.stores.sql.bootstrap import prepare, writing
 from headgate.stores.sql.connection import Connection
-from headgate.stores.sql.database import Place, connect, schema
+from headgate.stores.sql.database import Database, Place, connect, schema
 
 
 @pytest.fixture
@@ -110,6 +112,32 @@ def test_writers_take_turns_and_no_number_is_given_twice(sql: Connection, place:
     for thread in threads:
         thread.join()
     assert sql.execute("SELECT count(*), max(id) FROM things").fetchone() == (120, 120)
+
+
+@pytest.mark.services("postgresql")
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [("isolation", "repeatable read"), ("isolation", "serializable"), ("read_only", "on")],
+)
+def test_a_writer_sees_what_the_one_before_wrote_whatever_the_servers_default(
+    name: str, default: str, tmp_path: Path
+) -> None:
+    with database_with(**{f"default_transaction_{name}": default}) as url:
+        place = Database(tmp_path, url)
+        with closing(connect(place)) as one, closing(connect(place)) as two:
+            assert one.execute(f"SHOW default_transaction_{name}").fetchone() == (default,)
+            with writing(one):
+                one.define("CREATE TABLE things (id INTEGER PRIMARY KEY);")
+            one.execute("BEGIN IMMEDIATE")
+            one.execute("INSERT INTO things VALUES (1)")
+            second = threading.Thread(target=two.execute, args=("BEGIN IMMEDIATE",))
+            second.start()
+            second.join(0.3)  # it waits for the first
+            assert second.is_alive()
+            one.execute("COMMIT")
+            second.join()
+            assert two.execute("UPDATE things SET id = 2 RETURNING id").fetchone() == (2,)
+            two.execute("COMMIT")
 
 
 def test_a_writer_waits_for_another_no_longer_than_it_says(sql: Connection, place: Place) -> None:

@@ -1,7 +1,10 @@
 """Several data folders on one database: nobody touches what is another's, and a name is one folder's."""
 
 import asyncio
+import errno
+import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from tests.stores.books import make
 from tests.stores.records import CLOCK, START, opened, settled
 
 from headgate.ports import Open
+from headgate.stores.durable import write_once
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.journal.segments import Position
 from headgate.stores.sql import nodes, pots
@@ -163,6 +167,61 @@ def test_a_folder_keeps_the_name_that_it_was_given(place: Place) -> None:
     assert (place / nodes.FILE).stat().st_mode & 0o777 == 0o600
     with pytest.raises(DataFolderError, match="is the node 'gateway-0', and the settings call it 'other'"):
         own_node(place, "other")
+
+
+def test_a_name_that_cannot_be_written_leaves_no_half_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(DataFolderError, match="No space left"):
+            own_node(tmp_path, "gateway-0")
+    assert list(tmp_path.iterdir()) == []
+    assert own_node(tmp_path, "gateway-0").name == "gateway-0"
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with links", "without links"])
+def test_a_name_is_on_the_disk_before_anybody_can_read_it(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, bool]] = []
+    fsync = os.fsync
+
+    def note(file: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(file).st_mode), (tmp_path / nodes.FILE).exists()))
+        fsync(file)
+
+    def none(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "fsync", note)
+    if not links:
+        monkeypatch.setattr(os, "link", none)
+    made = own_node(tmp_path)
+    assert synced == [(False, False), (True, True)]
+    assert [path.name for path in tmp_path.iterdir()] == [nodes.FILE]
+    with pytest.raises(FileExistsError):
+        write_once(tmp_path / nodes.FILE, b"another")
+    assert own_node(tmp_path) == made
+
+
+def test_of_many_that_name_a_folder_at_once_one_does(tmp_path: Path) -> None:
+    together, made = threading.Barrier(8), []
+
+    def name() -> None:
+        together.wait()
+        made.append(own_node(tmp_path))
+
+    threads = [threading.Thread(target=name) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [read_node(tmp_path)] * 8
+    assert [path.name for path in tmp_path.iterdir()] == [nodes.FILE]
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "-a", "lost node", "x" * 64, "ü"])

@@ -31,8 +31,10 @@ _AT_ONCE: Final = 1_000  # rows of a scan
 _MOST_PREPARED: Final = 300
 _BEGIN: Final = {
     "BEGIN": "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-    # One writer at a time, as on SQLite: every rule of the books is proven for that.
-    "BEGIN IMMEDIATE": f"BEGIN; SELECT pg_advisory_xact_lock({WRITERS})",
+    # One writer at a time, as on SQLite: every rule of the books is proven for that. Each statement looks
+    # anew, whatever the server's default is: what was so before the lock was had may not be so any more.
+    "BEGIN IMMEDIATE": "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;"
+    f" SELECT pg_advisory_xact_lock({WRITERS})",
 }
 _END: Final = frozenset({"COMMIT", "ROLLBACK"})
 

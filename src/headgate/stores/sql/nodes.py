@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate import __version__
+from headgate.stores.durable import write_once
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.pepper import DataFolderError
@@ -93,7 +94,7 @@ def own_node(folder: Path, wanted: str = "") -> Node:
         wanted: the name that it must have; empty: any, made of the machine's.
 
     Raises:
-        DataFolderError: it has another name, or the name cannot be one.
+        DataFolderError: it has another name, the name cannot be one, or it cannot be written.
     """
     if wanted and not _NAME.fullmatch(wanted):
         raise DataFolderError(
@@ -101,7 +102,7 @@ def own_node(folder: Path, wanted: str = "") -> Node:
         )
     node = read_node(folder)
     if node is None:
-        return _make(folder, Node(wanted or _invented(), secrets.token_hex(8)))
+        return _make(folder, wanted)
     if wanted and node.name != wanted:
         raise DataFolderError(
             f"{folder} is the node {node.name!r}, and the settings call it {wanted!r}. Its journals are "
@@ -124,13 +125,15 @@ def served_node(folder: Path, database: str, wanted: str) -> str:
     return own_node(folder, wanted).name if database else ""
 
 
-def _make(folder: Path, node: Node) -> Node:
-    file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _make(folder: Path, wanted: str) -> Node:
+    """Write down which node a folder is; where another process was faster, it is what that one said."""
+    node = Node(wanted or _invented(), secrets.token_hex(8))
     try:
-        os.write(file, f"{node.name} {node.token}\n".encode("ascii"))
-        os.fsync(file)
-    finally:
-        os.close(file)
+        write_once(folder / FILE, f"{node.name} {node.token}\n".encode("ascii"))
+    except FileExistsError:
+        return own_node(folder, wanted)
+    except OSError as fault:
+        raise DataFolderError(f"Cannot write the node's name {folder / FILE}: {fault.strerror}.") from fault
     return node
 
 

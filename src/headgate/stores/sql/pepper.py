@@ -7,9 +7,10 @@ fingerprint, so a wrong or a lost pepper is noticed at once instead of refusing 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from typing import TYPE_CHECKING
+
+from headgate.stores.durable import write_once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +57,7 @@ def make_pepper(folder: Path) -> bytes:
         FileExistsError: there is one already.
     """
     pepper = secrets.token_bytes(_BYTES)
-    file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(file, pepper.hex().encode() + b"\n")
-        os.fsync(file)
-    finally:
-        os.close(file)
+    write_once(folder / FILE, pepper.hex().encode() + b"\n")
     return pepper
 
 
