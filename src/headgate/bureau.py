@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from headgate.batch.troubles import Troubles
 from headgate.errors import AuthenticationFailed
 from headgate.identity.standing import HOW, ceiling_now, halted, principal_of
 from headgate.stores.sql.batches import SqlBatches, any_open, untaken
@@ -88,7 +89,7 @@ class Bureau:
 
     __slots__ = (
         "_background", "_broker", "_keeper", "_key", "_opened", "_place", "_process", "_runner", "_stages",
-        "_store", "_summons", "_teller", "_transport",
+        "_store", "_summons", "_teller", "_transport", "_troubles",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +113,7 @@ class Bureau:
         self._summons: Summons | None = None
         self._store: SqlBatches | None = None
         self._transport: HttpTransport | None = None
+        self._troubles = Troubles(self._trouble, self._fault)
 
     @property
     def runs(self) -> bool:
@@ -152,7 +154,7 @@ class Bureau:
                 operations={f"/v1{path}": OPERATIONS[path] for path in _ALLOWED},
                 busy=lambda: process.shedder.active,
                 stopping=lambda: process.draining,
-                trouble=self._trouble,
+                troubles=self._troubles,
                 largest=process.config.server.max_image_body_bytes,
             )
             self._keeper = Keeper(parts)
@@ -206,10 +208,13 @@ class Bureau:
             await asyncio.sleep(_REPORTED_S)
             waiting = await asyncio.to_thread(self._count_untaken)
             if waiting:
-                self._trouble(
-                    f"{waiting} have waited a minute for a worker. Start one with `headgate worker`, "
-                    "or set batch.run to 'here'"
+                self._troubles.met(
+                    "workers",
+                    f"{waiting} have waited a minute for one. Start one with `headgate worker`, "
+                    "or set batch.run to 'here'",
                 )
+            else:
+                self._troubles.over("workers")
 
     async def _watch(self, background: Background) -> None:
         """Begin to run batches once there are any; then whoever runs them looks for itself."""
@@ -271,6 +276,9 @@ class Bureau:
 
     def _trouble(self, said: str) -> None:
         self._process.log.line("warning", "a batch waits", why=said)
+
+    def _fault(self, where: str, fault: BaseException) -> None:
+        self._process.log.fault(f"batches: {where}", fault)
 
     def _broker_trouble(self, said: str) -> None:
         self._process.log.line("warning", said)

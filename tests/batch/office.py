@@ -19,6 +19,7 @@ from headgate.background import Calls
 from headgate.batch.parts import Parts
 from headgate.batch.runner import Runner
 from headgate.batch.summons import Summons
+from headgate.batch.troubles import Troubles
 from headgate.batch.uplink import Uplink
 from headgate.errors import GatewayError
 from headgate.http.errors import body
@@ -27,7 +28,7 @@ from headgate.money.batchterms import BatchSettings
 from headgate.ports import Head
 from headgate.shelf import FileLabel, StoredFile
 from headgate.values import Book, Principal, Target
-from headgate.wire.batchjobs import KeptBatch, Loan, NewLine
+from headgate.wire.batchjobs import Finished, KeptBatch, Loan, NewLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,10 +52,13 @@ class FaultyStore:
         self.before: dict[str, list[Exception]] = defaultdict(list)  # by method: nothing is done
         self.after: dict[str, list[Exception]] = defaultdict(list)  # it is done, and its answer lost
         self.asked: list[str] = []  # in order
+        self.finished: list[Finished] = []
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def call(*given: Any, **named: Any) -> Any:
             self.asked.append(name)
+            if name == "finish":
+                self.finished += given[1]
             if self.before[name]:
                 raise self.before[name].pop(0)
             done = await getattr(self._store, name)(*given, **named)
@@ -156,7 +160,9 @@ class Office:
         self.bench = Bench()
         self.calls = Calls()
         self.troubles: list[str] = []
+        self.bugs: list[tuple[str, type[BaseException]]] = []
         self.busy = False
+        self.broken = 0  # so many lines meet a bug
         ids, stages = count(1), cast(Any, self.bench.pipeline)._stages
         self.clock = self.bench.clock
         self.clock.now_us = 10
@@ -178,12 +184,18 @@ class Office:
             operations={CHAT: "chat"},
             busy=lambda: self.busy,
             stopping=lambda: False,
-            trouble=self.troubles.append,
+            troubles=Troubles(self.troubles.append, self._bug),
             largest=1 << 20,
         )
         self.runner = Runner(self.parts)
 
+    def _bug(self, where: str, fault: BaseException) -> None:
+        self.bugs.append((where, type(fault)))
+
     async def _principal(self, key: int, book: Book) -> Principal:
+        if self.broken:
+            self.broken -= 1
+            raise ZeroDivisionError
         return WHO
 
     async def order(self, name: str = "batch_1") -> KeptBatch:

@@ -129,3 +129,40 @@ async def test_a_stop_while_outputs_are_being_kept_keeps_each_once(office):
         await runner.close()
     assert office.provider.asked == 4
     assert (await office.world.store.find(2, Book.REAL, "batch_1")).counts == (4, 4, 0)
+
+
+async def test_a_trouble_is_told_once_and_again_when_it_comes_back(office):
+    office.store.before["open_batches"] += [Unavailable(AWAY)] * 3
+    async with office.serving():
+        await office.until(lambda: office.store.asked.count("open_batches") >= 5)
+        assert office.troubles == [f"looking for work: {AWAY}"]
+        office.store.before["open_batches"] += [Unavailable(AWAY)]
+        await office.until(lambda: len(office.troubles) == 2)
+
+
+async def test_a_bug_in_a_look_or_in_one_batch_is_told_and_the_others_go_on(office):
+    await office.begun(1, "batch_1")
+    await office.begun(2, "batch_2")
+    office.store.before["open_batches"].append(KeyError("a"))
+    office.store.before["claim"] += [KeyError("b")]
+    office.store.before["finish"].append(KeyError("c"))
+    async with office.serving():
+        await office.ended("batch_2")
+        await office.ended("batch_1")
+    assert office.bugs == [("looking for work", KeyError), ("batch_1", KeyError), ("outputs", KeyError)]
+    assert office.troubles == []
+
+
+async def test_a_line_that_meets_a_bug_is_tried_again_and_at_last_has_an_error(world):
+    office = Office(world, tries=2)
+    await office.begun(2)
+    office.broken = 3
+    async with office.serving():
+        await office.until(lambda: office.broken == 1)
+        await office.until(lambda: office.states() == [0, 0])
+        office.clock.now_us += 5_000_000
+        kept = await office.ended()
+    assert kept.counts == (2, 1, 1)
+    assert office.bugs == [("a line of batch_1", ZeroDivisionError)]  # once
+    (error,) = [line.output for line in office.store.finished if not line.answered]
+    assert b'"internal_error"' in error

@@ -21,6 +21,7 @@ from headgate.batch.replay import OneAttempt, ReplayPipeline, Replays
 from headgate.errors import (
     CallerError,
     GatewayError,
+    Internal,
     QuotaExceeded,
     Unavailable,
     UpstreamError,
@@ -140,7 +141,17 @@ class Crew:
             await asyncio.wait(self._tasks)
 
     async def _run(self, batch: KeptBatch, claim: Claim, data: bytes) -> None:
-        line, sink = Running(batch, claim), LineSink()
+        line = Running(batch, claim)
+        try:
+            came = await self._serve(line, data)
+        except Exception as fault:  # a bug: the line must come to its end all the same
+            self._parts.troubles.caught(f"a line of {batch.job.id}", fault)
+            came = self._broken(line)
+        self._kept(batch, came)
+
+    async def _serve(self, line: Running, data: bytes) -> Finished | Returned:
+        """Make the call of a line; return what is to be kept of it."""
+        batch, claim, sink = line.batch, line.claim, LineSink()
         self._running[claim.call] = line
         call = Call(claim.call, self._parts.operations[batch.job.endpoint], self._monotonic())
         try:
@@ -158,7 +169,17 @@ class Crew:
         finally:
             del self._running[claim.call]
             self._answered.pop(call.request_id, None)
-        self._kept(batch, self._ended(line, sink, call))
+        return self._ended(line, sink, call)
+
+    def _broken(self, line: Running) -> Finished | Returned:
+        """Return what is to be kept of a line that a bug of ours ended."""
+        error = Internal("The server had an error while processing this request.")
+        job, claim = line.batch.job, line.claim
+        again = self._again(line, error) if line.charge == claim.paid else None
+        if again is not None:
+            return again
+        output = unanswered(line_id(job, claim.n), claim.custom_id, "internal_error", error.message)
+        return Finished(claim.n, claim.fence, output, False, line.charge, line.left() if job.capped else ())
 
     async def _prepare(self, batch: KeptBatch, claim: Claim, call: Call, data: bytes) -> None:
         """Make the call of a line."""

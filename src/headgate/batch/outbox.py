@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from headgate.errors import GatewayError
 from headgate.wire.batchjobs import Finished, KeptBatch, Returned
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 _EVERY_S: Final = 0.01
 _AGAIN_S: Final = 0.5
 _AT_ONCE: Final = 256
+_ABOUT: Final = "outputs"
 LINES: Final = "headgate_batch_lines"  # a counter
 
 
@@ -45,24 +45,25 @@ class Outputs:
             await self._bell.wait()
             await asyncio.sleep(_EVERY_S)
             self._bell.clear()
-            try:
-                await self._keep_all()
-            except GatewayError as error:
-                self._parts.trouble(error.message)
+            if not await self._keep_all():
                 self._bell.set()
                 await asyncio.sleep(_AGAIN_S)
 
     async def close(self) -> None:
         """Keep what is left; where the store refuses it, the lines are run again at the house's expense."""
-        try:
-            await self._keep_all()
-        except GatewayError as error:
-            self._parts.trouble(error.message)
+        await self._keep_all()
 
-    async def _keep_all(self) -> None:
-        async with self._turn:
-            while self._waiting:
-                await self._keep()
+    async def _keep_all(self) -> bool:
+        """Keep what there is; False: something is left, and it was told why."""
+        try:
+            async with self._turn:
+                while self._waiting:
+                    await self._keep()
+        except Exception as fault:  # a bug, too: what waits here is tried again
+            self._parts.troubles.caught(_ABOUT, fault)
+            return False
+        self._parts.troubles.over(_ABOUT)
+        return True
 
     async def _keep(self) -> None:
         first = self._waiting[0][0]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from headgate.batch.store import BatchStore
     from headgate.batch.summons import Summons
+    from headgate.batch.troubles import Troubles
     from headgate.batch.uplink import Uplink
     from headgate.errors import GatewayError
     from headgate.money.batchterms import BatchSettings
@@ -40,7 +41,7 @@ class Parts(NamedTuple):
     operations: Mapping[str, Operation]  # by endpoint: those that a batch may be for
     busy: Callable[[], bool]  # the process has more to do than it can
     stopping: Callable[[], bool]  # it begins nothing any more
-    trouble: Callable[[str], None]  # told of what could not be done, and is tried again
+    troubles: Troubles  # told of what could not be done, and is tried again
     largest: int  # bytes of one request
 
 

@@ -214,7 +214,7 @@ class Passing:
             try:
                 await uplink.cancel(target, passed.batch)
             except UpstreamRefused as error:  # it has ended meanwhile
-                self._parts.trouble(f"{batch.job.id}: {error.message}")
+                self._parts.troubles.met(batch.job.id, error.message)
             batch = await self._note(batch, cancelled=True)
             self._pauses.pop(batch.n, None)
         state = await uplink.look(target, passed.batch)
@@ -255,7 +255,7 @@ class Passing:
         try:
             answer = wire.answer(line)
         except UpstreamInterrupted as error:  # its request has no answer, then
-            self._parts.trouble(f"{batch.job.id}: {error.message}")
+            self._parts.troubles.met(batch.job.id, error.message)
             return None
         return None if answer is None else (answer.n, packed(answer.status, answer.body))
 

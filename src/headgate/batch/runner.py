@@ -39,6 +39,7 @@ _ELSEWHERE_S: Final = 2.0  # until we ask again whether who sees to it still doe
 _RENEW_US: Final = 60 * _US
 _TAKE_OVER_US: Final = 2 * _US
 _CLOSED_AT_ONCE: Final = 1_000  # lines
+_LOOKING: Final = "looking for work"
 
 
 class Runner:
@@ -110,8 +111,10 @@ class Runner:
         """Look once, and wait for the bell or for the next look."""
         try:
             await self._look()
-        except GatewayError as error:
-            self._parts.trouble(error.message)
+        except Exception as fault:  # a bug, too: what there is to do is looked for again
+            self._parts.troubles.caught(_LOOKING, fault)
+        else:
+            self._parts.troubles.over(_LOOKING)
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S if self._tasks else self._parts.summons.look_s):
                 await self._bell.wait()
@@ -159,9 +162,11 @@ class Runner:
         try:
             if await run:
                 self.wake()
-        except GatewayError as error:
-            self._parts.trouble(f"{batch.job.id}: {error.message}")
+        except Exception as fault:  # a bug, too: the others go on
+            self._parts.troubles.caught(batch.job.id, fault)
             await asyncio.sleep(LOOK_S)
+        else:
+            self._parts.troubles.over(batch.job.id)
 
     def _wall(self) -> WallMicros:
         return self._parts.stages.ledger.clock.wall()
@@ -289,6 +294,7 @@ class Runner:
             left = {}
         finally:
             self._crew.give_back(batch, left.values())
+        self._parts.troubles.over(batch.job.id)
         return True
 
     async def _claim(self, batch: KeptBatch, room: int) -> list[Claim]:
@@ -318,7 +324,7 @@ class Runner:
                 try:
                     pause = await self._passing.advance(owned)
                 except (UpstreamError, NotFound) as error:  # NotFound: it is not in the settings now
-                    parts.trouble(f"{batch.job.id}: {error.message}")
+                    parts.troubles.met(batch.job.id, error.message)
                     pause = self._passing.pause(owned)
             until = self._monotonic() + int(pause * 1_000_000_000)
             while self._serves(batch) and (rest := until - self._monotonic()) > 0:
