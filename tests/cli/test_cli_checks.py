@@ -33,6 +33,19 @@ def test_a_configuration_is_explained(
     assert "sk-secret" not in text + json.dumps(said)
 
 
+def test_what_replicas_share_is_shown_without_a_password(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "h.toml").write_text(
+        '[storage]\ndatabase = "postgresql://me:geheim@db.example/books"\nqueue = "amqp://me:geheim@rabbit.example/"\n'
+        '[files]\nstorage = "/mnt/shared"\n'
+    )
+    for words in ((), ("--json",)):
+        output = run("config", "check", "--config", "h.toml", *words).output
+        assert "postgresql://me@db.example/books" in output
+        assert "amqp://me@rabbit.example/" in output
+        assert "geheim" not in output
+    assert "/mnt/shared" in run("config", "check", "--config", "h.toml").output
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -69,11 +69,7 @@ def called(place: Place) -> str:
 def storage_shown(config: Config) -> dict[str, object]:
     """Return the settings of the books without a password."""
     storage = msgspec.structs.asdict(config.storage)
-    return {
-        **storage,
-        "database": without_password(config.storage.database),
-        "redis": without_password(config.storage.redis),
-    }
+    return storage | {name: without_password(storage[name]) for name in ("database", "redis", "queue")}
 
 
 def has_books(place: Place) -> bool:

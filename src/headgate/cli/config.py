@@ -13,6 +13,7 @@ from headgate.cli.options import config_option, env_option, examples, json_optio
 from headgate.cli.output import print_json, print_table
 from headgate.cli.promote import promote
 from headgate.cli.redischeck import place_of
+from headgate.program import without_password
 from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def check(config_file: str | None, env_file: str, as_json: bool) -> None:
     rows = [
         ("address", f"{server.host}:{server.port}"),
         ("data", config.storage.data),
+        ("database", without_password(config.storage.database) or "SQLite in the data folder"),
         ("redis", place_of(config.storage)),
+        ("queue", without_password(config.storage.queue) or "none: whoever serves runs batches"),
+        ("files", config.files.storage or "in the data folder"),
         ("providers", ", ".join(config.found) or _nobody(config)),
         ("provider keys", _keyless(config)),
         ("left to clients", ", ".join(config.ignored) or "nothing"),
