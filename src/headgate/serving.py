@@ -86,6 +86,11 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
             "A worker runs the batches of a database that it shares: set storage.database to that of the "
             "gateway. On SQLite there is nothing to do: `headgate serve` runs its batches itself."
         )
+    if config.options.worker and not config.files.storage:
+        raise ConfigError(
+            "A worker reads files that were brought to the gateway: set files.storage of both to a folder "
+            "that they share, or to a bucket (s3://BUCKET/PREFIX)."
+        )
     place = Database(Path(config.storage.data), config.storage.database)
     folder, clock = place.folder, SystemClock()
     prepared = prepare(place, clock.wall(), mint_key)

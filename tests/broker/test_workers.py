@@ -188,11 +188,20 @@ def test_a_broker_that_is_away_costs_time_only(tmp_path: Path, oracle: int, data
     run(test, 200)
 
 
-def test_a_worker_without_a_database_of_others_says_what_to_do(tmp_path: Path) -> None:
-    command = [HEADGATE, "worker", "--data", "data"]
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "set storage.database"),
+        (("--database", "postgresql://a@127.0.0.1:1/b"), "set files.storage"),
+    ],
+)
+def test_a_worker_that_shares_too_little_says_what_to_do(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    command = [HEADGATE, "worker", "--data", "data", *words]
     done = subprocess.run(
         command, cwd=tmp_path, env=plain_environment(), capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 2
-    assert "set storage.database" in done.stderr
+    assert said in done.stderr
     assert not (tmp_path / "data").exists()

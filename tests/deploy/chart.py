@@ -173,8 +173,8 @@ def _files(documents: list[Document]) -> Iterator[str]:
         volume["name"] for volume in pod(documents)["spec"]["volumes"] if "persistentVolumeClaim" in volume
     ]
     mounts = {mount["mountPath"]: mount["name"] for mount in container(documents)["volumeMounts"]}
-    folder = tomllib.loads(kind(documents, "ConfigMap")[0]["data"]["headgate.toml"])["storage"]["data"]
-    if claims and mounts.get(f"{folder}/files") not in claims:
+    told = tomllib.loads(kind(documents, "ConfigMap")[0]["data"]["headgate.toml"]).get("files", {})
+    if claims and mounts.get(told.get("storage")) not in claims:
         yield "files are kept beside the claim"
 
 

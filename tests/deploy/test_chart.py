@@ -66,6 +66,7 @@ def test_pods_that_share_files_in_a_bucket_need_no_claim(tmp_path: Path) -> None
         ({"replicas": 2, "storage": {"database": "postgresql://a/b", "pepperSecret": "c"}}, "filesClaim"),
         ({"role": "worker"}, "filesClaim"),
         ({"role": "worker", "config": "# [files] storage = 's3://b'\n[files]\nfile_mb = 1\n"}, "filesClaim"),
+        ({"storage": {"filesClaim": "c"}, "config": "[files]\nfile_mb = 1\n"}, "data/files"),
         ({"replica": 1}, "replica"),
         ({"role": "work"}, "role"),
         ({"server": {"port": "http"}}, "/server/port"),

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from headgate.cli.options import config_option, data_option, env_option, examples, prices_option
+from headgate.cli.options import (
+    chosen_database,
+    config_option,
+    data_option,
+    env_option,
+    examples,
+    prices_option,
+)
 
 
 @examples(
@@ -24,13 +31,13 @@ def command(context: click.Context, /, **given: object) -> None:
     """Run batches until Ctrl-C, and take no calls.
 
     For many machines: each has a data folder of its own, with the pepper of the others, and the same
-    storage.database. Where storage.queue is set it is called when there is work; else it looks each
-    half second.
+    storage.database and files.storage. Where storage.queue is set it is called when there is work; else
+    it looks each half second.
     """
     import msgspec
 
     from headgate.config import ServeOptions
     from headgate.serving import serve
 
-    given["config"] = given.pop("config_file")
-    context.exit(serve(msgspec.convert({**given, "worker": True}, ServeOptions)))
+    given |= {"config": given.pop("config_file"), "database": chosen_database(), "worker": True}
+    context.exit(serve(msgspec.convert(given, ServeOptions)))

@@ -31,8 +31,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end -}}
 {{- $many := or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled (eq .Values.role "worker") }}
-{{- if and $many (not .Values.storage.filesClaim) (not (regexMatch "(?m)^[^#]*\\bstorage\\s*=" .Values.config)) }}
+{{- $own := regexMatch "(?m)^\\s*\\[+\\s*files\\b" .Values.config }}
+{{- $placed := regexMatch "(?m)^[^#]*\\bstorage\\s*=" .Values.config }}
+{{- if and $many (not .Values.storage.filesClaim) (not $placed) }}
 {{- fail "storage.filesClaim: a file that is brought to one pod must be found by all: name a claim that many may write, or a bucket in config: [files] storage" }}
+{{- end -}}
+{{- if and .Values.storage.filesClaim $own (not $placed) }}
+{{- fail "config: storage.filesClaim is mounted at /data/files: say storage = \"/data/files\" under [files], too" }}
 {{- end -}}
 {{ .Values.config | trim }}
 
@@ -50,4 +55,9 @@ data = "/data"
 database = {{ .Values.storage.database | toJson }}
 queue = {{ .Values.storage.queue | toJson }}
 redis = {{ .Values.storage.redis | toJson }}
+{{- if and .Values.storage.filesClaim (not $own) }}
+
+[files]
+storage = "/data/files"
+{{- end }}
 {{ end }}
