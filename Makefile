@@ -91,9 +91,12 @@ drain: $(VENV)/.dev ## stop it under 100 streams, and restart three behind a bal
 redis-loss: $(VENV)/.dev ## lose Redis in six ways for 30 s under load; ARGS="--seconds 5 frozen" chooses
 	@$(BIN)/python -m tests.redis $(ARGS)
 
-.PHONY: losses replicas fleet
+.PHONY: losses replicas fleet upgrade
 fleet: $(VENV)/.dev ## lose PostgreSQL, Redis and RabbitMQ under three gateways and a worker, restart all, reconcile
 	@$(BIN)/python -m tests.ensemble $(ARGS)
+
+upgrade: $(VENV)/.dev ## start three gateways at once on a million rows of an older schema, and kill them in a step
+	@$(BIN)/python -m tests.upgrade $(ARGS)
 
 losses: $(VENV)/.dev ## lose PostgreSQL for 30 s in every way, a full disk too: what is open, what is closed
 	@$(BIN)/python -m tests.losses $(ARGS)

@@ -252,7 +252,7 @@ async def play(
     more = f"{shared}[server]\n{RESTART}"
     outcomes = []
     async with (
-        OwnPostgres(logging=bool(statements)) as server,
+        OwnPostgres(logging="all" if statements else "") as server,
         Provider() as provider,
         Fleet(folder, server.url, provider.port, replicas, more) as fleet,
         Balancer(fleet.replicas) as balancer,

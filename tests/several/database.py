@@ -41,10 +41,10 @@ class OwnPostgres:
     """One server; its files are gone after `remove`.
 
     Args:
-        logging: every statement is logged, for `statements`.
+        logging: what is logged, as its setting `log_statement` says; `all` is for `statements`.
     """
 
-    def __init__(self, *, logging: bool = False) -> None:
+    def __init__(self, *, logging: str = "") -> None:
         self.port = free_port()
         self._logging = logging
         self._folder = Path(tempfile.mkdtemp(prefix="headgate-postgres-"))
@@ -81,7 +81,7 @@ class OwnPostgres:
             "unix_socket_directories=",
         )
         if self._logging:
-            settings += ("log_statement=all",)
+            settings += (f"log_statement={self._logging}",)
         words = [word for setting in settings for word in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -145,9 +145,13 @@ class OwnPostgres:
             for each in own:
                 each.terminate()
 
+    def log(self) -> str:
+        """Return its log."""
+        return (self._folder / "log").read_text(errors="replace")
+
     def statements(self) -> list[str]:
         """Return the statements of its log that were prepared, each once."""
-        log = (self._folder / "log").read_text(errors="replace").replace("\n\t", "\n")
+        log = self.log().replace("\n\t", "\n")
         found = re.findall(r"LOG:  execute \S+: (.*?)(?=\n\d{4}-\d\d-\d\d |\Z)", log, re.DOTALL)
         return sorted({" ".join(each.split()) for each in found})
 
