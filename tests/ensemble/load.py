@@ -26,6 +26,7 @@ TOKENS = 20
 RPM = 120
 PAUSE_S = 0.1
 BATCHES_DONE_S = 90.0
+FETCHES = 200  # of a file, at most
 BATCH_TOKENS, LINE_MS = 30, 150
 
 
@@ -211,10 +212,11 @@ class Batch:
             await asyncio.sleep(0.2)
         self.took_s = time.monotonic() - self.ordered_at
         for name in ("output_file_id", "error_file_id"):
-            rows = None
-            while rows is None:
+            for _ in range(FETCHES):
                 rows = await self._load.about_batches(self.who, self._lines, self.found[name])
-            self.rows += rows
+                if rows is not None:
+                    self.rows += rows
+                    break
 
     def _lines(self, name: str | None) -> list[Any]:
         return [json.loads(line) for line in self._client.lines(name)]

@@ -17,6 +17,7 @@ SERVICES = ("postgresql", "redis", "rabbitmq")
 WAYS = ("killed", "frozen")
 BOUNDS = Bounds(journal_s=30.0, keys_s=60.0)  # as the settings have them
 BACK = {"postgresql": BACK_S, "redis": 5.0, "rabbitmq": 15.0}
+_CAPPED = ("budget", "credit", "tight")
 _OPEN = "no call fails"
 _GOALS = {"postgresql": "200, or 503 as docs/database.md says; never 401", "redis": _OPEN, "rabbitmq": _OPEN}
 
@@ -50,6 +51,12 @@ async def lost(load: Load, service: str, how: str, seconds: float) -> list[Row]:
     told_of = ", ".join(f"{status}: {count}" for status, count in counts.items())
     if closed := Counter(each.who for each in during if each.status == 503):
         told_of += f" ({', '.join(f'{who} {count}' for who, count in closed.items())})"
+        capped = [
+            each
+            for each in during
+            if each.who in _CAPPED[:2] and each.at - began < min(seconds, BOUNDS.journal_s)
+        ]
+        told_of += f"; {sum(each.status == 200 for each in capped)} of {len(capped)} calls on money in hand served before the bound"
     slowest = max(each.took_s for each in during)
     row.seen = f"{told_of}; slowest {slowest:.2f} s; {lines} lines of batches meanwhile; back {back_s:.1f} s"
     return [row, *rows]
@@ -64,7 +71,7 @@ def right(service: str, seen: Seen, began: float, ended: float) -> set[int]:
     limited = {429} if seen.who in {"tight", "limited"} else set()
     if service != "postgresql":
         return {200} | limited
-    if seen.who == "tight" or seen.at + seen.took_s > ended:  # what a replica has in hand may be too little
+    if seen.who in _CAPPED or seen.at + seen.took_s > ended:  # what a replica has in hand may be too little
         return {200, 503} | limited
     moments = (seen.at - began, seen.at + seen.took_s - began)
     return {status for at in moments for status in allowed("post-paid", at, BOUNDS, works=False)} | limited

@@ -74,6 +74,7 @@ class Reconciler:
         row = Row("calls: client, provider, ledger", "0 lost, 0 doubled, 0 nano-USD of difference")
         notes = self.world.provider.notes
         halved = {payer.keys[0][0] for payer in self.load.batch_keys.values()}
+        valid = halved | {payer.keys[0][0] for payer in self.load.payers.values()}
         served = Counter(each.request_id for each in self.load.seen if each.status == 200)
         lost = [name for name in served if name not in self.booked or name not in notes]
         unbooked = [name for name, note in notes.items() if note.whole and name not in self.booked]
@@ -86,7 +87,7 @@ class Reconciler:
         for name, call in self.booked.items():
             note = notes.get(name)
             price = 0 if note is None else note.tokens * PRICE // (2 if call.key in halved else 1)
-            if call.status != 200 and name not in served:  # its key was revoked while the provider answered
+            if call.status != 200 and call.key not in valid:  # it was revoked while the provider answered
                 cut, price = cut + (note is not None), min(call.charge, price)
             row.expect(call.charge == price, f"{name}: {call}, the provider's record says {price}")
             row.expect(not call.estimated or call.status != 200, f"{name}: estimated")

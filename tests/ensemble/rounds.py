@@ -73,6 +73,8 @@ async def _money(world: Ensemble, terms: Terms) -> Row:
 async def _spend_the_rest(load: Load) -> None:
     """Let the caller with little money spend it, so that it can be seen that none is missing."""
     refused = 0
-    while refused < 3:  # a call may be refused while another's hold is freed
+    for _ in range(load.tight):
+        if refused == 3:  # a call may be refused while another's hold is freed
+            break
         seen = await asyncio.gather(*(load.once("tight") for _ in range(4)))
         refused = refused + 1 if all(each.status == 429 for each in seen) else 0

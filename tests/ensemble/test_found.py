@@ -26,6 +26,7 @@ class Books(Reconciler):
         world = SimpleNamespace(provider=SimpleNamespace(notes=self.notes))
         load = SimpleNamespace(
             world=world,
+            payers={"free": Payer(1, 1, ((KEY, ""),))},
             batch_keys={"batches": Payer(1, 1, ((BATCH_KEY, ""),))},
             seen=[Seen("free", 0.0, 0.1, 200, name, whole=True) for name in NAMES[:3]],
         )
@@ -57,6 +58,10 @@ def charge_a_line_in_full(books: Books) -> None:
     books.booked[NAMES[3]] = Booked(BATCH_KEY, 10 * PRICE, 200, 0)
 
 
+def serve_and_refuse(books: Books) -> None:
+    books.booked[NAMES[0]] = Booked(KEY, 0, 503, 0)
+
+
 def invent(books: Books) -> None:
     books.booked["req_" + "f" * 32] = Booked(KEY, PRICE, 200, 0)
 
@@ -74,7 +79,8 @@ def estimate(books: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [lose, overcharge, charge_a_line_in_full, invent, send_twice, enter_twice, estimate]
+    "spoil",
+    [lose, overcharge, charge_a_line_in_full, serve_and_refuse, invent, send_twice, enter_twice, estimate],
 )
 def test_books_that_are_wrong_are_found(spoil: Any) -> None:
     books = Books()
@@ -109,7 +115,8 @@ def test_what_a_limit_lets_through_too_much_or_too_little_is_found(
     [
         ("redis", "free", 1.0, {200}),
         ("rabbitmq", "limited", 1.0, {200, 429}),
-        ("postgresql", "budget", 1.0, {200}),
+        ("postgresql", "free", 1.0, {200}),
+        ("postgresql", "budget", 1.0, {200, 503}),
         ("postgresql", "tight", 1.0, {200, 429, 503}),
         ("postgresql", "free", 39.0, {503}),
         ("postgresql", "free", 50.0, {200, 503}),  # it is there again, and is found again
