@@ -121,6 +121,15 @@ class LeasesContract:
         assert (await one.take(50, rich, poor)).granted == 1_000
         assert shared.standing(poor)[3] == {"slot-0": 50}
 
+    async def test_many_pots_are_made_taken_from_and_watched_at_once(self, shared: Shared) -> None:
+        names = [shared.budget(100 + n) for n in range(70)]
+        one = await self.worker(shared, "slot-0")
+        lots = (await one.say(wants=[Want(10, tuple(names))])).lots
+        assert {lot.name: lot.granted for lot in lots} == {name: 100 + n for n, name in enumerate(names)}
+        returns = {lot.pot: 7 for lot in lots}
+        after = (await one.say(returns=returns, watched=tuple(returns))).lots
+        assert {lot.name: lot.free for lot in after} == dict.fromkeys(names, 7)
+
     async def test_what_a_slot_has_already_counts_once(self, shared: Shared) -> None:
         name = shared.budget(100)
         one = await self.worker(shared, "slot-0", "slot-1")

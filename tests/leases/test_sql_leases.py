@@ -2,20 +2,24 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.leases.contract import NOW, LeasesContract
+from tests.postgres import fresh_database
 from tests.stores.books import anywhere, make
 
 from headgate.errors import Unavailable
 from headgate.money.periods import period_end, period_key, period_start
 from headgate.money.pots import Batch, PotName, Want
+from headgate.stores.postgres.connection import PostgresConnection
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
-from headgate.stores.sql.database import Place, connect
+from headgate.stores.sql.database import Database, Place, connect
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.postings import Grant, add_grant
 from headgate.values import Book
@@ -156,6 +160,45 @@ class TestSqlLeases(LeasesContract):
         two = await self.worker(shared, "slot-1")
         assert (await two.take(61, name)).granted == 0
         assert (await two.take(60, name)).granted == 60
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with fresh_database() as url:
+        yield Database(tmp_path, url)
+
+
+@pytest.mark.services("postgresql")
+@pytest.mark.parametrize("pots_at_once", [1, 3, 33])
+async def test_how_many_questions_an_exchange_is_does_not_grow_with_its_pots(
+    pots_at_once: int, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a network each costs more than what it asks."""
+    asked: list[str] = []
+    wait = PostgresConnection._wait
+
+    def noting(self: PostgresConnection, work: Any) -> Any:
+        asked.append(threading.current_thread().name)
+        return wait(self, work)
+
+    shared = SqlShared(database)
+    names = tuple(shared.budget(1_000) for _ in range(pots_at_once))
+    monkeypatch.setattr(PostgresConnection, "_wait", noting)
+    worker = await LeasesContract().worker(shared, "slot-0", "slot-1")
+    ids = [lot.pot for lot in (await worker.say(wants=[Want(10, names)])).lots]  # which makes them
+    returned, recalls = dict.fromkeys(ids, 1), dict.fromkeys(ids, 0)
+    for said, most in (
+        ({}, 1),
+        ({"watched": ids}, 4),
+        ({"beat": True}, 4),
+        ({"wants": [Want(1, names)]}, 4 + 3),
+        ({"returns": returned, "answers": recalls}, 4 + 4),
+    ):
+        asked.clear()
+        assert not (await worker.say(**said)).fenced
+        assert sum(name.startswith("leases") for name in asked) == most, said
+    await shared.store.close()
+    shared.sql.close()
 
 
 def test_the_id_of_a_removed_budget_may_be_given_again(tmp_path: Path) -> None:

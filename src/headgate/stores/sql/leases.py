@@ -28,6 +28,21 @@ _SLICE = (
     "INSERT INTO slices (pot, slot, amount, answered) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (pot, slot) DO UPDATE SET amount = excluded.amount"
 )
+_LAST_RECALL = "(SELECT coalesce(max(recall), 0) FROM pots WHERE recall > 0)"
+_TURN = (
+    "UPDATE slots SET turn = ?, given = '', seen_at = ? WHERE slot = ? AND epoch = ? AND turn < ?"
+    f" RETURNING {_LAST_RECALL}"
+)
+_OWN, _SERVING, _LAST, _RECALLED = range(4)  # what a row of a state tells
+# One question for all of it, since over a network each costs more than what it asks.
+_STATE = (
+    f"SELECT {_OWN}, '', epoch, 0 FROM slots WHERE slot = :slot"
+    f" UNION ALL SELECT {_SERVING}, slot, seen_at, 0 FROM slots WHERE pid <> 0"
+    f" UNION ALL SELECT {_LAST}, '', {_LAST_RECALL}, 0"
+    f" UNION ALL SELECT {_RECALLED}, '', p.id, p.recall FROM pots p"
+    " JOIN slices s ON s.pot = p.id AND s.slot = :slot"
+    " WHERE p.recall > 0 AND p.recall > :seen AND p.recall > s.answered"
+)
 
 
 class SqlLeases:
@@ -68,100 +83,95 @@ class SqlLeases:
     def _exchange(self, sql: Connection, batch: Batch) -> Outcome:
         writes = batch.wants or batch.returns or batch.answers or batch.beat or batch.leaving
         if not writes:
-            sql.execute("BEGIN")
-            try:
-                return self._answer(sql, batch, {})
-            finally:
-                sql.execute("ROLLBACK")
+            return self._look(sql, batch)
         with writing(sql):
-            row = sql.execute("SELECT epoch, turn, given FROM slots WHERE slot = ?", (batch.slot,)).fetchone()
-            if row is None or row[0] != batch.epoch:
-                return Outcome(fenced=True)
-            if row[1] >= batch.turn:
-                return self._repeat(sql, batch, row[2])
+            values = (batch.turn, batch.now, batch.slot, batch.epoch, batch.turn)
+            row = sql.execute(_TURN, values).fetchone()
+            if row is None:
+                return self._repeat(sql, batch)
             self._take_back(sql, batch)
-            wanted = self._grant(sql, batch) if batch.wants else {}
-            given = {pot.number: pot.granted for pot in wanted.values() if pot is not None and pot.granted}
-            sql.execute(
-                "UPDATE slots SET turn = ?, given = ? WHERE slot = ?",
-                (batch.turn, json.dumps(given) if given else "", batch.slot),
-            )
-            self._mark(sql, batch)
+            wanted = self._grant(sql, batch, row[0] + 1) if batch.wants else {}
+            self._leave(sql, batch)
             return self._answer(sql, batch, wanted)
 
-    def _repeat(self, sql: Connection, batch: Batch, given: str) -> Outcome:
+    def _look(self, sql: Connection, batch: Batch) -> Outcome:
+        if not batch.watched:
+            return self._answer(sql, batch, {})  # one question, of one moment
+        sql.execute("BEGIN")
+        try:
+            return self._answer(sql, batch, {})
+        finally:
+            sql.execute("ROLLBACK")
+
+    def _repeat(self, sql: Connection, batch: Batch) -> Outcome:
         """Say again what came of a turn that was applied: whoever said it does not know."""
-        granted = {int(pot): amount for pot, amount in json.loads(given or "{}").items()}
+        row = sql.execute("SELECT epoch, given FROM slots WHERE slot = ?", (batch.slot,)).fetchone()
+        if row is None or row[0] != batch.epoch:
+            return Outcome(fenced=True)
+        granted = {int(pot): amount for pot, amount in json.loads(row[1] or "{}").items()}
         again = batch._replace(watched=(*batch.watched, *granted))
-        self._mark(sql, batch)
+        sql.execute("UPDATE slots SET seen_at = ? WHERE slot = ?", (batch.now, batch.slot))
+        self._leave(sql, batch)
         outcome = self._answer(sql, again, {})
         lots = [lot._replace(granted=granted.get(lot.pot, 0)) for lot in outcome.lots]
         return outcome._replace(lots=lots, repeated=True)
 
     @staticmethod
-    def _mark(sql: Connection, batch: Batch) -> None:
-        """Note that a slot lives, or is gone."""
+    def _leave(sql: Connection, batch: Batch) -> None:
         if batch.leaving:
             sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (batch.slot,))
-        elif batch.beat:
-            sql.execute("UPDATE slots SET seen_at = ? WHERE slot = ?", (batch.now, batch.slot))
-
-    @staticmethod
-    def _in_force(sql: Connection, batch: Batch) -> bool:
-        row = sql.execute("SELECT epoch FROM slots WHERE slot = ?", (batch.slot,)).fetchone()
-        return row is not None and row[0] == batch.epoch
 
     @staticmethod
     def _take_back(sql: Connection, batch: Batch) -> None:
         slot = batch.slot
-        for pot, amount in batch.returns.items():
-            sql.execute(
-                "UPDATE slices SET amount = max(0, amount - ?) WHERE pot = ? AND slot = ?",
-                (amount, pot, slot),
+        if batch.returns:
+            sql.executemany(pots.LESS, [(amount, pot, slot) for pot, amount in batch.returns.items()])
+            sql.executemany(pots.SETTLED, [(pot,) for pot in batch.returns])
+        if batch.answers:
+            sql.executemany(
+                "UPDATE slices SET answered = ? WHERE pot = ? AND slot = ?",
+                [(number, pot, slot) for pot, number in batch.answers.items()],
             )
-            pots.settle_down(sql, pot)
-        for pot, number in batch.answers.items():
-            sql.execute("UPDATE slices SET answered = ? WHERE pot = ? AND slot = ?", (number, pot, slot))
 
     @staticmethod
-    def _grant(sql: Connection, batch: Batch) -> dict[PotName, Pot | None]:
+    def _grant(sql: Connection, batch: Batch, recall: int) -> dict[PotName, Pot | None]:
         """Meet the wants; return the pots that they name as they are now."""
-        names = {name for want in batch.wants for name in (*want.all_of, *want.sources)}
-        found = {name: pots.find(sql, name) for name in names}
+        found = pots.find_all(sql, (name for want in batch.wants for name in (*want.all_of, *want.sources)))
         there = {name: pot for name, pot in found.items() if pot is not None}
-        recall = pots.next_recall(sql)
         allocate(batch, there, recall)
-        for pot in there.values():
-            if pot.granted:
-                sql.execute(_SLICE, (pot.number, batch.slot, *pot.slices[batch.slot]))
-            if pot.recall == recall:
-                sql.execute("UPDATE pots SET recall = ? WHERE id = ?", (recall, pot.number))
-                # The taker itself need not answer, unless it owes an answer to an earlier one.
-                sql.execute(
-                    "UPDATE slices SET answered = ? WHERE pot = ? AND slot = ? AND answered >= ?",
-                    (recall, pot.number, batch.slot, pot.heard),
-                )
+        granted = [pot for pot in there.values() if pot.granted]
+        if granted:
+            sql.executemany(_SLICE, [(pot.number, batch.slot, *pot.slices[batch.slot]) for pot in granted])
+            given = json.dumps({pot.number: pot.granted for pot in granted})
+            sql.execute("UPDATE slots SET given = ? WHERE slot = ?", (given, batch.slot))
+        recalled = [pot for pot in there.values() if pot.recall == recall]
+        if recalled:
+            sql.executemany("UPDATE pots SET recall = ? WHERE id = ?", [(recall, p.number) for p in recalled])
+            # The taker itself need not answer, unless it owes an answer to an earlier one.
+            sql.executemany(
+                "UPDATE slices SET answered = ? WHERE pot = ? AND slot = ? AND answered >= ?",
+                [(recall, pot.number, batch.slot, pot.heard) for pot in recalled],
+            )
         return found
 
     def _answer(self, sql: Connection, batch: Batch, wanted: dict[PotName, Pot | None]) -> Outcome:
-        if not self._in_force(sql, batch):
-            return Outcome(fenced=True)
         lots = [
             pot.lot(batch.slot) if pot is not None else Lot(name, 0, 0, 0, 0, 0, -1, 0)
             for name, pot in wanted.items()
         ]
         known = {lot.pot for lot in lots}
-        for number in {*batch.watched, *batch.answers} - known:
-            if (pot := pots.by_id(sql, number)) is not None:
-                pot.listen(batch.slot, batch.live)
-                lots.append(pot.lot(batch.slot))
-        recalled = sql.execute(
-            "SELECT p.id, p.recall FROM pots p JOIN slices s ON s.pot = p.id AND s.slot = ?"
-            " WHERE p.recall > 0 AND p.recall > ? AND p.recall > s.answered",
-            (batch.slot, batch.seen),
-        ).fetchall()
-        slots = sql.execute("SELECT slot, seen_at FROM slots WHERE pid <> 0").fetchall()
-        return Outcome(lots, dict(recalled), pots.next_recall(sql) - 1, dict(slots))
+        for pot in pots.by_ids(sql, {*batch.watched, *batch.answers} - known):
+            pot.listen(batch.slot, batch.live)
+            lots.append(pot.lot(batch.slot))
+        rows = sql.execute(_STATE, {"slot": batch.slot, "seen": batch.seen}).fetchall()
+        if not any(kind == _OWN and epoch == batch.epoch for kind, _, epoch, _ in rows):
+            return Outcome(fenced=True)
+        return Outcome(
+            lots,
+            recalled={pot: recall for kind, _, pot, recall in rows if kind == _RECALLED},
+            seen=next(last for kind, _, last, _ in rows if kind == _LAST),
+            slots={slot: seen_at for kind, slot, seen_at, _ in rows if kind == _SERVING},
+        )
 
 
 def _open(connect: Callable[[], Connection]) -> Connection:

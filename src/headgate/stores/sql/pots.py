@@ -13,39 +13,62 @@ from headgate.stores.sql.database import spent
 from headgate.values import Book
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, WallMicros
 
 LOST: Final = "lost"  # the slot of slices that may have been spent in a journal that cannot be read
 GONE: Final = "gone"  # the kind of a pot whose budget was removed
 LESS: Final = "UPDATE slices SET amount = max(0, amount - ?) WHERE pot = ? AND slot = ?"
-_ROW = "SELECT id, kind, ref, period, since, until, amount, over, spent, recall FROM pots"
+_AT_ONCE: Final = 64  # pots of one question
+_ROWS: Final = (
+    "SELECT p.id, p.kind, p.ref, p.period, p.since, p.until, p.amount, p.over, p.spent, p.recall,"
+    " s.slot, s.amount, s.answered FROM pots p LEFT JOIN slices s ON s.pot = p.id WHERE "
+)
+_NAMED: Final = "(p.kind = ? AND p.ref = ? AND p.period = ?)"
 _OUT = "spent + (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM slices WHERE pot = pots.id)"
+SETTLED: Final = f"UPDATE pots SET over = max(0, {_OUT} - amount) WHERE id = ? AND over > 0"
 
 
 def find(sql: Connection, name: PotName) -> Pot | None:
     """Return a pot with its slices; a budget's is made where it is missing. None: there is no such thing."""
-    which = " WHERE kind = ? AND ref = ? AND period = ?"
-    row = sql.execute(_ROW + which, name[:3]).fetchone()
-    if row is None:
-        if name.kind != "budget" or not make(sql, name):
-            return None
-        row = sql.execute(_ROW + which, name[:3]).fetchone()
-    return _pot(sql, row)
+    return find_all(sql, (name,))[name]
 
 
-def by_id(sql: Connection, number: int) -> Pot | None:
-    """Return a pot with its slices."""
-    row = sql.execute(_ROW + " WHERE id = ?", (number,)).fetchone()
-    return None if row is None else _pot(sql, row)
+def find_all(sql: Connection, names: Iterable[PotName]) -> dict[PotName, Pot | None]:
+    """Return pots with their slices as `find` does, each by its name."""
+    wanted = list(dict.fromkeys(names))
+    found = _named(sql, wanted)
+    made = [name for name in wanted if name[:3] not in found and name.kind == "budget" and make(sql, name)]
+    found |= _named(sql, made)
+    return {name: found.get(name[:3]) for name in wanted}
 
 
-def _pot(sql: Connection, row: tuple[Any, ...]) -> Pot:
-    slices = sql.execute("SELECT slot, amount, answered FROM slices WHERE pot = ?", (row[0],))
-    name = PotName._make(row[1:6])
-    amount, over, used, recall = row[6:]
-    standing = (amount, over, used, recall)
-    return Pot(name, row[0], standing, {slot: (has, answered) for slot, has, answered in slices})
+def by_ids(sql: Connection, numbers: Iterable[int]) -> list[Pot]:
+    """Return the pots that there are of some numbers, with their slices."""
+    return _read(sql, "p.id = ?", [(number,) for number in numbers])
+
+
+def _named(sql: Connection, names: Sequence[PotName]) -> dict[tuple[str, int, str], Pot]:
+    found = _read(sql, _NAMED, [name[:3] for name in names])
+    return {pot.name[:3]: pot for pot in found}
+
+
+def _read(sql: Connection, which: str, values: Sequence[tuple[Any, ...]]) -> list[Pot]:
+    """Return the pots for which a condition holds with any of some values; by few texts: each is prepared."""
+    found: dict[int, Pot] = {}
+    for start in range(0, len(values), _AT_ONCE):
+        part = list(values[start : start + _AT_ONCE])
+        part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))
+        rows = sql.execute(_ROWS + " OR ".join([which] * len(part)), [each for row in part for each in row])
+        for row in rows:
+            pot = found.get(row[0])
+            if pot is None:
+                pot = found[row[0]] = Pot(PotName._make(row[1:6]), row[0], row[6:10], {})
+            if row[10] is not None:
+                pot.slices[row[10]] = row[11:13]
+    return list(found.values())
 
 
 def make(sql: Connection, name: PotName) -> bool:
@@ -95,7 +118,7 @@ def remove(sql: Connection, ref: int) -> None:
 
 def settle_down(sql: Connection, pot: int) -> None:
     """Lower `over` to what is still out above the amount."""
-    sql.execute(f"UPDATE pots SET over = max(0, {_OUT} - amount) WHERE id = ? AND over > 0", (pot,))
+    sql.execute(SETTLED, (pot,))
 
 
 def excuse(sql: Connection, pot: int) -> None:
