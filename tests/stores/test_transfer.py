@@ -193,6 +193,15 @@ def test_another_pepper_is_said_before_anything_is_written(kept: Path, tmp_path:
     assert rows(new, "SELECT count(*) FROM sqlite_master") == [(0,)]
 
 
+def test_a_backup_of_an_older_version_is_brought_up_to_date(target: Place) -> None:
+    found = transfer.restore(Path(__file__).with_name("schema-0010.backup"), target, silent)
+    assert found.head.schema == "0010"
+    assert look(target).schema == SCHEMA
+    assert look(target).wrong == []
+    assert check(target, found.head.made_at).findings == []
+    assert rows(target, "SELECT count(*) FROM calls") == [(3,)]
+
+
 def test_a_backup_of_a_newer_version_is_refused_by_its_name(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ def restore(file: Path, place: Place, tell: Progress) -> Loaded:
             sql.number_on(found.head.numbers)
             _free(sql)
         note(place)
-        upgrade(place)
+    upgrade(place)  # which takes the folder itself, in a process of its own
     return found
 
 
