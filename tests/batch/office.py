@@ -76,7 +76,7 @@ class OneFile:
         self.data = data
         self.faults: list[GatewayError] = []  # of reading
         self.unfound: list[GatewayError] = []  # of finding
-        self.readers = self.most_readers = 0
+        self.readers = 0
         self.gate = asyncio.Event()  # reading waits for it
         self.gate.set()
 
@@ -91,7 +91,6 @@ class OneFile:
         if self.faults:
             raise self.faults.pop(0)
         self.readers += 1
-        self.most_readers = max(self.most_readers, self.readers)
         try:
             await self.gate.wait()
             yield self.data[start:end]

@@ -166,3 +166,19 @@ async def test_a_line_that_meets_a_bug_is_tried_again_and_at_last_has_an_error(w
     assert office.bugs == [("a line of batch_1", ZeroDivisionError)]  # once
     (error,) = [line.output for line in office.store.finished if not line.answered]
     assert b'"internal_error"' in error
+
+
+async def test_a_few_inputs_are_read_at_once_and_who_waits_can_be_cancelled(office):
+    office.files.gate.clear()
+    names = [f"batch_{n}" for n in range(1, 8)]
+    for name in names:
+        await office.order(name)
+    async with office.serving():
+        await office.until(lambda: office.files.readers == 4)
+        await asyncio.sleep(0.3)
+        assert office.files.readers == 4
+        await office.world.store.cancel(2, Book.REAL, "batch_7", 20)
+        assert (await office.ended("batch_7")).status == "cancelled"
+        office.files.gate.set()
+        for name in names[:-1]:
+            assert (await office.ended(name)).counts == (32, 32, 0)

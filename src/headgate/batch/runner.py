@@ -39,6 +39,7 @@ _ELSEWHERE_S: Final = 2.0  # until we ask again whether who sees to it still doe
 _RENEW_US: Final = 60 * _US
 _TAKE_OVER_US: Final = 2 * _US
 _CLOSED_AT_ONCE: Final = 1_000  # lines
+_READ_AT_ONCE: Final = 4  # inputs of batches: each takes its part of the loop, and of memory
 _LOOKING: Final = "looking for work"
 
 
@@ -58,6 +59,7 @@ class Runner:
         self._known: dict[int, KeptBatch] = {}  # as it was at the last look
         self._bell = asyncio.Event()
         self._room = asyncio.Event()
+        self._readers = asyncio.Semaphore(_READ_AT_ONCE)
         self._closed = False
         self._renewal: WallMicros = 0  # when it is due
         self._taken_over: WallMicros = 0
@@ -182,6 +184,22 @@ class Runner:
         return await self._parts.store.own(batch.n, self._parts.place(), now, now + _LEASE_US)
 
     async def _validate(self, batch: KeptBatch) -> bool:
+        if not await self._turn_to_read(batch):
+            return False
+        try:
+            return await self._read_own(batch)
+        finally:
+            self._readers.release()
+
+    async def _turn_to_read(self, batch: KeptBatch) -> bool:
+        """Wait until fewer inputs are read at once; False: the batch was cancelled meanwhile, or we stop."""
+        while self._serves(batch):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    return await self._readers.acquire()
+        return False
+
+    async def _read_own(self, batch: KeptBatch) -> bool:
         owned = await self._own(batch)
         if owned is None:
             return False
