@@ -129,6 +129,7 @@ class Runner:
             return
         if now >= self._renewal:
             await self._renew(place)
+            await parts.store.settle_doubts()
         if now - self._taken_over >= _TAKE_OVER_US:  # not before what is here was renewed
             self._taken_over = now
             await parts.store.take_over(now)

@@ -3,7 +3,8 @@
 Line state, lease (owner, until) and fencing number live here, so whoever announces work, a loop or a broker,
 only says that there is some. A line is taken over from a dead worker once the journal of that is in the books
 (its slot has begun anew, or was left); from one that has merely fallen silent only after its lease, and then
-at the house's expense, since nobody knows what it was charged.
+at the house's expense, since nobody knows what it was charged; what is held for that run stays held until
+it is known.
 """
 
 from __future__ import annotations
@@ -116,6 +117,10 @@ class BatchStore(Protocol):
 
     async def renew(self, place: Place, calls: Set[bytes], until: WallMicros) -> None:
         """Keep the lines that a worker has, by their calls; any other that it had claimed waits again."""
+        ...
+
+    async def settle_doubts(self) -> int:
+        """Free what was kept for runs of which is known now what they were charged; return how many."""
         ...
 
     async def take_over(self, now: WallMicros) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from headgate.errors import Conflict, NotFound
-from headgate.stores.sql import batchlines, batchmoney
+from headgate.stores.sql import batchlines, batchmoney, doubts
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sqlthread import SqlThread
 from headgate.values import Usage
@@ -116,6 +116,10 @@ class SqlBatches:
     async def renew(self, place: Place, calls: Set[bytes], until: WallMicros) -> None:
         """Keep the lines that a worker has, by their calls; any other that it had claimed waits again."""
         await self._thread.run(batchlines.renew, place, calls, until)
+
+    async def settle_doubts(self) -> int:
+        """Free what was kept for runs of which is known now what they were charged; return how many."""
+        return await self._thread.run(_settle_doubts)
 
     async def take_over(self, now: WallMicros) -> int:
         """Let the lines of workers that are no more be tried again; return how many."""
@@ -296,6 +300,13 @@ def _settle_down(sql: Connection, n: int, now: WallMicros) -> KeptBatch | None:
             (_encode(job).decode(), n),
         )
         return _by_number(sql, n)
+
+
+def _settle_doubts(sql: Connection) -> int:
+    if not doubts.over(sql):
+        return 0
+    with writing(sql):
+        return doubts.settle(sql)
 
 
 def _publish(sql: Connection, batch: KeptBatch) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headgate.stores.sql import batchmoney
+from headgate.stores.sql import batchmoney, doubts
 from headgate.stores.sql.bootstrap import writing
 from headgate.wire.batches import unanswered
 from headgate.wire.batchjobs import (
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from headgate.values import WallMicros
     from headgate.wire.batchjobs import Finished, Place, Returned
 
-_CHILDREN: Final = 129  # calls that a line may be, with the ids that follow its own: `n` is at most 128
 _ADD: Final = (
     "INSERT INTO batch_lines (batch, n, at, size, custom_id, start, bound) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -83,8 +82,8 @@ def keep_answers(sql: Connection, batch: KeptBatch, answers: Sequence[tuple[int,
 
 
 def forget(sql: Connection, n: int) -> None:
-    """Remove the lines of a batch; in a transaction of the caller."""
-    sql.execute("DELETE FROM batch_lines WHERE batch = ?", (n,))
+    """Remove the lines of a batch, but no doubts; in a transaction of the caller."""
+    sql.execute("DELETE FROM batch_lines WHERE batch = ? AND n > 0", (n,))
 
 
 def claim(
@@ -247,41 +246,35 @@ def take_over(sql: Connection, now: WallMicros) -> int:
     """Let the lines of workers that are no more be tried again; return how many.
 
     Of a worker whose slot was left, or has begun anew, the journal is in the books. Of another one it is not
-    known whether it has charged the line, or will: then the line is free from now on.
+    known whether it has charged the line, or will: then the line is free from now on, and its money is kept
+    until that is known. A run that was free already was charged nothing.
     """
     if not _left_behind(sql, now):
         return 0
     with writing(sql):
         rows = _left_behind(sql, now)
-        for batch, n, call, paid, known in rows:
-            charged = paid + booked(sql, bytes(call)) if known else paid
+        for batch, n, call, free, known in rows:
+            charge = batchmoney.booked(sql, bytes(call)) if known else 0
+            doubtful = not (known or free)
+            if doubtful:
+                doubts.keep(sql, batch, n)
             sql.execute(
-                f"UPDATE batch_lines SET state = {WAITING}, due = 0, paid = ?, unsure = unsure | ?,"
+                f"UPDATE batch_lines SET state = {WAITING}, due = 0, paid = paid + ?, unsure = unsure | ?,"
                 " fence = fence + 1 WHERE batch = ? AND n = ?",
-                (charged, int(not known), batch, n),
+                (charge, int(doubtful), batch, n),
             )
     return len(rows)
 
 
 def _left_behind(sql: Connection, now: WallMicros) -> list[tuple[int, int, bytes, int, int]]:
-    """Return the lines of workers that are no more: batch, line, call, paid, if their journal is booked."""
+    """Return the lines of workers that are no more: batch, line, call, if it was free, if it is known."""
     gone = "(slots.pid = 0 OR slots.epoch > batch_lines.epoch)"
     return sql.execute(
-        f"SELECT batch, n, call, paid, CASE WHEN {gone} THEN 1 ELSE 0 END FROM batch_lines"
+        f"SELECT batch, n, call, paid > 0 OR unsure > 0, CASE WHEN {gone} THEN 1 ELSE 0 END FROM batch_lines"
         " LEFT JOIN slots ON slots.slot = batch_lines.slot"
         f" WHERE state = {RUNNING} AND ({gone} OR until < ?)",
         (now,),
     ).fetchall()
-
-
-def booked(sql: Connection, call: bytes) -> int:
-    """Return what a call was charged, and those that came apart from it, by the books."""
-    low = int.from_bytes(call[8:])
-    last = call[:8] + min(low + _CHILDREN, 2**64 - 1).to_bytes(8)
-    (charge,) = sql.execute(
-        "SELECT coalesce(sum(charge), 0) FROM calls WHERE call >= ? AND call <= ?", (call, last)
-    ).fetchone()
-    return int(charge)
 
 
 def close_waiting(sql: Connection, batch: KeptBatch, code: str, most: int) -> int:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from headgate.wire.batchjobs import KeptBatch, Loan
 
 _encode = msgspec.json.encode
+_CHILDREN: Final = 129  # calls that a line may be, with the ids that follow its own: `n` is at most 128
 _DONE: Final = "('failed', 'completed', 'expired', 'cancelled')"
-_GIVE: Final = (
+GIVE: Final = (
     "INSERT INTO slices (pot, slot, amount) VALUES (?, ?, ?)"
     " ON CONFLICT (pot, slot) DO UPDATE SET amount = slices.amount + excluded.amount"
 )
@@ -87,7 +88,7 @@ def _move(sql: Connection, slot: str, loan: Loan) -> None:
         ).rowcount
         if not moved:
             raise Unavailable("The money of this batch is no longer held. Try again in a moment.")
-        sql.execute(_GIVE, (pot, slot, amount))
+        sql.execute(GIVE, (pot, slot, amount))
 
 
 def give_back(sql: Connection, slot: str, amounts: Mapping[int, int]) -> None:
@@ -109,16 +110,28 @@ def sweep(sql: Connection) -> None:
     """Remove the empty slices of batches that are done; in a transaction of the caller."""
     sql.execute(
         "DELETE FROM slices WHERE amount = 0 AND slot LIKE 'batch-%' AND EXISTS (SELECT 1 FROM batches"
-        f" WHERE 'batch-' || batches.n = slices.slot AND batches.status IN {_DONE})"
+        f" WHERE 'batch-' || batches.n = slices.slot AND batches.status IN {_DONE}"
+        " AND NOT EXISTS (SELECT 1 FROM batch_lines WHERE batch = batches.n AND n < 0))"
     )
+
+
+def booked(sql: Connection, call: bytes) -> int:
+    """Return what a call was charged, and those that came apart from it, by the books."""
+    low = int.from_bytes(call[8:])
+    last = call[:8] + min(low + _CHILDREN, 2**64 - 1).to_bytes(8)
+    (charge,) = sql.execute(
+        "SELECT coalesce(sum(charge), 0) FROM calls WHERE call >= ? AND call <= ?", (call, last)
+    ).fetchone()
+    return int(charge)
 
 
 def recover(sql: Connection) -> None:
     """Free what batches that are done hold still: every journal is in the books, so nobody spends it."""
     rows = sql.execute(
-        "SELECT s.pot, s.slot FROM slices s JOIN batches b ON 'batch-' || b.n = s.slot"
+        "SELECT s.pot, s.slot, b.n FROM slices s JOIN batches b ON 'batch-' || b.n = s.slot"
         f" WHERE b.status IN {_DONE}"
     ).fetchall()
-    for pot, slot in rows:
+    for pot, slot, n in rows:
         sql.execute("DELETE FROM slices WHERE pot = ? AND slot = ?", (pot, slot))
+        sql.execute("DELETE FROM batch_lines WHERE batch = ? AND n < 0", (n,))
         pots.settle_down(sql, pot)

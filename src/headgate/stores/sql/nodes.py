@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate import __version__
 from headgate.stores.durable import write_once
-from headgate.stores.sql import pots
+from headgate.stores.sql import doubts, pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.pepper import DataFolderError
 
@@ -248,6 +248,8 @@ def write_off(sql: Connection, node: str) -> int:
         )
     out = 0
     with writing(sql):
+        known = sql.execute("SELECT slot FROM slots").fetchall()
+        doubts.write_off(sql, {slot for (slot,) in known if belongs(slot, node)})
         for table in ("slices", "slots", "drains"):
             rows = sql.execute(f"SELECT DISTINCT slot FROM {table}").fetchall()
             out += sum(_forget(sql, table, slot) for (slot,) in rows if belongs(slot, node))

@@ -150,10 +150,15 @@ def clear(sql: Connection, slot: str, *, lost: bool = False) -> None:
         settle_down(sql, pot)
 
 
+def all_read(sql: Connection) -> bool:
+    """Say whether every journal is in the books: no worker lives, or has died and not started anew since."""
+    return sql.execute("SELECT 1 FROM slots WHERE pid <> 0 LIMIT 1").fetchone() is None
+
+
 def sweep(sql: Connection) -> None:
     """Remove the pots of budgets that nobody has a slice of, where no worker lives: they can come again."""
-    if sql.execute("SELECT 1 FROM slots WHERE pid <> 0 LIMIT 1").fetchone() is not None:
-        return  # of another node
+    if not all_read(sql):
+        return
     sql.execute(
         "DELETE FROM pots WHERE kind IN ('budget', ?)"
         " AND NOT EXISTS (SELECT 1 FROM slices WHERE pot = pots.id)",

@@ -37,7 +37,7 @@ from headgate.stores.journal.segments import (
     sync_folder,
     write_at,
 )
-from headgate.stores.sql import batchmoney, pots
+from headgate.stores.sql import batchmoney, doubts, pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.ledger import Books
 from headgate.stores.sql.nodes import belongs, slot_name
@@ -90,7 +90,8 @@ def recover(
         for (name,) in sql.execute("SELECT slot FROM slots WHERE pid <> 0").fetchall():
             if belongs(name, node):
                 sql.execute("UPDATE slots SET pid = 0 WHERE slot = ?", (name,))
-        if not node:  # then these were all the journals that there are
+        doubts.settle(sql)
+        if pots.all_read(sql):
             batchmoney.recover(sql)
         pots.sweep(sql)
     return total
@@ -107,7 +108,10 @@ def recover_slot(data: Path, slot: str, sql: Connection, clock: Clock, *, node: 
         with writing(sql):
             pots.clear(sql, place.slot, lost=True)
         return RecoveryReport()
-    return _Slot(place, sql, Books(sql), clock, absorb_unmarked=False).recover()
+    report = _Slot(place, sql, Books(sql), clock, absorb_unmarked=False).recover()
+    with writing(sql):
+        doubts.settle(sql)
+    return report
 
 
 class _Place(NamedTuple):

@@ -245,6 +245,7 @@ CREATE TABLE batches (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project IN
   job TEXT NOT NULL);                      -- JSON: what was asked, when what happened, where its money is
 CREATE INDEX batches_listed ON batches (project, created_at);
 CREATE INDEX batches_open ON batches (status) WHERE status IN ('validating', 'in_progress', 'cancelling', 'finalizing');
+-- also, with n below 0 and state 4, runs of which nobody knows what they were charged: `stores/sql/doubts.py`
 CREATE TABLE batch_lines (batch INTEGER NOT NULL, n INTEGER NOT NULL,
   at INTEGER NOT NULL, size INTEGER NOT NULL, custom_id TEXT NOT NULL, -- where it is in the input file
   start INTEGER NOT NULL, bound INTEGER NOT NULL, -- its part of the batch's money
