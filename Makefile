@@ -101,7 +101,7 @@ upgrade: $(VENV)/.dev ## start three gateways at once on a million rows of an ol
 losses: $(VENV)/.dev ## lose PostgreSQL for 30 s in every way, a full disk too: what is open, what is closed
 	@$(BIN)/python -m tests.losses $(ARGS)
 
-replicas: $(VENV)/.dev ## let three gateways on one PostgreSQL be one: caps, changes, a kill, a rolling restart
+replicas: $(VENV)/.dev ## let three gateways on one PostgreSQL be one: caps, changes, idempotency keys, a kill, a rolling restart
 	@$(BIN)/python -m tests.replicas $(ARGS)
 
 reload: $(VENV)/.dev ## change its settings 200 times under load

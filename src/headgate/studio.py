@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate.cabinet import Cabinet
 from headgate.stores.sql.database import RECORDINGS, Database, connect
 from headgate.stores.sql.files import any_files
+from headgate.stores.sql.sealed import any_lost
 from headgate.stores.sql.videos import SqlVideos, any_open
 from headgate.transport.framing import Bounds
 from headgate.transport.http import HttpTransport
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from headgate.pipeline import Pipeline, Stages
     from headgate.recordings.recorder import Recorder
     from headgate.routing.routes import Routes
+    from headgate.stores.postgres.recordings import SharedRecordings
     from headgate.stores.sql.database import Place
     from headgate.stores.sql.recordings import SqlRecordings
     from headgate.transport.http import HttpSettings
@@ -97,7 +99,7 @@ class Studio:
             partial(self.keeper, background),
             partial(self.cabinet, background),
             partial(self.bureau.keeper, background),
-            partial(self.booth.recorder, background),
+            partial(self.booth.recorder, background, self.node),
         )
 
     def gauges(self) -> dict[str, float]:
@@ -137,9 +139,10 @@ class Studio:
 
     async def start(self, background: Background) -> None:
         """Take over what is still being made, before anybody else can spend its money; note what is lost."""
-        files, videos = await asyncio.to_thread(self._left)
+        files, videos, recordings = await asyncio.to_thread(self._left)
         if self.booth is not None:
-            await self.booth.start(background)
+            if recordings or self.booth.has_recorded:
+                await self.booth.recorder(background, self.node).adopt()
             if files:
                 await self.cabinet(background).shelf.adopt()
         if self.bureau is not None:
@@ -147,10 +150,10 @@ class Studio:
         if videos:
             await self.keeper(background).adopt()
 
-    def _left(self) -> tuple[bool, bool]:
-        """Say whether there are files to look after, and videos that are being made."""
+    def _left(self) -> tuple[bool, bool, bool]:
+        """Say whether there are files to look after, videos that are being made, recordings that are lost."""
         with closing(connect(self._place)) as sql:
-            return any_files(sql), any_open(sql)
+            return any_files(sql), any_open(sql), any_lost(sql, self.node)
 
     async def rest(self) -> None:
         """Ask for no job any more, and give back what is held for them; keep what came of lines that ran."""
@@ -191,20 +194,21 @@ class Booth:
         self._slot = slot
         self._log = log
         self._recorder: Recorder | None = None
-        self._store: SqlRecordings | None = None
+        self._store: SqlRecordings | SharedRecordings | None = None
         self.cabinet = Cabinet(config, stages, slot, log)
 
-    def recorder(self, background: Background) -> Recorder:
+    @property
+    def has_recorded(self) -> bool:
+        """Say whether something was ever recorded in this data folder."""
+        return (Path(self._config.storage.data) / RECORDINGS).exists()
+
+    def recorder(self, background: Background, node: str) -> Recorder:
         """Return who records; what is old is forgotten from now on."""
         if self._recorder is None:
             from headgate.recordings.recorder import Recorder, Terms
-            from headgate.stores.sql.recordings import Room, SqlRecordings
-            from headgate.vaults.boxes import Box
 
-            settings, storage = self._config.recordings, self._config.storage
-            place, total = Database(Path(storage.data), storage.database), settings.total_mb << 20
-            room = Room(settings.entries, total, int(settings.kept_h * 3_600_000_000))
-            self._store = SqlRecordings(place, Box([*self._config.keks, self._pepper]), room)
+            settings = self._config.recordings
+            self._store = self._open_store(node)
             terms = Terms(
                 settings.keep_s,
                 settings.resume_s,
@@ -213,15 +217,28 @@ class Booth:
                 self._slot,
                 self._config.server.workers,
                 self._pepper,
+                shared=bool(node),
             )
             self._recorder = Recorder(self._stages, self._store, terms, self._trouble)
             background.spawn("recordings", self._recorder.run())
         return self._recorder
 
-    async def start(self, background: Background) -> None:
-        """Take note that what this slot recorded before is lost, before anybody asks for it."""
-        if (Path(self._config.storage.data) / RECORDINGS).exists():
-            await self.recorder(background).adopt()
+    def _open_store(self, node: str) -> SqlRecordings | SharedRecordings:
+        """Return where recordings are: in the database that nodes share, or in a file of the only one."""
+        from headgate.stores.sql.sealed import Room
+        from headgate.vaults.boxes import Box
+
+        settings, storage = self._config.recordings, self._config.storage
+        place = Database(Path(storage.data), storage.database)
+        room = Room(settings.entries, settings.total_mb << 20, int(settings.kept_h * 3_600_000_000))
+        box = Box([*self._config.keks, self._pepper])
+        if node:
+            from headgate.stores.postgres.recordings import SharedRecordings
+
+            return SharedRecordings(place, (node, self._slot), box, room)
+        from headgate.stores.sql.recordings import SqlRecordings
+
+        return SqlRecordings(place, box, room)
 
     def _trouble(self, said: str) -> None:
         self._log.line("error", "an answer could not be recorded", said=said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -87,6 +88,7 @@ class Loss:
             self._keys[who] = payer.keys[0][1]
             if prepaid:
                 self._money.grant(payer.account, 10**12)
+        self._keys["once"] = self._keys["post-paid"]
         self._keys["unknown"] = mint("live")
         done = self._replica.run("keys", "create", "--name", "boss", "--kind", "admin", "--json")
         self._keys["admin"] = json.loads(done.stdout)["key"]
@@ -99,7 +101,8 @@ class Loss:
             path, body = "/admin/v1/projects", {"name": f"project {self._names}"}
             reply = await ask(self._replica.port, self._keys[who], path, body)
         else:
-            reply = await ask(self._replica.port, self._keys[who], CALL, order())
+            once = secrets.token_hex(8) if who == "once" else ""
+            reply = await ask(self._replica.port, self._keys[who], CALL, order(), once=once)
         now = time.monotonic()
         status = 200 if reply.status == 201 else reply.status
         answer = Answer(who, began - self._since, now - began, status, reply.request_id)
@@ -109,7 +112,7 @@ class Loss:
     async def warm(self) -> None:
         """Let everybody who was here before be served once."""
         self._since = time.monotonic()
-        for who in ("prepaid", "post-paid", "admin"):
+        for who in ("prepaid", "post-paid", "once", "admin"):
             until = time.monotonic() + 20
             while (answer := await self.one(who)).status != 200:
                 assert time.monotonic() < until, (answer, self._replica.say())

@@ -3,6 +3,7 @@
 ==============  =================================================================================================
 prepaid         200 from what its gateway has in hand, until the journal's bound; then 503
 post-paid       200, until the journal's bound; then 503
+once            503, with an Idempotency-Key: nobody can tell whether it was made before
 never seen      503: money that nobody has in hand is not spent (a budget that it shares, perhaps before: 200)
 unknown key     401 for a second, as ever; then 503: it may have been made elsewhere
 known key       never 401; 503 once keys were not confirmed for their bound
@@ -49,7 +50,7 @@ def allowed(who: str, at: float, bounds: Bounds, *, works: bool) -> set[int]:
         return {"unknown": {401, 503}, "admin": {200, 503}}.get(who, {200, 503})
     if who == "unknown":
         return _turning(at, NEWS_S, bounds.late_s, 401)
-    if who in {"admin", "never seen"}:
+    if who in {"admin", "never seen", "once"}:
         return {200, 503} if at < 1.0 else {503}
     return _turning(at, closed_from, bounds.late_s, 200)
 

@@ -47,6 +47,8 @@ def test_refusing_everybody_is_found() -> None:
         ("prepaid", 12.0, False, {503}),
         ("post-paid", 12.0, False, {503}),
         ("never seen", 3.0, False, {503}),
+        ("once", 3.0, False, {503}),
+        ("once", 3.0, True, {200, 503}),
         ("unknown", 0.4, False, {401}),
         ("unknown", 2.0, False, {401, 503}),
         ("unknown", 15.0, False, {503}),

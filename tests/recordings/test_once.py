@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.faults.worker import chat, parse, worker
@@ -19,6 +20,10 @@ from tests.upstream import (
     http_head,
     stream_steps,
 )
+
+from headgate.errors import Unavailable
+from headgate.recordings import recorder
+from headgate.wire.recorded import State
 
 pytestmark = pytest.mark.anyio
 KEY = "order-4711"
@@ -302,3 +307,29 @@ async def test_a_head_that_does_not_come_again_takes_no_place_among_the_known(tm
         known = gateway.app.server.edge.known._heads
         assert len(known) == 1
         assert not any(b"Idempotency" in head for head in known)
+
+
+async def test_an_answer_that_cannot_be_kept_yet_is_given_again_meanwhile_and_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_AGAIN_S", 0.02)
+    async with ScriptedUpstream(chat_json("hi")) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        store, away = gateway.app.recorder()._store, True
+        keep = store.keep
+
+        async def refusing(*args: Any) -> None:
+            if away:
+                raise Unavailable("the disk is full")
+            await keep(*args)
+
+        monkeypatch.setattr(store, "keep", refusing)
+        first = await ask(gateway, chat(), idempotency_key=KEY)
+        await asyncio.sleep(0.1)
+        again = await ask(gateway, chat(), idempotency_key=KEY)
+        assert rows(gateway, "state") == [(State.OPEN,)]
+        away = False
+        await put_away(gateway)
+        assert rows(gateway, "state") == [(State.WHOLE,)]
+        last = await ask(gateway, chat(), idempotency_key=KEY)
+        assert first.body == again.body == last.body
+        assert len(upstream.requests) == 1

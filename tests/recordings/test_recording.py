@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from headgate.errors import Unavailable
+from headgate.ports import SystemClock
+from headgate.recordings.neighbours import Neighbours
 from headgate.recordings.recording import Memory, Recording
+from headgate.stores.sql.recordings import SqlRecordings
+from headgate.stores.sql.sealed import Room
 from headgate.values import Book, Call
+from headgate.vaults.boxes import Box
 from headgate.wire.recorded import Label
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +132,40 @@ async def test_after_its_end_nobody_ends_it() -> None:
     late = Reader(made)
     assert made.attach(late)
     assert late.read() == b"all of it"
+
+
+class Deaf(SqlRecordings):
+    """Takes what it is told, and its answer is lost the first time."""
+
+    lost = 0
+
+    async def tell(self, call: bytes, first: int, parts: Sequence[bytes]) -> None:
+        await super().tell(call, first, parts)
+        if not self.lost:
+            self.lost = len(parts)
+            raise Unavailable("the answer was lost")
+
+
+async def test_parts_that_may_have_been_told_are_told_again_as_they_were(tmp_path: Path) -> None:
+    store, clock, said = Deaf(tmp_path, Box([b"s" * 32]), Room(10, 1 << 20, 10**12)), SystemClock(), []
+    made, other = recording(Memory(KB, KB)), recording(Memory(KB, KB), keep_s=0)
+    neighbours, reader = Neighbours(store, 0, clock, said.append), Reader(other)
+    other.status = 0  # it has no head yet
+    assert other.attach(reader)
+    assert await store.claim(made.label, 0, clock.wall()) is None
+    made.write(b"one ")
+    following = asyncio.ensure_future(neighbours.follow(other))
+    own = {made.label.call: made}
+    showing = asyncio.ensure_future(neighbours.show(own, set, always=False))
+    async with asyncio.timeout(30):
+        while not store.lost:
+            await asyncio.sleep(0.01)
+        made.write(b"two ")
+        while other.size < made.size:
+            await asyncio.sleep(0.01)
+    assert (store.lost, said) == (2, ["the answer was lost"])
+    assert (other.since(0), other.lines) == (b"one two ", made.lines)
+    own.clear()
+    other.detach(reader)  # nobody reads it any more
+    await asyncio.gather(following, showing)
+    await store.close()

@@ -117,9 +117,11 @@ def test_fifty_at_once_with_the_official_sdk_are_one_call(tmp_path: Path, worker
         assert "recordings.sqlite" in {path.name for path in gateway.data.iterdir()}
 
 
-def open_stream(gateway: Gateway, path: str = "/chat/completions", **headers: str) -> Any:
+def open_stream(
+    gateway: Gateway, path: str = "/chat/completions", *, stream: bool = True, **headers: str
+) -> Any:
     """Begin to read a stream on a connection of its own, which may come to either worker."""
-    body = json.dumps({**CALL, "stream": True}).encode() if path == "/chat/completions" else None
+    body = json.dumps({**CALL, "stream": stream}).encode() if path == "/chat/completions" else None
     given = {
         "authorization": f"Bearer {gateway.key}",
         "content-type": "application/json",
@@ -168,10 +170,10 @@ def test_callers_of_another_worker_read_along(tmp_path: Path) -> None:
         assert sum(bool(call["replay_of"]) for call in calls(gateway)) == 17
 
 
-def again(gateway: Gateway, key: str = "k") -> tuple[int, dict[str, Any]]:
+def again(gateway: Gateway, key: str = "k", *, stream: bool = True) -> tuple[int, dict[str, Any]]:
     """Send the request again: its status, and its error or its answer."""
     try:
-        with open_stream(gateway, idempotency_key=key) as answer:
+        with open_stream(gateway, stream=stream, idempotency_key=key) as answer:
             return answer.status, {"text": answer.read().decode()}
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)["error"]

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.caps.callers import Order, call
+from tests.caps.callers import MODEL, Order, call
 from tests.caps.money import PRICE, Payer, change
 from tests.caps.provider import Provider
 from tests.losses.rounds import CALL, order
@@ -163,6 +163,42 @@ async def revocation(world: World, rounds: int, most_s: float) -> Outcome:
     return outcome
 
 
+async def once(world: World, rounds: int) -> Outcome:
+    """Send one key to all replicas at once: one call is made and paid, and everybody gets its answer."""
+    outcome, copies = Outcome(f"one key at all replicas, {rounds} rounds"), 4
+    payer = await world.payer(cap=10**12)
+    await world.known(payer)
+    key, due = payer.keys[0][1], TOKENS * PRICE
+    plan: dict[str, object] = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": f"plan {TOKENS} 20 ok"}],
+        "max_tokens": TOKENS,
+    }
+    for number in range(rounds):
+        name = secrets.token_hex(8)
+        body = plan | ({"stream": True} if number % 2 else {})
+        ports = [each.port for each in world.fleet.replicas] * copies
+        seen = await asyncio.gather(*(ask(port, key, CALL, body, once=name) for port in ports))
+        seen.append(await ask(world.balancer.port, key, CALL, body, once=name))
+        outcome.expect({reply.status for reply in seen} == {200}, f"{seen}")
+        bodies = {unchunked(reply.body) for reply in seen}
+        outcome.expect(len(bodies) == 1, f"answers differ: {bodies}")
+        other = await ask(world.balancer.port, key, CALL, body | {"max_tokens": 1}, once=name)
+        outcome.expect(other.status == 422, f"another request under the same key: {other}")
+        await _spent(world, payer, (number + 1) * due, outcome)
+    outcome.figures = {"calls": float(rounds * (len(ports) + 1)), "paid": float(rounds)}
+    return outcome
+
+
+def unchunked(body: bytes) -> bytes:
+    """Return an answer without its framing and without what keeps it alive on a slow machine."""
+    text = b""
+    while b"\r\n" in body[:10]:
+        size, _, rest = body.partition(b"\r\n")
+        text, body = text + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return (text or body).replace(b": keep-alive\n\n", b"")
+
+
 async def rolling_restart(world: World, callers: int) -> Outcome:
     """Restart one replica after the other under load; no call fails, and every one is booked once."""
     outcome, done = Outcome(f"rolling restart, {callers} callers"), asyncio.Event()
@@ -260,6 +296,7 @@ async def play(
         world = World(fleet, balancer, random.Random(2))
         outcomes.append(tell(await revocation(world, changes, SILENT_S if redis else CHANGED_S)))
         outcomes.append(tell(await caps(world, rounds, calls)))
+        outcomes.append(tell(await once(world, min(rounds, 20))))
         outcomes.append(tell(await killed(world)))
         outcomes.append(tell(await rolling_restart(world, 8)))
         outcomes.append(tell(await _end(fleet)))

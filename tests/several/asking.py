@@ -22,14 +22,20 @@ class Reply(NamedTuple):
         return json.loads(self.body)
 
 
-async def ask(port: int, key: str, path: str, body: object = None, method: str = "POST") -> Reply:
-    """Make a request; return its answer. Raises OSError, and EOFError where the connection ends without one."""
+async def ask(
+    port: int, key: str, path: str, body: object = None, method: str = "POST", once: str = ""
+) -> Reply:
+    """Make a request; return its answer. Raises OSError, and EOFError where the connection ends without one.
+
+    `once` is its Idempotency-Key.
+    """
+    more = f"Idempotency-Key: {once}\r\n" if once else ""
     raw = b"" if body is None else json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(
             f"{method} {path} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
+            f"{more}Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
             + raw
         )
         head, found, rest = (await reader.read()).partition(b"\r\n\r\n")

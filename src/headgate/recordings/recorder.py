@@ -1,7 +1,7 @@
 """Who records the answers of one worker: one call for all who ask for the same.
 
 A recording is claimed in the store before its call begins, under what it is found by. Who asks for it then
-finds it here, at another worker while it is made, or as it was kept:
+finds it here, at another worker (of this node or of another) while it is made, or as it was kept:
 
 =================================  ==========================================================================
 found under an Idempotency-Key     what becomes of the request
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from headgate.wire.recorded import Order, Recorded
 
 _SWEEP_S: Final = 30.0
+_AGAIN_S: Final = 1.0  # until an answer that could not be kept is kept after all
+_TIMES: Final = 60  # that it is tried
+_LAST_S: Final = 10.0  # at the end, for all of them
 _NOTHING: Final = (State.LOST, State.DROPPED)
 _PERHAPS_PAID: Final = (401, 403, 408)  # its key was revoked, or its time was over, while it was made
 
@@ -88,6 +91,7 @@ class Terms(NamedTuple):
     slot: int
     workers: int
     secret: bytes  # of the digests that recordings are found by
+    shared: bool = False  # with other nodes, whose workers read along, too
 
 
 class Recorder:
@@ -265,8 +269,8 @@ class Recorder:
         reading = self._reading(call, sink, recording.label)
         recording.attach(reading)
         self._own[call.id] = recording
-        if self._terms.workers > 1 and (self._showing is None or self._showing.done()):
-            self._showing = self._spawn(self._neighbours.show(self._own))
+        if self._terms.workers > 1 or self._terms.shared:
+            self._begin_showing()
         self._spawn(self._copy(reading, recording, sink))
         try:
             await make(recording)
@@ -283,21 +287,45 @@ class Recorder:
             sink.abort()
             raise
 
+    def _begin_showing(self) -> None:
+        if self._showing is None or self._showing.done():
+            run = self._neighbours.show(self._own, self._claiming, always=self._terms.shared)
+            self._showing = self._spawn(run)
+
+    def _claiming(self) -> set[bytes]:
+        return {recording.label.call for recording in self._open.values()}
+
     async def _put_away(self, recording: Recording) -> None:
         """Let the store know how a recording ended."""
+        try:
+            for number in range(_TIMES):
+                if await self._kept(recording, say=not number):
+                    break
+                await asyncio.sleep(_AGAIN_S)  # who asks here for the same is given it meanwhile
+        finally:
+            del self._own[recording.label.call]
+            self._close(recording)
+
+    async def _kept(self, recording: Recording, *, say: bool) -> bool:
+        """Keep how a recording ended; False where that has failed and may be tried again.
+
+        Of one that has no answer a retry is told later that it is lost.
+        """
         call, now = recording.label.call, self._clock.wall()
+        whole = recording.ended and recording.kept and recording.status < 300
         try:
             if await self._was_refused(recording):
                 await self._store.release(call, recording.recorded(), now)
-            elif recording.ended and recording.kept and recording.status < 300:
+            elif whole:
                 await self._store.keep(call, State.WHOLE, recording.recorded(), now)
             else:
                 state = State.LOST if recording.kept else State.DROPPED
                 await self._store.keep(call, state, None, now)
-        except Unavailable as fault:  # a retry is told that the answer is lost
-            self._trouble(fault.message)
-        del self._own[call]
-        self._close(recording)
+        except Unavailable as fault:
+            if say:
+                self._trouble(fault.message)
+            return not whole
+        return True
 
     async def _was_refused(self, recording: Recording) -> bool:
         """Say whether a call came to an error that cost nothing."""
@@ -355,6 +383,8 @@ class Recorder:
     async def run(self) -> None:
         """Forget what is old, for as long as the process lives."""
         while True:
+            if self._terms.shared:
+                self._begin_showing()
             try:
                 await self._store.sweep(self._clock.wall())
             except Unavailable as fault:
@@ -362,8 +392,15 @@ class Recorder:
             await asyncio.sleep(_SWEEP_S)
 
     async def close(self) -> None:
-        """Wait until the store knows how every recording ended."""
-        while self._tasks:
+        """Wait until the store knows how every recording ended, but not for ever."""
+        showing, until = self._showing, asyncio.get_running_loop().time() + _LAST_S
+        if showing is not None:
+            showing.cancel()
+        while self._tasks and (left := until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
             await asyncio.wait(self._tasks)
 
     def _spawn(self, run: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -63,6 +63,7 @@ class Progress(NamedTuple):
     state: State
     parts: list[bytes]  # that were not known yet: the first of all is a head, the others are of the body
     recorded: Recorded | None  # the whole of it, once it has ended
+    beat: int | None = None  # changes while its worker lives; None: what a dead one leaves is lost by itself
 
 
 class Order(NamedTuple):

@@ -320,6 +320,7 @@ class PostgresConnection:
             statement_cache_size=0,  # we keep our own
             server_settings={
                 "application_name": "headgate",
+                "default_transaction_isolation": "read committed",  # of each statement by itself
                 "statement_timeout": str(round(bounds.longest_s * 1000)),
                 "lock_timeout": str(round(bounds.writers_s * 1000)),
                 "idle_in_transaction_session_timeout": str(round(bounds.idle_s * 1000)),

@@ -10,6 +10,7 @@ from headgate.stores.sql.database import schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FLEETING: Final = frozenset({"recordings", "recording_parts"})  # answers of a day
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _TABLE: Final = re.compile(r"CREATE TABLE (\w+) \((.*?)\)(?: WITHOUT ROWID)?;", re.DOTALL)
 _TRIGGER: Final = re.compile(r"CREATE TRIGGER (\w+)")
@@ -38,9 +39,9 @@ def tables(script: str = "") -> list[Table]:
 
 
 def carried() -> list[Table]:
-    """Return the tables whose rows a backup has: all but those that triggers fill from the rows of others."""
+    """Return the tables whose rows a backup has: not what triggers fill, nor what is kept for a day."""
     filled = set(_FILLED.findall(_COMMENT.sub("", schema())))
-    return [table for table in tables() if table.name not in filled]
+    return [table for table in tables() if table.name not in filled | _FLEETING]
 
 
 def triggers() -> set[str]:

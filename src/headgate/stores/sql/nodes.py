@@ -253,6 +253,8 @@ def write_off(sql: Connection, node: str) -> int:
         for table in ("slices", "slots", "drains"):
             rows = sql.execute(f"SELECT DISTINCT slot FROM {table}").fetchall()
             out += sum(_forget(sql, table, slot) for (slot,) in rows if belongs(slot, node))
+        # What its calls have cost nobody will ever know, whoever has its name later.
+        sql.execute("UPDATE recordings SET node = '' WHERE node = ?", (node,))
         sql.execute("DELETE FROM nodes WHERE node = ?", (node,))
     return out
 

@@ -1,8 +1,8 @@
 """Recorded answers, in a SQLite file beside the books': they are kept for a day, the books for ever.
 
-A row is claimed, on disk, before its call asks anybody. What it holds of callers is sealed (`vaults.boxes`),
-what it is found by is a keyed digest. Parts of an answer on its way are written only while another worker
-wants them. Where there is too much, answers of whoever holds most go first, the oldest before others.
+A row is claimed, on disk, before its call asks anybody. What it holds of callers is sealed, what it is found
+by is a keyed digest. Parts of an answer on its way are written only while another worker wants them. Where
+there is too much, answers of whoever holds most go first, the oldest before others.
 """
 
 from __future__ import annotations
@@ -10,26 +10,25 @@ from __future__ import annotations
 import os
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from headgate.shelf import made_by
-from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sql.charges import Charges, has_left
 from headgate.stores.sql.database import RECORDINGS, connect, folder_of
+from headgate.stores.sql.sealed import COLUMNS, MOMENT_US, RENEWED_US, WANTED_US, Sealed
 from headgate.stores.sql.sqlite import SqliteConnection, open_file, statements
 from headgate.stores.sqlthread import SqlThread
-from headgate.values import Book
-from headgate.wire.recorded import Kept, Label, Progress, Recorded, State
+from headgate.wire.recorded import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from headgate.stores.sql.database import Place
+    from headgate.stores.sql.sealed import Room
     from headgate.values import NanoUSD, WallMicros
     from headgate.vaults.boxes import Box
+    from headgate.wire.recorded import Kept, Label, Progress, Recorded
 
 _VERSION: Final = 1
 _SCHEMA: Final = """
@@ -57,22 +56,8 @@ CREATE TRIGGER recordings_out AFTER DELETE ON recordings BEGIN
   UPDATE holders SET entries = entries - 1, bytes = bytes - old.size WHERE project = old.project;
   DELETE FROM parts WHERE call = old.call; END;
 """
-_COLUMNS: Final = (
-    "call, name, request, project, book, keyed, resume_s, slot, state, resume_until, expires_at, answer"
-)
-_MOMENT_US: Final = 10_000_000  # how long an error waits for other workers
-_RENEWED_US: Final = 2_000_000  # a wish is written again when it is so old
+_FIELDS: Final = f"{COLUMNS}, slot, expires_at"
 _AT_ONCE: Final = 200
-_encode = msgspec.msgpack.encode
-_recorded = msgspec.msgpack.Decoder(Recorded).decode
-
-
-class Room(NamedTuple):
-    """How much is kept, and how long."""
-
-    entries: int
-    total_bytes: int
-    kept_us: WallMicros
 
 
 class SqlRecordings:
@@ -86,7 +71,7 @@ class SqlRecordings:
 
     def __init__(self, place: Place, box: Box, room: Room) -> None:
         self._place = place
-        self._box = box
+        self._sealed = Sealed(box)
         self._room = room
         self._thread = SqlThread(
             "recordings", partial(_open, folder_of(place)), "Recorded answers cannot be kept or read"
@@ -112,7 +97,7 @@ class SqlRecordings:
         """Forget a call that was refused, so that the next one is made; who waits elsewhere is told."""
         await self._thread.run(self._release, call, recorded, now)
 
-    async def wanted(self, slot: int, now: WallMicros) -> list[bytes]:
+    async def wanted(self, slot: int, now: WallMicros, /) -> list[bytes]:
         """Return the calls whose recordings other workers read while they are made."""
         return await self._thread.run(_wanted, slot, now)
 
@@ -120,9 +105,13 @@ class SqlRecordings:
         """Show parts of a recording, from a number on, to other workers."""
         await self._thread.run(self._tell, call, first, parts)
 
-    async def follow(self, call: bytes, known: int, until: WallMicros) -> Progress | None:
+    async def follow(self, call: bytes, known: int, now: WallMicros, /) -> Progress | None:
         """Return what came behind the parts that are known, and want more; None where it was forgotten."""
-        return await self._thread.run(self._follow, call, known, until)
+        return await self._thread.run(self._follow, call, known, now + WANTED_US)
+
+    async def give_up(self, call: bytes) -> None:
+        """Take note that nobody makes a call whose recording is open."""
+        await self._thread.run(_give_up, call)
 
     async def find(self, call: bytes) -> Kept | None:
         """Return the recording of a call."""
@@ -144,7 +133,7 @@ class SqlRecordings:
 
     def _claim(self, sql: SqliteConnection, label: Label, slot: int, now: WallMicros) -> Kept | None:
         with _on_disk(sql):
-            row = sql.execute(f"SELECT {_COLUMNS} FROM recordings WHERE name = ?", (label.name,)).fetchone()
+            row = sql.execute(f"SELECT {_FIELDS} FROM recordings WHERE name = ?", (label.name,)).fetchone()
             if row is not None and not _over(row, now):
                 return self._kept(row)
             if row is not None:
@@ -155,7 +144,7 @@ class SqlRecordings:
     def _keep(
         self, sql: SqliteConnection, call: bytes, state: State, recorded: Recorded | None, now: WallMicros
     ) -> None:
-        answer = self._box.seal(_encode(recorded), call) if recorded is not None else None
+        answer = self._sealed.answer(call, recorded) if recorded is not None else None
         with writing(sql):
             row = sql.execute(
                 "SELECT made_at, keyed, resume_s FROM recordings WHERE call = ?", (call,)
@@ -174,19 +163,17 @@ class SqlRecordings:
             self._make_room(sql)
 
     def _release(self, sql: SqliteConnection, call: bytes, recorded: Recorded, now: WallMicros) -> None:
-        answer = self._box.seal(_encode(recorded), call)
+        answer = self._sealed.answer(call, recorded)
         with writing(sql):
             sql.execute(
                 "UPDATE recordings SET state = ?, answer = ?, expires_at = ?, resume_until = 0"
                 " WHERE call = ? AND wanted_until > ?",
-                (State.REFUSED, answer, now + _MOMENT_US, call, now),
+                (State.REFUSED, answer, now + MOMENT_US, call, now),
             )
             sql.execute("DELETE FROM recordings WHERE call = ? AND state = 0", (call,))
 
     def _tell(self, sql: SqliteConnection, call: bytes, first: int, parts: Sequence[bytes]) -> None:
-        rows = [
-            (call, n, self._box.seal(part, b"%b%d" % (call, n))) for n, part in enumerate(parts, start=first)
-        ]
+        rows = self._sealed.parts(call, first, parts)
         with writing(sql):
             sql.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", rows)
 
@@ -194,36 +181,21 @@ class SqlRecordings:
         row = sql.execute(
             "SELECT state, answer, wanted_until FROM recordings WHERE call = ?", (call,)
         ).fetchone()
-        if row is not None and row[2] < until - _RENEWED_US:
+        if row is not None and row[2] < until - RENEWED_US:
             with writing(sql):
                 sql.execute("UPDATE recordings SET wanted_until = ? WHERE call = ?", (until, call))
         sealed = sql.execute(
             "SELECT n, part FROM parts WHERE call = ? AND n >= ? ORDER BY n", (call, known)
         ).fetchall()
-        if row is None:
-            return None
-        state, answer, _ = row
-        parts = [self._box.open(part, b"%b%d" % (call, n)) for n, part in sealed]
-        recorded = self._recorded(call, answer)
-        if None in parts or (recorded is None and state in {State.WHOLE, State.REFUSED}):
-            state = State.DROPPED  # it cannot be opened here
-        return Progress(State(state), [part for part in parts if part is not None], recorded)
+        return None if row is None else self._sealed.progress(call, row[0], row[1], sealed)
 
     def _find(self, sql: SqliteConnection, call: bytes) -> Kept | None:
-        row = sql.execute(f"SELECT {_COLUMNS} FROM recordings WHERE call = ?", (call,)).fetchone()
+        row = sql.execute(f"SELECT {_FIELDS} FROM recordings WHERE call = ?", (call,)).fetchone()
         return None if row is None else self._kept(row)
 
     def _kept(self, row: tuple[Any, ...]) -> Kept:
-        call, name, request, project, book, keyed, resume_s, slot, state, resume_until, _, answer = row
-        recorded = self._recorded(call, answer)
-        if state == State.WHOLE and recorded is None:  # the secret that it was sealed with is gone
-            state = State.DROPPED
-        label = Label(call, name, request, project, Book(book), bool(keyed), resume_s)
-        return Kept(label, slot, State(state), resume_until, recorded)
-
-    def _recorded(self, call: bytes, answer: bytes | None) -> Recorded | None:
-        data = self._box.open(answer, call) if answer is not None else None
-        return _recorded(data) if data is not None else None
+        *columns, slot, _ = row
+        return self._sealed.kept(columns, slot)
 
     def _make_room(self, sql: SqliteConnection) -> None:
         """Drop answers, then whole rows, until there is room again."""
@@ -256,25 +228,9 @@ class SqlRecordings:
                 break
 
     def _charged(self, _sql: SqliteConnection, call: bytes) -> NanoUSD | None:
-        tails = read_tails(folder_of(self._place))  # before the books: what is drained meanwhile is there
+        charges = Charges(folder_of(self._place))
         with closing(connect(self._place, read_only=True)) as books:
-            own = "FROM calls WHERE call = ? OR parent = ?"
-            rows = dict(books.execute(f"SELECT call, charge {own}", (call, call)).fetchall())
-            ordered = any(
-                books.execute(f"SELECT 1 FROM {table} WHERE id = ?", (name,)).fetchone()
-                for table, name in _left_by(call)
-            )
-        for item in tails.settled:
-            if call in {item.settle.call, item.opens[-1].parent}:
-                rows[item.settle.call] = item.settle.charge
-        going = {opens[0].call for opens in tails.open.values() if call in {opens[0].call, opens[0].parent}}
-        return None if ordered or going - rows.keys() else sum(rows.values())
-
-
-def _left_by(call: bytes) -> tuple[tuple[str, str], ...]:
-    """Return where there is what a call has made, beside its charge: tables and ids."""
-    number = call.hex()
-    return ("videos", f"video_{number}"), ("files", made_by(call)), ("batches", f"batch_{number}")
+            return None if has_left(books, call) else charges.of(books, call)
 
 
 def _open(folder: Path) -> SqliteConnection:
@@ -316,7 +272,7 @@ def _create(sql: SqliteConnection) -> None:
 
 def _over(row: tuple[Any, ...], now: WallMicros) -> bool:
     """Say whether a row is in nobody's way any more."""
-    *_, state, _, expires_at, _ = row
+    state, expires_at = row[7], row[-1]
     return bool(state == State.REFUSED or expires_at <= now)
 
 
@@ -347,6 +303,11 @@ def _lose(sql: SqliteConnection, slot: int, workers: int) -> None:
             "UPDATE recordings SET state = ? WHERE state = 0 AND (slot = ? OR (? = 0 AND slot >= ?))",
             (State.LOST, slot, slot, workers),
         )
+
+
+def _give_up(sql: SqliteConnection, call: bytes) -> None:
+    with writing(sql):
+        sql.execute("UPDATE recordings SET state = ? WHERE call = ? AND state = 0", (State.LOST, call))
 
 
 def _wanted(sql: SqliteConnection, slot: int, now: WallMicros) -> list[bytes]:

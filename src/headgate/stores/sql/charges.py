@@ -1,0 +1,57 @@
+"""What a recorded call has cost its caller, by the journals of a data folder and by the books."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.shelf import made_by
+from headgate.stores.journal.tails import read_tails
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headgate.stores.sql.connection import Connection
+    from headgate.values import NanoUSD
+
+
+class Charges:
+    """What calls of one data folder have cost: exact, also of those that the books do not have yet.
+
+    Args:
+        folder: whose journals are read now; the books are asked after that, so nothing is missed between.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._tails = read_tails(folder)
+
+    def of(self, sql: Connection, call: bytes) -> NanoUSD | None:
+        """Return what a call and its parts have cost; None where that is not settled yet."""
+        rows = booked(sql, call)
+        for item in self._tails.settled:
+            if call in {item.settle.call, item.opens[-1].parent}:
+                rows[item.settle.call] = item.settle.charge
+        opens = (opens[0] for opens in self._tails.open.values())
+        going = {opened.call for opened in opens if call in {opened.call, opened.parent}}
+        return None if going - rows.keys() else sum(rows.values())
+
+
+def booked(sql: Connection, call: bytes) -> dict[bytes, NanoUSD]:
+    """Return the charges that the books have of a call and of its parts.
+
+    Parts are of the same instant: their ids begin as that of the call.
+    """
+    rows = sql.execute(
+        "SELECT call, charge FROM calls WHERE call >= ? AND call <= ? AND (call = ? OR parent = ?)",
+        (call[:8], call[:8] + b"\xff" * 8, call, call),
+    )
+    return {bytes(name): int(charge) for name, charge in rows}
+
+
+def has_left(sql: Connection, call: bytes) -> bool:
+    """Say whether there is something that a call has made, beside its charge."""
+    number = call.hex()
+    left = (("videos", f"video_{number}"), ("files", made_by(call)), ("batches", f"batch_{number}"))
+    return any(
+        sql.execute(f"SELECT 1 FROM {table} WHERE id = ?", (name,)).fetchone() is not None
+        for table, name in left
+    )
