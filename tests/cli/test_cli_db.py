@@ -34,6 +34,19 @@ def test_a_sound_database_is_said_to_be_whole(run: Run, books: str) -> None:
     assert (found["schema"], found["foreign"], len(found["wrong"])) == (SCHEMA, ["theirs"], 1)
 
 
+@pytest.mark.parametrize(("schema", "said"), [("0001", "db migrate"), ("9998", "a newer version made it")])
+def test_a_status_tells_an_older_schema_from_a_newer_one(
+    run: Run, books: str, schema: str, said: str
+) -> None:
+    with closing(connect(Path(books))) as sql:
+        sql.execute("UPDATE alembic_version SET version_num = ?", (schema,))
+    done = run("db", "status", "--data", books)
+    assert done.exit_code == 1
+    assert f"schema {schema}, this version has {SCHEMA}: " in done.stdout
+    assert said in done.stdout
+    assert ("db migrate" in done.stdout) is (schema < SCHEMA)
+
+
 def test_a_backup_is_written_shown_and_restored(run: Run, books: str, tmp_path: Path) -> None:
     done = run("db", "backup", "--data", books)
     assert done.exit_code == 0, done.output

@@ -92,6 +92,8 @@ def status(context: click.Context, data: str | None, as_json: bool) -> None:
         print_json({"schema": found, "known": SCHEMA, "current": current})
     else:
         advice = "up to date" if current else f"run `{advise('db migrate', folder_of(place))}`"
+        if found > SCHEMA:
+            advice = "a newer version made it; `serve` says whether this one can serve from it"
         click.echo(f"{shown(place)}: schema {found or 'none'}, this version has {SCHEMA}: {advice}.")
     context.exit(0 if current else FOUND)
 
