@@ -58,6 +58,25 @@ def test_rows_that_are_there_are_not_inserted_again(sql: Connection) -> None:
     assert sql.insert_new("things", []) == 0
 
 
+def test_rows_of_which_one_is_there_are_refused_and_nothing_of_them_stays(sql: Connection) -> None:
+    rows = [(number, f"n{number}", bytearray(b"x") if number % 2 else None) for number in range(3000)]
+    with writing(sql):
+        sql.insert_all("things", rows)
+        sql.insert_all("things", [])
+    assert sql.execute("SELECT count(*), sum(id), count(what) FROM things").fetchone() == (
+        3000,
+        4498500,
+        1500,
+    )
+    again = [*((number, f"m{number}", None) for number in range(3000, 6000)), (7000, "n5", None)]
+    with pytest.raises(sqlite3.IntegrityError), writing(sql):
+        sql.insert_all("things", again)
+    assert sql.execute("SELECT id, what FROM things ORDER BY id DESC").fetchone() == (2999, b"x")
+    with writing(sql):
+        sql.insert_all("things", again[:-1])
+    assert sql.execute("SELECT count(*) FROM things").fetchone() == (6000,)
+
+
 def test_several_scans_go_side_by_side(sql: Connection) -> None:
     sql.insert_new("things", [(number, f"n{number}", None) for number in range(2500)])
     sql.execute("BEGIN")

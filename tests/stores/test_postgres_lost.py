@@ -101,6 +101,22 @@ def test_a_frozen_server_is_said_in_time_and_used_again_when_it_thaws(wire: Wire
         assert sql.execute("SELECT 3").fetchone() == (3,)
 
 
+@pytest.mark.parametrize("size", [1, 2_000_000])  # more than what is on the way takes
+def test_a_server_that_freezes_while_rows_are_copied_is_said_in_time(wire: Wire, url: str, size: int) -> None:
+    with closing(opened(url)) as sql:
+        sql.define("CREATE TABLE things (id INTEGER PRIMARY KEY, what BLOB);")
+        sql.insert_all("things", [(0, b"")])
+        wire.open.clear()
+        began = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="does not answer in time"):
+            sql.insert_all("things", [(number, b"x" * size) for number in range(1, 9)])
+        assert time.monotonic() - began < 5
+        wire.cut()
+        wire.open.set()
+        sql.insert_all("things", [(9, b"")])
+        assert {number for (number,) in sql.execute("SELECT id FROM things")} == {0, 9}
+
+
 def test_a_server_that_freezes_before_anybody_comes_is_said_in_time(wire: Wire, url: str) -> None:
     wire.open.clear()
     began = time.monotonic()

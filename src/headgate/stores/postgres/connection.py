@@ -29,6 +29,8 @@ _CONNECT_S: Final = 5.0
 _LATE_S: Final = 1.0  # beyond what the server bounds itself
 _AT_ONCE: Final = 1_000  # rows of a scan
 _MOST_PREPARED: Final = 300
+_CELLS: Final = 128 * 32  # that are copied in one go: about 300 µs, in which the event loop waits
+_COPIED: Final = 8  # tables that rows are copied into; any number gives statements names, so they stay parsed
 _BEGIN: Final = {
     "BEGIN": "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     # One writer at a time, as on SQLite: every rule of the books is proven for that. Each statement looks
@@ -131,7 +133,7 @@ class PostgresConnection:
         self._link: asyncpg.Connection[asyncpg.Record] | None = None
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]] = {}
         self._plain: dict[str, Callable[[Any], tuple[Any, ...]]] = {}  # what makes rows of decimals integers
-        self._types: dict[str, list[str]] = {}
+        self._known: dict[str, list[tuple[str, str]]] = {}  # columns of tables
         try:
             self._opened()
         except BaseException:
@@ -170,23 +172,33 @@ class PostgresConnection:
         """Insert whole rows, but for those whose key is there; return how many were inserted."""
         if not rows:
             return 0
-        # A newer version may have added columns while we serve: they have defaults.
-        types = (self._types.get(table) or self._learn(table))[: len(rows[0])]
-        text, new = spread(table, types), 0
+        text, new = spread(table, [kind for _, kind in self._columns(table, len(rows[0]))]), 0
         for start in range(0, len(rows), 2 * self.calls_at_once):
             columns = list(zip(*rows[start : start + 2 * self.calls_at_once], strict=True))
             new += self._wait(self._fetch(text, columns)).rowcount
         return new
 
-    def _learn(self, table: str) -> list[str]:
-        found = self.execute(
-            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
-            " WHERE attrelid = CAST(CAST(? AS text) AS regclass) AND attnum > 0 AND NOT attisdropped"
-            " ORDER BY attnum",
-            (table,),
-        )
-        types = self._types[table] = [kind for (kind,) in found]
-        return types
+    def insert_all(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert whole rows: by `COPY`, since asyncpg looks at length at each member of an array."""
+        if not rows:
+            return
+        names = [name for name, _ in self._columns(table, len(rows[0]))]
+        size = max(1, _CELLS // len(names))
+        for start in range(0, len(rows), size):
+            self._wait(self._copy(table, names, rows[start : start + size]))
+
+    def _columns(self, table: str, count: int) -> list[tuple[str, str]]:
+        """Return the first columns of a table, by name and type: a newer version may have added more."""
+        known = self._known.get(table)
+        if known is None:
+            found = self.execute(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+                " WHERE attrelid = CAST(CAST(? AS text) AS regclass) AND attnum > 0 AND NOT attisdropped"
+                " ORDER BY attnum",
+                (table,),
+            )
+            known = self._known[table] = found.fetchall()
+        return known[:count]
 
     def define(self, script: str) -> None:
         """Run statements of a schema."""
@@ -317,7 +329,8 @@ class PostgresConnection:
             self._url,
             timeout=_CONNECT_S,
             command_timeout=bounds.longest_s + _LATE_S,
-            statement_cache_size=0,  # we keep our own
+            statement_cache_size=_COPIED,
+            max_cached_statement_lifetime=0,
             server_settings={
                 "application_name": "headgate",
                 "default_transaction_isolation": "read committed",  # of each statement by itself
@@ -341,6 +354,12 @@ class PostgresConnection:
         tag = statement.get_statusmsg().rpartition(" ")[2]
         plain = self._plain.get(text, tuple)
         return Rows(map(plain, rows), int(tag) if tag.isdecimal() else -1, statement)
+
+    async def _copy(self, table: str, names: list[str], rows: Sequence[Sequence[Any]]) -> None:
+        assert self._link is not None
+        # A server that freezes while it takes rows would be waited for without end.
+        async with asyncio.timeout(self._bounds.longest_s + _LATE_S):
+            await self._link.copy_records_to_table(table, records=rows, columns=names)
 
     async def _fetch_many(self, text: str, rows: list[Any]) -> None:
         statement = self._prepared.get(text) or await self._prepare(text)
@@ -393,7 +412,7 @@ class PostgresConnection:
         link, self._link = self._link, None
         self._prepared.clear()
         self._plain.clear()
-        self._types.clear()
+        self._known.clear()
         if link is None or self._loop.is_closed():
             return
         with suppress(Exception):

@@ -72,6 +72,14 @@ class Connection(Protocol):
         """Insert whole rows, but for those whose key is there; return how many were inserted."""
         ...
 
+    def insert_all(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert whole rows, none of which may be there: the quickest way, in a transaction.
+
+        Raises:
+            sqlite3.IntegrityError: one is there; the transaction can only be undone.
+        """
+        ...
+
     def define(self, script: str) -> None:
         """Run statements of a schema as `schema.sql` has them, in a transaction of the caller."""
         ...

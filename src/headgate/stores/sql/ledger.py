@@ -7,6 +7,7 @@ interpreter to another thread and back.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,12 +18,15 @@ from headgate.stores.sql.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeAlias
 
     from headgate.ports import Open, Settle
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.journal.segments import Position
     from headgate.stores.sql.connection import Connection
     from headgate.values import NanoUSD, Prices, Usage
+
+    Insert: TypeAlias = Callable[[str, Sequence[Sequence[Any]]], object]
 
 ESTIMATED, UNPRICED, STREAMED, RECOVERED, REPLAY = 1, 2, 4, 8, 16
 HOUR_US: Final = 3_600_000_000
@@ -79,12 +83,14 @@ class Books:
         sql.execute("BEGIN IMMEDIATE")
         try:
             fresh: Sequence[Settled] = settled
-            if not self._book(fresh, slot):
+            try:
+                self._book(fresh, slot, sql.insert_all)
+            except sqlite3.IntegrityError:  # the books have one of them
                 sql.execute("ROLLBACK")
                 self._forget()
                 sql.execute("BEGIN IMMEDIATE")
                 fresh = self._unknown(settled)
-                self._book(fresh, slot)
+                self._book(fresh, slot, sql.insert_new)
             sql.execute(_CHECKPOINT, (slot, *checkpoint))
             sql.execute("COMMIT")
         except BaseException:
@@ -111,22 +117,26 @@ class Books:
                 fresh[call] = item
         return list(fresh.values())
 
-    def _book(self, settled: Sequence[Settled], slot: str) -> bool:
-        """Write everything of a batch; False when the books had one of its calls."""
+    def _book(self, settled: Sequence[Settled], slot: str, insert: Insert) -> None:
+        """Write everything of a batch.
+
+        Raises:
+            sqlite3.IntegrityError: the books have one of its calls.
+        """
         if not settled:
-            return True
+            return
         self._spending.begin()
         batch = _Batch(dict(self._sql.execute("SELECT book, seq FROM books").fetchall()))
         size = self._sql.calls_at_once
         for start in range(0, len(settled), size):
             part = settled[start : start + size]
             rows = [self._row(item, batch) for item in part]
-            if self._sql.insert_new("calls", rows) != len(rows):
-                return False
+            insert("calls", rows)
             if len(batch.entries) >= 2 * size:
-                self._write_entries(batch)
+                insert("entries", batch.entries)
+                batch.entries = []
             self._pause()
-        self._write_entries(batch)
+        insert("entries", batch.entries)
         self._sql.executemany(_LOST, batch.lost)
         self._sql.executemany(
             "INSERT INTO books VALUES (?, ?) ON CONFLICT (book) DO UPDATE SET seq = excluded.seq",
@@ -136,11 +146,6 @@ class Books:
         self._sql.executemany(_HOUR, batch.sums())
         self._sql.executemany(_USE, batch.uses.items())
         self._spending.write(slot)
-        return True
-
-    def _write_entries(self, batch: _Batch) -> None:
-        self._sql.insert_new("entries", batch.entries)
-        batch.entries.clear()
 
     def _row(self, item: Settled, batch: _Batch) -> tuple[Any, ...]:
         """Return a call's row; its entries and sums go into the batch."""

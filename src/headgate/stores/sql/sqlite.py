@@ -28,7 +28,15 @@ class SqliteConnection(sqlite3.Connection):
         return self.execute(sql, values)
 
     def insert_new(self, table: str, rows: Sequence[Sequence[Any]]) -> int:
-        """Insert whole rows, but for those whose key is there; return how many were inserted.
+        """Insert whole rows, but for those whose key is there; return how many were inserted."""
+        return self._insert(table, rows, " ON CONFLICT DO NOTHING")
+
+    def insert_all(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert whole rows, none of which may be there."""
+        self._insert(table, rows, "")
+
+    def _insert(self, table: str, rows: Sequence[Sequence[Any]], known: str) -> int:
+        """Insert whole rows; return how many.
 
         Statements take many rows at once, since each one that runs hands the interpreter to another thread
         and back.
@@ -40,9 +48,9 @@ class SqliteConnection(sqlite3.Connection):
         whole = len(rows) - len(rows) % size
         for start in range(0, whole, size):
             flat = tuple(chain.from_iterable(rows[start : start + size]))
-            new += self.execute(_insert(table, columns, size), flat).rowcount
+            new += self.execute(_insert(table, columns, size) + known, flat).rowcount
         if whole < len(rows):
-            new += self.executemany(_insert(table, columns, 1), rows[whole:]).rowcount
+            new += self.executemany(_insert(table, columns, 1) + known, rows[whole:]).rowcount
         return new
 
     def define(self, script: str) -> None:
@@ -146,4 +154,4 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 def _insert(table: str, columns: int, rows: int) -> str:
     row = f"({', '.join('?' * columns)})"
-    return " ".join(("INSERT INTO", table, "VALUES", ", ".join([row] * rows), "ON CONFLICT DO NOTHING"))
+    return " ".join(("INSERT INTO", table, "VALUES", ", ".join([row] * rows)))
