@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headgate.admission.entrance import Entrance
-from headgate.admission.leased import Shares
 from headgate.admission.rate import Rates, Reading
+from headgate.admission.sharing import Shares
 from headgate.commons import Commons
 from headgate.errors import Unavailable
 from headgate.stores.live import SqliteMeters

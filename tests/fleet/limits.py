@@ -10,9 +10,9 @@ from typing import Any
 
 from tests.fleet.loop import FleetLoop
 
-from headgate.admission.leased import Shares
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.rate import Rates
+from headgate.admission.sharing import Shares
 from headgate.money.shares import Answer, Ask
 from headgate.stores.live import MemoryMeters
 from headgate.values import Limits, Principal

@@ -15,9 +15,9 @@ from hypothesis import given, settings, strategies as st
 from tests.limits.contract import MINUTE, SECOND, SharedMetersContract
 
 from headgate.admission.entrance import Entrance
-from headgate.admission.leased import Shares
 from headgate.admission.limits import LimitRow, LimitSettings, LimitTable
 from headgate.admission.rate import Rates
+from headgate.admission.sharing import Shares
 from headgate.errors import Unavailable
 from headgate.ports import SharedMeters
 from headgate.stores.live import MemoryMeters, SqliteMeters, bury, start_anew
@@ -323,7 +323,7 @@ async def test_calls_wait_in_line_for_what_other_workers_leave() -> None:
 HAMMER = """
 import asyncio, json, sys, time
 from pathlib import Path
-from headgate.admission.leased import Shares
+from headgate.admission.sharing import Shares
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.rate import Rates
 from headgate.ports import SystemClock

@@ -12,9 +12,9 @@ import pytest
 from tests.redis.heard import opened
 from tests.redis.server import RedisServer
 
-from headgate.admission.leased import Shares
 from headgate.admission.limits import LimitRow, LimitTable
 from headgate.admission.rate import Rates, Reading
+from headgate.admission.sharing import Shares
 from headgate.ports import SystemClock
 from headgate.stores.redis.link import Link
 from headgate.stores.redis.meters import RedisMeters

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.admission.durations import go_duration
-from headgate.admission.meters import OwnGroup, OwnTokenGroup, group, token_group
+from headgate.admission.leased import group, token_group
+from headgate.admission.meters import OwnGroup, OwnTokenGroup
 from headgate.errors import RateLimited
 from headgate.values import MonotonicNs
 
@@ -130,7 +131,8 @@ class Gate:
                 return None
         requests, own_tokens = self._requests, self._tokens
         if not (isinstance(requests, OwnGroup) and isinstance(own_tokens, OwnTokenGroup)):
-            return None if self.wait_ns(tokens, now) else self.take(tokens, now)
+            passes = requests.passes(1, now) and own_tokens.passes(tokens, now)
+            return self.take(tokens, now) if passes else None
         if not own_tokens.enter(tokens, now):
             return None
         if not requests.admit(1, now):

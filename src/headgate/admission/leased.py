@@ -1,32 +1,34 @@
 """Meters of which this worker has a part in hand; the rest is shared with others (`money/shares.py`).
 
 They look like the meters of a single worker. What is in hand is spent at once; more is fetched from the
-store, many wishes in one step, off the loop. What is not used comes back within two rounds of `EVERY_S`.
+store (`sharing.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from headgate.admission.meters import MINUTE_NS, WINDOWS, Count, Kind, Place, TokenBucket
-from headgate.errors import Unavailable
+from headgate.admission.meters import (
+    MINUTE_NS,
+    WINDOWS,
+    Bucket,
+    Count,
+    Group,
+    Kind,
+    Place,
+    TokenBucket,
+    TokenGroup,
+    group as own_group,
+    token_group as own_token_group,
+)
 from headgate.money.shares import MICRO, Ask
-from headgate.ports import Forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.admission.gates import Gate
     from headgate.money.shares import Answer, Sight
-    from headgate.ports import Clock, SharedMeters
     from headgate.values import MonotonicNs
 
-EVERY_S: Final = 0.1
-_ROUNDS: Final = 8  # of asking for one call
-_AT_ONCE: Final = 256  # meters in one exchange: the store serves others, too
 _REFUSED_NS: Final = 50_000_000  # what the store has refused is not asked for again sooner
 
 
@@ -130,7 +132,7 @@ class Hand:
 class LeasedBucket(TokenBucket):
     """A shared limit on requests or tokens per window."""
 
-    __slots__ = ("__weakref__", "_touch", "hand")
+    __slots__ = ("__weakref__", "hand", "touch")
 
     def __init__(
         self,
@@ -142,14 +144,14 @@ class LeasedBucket(TokenBucket):
     ) -> None:
         super().__init__(place, kind, limit, 0)
         self.hand = Hand(place.named(kind), sight)
-        self._touch = touch
+        self.touch = touch
 
     def change(self, limit: int, now: MonotonicNs) -> None:
         """Change the limit; the store hears of it with the next wish."""
         if limit != self.limit:
             self.hand.moved_ns = now
             self._resize(limit)
-            self._touch(self)
+            self.touch(self)
 
     def _unheld(self, now: MonotonicNs) -> int:
         """Return what is in nobody's hand, as far as that is known here."""
@@ -169,14 +171,14 @@ class LeasedBucket(TokenBucket):
         self.hand.moved_ns = now
         self.hand.take(amount)
         if self.hand.idle:
-            self._touch(self)
+            self.touch(self)
 
     def give(self, amount: int, now: MonotonicNs) -> None:
         """Give back what was spent a moment ago."""
         self.hand.moved_ns = now
         self.hand.give(amount)
         if self.hand.idle:
-            self._touch(self)
+            self.touch(self)
 
     def reserve(self, amount: int, now: MonotonicNs) -> None:
         """Spend `amount` until `settle`."""
@@ -242,12 +244,12 @@ class LeasedBucket(TokenBucket):
 class LeasedCount(Count):
     """A shared limit on calls at once."""
 
-    __slots__ = ("__weakref__", "_touch", "hand")
+    __slots__ = ("__weakref__", "hand", "touch")
 
     def __init__(self, place: Place, limit: int, touch: Callable[[LeasedCount], None]) -> None:
         super().__init__(place, limit)
         self.hand = Hand(place.named("concurrency"))
-        self._touch = touch
+        self.touch = touch
 
     def full(self) -> bool:
         """Say whether no further call may begin before the store is asked."""
@@ -258,14 +260,14 @@ class LeasedCount(Count):
         self.open += 1
         self.hand.take(1)
         if self.hand.idle:
-            self._touch(self)
+            self.touch(self)
 
     def end(self) -> None:
         """Count it no more; its room stays in hand for a round."""
         self.open -= 1
         self.hand.give(1)
         if self.hand.idle:
-            self._touch(self)
+            self.touch(self)
 
     def idle(self) -> bool:
         """Say whether it may be forgotten."""
@@ -281,182 +283,88 @@ class LeasedCount(Count):
         return self.hand.report(self.limit, 0, now)
 
 
-Meter = LeasedBucket | LeasedCount
+Meter: TypeAlias = LeasedBucket | LeasedCount
 
 
-def _hand(meter: object) -> Hand:
-    assert isinstance(meter, Meter)
-    return meter.hand
+class LeasedGroup(Group):
+    """Shared buckets that a call passes together. Each call meets several: loops do without their methods."""
 
+    __slots__ = ()
+    buckets: tuple[LeasedBucket, ...]
 
-class Shares:
-    """One worker's way to the shared meters.
+    def passes(self, amount: int, _now: MonotonicNs) -> bool:
+        """Say whether each has `amount` in hand."""
+        return all(amount <= bucket.hand.spare for bucket in self.buckets)
 
-    Args:
-        slot: of this worker.
-        store: where they are.
-        clock: monotonic time, which all workers share.
-        report: told what the store said when it began to refuse.
-        sight: what the workers of this machine see of one another; None: nothing.
-        beat_ns: the store hears of this worker at least so often; 0: it need not.
-    """
+    def take(self, amount: int, now: MonotonicNs) -> None:
+        """Spend `amount` from each, in hand or not."""
+        for bucket in self.buckets:
+            hand = bucket.hand
+            hand.moved_ns = now
+            hand.taken += amount
+            hand.spent = spent = hand.spent + amount
+            hand.spare = max(hand.held - spent, 0) if spent > 0 else hand.held
+            if hand.sight is not None:
+                hand.sight.spend(hand.row, amount)
+            if hand.idle:
+                bucket.touch(bucket)
 
-    __slots__ = (
-        "_beat_ns",
-        "_bell",
-        "_clock",
-        "_made",
-        "_report",
-        "_round_ns",
-        "_sight",
-        "_slot",
-        "_store",
-        "_told_ns",
-        "_touched",
-        "_waiting",
-        "answered",
-        "trouble",
-    )
-
-    def __init__(
-        self,
-        slot: int,
-        store: SharedMeters,
-        clock: Clock,
-        report: Callable[[str], None] = lambda _: None,
-        sight: Sight | None = None,
-        *,
-        beat_ns: int = 0,
-    ) -> None:
-        self._slot = slot
-        self._beat_ns = beat_ns
-        self._told_ns: MonotonicNs = 0
-        self._made: WeakSet[Meter] = WeakSet()
-        self._sight = sight
-        self._report = report
-        self._store = store
-        self._clock = clock
-        self._touched: dict[Meter, None] = {}  # with something to tell
-        self._waiting: list[asyncio.Future[None]] = []
-        self._bell = asyncio.Event()
-        self._round_ns: MonotonicNs = 0
-        self.answered: Callable[[], None] = lambda: None  # told when the store has answered wishes
-        self.trouble = ""  # what the store said when it refused
-
-    def touch(self, meter: Meter) -> None:
-        """Note that a meter has something to tell."""
-        meter.hand.idle = False
-        self._touched[meter] = None
-
-    def bucket(self, place: Place, kind: Kind, limit: int) -> LeasedBucket:
-        """Return a shared bucket."""
-        bucket = LeasedBucket(place, kind, limit, self.touch, self._sight)
-        self._made.add(bucket)
-        return bucket
-
-    def count(self, place: Place, limit: int) -> LeasedCount:
-        """Return a shared count."""
-        count = LeasedCount(place, limit, self.touch)
-        self._made.add(count)
-        return count
-
-    def wish(self, gate: Gate, tokens: int, now: MonotonicNs) -> bool:
-        """Ask for what a call lacks; False where the store has just refused some of it."""
-        lacking: list[tuple[Meter, int]] = []
-        for meter in gate.meters():
-            assert isinstance(meter, Meter)
-            requests = isinstance(meter, LeasedCount) or meter.kind in {"rpm", "rpd"}
-            lack = (1 if requests else tokens) - meter.hand.spare
-            if lack > 0:
-                lacking.append((meter, lack))
-        if any(meter.hand.refused_until > now for meter, _ in lacking):
-            return False
-        for meter, lack in lacking:
-            meter.hand.want += lack
-            self.touch(meter)
-        self._bell.set()
-        return True
-
-    async def fetch(self, gate: Gate, tokens: int) -> None:
-        """Ask for what a call lacks and wait for the answers; once more where others have it in hand."""
-        patient = True
-        for _ in range(_ROUNDS):
-            now = self._clock.monotonic()
-            if not gate.wait_ns(tokens, now):
-                return
-            if self.wish(gate, tokens, now):
-                waited = asyncio.get_running_loop().create_future()
-                self._waiting.append(waited)
-                await waited
-            elif patient and any(_hand(meter).others for meter in gate.meters()):
-                patient = False
-                await asyncio.sleep(1.5 * EVERY_S)  # by then they have given back what they do not use
+    def least(self, now: MonotonicNs) -> tuple[int, int, int]:
+        """Return the limit of the bucket with the fewest units left, those, and when it is full again."""
+        fewest, least = 1 << 62, self.buckets[0]
+        for bucket in self.buckets:
+            hand, limit = bucket.hand, bucket.limit
+            if hand.sight is not None:
+                left = bucket.remaining(now)
             else:
-                return
+                back = (now - hand.known_ns) * limit // bucket.unit
+                others, spare = hand.others, hand.spare
+                unheld = min(hand.free + max(back, 0), limit - others - spare)
+                left = max(0, min(spare + unheld + others, limit))
+            if left < fewest:
+                fewest, least = left, bucket
+        return least.limit, fewest, (least.limit - fewest) * least.unit // least.limit
 
-    async def run(self) -> None:
-        """Tell and ask for as long as the process lives."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(EVERY_S):
-                    await self._bell.wait()
-            self._bell.clear()
-            await self.tell()
 
-    async def tell(self, *, leaving: bool = False) -> None:
-        """Tell the store everything once; take what it gives."""
-        now = self._clock.monotonic()
-        waiting, self._waiting = self._waiting, []
-        if leaving or now - self._round_ns >= EVERY_S * 1_000_000_000:
-            self._round_ns = now
-            for meter in self._touched:
-                meter.hand.let_go(all_of_it=leaving)
-        meters = self._take_touched()
-        asks = [meter.report(now) for meter in meters]
-        if asks or (self._beat_ns and now - self._told_ns >= self._beat_ns):
-            self._told_ns = now
-            await self._exchange(meters, asks, now)
-        for waited in waiting:
-            if not waited.done():
-                waited.set_result(None)
-        if any(ask.want for ask in asks):
-            self.answered()
+class LeasedTokenGroup(LeasedGroup, TokenGroup):
+    """The same of buckets that give back what a call did not use."""
 
-    def _take_touched(self) -> list[Meter]:
-        """Return what is told now: those that are waited for, then as many others as one step takes."""
-        meters = list(self._touched)
-        if len(meters) > _AT_ONCE:
-            meters.sort(key=lambda meter: not meter.hand.want)
-            self._bell.set()
-        self._touched = dict.fromkeys(meters[_AT_ONCE:])
-        return meters[:_AT_ONCE]
+    __slots__ = ()
+    buckets: tuple[LeasedBucket, ...]
 
-    async def _exchange(self, meters: list[Meter], asks: list[Ask], now: MonotonicNs) -> None:
-        try:
-            answers = await self._store.exchange(self._slot, asks, now)
-        except Forgotten:
-            self._begin_anew(meters, asks, now)
+    def reserve(self, amount: int, now: MonotonicNs) -> None:
+        """Spend `amount` from each until `settle`, in hand or not."""
+        self.take(amount, now)
+
+    def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
+        """End a call in each that has reserved so much at a time."""
+        over = used - reserved
+        if over >= 0:
+            if over:
+                self.take(over, now)
             return
-        except Unavailable as fault:
-            if not self.trouble:
-                self._report(fault.message)
-            self.trouble = fault.message
-            for meter, ask in zip(meters, asks, strict=True):
-                meter.hand.untold(ask)
-                self.touch(meter)
-            return
-        self.trouble = ""
-        for meter, ask, answer in zip(meters, asks, answers, strict=True):
-            meter.hand.told(ask, answer, now)
-            if meter.hand.spare > 0:  # what is not used goes back in a later round
-                self.touch(meter)
+        for bucket in self.buckets:
+            left = bucket.size - (now - since) * bucket.limit
+            if left <= 0:
+                continue
+            amount = min(-over, left // bucket.unit)
+            hand = bucket.hand
+            hand.moved_ns = now
+            hand.spent = spent = hand.spent - amount
+            hand.spare = max(hand.held - spent, 0) if spent > 0 else hand.held
+            if hand.sight is not None:
+                hand.sight.spend(hand.row, -amount)
+            if hand.idle:
+                bucket.touch(bucket)
 
-    def _begin_anew(self, meters: list[Meter], asks: list[Ask], now: MonotonicNs) -> None:
-        """Tell the store what it may have lost: what was used and what is open. Nothing else is in hand."""
-        for meter, ask in zip(meters, asks, strict=True):
-            meter.hand.untold(ask)
-            self.touch(meter)
-        for meter in tuple(self._made):
-            if meter.lose(now):
-                self.touch(meter)
-        self._bell.set()
+
+def group(buckets: tuple[Bucket, ...]) -> Group:
+    """Return some buckets as a group."""
+    leased = tuple(bucket for bucket in buckets if isinstance(bucket, LeasedBucket))
+    return LeasedGroup(leased) if 0 < len(leased) == len(buckets) else own_group(buckets)
+
+
+def token_group(buckets: tuple[TokenBucket, ...]) -> TokenGroup:
+    """Return some buckets of tokens as a group."""
+    leased = tuple(bucket for bucket in buckets if isinstance(bucket, LeasedBucket))
+    return LeasedTokenGroup(leased) if 0 < len(leased) == len(buckets) else own_token_group(buckets)

@@ -228,6 +228,10 @@ class Group:
     def __init__(self, buckets: tuple[Bucket, ...]) -> None:
         self.buckets = buckets
 
+    def passes(self, amount: int, now: MonotonicNs) -> bool:
+        """Say whether `amount` fits into each now."""
+        return not any(bucket.wait_ns(amount, now) for bucket in self.buckets)
+
     def take(self, amount: int, now: MonotonicNs) -> None:
         """Take `amount` from each for good, whether it fits or not."""
         for bucket in self.buckets:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from headgate.admission.gates import Ticket
-    from headgate.admission.leased import Shares
     from headgate.admission.limits import Bound
     from headgate.admission.meters import Place
+    from headgate.admission.sharing import Shares
     from headgate.values import MonotonicNs, Principal
 
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
