@@ -50,6 +50,17 @@ def test_a_change_says_how_many_rows_it_changed_and_what_it_gave(sql: Connection
     assert sql.execute("INSERT INTO things (name) VALUES ('d') ON CONFLICT DO NOTHING").rowcount == 0
 
 
+def test_a_statement_for_many_rows_gives_what_each_brought(sql: Connection) -> None:
+    sql.executemany("INSERT INTO things (name) VALUES (?)", [("a",), ("b",)])
+    change = "UPDATE things SET id = id + ? WHERE name = ? RETURNING name, id"
+    assert sql.fetch_each(change, [(10, "b"), (10, "nobody"), (20, "a"), (5, "b")]) == [
+        ("b", 12),
+        ("a", 21),
+        ("b", 17),
+    ]
+    assert sql.fetch_each(change, []) == []
+
+
 def test_rows_that_are_there_are_not_inserted_again(sql: Connection) -> None:
     rows = [(number, f"n{number}", None) for number in range(700)]
     assert sql.insert_new("things", rows[100:101]) == 1

@@ -161,6 +161,10 @@ class PostgresConnection:
             self._wait(self._fetch_many(marked(sql).text, rows))
         return Rows(iter(()), -1)
 
+    def fetch_each(self, sql: str, parameters: Sequence[Any], /) -> list[Any]:
+        """Run one statement for each of many rows of values, in one go; return what all of them brought."""
+        return self._wait(self._fetch_each(marked(sql).text, parameters)) if parameters else []
+
     def scan(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Iterator[Any]:
         """Go through many rows, some at a time."""
         text, names = marked(sql)
@@ -364,6 +368,10 @@ class PostgresConnection:
     async def _fetch_many(self, text: str, rows: list[Any]) -> None:
         statement = self._prepared.get(text) or await self._prepare(text)
         await statement.executemany(rows)
+
+    async def _fetch_each(self, text: str, rows: Sequence[Any]) -> list[tuple[Any, ...]]:
+        statement = self._prepared.get(text) or await self._prepare(text)
+        return list(map(self._plain.get(text, tuple), await statement.fetchmany(rows)))
 
     async def _open_portal(self, text: str, values: Any) -> Any:
         statement = self._prepared.get(text) or await self._prepare(text)

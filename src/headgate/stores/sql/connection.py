@@ -64,6 +64,10 @@ class Connection(Protocol):
         """Run one statement for each of many rows of values."""
         ...
 
+    def fetch_each(self, sql: str, parameters: Sequence[Any], /) -> list[Any]:
+        """Run one statement for each of many rows of values; return what all of them brought."""
+        ...
+
     def scan(self, sql: str, values: Values = ()) -> Iterator[Any]:
         """Go through more rows than memory should hold, in a transaction; several at once, where wanted."""
         ...

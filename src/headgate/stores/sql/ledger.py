@@ -42,6 +42,8 @@ _HOUR = (
     " ON CONFLICT (hour, book, account, project, key, model, provider) DO UPDATE SET "
     + ", ".join(f"{name} = usage_hours.{name} + excluded.{name}" for name in _SUMS)
 )
+_CHANGES: Final = -1  # beside the numbers of books
+_STANDING = f"SELECT {_CHANGES}, coalesce(max(seq), 0) FROM changes UNION ALL SELECT book, seq FROM books"
 _LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _USE = (
     "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET"
@@ -125,8 +127,9 @@ class Books:
         """
         if not settled:
             return
-        self._spending.begin()
-        batch = _Batch(dict(self._sql.execute("SELECT book, seq FROM books").fetchall()))
+        found: dict[int, int] = dict(self._sql.execute(_STANDING).fetchall())
+        self._spending.begin(found.pop(_CHANGES))
+        batch = _Batch(found)
         size = self._sql.calls_at_once
         for start in range(0, len(settled), size):
             part = settled[start : start + size]

@@ -15,10 +15,9 @@ from headgate.money.credit import taken
 from headgate.money.periods import FOREVER, period_end, period_key, period_start
 from headgate.money.pots import PotName
 from headgate.stores.sql import pots
-from headgate.stores.sql.database import last_change
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from headgate.money.amounts import Unit
     from headgate.ports import Open, Settle
@@ -29,6 +28,11 @@ _BUDGETS = (
     "SELECT id, public_id, amount, unit, tz, thresholds FROM budgets WHERE scope = ? AND ref = ? AND book = ?"
 )
 _PERIODS = "SELECT period, since, until FROM pots WHERE kind = 'budget' AND ref = ? AND period NOT LIKE ?"
+_GRANTED = "UPDATE pots SET spent = spent + ? WHERE id = ?"
+_SPEND = (
+    "UPDATE pots SET spent = spent + ? WHERE kind = 'budget' AND ref = ? AND period = ?"
+    " RETURNING ref, period, id, spent"
+)
 _EVENT = (
     "INSERT INTO events (at, account, kind, ref, name, detail) VALUES (?, ?, 'budget.threshold', ?, ?, ?)"
     " ON CONFLICT DO NOTHING"
@@ -109,9 +113,12 @@ class Spending:
         self._by_scope: dict[tuple[str, int, int], list[BudgetSpan]] = {}
         self._start()
 
-    def begin(self) -> None:
-        """Begin a batch, in its transaction: whatever was taken before is dropped."""
-        seen = last_change(self._sql)
+    def begin(self, seen: int) -> None:
+        """Begin a batch, in its transaction: whatever was taken before is dropped.
+
+        Args:
+            seen: the last change that people have made.
+        """
         if seen != self._seen or len(self._budgets) > _MOST_KNOWN:
             self.forget()
             self._seen = seen
@@ -167,34 +174,29 @@ class Spending:
         for (pots_held, purse), amount in self._held.items():
             for pot in pots_held:
                 self._slices[pot, purse] = self._slices.get((pot, purse), 0) + amount
-        for pot, amount in self._grants.items():
-            sql.execute("UPDATE pots SET spent = spent + ? WHERE id = ?", (amount, pot))
+        sql.executemany(_GRANTED, ((amount, pot) for pot, amount in self._grants.items()))
         less = ((amount, pot, purse or slot) for (pot, purse), amount in self._slices.items())
         sql.executemany(pots.LESS, less)
         lent: dict[int, int] = {}
         for (pot, _), amount in self._slices.items():
             lent[pot] = lent.get(pot, 0) + amount
-        for name, (budget, account, charge) in self._spans().items():
-            self._spend(name, charge, lent)
+        spans = self._spans()
+        charges = [(charge, name.ref, name.period) for name, (_, _, charge) in spans.items()]
+        found = {(ref, period): (pot, spent) for ref, period, pot, spent in sql.fetch_each(_SPEND, charges)}
+        for name, (budget, account, charge) in spans.items():
+            pot, spent = found.get((name.ref, name.period)) or self._make(name)
+            if charge > lent.get(pot, 0):
+                pots.excuse(sql, pot)
             if budget.thresholds and name not in budget.elsewhere:
-                self._tell(budget, name, account)
+                self._tell(budget, name, account, spent)
 
-    def _spend(self, name: PotName, charge: NanoUSD, lent: Mapping[int, int]) -> None:
-        row = self._sql.execute(
-            "UPDATE pots SET spent = spent + ? WHERE kind = 'budget' AND ref = ? AND period = ? RETURNING id",
-            (charge, name.ref, name.period),
-        ).fetchone()
-        if row is None:
-            pots.make(self._sql, name)  # from the books, where this batch is already
-        elif charge > lent.get(row[0], 0):
-            pots.excuse(self._sql, row[0])
+    def _make(self, name: PotName) -> tuple[int, NanoUSD]:
+        """Make a pot from the books, where this batch is already; return its id and what is spent of it."""
+        made = pots.find(self._sql, name)
+        return (made.number, made.spent) if made is not None else (0, 0)
 
-    def _tell(self, budget: BudgetSpan, name: PotName, account: int) -> None:
+    def _tell(self, budget: BudgetSpan, name: PotName, account: int, spent: NanoUSD) -> None:
         """Write an event for each threshold that a period has passed, once."""
-        row = self._sql.execute(
-            "SELECT spent FROM pots WHERE kind = 'budget' AND ref = ? AND period = ?", (name.ref, name.period)
-        ).fetchone()
-        spent = row[0] if row is not None else 0
         for per_cent in budget.thresholds:
             if (name.period, per_cent) in budget.told or spent * 100 < budget.amount * per_cent:
                 continue

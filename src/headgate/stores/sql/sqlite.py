@@ -23,6 +23,10 @@ class SqliteConnection(sqlite3.Connection):
 
     calls_at_once: ClassVar[int] = 32  # about 300 µs
 
+    def fetch_each(self, sql: str, parameters: Sequence[Any], /) -> list[Any]:
+        """Run one statement for each of many rows of values; return what all of them brought."""
+        return [row for values in parameters for row in self.execute(sql, values).fetchall()]
+
     def scan(self, sql: str, values: Values = ()) -> Iterator[Any]:
         """Go through rows as they are read."""
         return self.execute(sql, values)
