@@ -22,6 +22,7 @@ from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.database import Database, Place, connect
 from headgate.stores.sql.leases import SqlLeases
 from headgate.stores.sql.postings import Grant, add_grant
+from headgate.stores.sql.sqlite import SqliteConnection
 from headgate.values import Book
 
 pytestmark = pytest.mark.anyio
@@ -132,6 +133,33 @@ class TestSqlLeases(LeasesContract):
         with pytest.raises(Unavailable, match="planted"):
             await worker.say(returns={pot: 40}, beat=True)
         assert shared.standing(name)[3] == {"slot-0": 100}
+
+    async def test_a_commit_whose_answer_is_lost_counts_once(
+        self, shared: SqlShared, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lost = ["COMMIT"]
+
+        def losing(execute: Any) -> Any:
+            def run(sql: Any, text: str, *values: Any) -> Any:
+                done = execute(sql, text, *values)
+                if text in lost and threading.current_thread().name.startswith("leases"):
+                    lost.clear()
+                    raise sqlite3.OperationalError("the connection was lost")
+                return done
+
+            return run
+
+        name = shared.budget(100)
+        worker = await self.worker(shared, "slot-0", "slot-1")
+        pot = (await worker.take(50, name)).pot
+        for kind in (SqliteConnection, PostgresConnection):
+            monkeypatch.setattr(kind, "execute", losing(kind.execute))
+        said = {"returns": {pot: 20}, "wants": [Want(30, (name,))]}
+        with pytest.raises(Unavailable, match="lost"):
+            await worker.say(**said)
+        again = await worker.say(again=True, **said)
+        assert (again.repeated, [lot.granted for lot in again.lots]) == (True, [30])
+        assert shared.standing(name)[3] == {"slot-0": 50 - 20 + 30}
 
     async def test_looking_writes_nothing(self, shared: SqlShared) -> None:
         worker = await self.worker(shared, "slot-0")
