@@ -346,3 +346,11 @@ def test_a_full_disk_stops_admission_until_there_is_space_and_loses_no_settlemen
 def test_a_failpoint_stands_before_each_rotation(tmp_path: Path) -> None:
     with journal(tmp_path, failpoints=ArmedFailpoints("rotate=raise")) as book, pytest.raises(FailpointHit):
         fill(book)
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 4095, 4096, 4097, 9000, 1 << 20])
+@pytest.mark.parametrize("wrote", [b"", b"a", b"a\0\0b", b"\0" * 5000 + b"c", b"d" * 4096])
+@pytest.mark.parametrize("offset", [0, 1, 5001, 1 << 21])
+def test_zeros_at_the_end_of_a_segment_are_not_read(wrote: bytes, zeros: int, offset: int) -> None:
+    data = wrote + bytes(zeros)
+    assert records.trimmed(data, offset) == data[offset:].rstrip(b"\0")

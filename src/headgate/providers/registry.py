@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
@@ -58,8 +59,9 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, tuple[str, ...]] = {}  # settings of the file, and the usual names of what they say
 
 
-def known_hosts() -> dict[str, KnownHost]:
-    """Return the rows of `hosts.toml` by name, in its order."""
+@cache
+def known_hosts() -> Mapping[str, KnownHost]:
+    """Return the rows of `hosts.toml` by name, in its order; it is read once."""
     rows = tomllib.loads(Path(__file__).with_name("hosts.toml").read_text(encoding="utf-8"))
     return msgspec.convert(rows, dict[str, KnownHost])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from headgate.ports import Open, Settle
-from headgate.stores.journal.records import HEAD, MARK, OPEN, is_record, next_record, parse
+from headgate.stores.journal.records import HEAD, MARK, OPEN, is_record, next_record, parse, trimmed
 from headgate.stores.journal.segments import Position, read_segment, segment_numbers, segment_path
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ class Cursor:
 
     def _beyond(self, segment: int, offset: int, until: Position | None) -> Position | None:
         """Return where reading goes on behind what is no record, or None at the end of the journal."""
-        rest = self._data[offset - self._base :].rstrip(b"\0")
+        rest = trimmed(self._data, offset - self._base)
         if rest:  # its writer may have been in the middle: look again before it is called damage
-            rest = (read_segment(segment_path(self._folder, segment), offset) or b"").rstrip(b"\0")
+            rest = trimmed(read_segment(segment_path(self._folder, segment), offset) or b"")
             if is_record(rest, 0):
                 return Position(segment, offset)
         resumed = next_record(rest, 0) if rest else None

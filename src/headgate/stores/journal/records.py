@@ -27,6 +27,8 @@ HEADER: Final = struct.Struct("<IIBBH")
 HEADER_BYTES: Final = HEADER.size
 MAX_PAYLOAD: Final = (1 << 20) - 1  # bytes: a longer length is damage
 
+_ZEROS: Final = bytes(4096)
+
 Record: TypeAlias = Open | Mark | Settle
 
 
@@ -101,6 +103,14 @@ def parse(data: bytes, offset: int, limit: int) -> tuple[list[tuple[int, Any]], 
     return out, offset
 
 
+def trimmed(data: bytes, offset: int = 0) -> bytes:
+    """Return what stands from an offset on, without the zeros that a segment ends with: megabytes of them."""
+    end = len(data)
+    while end - offset >= len(_ZEROS) and data.endswith(_ZEROS, offset, end):  # `rstrip` looks at each byte
+        end -= len(_ZEROS)
+    return data[offset:end].rstrip(b"\0")
+
+
 def is_record(data: bytes, offset: int) -> bool:
     """Say whether a whole record begins at an offset."""
     try:
@@ -111,7 +121,7 @@ def is_record(data: bytes, offset: int) -> bool:
 
 def next_record(data: bytes, offset: int) -> int | None:
     """Return where the next whole record begins after damage at `offset`, or None."""
-    last = len(data.rstrip(b"\0"))
+    last = len(trimmed(data))
     for start in range(offset + 1, last - HEADER_BYTES + 1):
         # The constant bytes of a header, before the cost of a checksum.
         plausible = 0 < data[start + 8] <= VERSION and data[start + 9] in _DECODERS
