@@ -47,7 +47,8 @@ class World:
             for name, value in self.things["own"].items()
         }
         self._people()
-        self.before = self._snapshot()
+        self._first = self._snapshot()
+        self.first = self.state()
 
     # ── what there is ────────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +142,8 @@ class World:
     def restore(self) -> None:
         """Undo everything since the beginning."""
         with closing(connect(self.api.folder)) as sql:
-            self.before.backup(sql)
+            sql.sync_less()
+            self._first.backup(sql)
 
     def state(self) -> tuple[str, int]:
         """Return a digest of all tables but the audit, and the number of rows of that."""
