@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 # The first of these that is new enough and can make a virtual environment; PYTHON=... names one.
 CANDIDATES := $(or $(PYTHON),/usr/bin/python3 python3 python3.13 python3.12 python3.11 python3.14)
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
-# Tests wait a good part of their time, so one more runs than there are cores.
-JOBS ?= $(shell expr `getconf _NPROCESSORS_ONLN` + 1)
+# Tests wait a third of their time and more, for disks, clocks and servers: three run for two cores, and one more.
+JOBS ?= $(shell expr `getconf _NPROCESSORS_ONLN` \* 3 / 2 + 1)
 # Only wheels with a known hash: a source package would fetch its build tools unchecked.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
