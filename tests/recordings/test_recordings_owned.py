@@ -15,6 +15,7 @@ from tests.stores.records import opened, settled
 
 from headgate.stores.postgres.recordings import SharedRecordings
 from headgate.stores.sql.database import Database, connect
+from headgate.stores.sql.nodes import enlist, own_node, write_off
 from headgate.stores.sql.sealed import Room
 from headgate.vaults.boxes import Box
 from headgate.wire.recorded import Label, State
@@ -85,6 +86,30 @@ async def test_what_was_dropped_for_want_of_room_was_paid_once_it_is_booked(tmp_
     assert await other.charged(one.call) == CHARGE
     await own.close()
     await other.close()
+
+
+async def test_what_was_lost_with_a_folder_has_no_price_whoever_has_its_name_later(
+    tmp_path: Path, url: str
+) -> None:
+    own, other = seen_by(tmp_path, url, "a", 0), seen_by(tmp_path, url, "b", 0)
+    assert await own.claim(label(1), 0, 5) is None
+    await own.claim(label(2), 0, 5)
+    await own.keep(label(2).call, State.WHOLE, answer(), 6)
+    await other.claim(label(3), 0, 5)
+
+    def lost() -> None:
+        with closing(connect(Database(tmp_path / "a", url))) as sql:
+            enlist(sql, tmp_path / "a", 5)
+            write_off(sql, own_node(tmp_path / "a").name)
+
+    own_node(tmp_path / "a", "a")
+    await asyncio.to_thread(lost)
+    await own.lose(0, 1)  # another folder of that name begins
+    found = [await other.find(label(number).call) for number in (1, 2, 3)]
+    assert [each and each.state for each in found] == [State.LOST, State.WHOLE, State.OPEN]
+    for each in (own, other):
+        assert await each.charged(label(1).call) is None
+        await each.close()
 
 
 async def test_of_many_one_claims_on_a_server_that_isolates_more_than_it_must(

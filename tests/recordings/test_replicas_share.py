@@ -219,28 +219,6 @@ def test_who_waits_for_a_replica_that_is_frozen_is_told_and_its_answer_counts_wh
         assert len(upstream.requests) == len(paid(first)) == 1
 
 
-def test_a_lost_replica_that_is_written_off_has_no_answer_and_no_price_for_ever(tmp_path: Path) -> None:
-    with (
-        ScriptedUpstream(chat_stream()) as upstream,
-        replicas(tmp_path, upstream, "a", "b", HEADGATE_FAILPOINTS="mid-stream=kill@1") as fleet,
-    ):
-        first, other = fleet.all.values()
-        with pytest.raises((OSError, HTTPException)):
-            open_stream(first, idempotency_key="k").read()
-        assert first.stop()[0] == -signal.SIGKILL
-        done = other.command("ledger", "write-off", "a", "--yes")
-        assert done.returncode == 0, done.stdout + done.stderr
-        shutil.rmtree(tmp_path / "a")
-        del fleet.all["a"]
-        fleet.start("a")  # another folder of that name: it knows no more
-        for each in fleet.all.values():
-            status, said = again(each)
-            assert (status, said["code"]) == (409, "idempotent_answer_lost")
-            assert "may have been paid" in said["message"]
-        fleet.stop()
-        assert len(upstream.requests) == 1
-
-
 def test_what_was_claimed_unknown_to_its_worker_is_made_by_who_asks_next(tmp_path: Path) -> None:
     """The answer of the database to a claim was lost: its caller was told 503."""
     with (

@@ -25,6 +25,7 @@ from headgate.stores.durable import write_once
 from headgate.stores.sql import doubts, pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.pepper import DataFolderError
+from headgate.wire.recorded import State
 
 if TYPE_CHECKING:
     from headgate.stores.sql.connection import Connection
@@ -253,7 +254,8 @@ def write_off(sql: Connection, node: str) -> int:
         for table in ("slices", "slots", "drains"):
             rows = sql.execute(f"SELECT DISTINCT slot FROM {table}").fetchall()
             out += sum(_forget(sql, table, slot) for (slot,) in rows if belongs(slot, node))
-        # What its calls have cost nobody will ever know, whoever has its name later.
+        # What it recorded is lost, and what that has cost nobody will ever know, whoever has its name later.
+        sql.execute("UPDATE recordings SET state = ? WHERE node = ? AND state = 0", (State.LOST, node))
         sql.execute("UPDATE recordings SET node = '' WHERE node = ?", (node,))
         sql.execute("DELETE FROM nodes WHERE node = ?", (node,))
     return out
