@@ -34,6 +34,7 @@ def _database() -> str:
     """Return the name of this test process's own database: advisory locks are of one database."""
     name = f"headgate_test_{os.getpid()}_{secrets.token_hex(3)}"
     run("postgres", f"CREATE DATABASE {name}")
+    run("postgres", f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test cuts this server's power
     atexit.register(run, "postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     return name
 
@@ -54,6 +55,7 @@ def database_with(**defaults: str) -> Iterator[str]:
     """Give the address of an empty database of its own, with defaults for its sessions."""
     name = f"headgate_test_{os.getpid()}_{secrets.token_hex(3)}"
     run("postgres", f"CREATE DATABASE {name}")
+    run("postgres", f"ALTER DATABASE {name} SET synchronous_commit = off")  # no test cuts this server's power
     try:
         run("postgres", *(f"ALTER DATABASE {name} SET {key} = '{value}'" for key, value in defaults.items()))
         yield SERVER + name
