@@ -305,3 +305,26 @@ async def test_whether_a_batch_has_begun_is_asked_behind_who_may_be_writing_that
     assert not asked.done()
     world.sql.execute("COMMIT")
     assert await asked
+
+
+async def test_workers_share_what_may_run_of_a_model_at_once(world):
+    batch = await world.begun(lines=20, bound=1)
+    one, two = world.place, Place("slot-1", 1)
+    assert len(await world.claim(batch, 20, 30, one, most=6)) == 6  # alone it has all
+    assert await world.claim(batch, 20, 31, one, most=6) == []
+    assert len(await world.claim(batch, 20, 32, one, most=8)) == 2
+    world.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-1', 1, 8, 0)")
+    assert await world.claim(batch, 20, 33, two, most=8) == []
+    assert len(await world.claim(batch, 20, 34, two, most=10)) == 2
+    assert await world.claim(batch, 20, 35, one, most=12) == []  # it has more than its half
+    assert len(await world.claim(batch, 20, 36, two, most=12)) == 1  # a place is left for another to begin
+    assert len(await world.claim(batch, 20, 37, two, most=40)) == 9
+
+
+async def test_who_is_silent_has_no_share_of_what_may_run(world):
+    batch = await world.begun(lines=8, bound=1)
+    await world.claim(batch, 4, most=4)
+    world.sql.execute("UPDATE batches SET expires_at = ?", (9 * HOUR,))
+    world.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-1', 1, 8, 60000000)")
+    assert await world.claim(batch, 4, 60_000_000 - 1, Place("slot-1", 1), most=4) == []
+    assert len(await world.claim(batch, 4, 60_000_001, Place("slot-1", 1), most=4)) == 4

@@ -13,7 +13,7 @@ from headgate.stores.sql.check.batches import check_batches
 from headgate.stores.sql.check.findings import Findings
 from headgate.stores.sql.database import connect
 from headgate.values import Book, Usage
-from headgate.wire.batchjobs import BatchJob, Finished, KeptBatch, Loan, NewLine, Place
+from headgate.wire.batchjobs import BatchJob, Finished, KeptBatch, Loan, NewLine, Place, Room
 
 HOUR = 3_600_000_000
 NONE = (0, 0, 0)
@@ -81,9 +81,11 @@ class World:
         assert await self.store.begin(ready, 40, NONE, Loan(self.place, ((5, lines * bound),))) is None
         return ready
 
-    async def claim(self, batch: KeptBatch, count: int, now: int = 30, place: Place | None = None):
+    async def claim(
+        self, batch: KeptBatch, count: int, now: int = 30, place: Place | None = None, most: int = 99
+    ):
         calls = [bytes(14) + bytes([now % 200, n]) for n in range(1, count + 1)]
-        return await self.store.claim(batch.n, place or self.place, calls, now, now + HOUR)
+        return await self.store.claim(batch.n, place or self.place, Room(calls, most), now, now + HOUR)
 
     def in_hand(self) -> set[bytes]:
         """Return the calls of all lines that run."""

@@ -22,7 +22,7 @@ from headgate.batch.reading import InputRefused, Reader, begun
 from headgate.batch.summons import LOOK_S
 from headgate.errors import CallerError, GatewayError, NotFound, QuotaExceeded, Unavailable, UpstreamError
 from headgate.wire.batches import BatchError
-from headgate.wire.batchjobs import Loan, Portion
+from headgate.wire.batchjobs import Loan, Portion, Room
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -316,13 +316,14 @@ class Runner:
         self._parts.troubles.over(batch.job.id)
         return True
 
-    async def _claim(self, batch: KeptBatch, room: int) -> list[Claim]:
+    async def _claim(self, batch: KeptBatch, most: int) -> list[Claim]:
         parts, now = self._parts, self._wall()
-        calls = [parts.new_id() for _ in range(room)]
+        calls = [parts.new_id() for _ in range(most)]
         self._crew.hands.ask(calls)
         claims: list[Claim] = []
         try:
-            claims = await parts.store.claim(batch.n, parts.place(), calls, now, now + _LEASE_US)
+            room = Room(calls, parts.terms().concurrency)
+            claims = await parts.store.claim(batch.n, parts.place(), room, now, now + _LEASE_US)
         except GatewayError:  # it may have been done all the same: then those lines wait again at once
             self._renewal = 0
             raise

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Quota,
         Result,
         Returned,
+        Room,
     )
 
 
@@ -99,10 +100,11 @@ class BatchStore(Protocol):
         ...
 
     async def claim(
-        self, n: int, place: Place, calls: Sequence[bytes], now: WallMicros, until: WallMicros
+        self, n: int, place: Place, room: Room, now: WallMicros, until: WallMicros
     ) -> list[Claim]:
-        """Take up to so many waiting lines of a batch in progress, one for each id of a call.
+        """Take waiting lines of a batch in progress, up to one for each id of a call.
 
+        Workers that run lines of one model share what may run at once.
         Lines with a provider's answer are taken also of one that is cancelled or late.
         """
         ...

@@ -47,7 +47,7 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     run: Literal["auto", "here", "workers"] = "auto"  # who runs lines; auto: workers where there is a queue
     price_percent: Decimal = Decimal(50)  # of the standard price, where the price book has no batch price
-    concurrency: int = 32  # lines at once in each worker; fewer while a provider limits us
+    concurrency: int = 32  # lines of a model at once in all workers; fewer while a provider limits us
     tries: int = 10  # of a line that a provider fails; waiting for its limits counts for none
     enqueued_tokens_per_key: int = 0  # input tokens of a model in batches that are not done; 0: no limit
     enqueued_tokens_per_project: int = 0  # the same of all keys of a project

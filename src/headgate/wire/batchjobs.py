@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from headgate.values import Book, NanoUSD, Usage, WallMicros
 from headgate.wire.batches import BatchCounts, BatchError, BatchStatus, BatchTimes, BatchView, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WAITING, RUNNING, ANSWERED, FAILED = range(4)  # of a line; the last two have their output
 OPEN: Final = ("validating", "in_progress", "cancelling", "finalizing")
@@ -170,6 +173,13 @@ class Place(NamedTuple):
 
     slot: str
     epoch: int  # of the worker in its slot; 0: it is not in service yet
+
+
+class Room(NamedTuple):
+    """What a worker has room for."""
+
+    calls: Sequence[bytes]  # ids for the calls of so many lines
+    most: int  # lines of the model that may run at once, of all workers together
 
 
 class Loan(NamedTuple):

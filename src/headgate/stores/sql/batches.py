@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headgate.stores.sql.connection import Connection
     from headgate.values import Book, WallMicros
     from headgate.wire.batches import BatchError
-    from headgate.wire.batchjobs import Claim, Finished, Loan, NewLine, Place, Quota, Returned
+    from headgate.wire.batchjobs import Claim, Finished, Loan, NewLine, Place, Quota, Returned, Room
 
 _job = msgspec.json.Decoder(BatchJob).decode
 _encode = msgspec.json.encode
@@ -100,10 +100,10 @@ class SqlBatches:
         await self._thread.run(_fail, batch, errors, now)
 
     async def claim(
-        self, n: int, place: Place, calls: Sequence[bytes], now: WallMicros, until: WallMicros
+        self, n: int, place: Place, room: Room, now: WallMicros, until: WallMicros
     ) -> list[Claim]:
-        """Take up to so many waiting lines of a batch in progress, one for each id of a call."""
-        return await self._thread.run(batchlines.claim, n, place, calls, now, until)
+        """Take waiting lines of a batch in progress, up to one for each id of a call."""
+        return await self._thread.run(batchlines.claim, n, place, room, now, until)
 
     async def finish(self, batch: KeptBatch, done: Sequence[Finished]) -> None:
         """Keep outputs and give back what of their money was not used; what is fenced changes nothing."""

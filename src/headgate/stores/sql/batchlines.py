@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from headgate.stores.sql.connection import Connection
     from headgate.values import WallMicros
-    from headgate.wire.batchjobs import Finished, Place, Returned
+    from headgate.wire.batchjobs import Finished, Place, Returned, Room
 
 _ADD: Final = (
     "INSERT INTO batch_lines (batch, n, at, size, custom_id, start, bound) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -40,6 +40,14 @@ _CLAIM: Final = (
     " WHERE batch = ? AND n = ?"
     " RETURNING n, at, size, custom_id, start, bound, call, fence, tries, paid, unsure, output"
 )
+_RUNNING_NOW: Final = (
+    "SELECT l.slot, count(*) FROM batches b JOIN batch_lines l ON l.batch = b.n"
+    " JOIN slots s ON s.slot = l.slot"
+    " WHERE b.status IN ('validating', 'in_progress', 'cancelling', 'finalizing')"  # as their index has it
+    f" AND b.model = (SELECT model FROM batches WHERE n = ?) AND l.state = {RUNNING}"
+    " AND s.epoch = l.epoch AND s.pid <> 0 AND s.seen_at > ? GROUP BY l.slot"
+)
+_SILENT_US: Final = 60_000_000  # workers say twice a second that they live; their clocks may differ
 _DONE: Final = (
     "UPDATE batch_lines SET state = ?, seq = ?, output = ?, paid = ? WHERE batch = ? AND n = ?"
     f" AND fence = ? AND state = {RUNNING} RETURNING unsure"
@@ -90,21 +98,22 @@ def claim(
     sql: Connection,
     n: int,
     place: Place,
-    calls: Sequence[bytes],
+    room: Room,
     now: WallMicros,
     until: WallMicros,
 ) -> list[Claim]:
-    """Take up to so many waiting lines of a batch, one for each id of a call.
+    """Take waiting lines of a batch, up to one for each id of a call.
 
     Those that their provider has answered wait with that answer where their output will be: they are taken
     also when the batch is cancelled or its time is over, since they were run.
     """
-    if not _due(sql, n, place, now, 1):
+    if not _due(sql, n, place, now, 1) or _share(sql, n, place, room, now) < 1:
         return []
     with writing(sql):
+        lines = _due(sql, n, place, now, _share(sql, n, place, room, now))
         rows = [
             sql.execute(_CLAIM, (*place, until, call, n, line)).fetchone()
-            for line, call in zip(_due(sql, n, place, now, len(calls)), calls, strict=False)
+            for line, call in zip(lines, room.calls, strict=False)
         ]
     return [_claimed(row) for row in rows]
 
@@ -126,6 +135,23 @@ def _due(sql: Connection, n: int, place: Place, now: WallMicros, most: int) -> l
         (n, now, most),
     )
     return [line for (line,) in found.fetchall()]
+
+
+def _share(sql: Connection, n: int, place: Place, room: Room, now: WallMicros) -> int:
+    """Return how many lines of a batch's model a worker may take now, of what all have room for together.
+
+    Those that run lines have equal parts; where there is somebody else who could, one place is left for him
+    to begin with. Who has been silent for a minute has none.
+    """
+    heard = now - _SILENT_US
+    lines: dict[str, int] = dict(sql.execute(_RUNNING_NOW, (n, heard)).fetchall())
+    mine = lines.pop(place.slot, 0)
+    others = sql.execute(
+        "SELECT 1 FROM slots WHERE pid <> 0 AND seen_at > ? AND slot <> ? LIMIT 1", (heard, place.slot)
+    ).fetchone()
+    most = room.most if others is None or not mine else max(1, room.most - 1)
+    part = -(-room.most // (len(lines) + 1))
+    return max(0, min(len(room.calls), most - mine - sum(lines.values()), part - mine))
 
 
 def _claimed(row: Sequence[Any]) -> Claim:
