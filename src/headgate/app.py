@@ -436,9 +436,9 @@ class App:
         if self.config.options.config is not None:
             self.background.spawn("settings", ConfigWatch(self.config, self._reconfigure, self.log).run())
         if self._slot == 0:
-            connection = partial(connect, self._place)
+            connection, days = partial(connect, self._place), self.config.storage.keep_calls_days
             self._upkeep = upkeep = Upkeep(
-                connection, self.clock, self.config.tiers, self.failpoints, self._database_trouble
+                connection, self.clock, self.config.tiers, self.failpoints, self._database_trouble, days
             )
             self.background.spawn("upkeep", upkeep.run())
         await self.lookout.start(self.background)

@@ -34,6 +34,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     journal_bound_s: float = 30.0  # how long calls go on while the database takes nothing; then they get 503
     keys_kept_s: float = 60.0  # how long keys are believed while the database does not answer; then 503
     journal_segment_kb: int = 8192  # of a journal's file
+    keep_calls_days: int = 0  # 35 or more: older calls are dropped, their entries and sums stay; 0: none is
 
 
 def storage_of(
@@ -51,6 +52,10 @@ def storage_of(
         raise ConfigError("storage: journal_bound_mb begins at 1, journal_segment_kb is 64 to 1048576.")
     if not (0 <= storage.journal_bound_s <= 86_400 and 5 <= storage.keys_kept_s <= 86_400):
         raise ConfigError("storage: journal_bound_s is 0 to 86400 seconds, keys_kept_s 5 to 86400.")
+    if storage.keep_calls_days and not 35 <= storage.keep_calls_days <= 36_500:
+        raise ConfigError(
+            "storage: keep_calls_days is 0, or 35 to 36500: budgets of a month need their calls."
+        )
     data, database = flags
     known = database or env.get("HEADGATE_DATABASE") or dotenv.get("HEADGATE_DATABASE") or storage.database
     return msgspec.structs.replace(

@@ -60,6 +60,7 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
         ('[[providers]]\nname = "openai"\napi_key = "sk-hg-live-x"', "Headgate key"),
         ('[[models]]\nname = "m"\ntargets = [{provider = "nobody", model = "m"}]', "nobody"),
         ("[server]\nworkers = 65", "workers"),
+        ("[storage]\nkeep_calls_days = 34", "0, or 35 to 36500"),
         ("[server]\nmonitor_port = 8787", "one of its own"),
         ("[server]\nmonitor_port = 70000", "monitor_port"),
         ("[server]\nmax_body_bytes = -1", "max_body_bytes"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
 from headgate.cli import compose
@@ -57,13 +59,15 @@ def check(context: click.Context, data: str | None, as_json: bool) -> None:
     result = compose.check(data)
     if as_json:
         findings = [{"kind": kind, "detail": detail} for kind, detail in result.findings]
-        print_json(
-            {"holds": not findings, "calls": result.calls, "entries": result.entries, "findings": findings}
-        )
+        figures = {"calls": result.calls, "entries": result.entries, "dropped": result.dropped}
+        print_json({"holds": not findings, **figures, "findings": findings})
     else:
         for kind, detail in result.findings:
             click.echo(f"{kind}: {detail}")
         what = f"{result.calls:,} calls, {result.entries:,} entries"
+        if result.dropped:
+            day = datetime.fromtimestamp(result.before / 1_000_000, UTC).date()
+            what += f"; {result.dropped:,} calls from before {day} were dropped, their entries stay"
         wrong = len(result.findings)
         click.echo(f"{wrong} findings in {what}." if wrong else f"The books hold: {what}.")
     context.exit(FOUND if result.findings else 0)

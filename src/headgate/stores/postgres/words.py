@@ -22,8 +22,10 @@ CREATE OR REPLACE FUNCTION headgate_refuse() RETURNS trigger LANGUAGE plpgsql AS
 """
 _MARKS: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\?|(?<![:\w]):([a-z_]\w*)""")
 _TRIGGER: Final = re.compile(
-    r"CREATE TRIGGER (\w+) BEFORE (UPDATE|DELETE) ON (\w+) BEGIN SELECT RAISE\(ABORT, ('[^']*')\); END;"
+    r"CREATE TRIGGER (\w+) BEFORE (UPDATE|DELETE) ON (\w+)\s+(?:WHEN (.*) )?"
+    r"BEGIN SELECT RAISE\(ABORT, ('[^']*')\); END;"
 )
+_NO_TRIGGER: Final = re.compile(r"DROP TRIGGER ((\w+)_keep_\w+);")
 _FOLLOWING: Final = re.compile(
     r"CREATE TRIGGER (\w+) AFTER (INSERT|UPDATE) ON (\w+) BEGIN\s(.*)END;", re.DOTALL
 )
@@ -75,15 +77,26 @@ def defined(statement: str) -> Sequence[str]:
     following = _FOLLOWING.search(statement)
     if following is not None:
         return tuple(_following(*following.groups()))
+    gone = _NO_TRIGGER.search(statement)
+    if gone is not None:
+        names = (gone[1], gone[1].removesuffix("_delete") + "_truncate")
+        return tuple(f"DROP TRIGGER IF EXISTS {name} ON {gone[2]}" for name in names)
     text = _COMMENT.sub("", statement)
     for pattern, replacement in _TYPES:
         text = pattern.sub(replacement, text)
     return (text,)
 
 
-def _trigger(name: str, deed: str, table: str, said: str) -> list[str]:
+def _trigger(name: str, deed: str, table: str, when: str | None, said: str) -> list[str]:
     call = f"EXECUTE FUNCTION headgate_refuse({said})"
     made = [f"CREATE TRIGGER {name} BEFORE {deed} ON {table} FOR EACH ROW {call}"]
+    if when is not None:
+        raised = f"RAISE EXCEPTION {said} USING ERRCODE = 'integrity_constraint_violation'"
+        body = f"BEGIN IF {when} THEN {raised}; END IF; RETURN OLD; END"
+        made = [
+            f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $do$ {body} $do$",
+            f"CREATE TRIGGER {name} BEFORE {deed} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()",
+        ]
     if deed == "DELETE":  # which would be the way around it
         name = name.removesuffix("_delete") + "_truncate"
         made.append(f"CREATE TRIGGER {name} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {call}")

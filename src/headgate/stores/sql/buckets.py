@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from headgate.records import BucketLine, BucketOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.database import connect, folder_of
+from headgate.stores.sql.ledger import HOUR_US
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
 from headgate.stores.sql.stretches import Stretch, clip, stretches
 
@@ -27,13 +28,18 @@ _GROUPS: Final = ("project", "member", "key", "model")
 _SUMS: Final = BucketLine.__struct_fields__[5:]
 _CALLS: Final = (
     "SELECT opened_at / {width} * {width}, {groups}, count(*), sum(input), sum(output), sum(cached),"
-    " sum(charge), sum(cache_write), sum(input_audio), sum(output_audio) FROM calls"
+    " sum(charge), sum(cache_write), sum(input_audio), sum(output_audio) FROM calls c"
     f" WHERE {OPENED} AND {{operation}} AND {{some}} GROUP BY 1, 2, 3, 4, 5"
 )
 _ROLLED: Final = (
     "SELECT {unit} * {width_us} / {width} * {width}, {groups}, sum(calls), sum(input), sum(output),"
     " sum(cached), sum(charge), 0, 0, 0 FROM {table}"
     " WHERE {unit} >= ? AND {unit} < ? AND {operation} AND {some} GROUP BY 1, 2, 3, 4, 5"
+)
+_DROPPED: Final = (
+    f"SELECT hour * {HOUR_US} / {{width}} * {{width}}, {{groups}}, sum(calls), sum(input), sum(output),"
+    " sum(cached), sum(charge), sum(cache_write), sum(input_audio), sum(output_audio) FROM dropped_hours c"
+    " WHERE hour >= ? AND hour < ? AND {operation} AND {some} GROUP BY 1, 2, 3, 4, 5"
 )
 _ROLLED_MEMBER: Final = "(SELECT member FROM keys WHERE id = key)"  # the roll-ups know it by its keys
 _OPERATION: Final = "operation IN (SELECT id FROM names WHERE name IN ({marks}))"
@@ -76,21 +82,24 @@ class _Buckets:
         if rolls is not None and "member" in groups:
             columns[_GROUPS.index("member")] = _ROLLED_MEMBER
         one_of = _OPERATION.format(marks=", ".join("?" * len(operations))) if operations else "TRUE"
-        some, values = self._some.narrowed("{some}", "calls." if rolls is None else "")
+        some, values = self._some.narrowed("{some}", "c." if rolls is None else "")
         words = {
             "width": self._order.width_us,
             "groups": ", ".join(columns),
             "operation": one_of,
             "some": some,
         }
-        window: tuple[object, ...] = stretch.units
         if rolls is None:
-            question, window = _CALLS.format(**words), span(stretch.start, stretch.end)
+            window = span(stretch.start, stretch.end)
+            self._add_rows(sql.execute(_CALLS.format(**words), (*window, *operations, *values)))
+            self._add_rows(sql.execute(_DROPPED.format(**words), (*stretch.begun, *operations, *values)))
         else:
             question = _ROLLED.format(**words, **rolls._asdict())
-        for bucket, *numbers, calls, given, made, cached, charge, write, heard, said in sql.execute(
-            question, (*window, *operations, *values)
-        ):
+            self._add_rows(sql.execute(question, (*stretch.units, *operations, *values)))
+
+    def _add_rows(self, rows: Iterable[Any]) -> None:
+        groups = self._order.groups
+        for bucket, *numbers, calls, given, made, cached, charge, write, heard, said in rows:
             found = dict(zip(_GROUPS, numbers, strict=True))
             names = tuple(self._names.of(name, found[name]) for name in groups)
             self._add(bucket, names, (calls, given, made, cached, charge, write, heard, said))

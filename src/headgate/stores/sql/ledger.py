@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from headgate.money.rules import entries
+from headgate.stores.sql.horizon import booked
 from headgate.stores.sql.spending import Spending
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ _HOUR = (
     + ", ".join(f"{name} = usage_hours.{name} + excluded.{name}" for name in _SUMS)
 )
 _CHANGES: Final = -1  # beside the numbers of books
-_STANDING = f"SELECT {_CHANGES}, coalesce(max(seq), 0) FROM changes UNION ALL SELECT book, seq FROM books"
+_STANDING = (
+    f"SELECT {_CHANGES}, coalesce(max(seq), 0), (SELECT before FROM horizon) FROM changes"
+    " UNION ALL SELECT book, seq, (SELECT before FROM horizon) FROM books"
+)
 _LOST = "INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _USE = (
     "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET"
@@ -87,12 +91,12 @@ class Books:
             fresh: Sequence[Settled] = settled
             try:
                 self._book(fresh, slot, sql.insert_all)
-            except sqlite3.IntegrityError:  # the books have one of them
+            except sqlite3.IntegrityError:  # the books have one of them, or may have had one
                 sql.execute("ROLLBACK")
                 self._forget()
                 sql.execute("BEGIN IMMEDIATE")
                 fresh = self._unknown(settled)
-                self._book(fresh, slot, sql.insert_new)
+                self._book(fresh, slot, sql.insert_new, looked=True)
             sql.execute(_CHECKPOINT, (slot, *checkpoint))
             sql.execute("COMMIT")
         except BaseException:
@@ -111,23 +115,26 @@ class Books:
 
     def _unknown(self, settled: Sequence[Settled]) -> list[Settled]:
         """Return the calls that the books do not have, each once."""
-        known = self._sql.execute
         fresh = {}
         for item in settled:
             call = item.settle.call
-            if call not in fresh and known("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is None:
+            if call not in fresh and not booked(self._sql, item.settle):
                 fresh[call] = item
         return list(fresh.values())
 
-    def _book(self, settled: Sequence[Settled], slot: str, insert: Insert) -> None:
+    def _book(self, settled: Sequence[Settled], slot: str, insert: Insert, *, looked: bool = False) -> None:
         """Write everything of a batch.
 
         Raises:
-            sqlite3.IntegrityError: the books have one of its calls.
+            sqlite3.IntegrityError: the books have, or may have had, one of its calls.
         """
         if not settled:
             return
-        found: dict[int, int] = dict(self._sql.execute(_STANDING).fetchall())
+        rows = self._sql.execute(_STANDING).fetchall()
+        before = rows[0][2] or b""
+        if not looked and any(item.settle.call < before for item in settled):
+            raise sqlite3.IntegrityError("calls as old as these were dropped")
+        found: dict[int, int] = {number: seq for number, seq, _ in rows}
         self._spending.begin(found.pop(_CHANGES))
         batch = _Batch(found)
         size = self._sql.calls_at_once

@@ -39,6 +39,7 @@ from headgate.stores.journal.segments import (
 )
 from headgate.stores.sql import batchmoney, doubts, pots
 from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sql.horizon import booked
 from headgate.stores.sql.ledger import Books
 from headgate.stores.sql.nodes import belongs, slot_name
 
@@ -143,11 +144,8 @@ class _Slot:
         if not count and not cursor.damage and numbers == [self._done.segment]:
             self._give_back(lost=False)
             return RecoveryReport(1)  # it was left empty
-        cut = [
-            Settled(opens, self._cut(opens), recovered=True)
-            for opens in self._calls.opens.values()
-            if not self._known(opens[0].call)
-        ]
+        left = [Settled(opens, self._cut(opens), recovered=True) for opens in self._calls.opens.values()]
+        cut = [item for item in left if not booked(self._sql, item.settle)]
         if cut:
             self._books.post(cut, self._name, cursor.position)
         self._give_back(lost=bool(cursor.damage or self._calls.orphans))
@@ -175,7 +173,7 @@ class _Slot:
                 batch = []
         if batch:
             settled += self._books.post(batch, self._name, cursor.position)
-        self._calls.orphans = [each for each in self._calls.orphans if not self._known(each.call)]
+        self._calls.orphans = [each for each in self._calls.orphans if not booked(self._sql, each)]
         return count, settled
 
     def _give_back(self, *, lost: bool) -> None:
@@ -185,9 +183,6 @@ class _Slot:
     def _cut(self, opens: list[Open]) -> Settle:
         mark = self._calls.marks.get(opens[0].call)
         return cut_short(opens, mark, self._clock.wall(), absorb_unmarked=self._absorb)
-
-    def _known(self, call: bytes) -> bool:
-        return self._sql.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is not None
 
     def _keep(self, damage: Damage) -> None:
         """Keep a damaged segment aside for people to look at."""

@@ -18,9 +18,9 @@ from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.buckets import read_buckets
 from headgate.stores.sql.database import connect, folder_of
-from headgate.stores.sql.ledger import ESTIMATED, RECOVERED, REPLAY, more_text
+from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED, REPLAY, more_text
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
-from headgate.stores.sql.stretches import clip, stretches
+from headgate.stores.sql.stretches import Stretch, clip, stretches
 from headgate.values import Book, WallMicros
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headgate.stores.journal.cursor import Settled
     from headgate.stores.sql.connection import Connection
     from headgate.stores.sql.database import Place
-    from headgate.stores.sql.stretches import Rolls, Stretch
+    from headgate.stores.sql.stretches import Rolls
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS: Final = UsageLine.__struct_fields__[1:-1]
@@ -177,6 +177,14 @@ _PART: Final = (
 )
 
 
+# Of calls that were dropped whole hours are left, which count where they begin.
+_DROPPED: Final = (
+    f"SELECT hour * {HOUR_US}, book, account, project, key, model, provider, sum(calls), sum(failed),"
+    " sum(estimated), sum(input), sum(output), sum(cached), sum(charge) FROM dropped_hours"
+    " WHERE hour >= ? AND hour < ? AND {some} GROUP BY 1, 2, 3, 4, 5, 6, 7"
+)
+
+
 def _whole(by: str, rolls: Rolls) -> str:
     """Return the question about whole days or hours for one kind of group."""
     column = "key" if by == "member" else by  # the roll-ups know a member by its keys
@@ -189,8 +197,12 @@ def _whole(by: str, rolls: Rolls) -> str:
 
 
 _MORE: Final = (
-    "SELECT opened_at, book, account, project, key, model, provider, more FROM calls"
+    "SELECT opened_at, book, account, project, key, model, provider, more FROM calls c"
     " WHERE more <> '' AND opened_at >= ? AND opened_at < ? AND {some}"
+)
+_DROPPED_MORE: Final = (
+    f"SELECT hour * {HOUR_US}, book, account, project, key, model, provider, unit, used FROM dropped_units c"
+    " WHERE hour >= ? AND hour < ? AND {some}"
 )
 
 
@@ -216,6 +228,8 @@ class _Sums:
         if rolls is None:
             question, values = self._some.narrowed(_PART)
             self._add_rows(sql.execute(question, (*span(stretch.start, stretch.end), *values)).fetchall())
+            question, values = self._some.narrowed(_DROPPED)
+            self._add_rows(sql.execute(question, (*stretch.begun, *values)).fetchall())
         else:
             question, values = self._some.narrowed(_whole(self._by, rolls))
             rows = sql.execute(question, (*stretch.units, *values))
@@ -229,10 +243,13 @@ class _Sums:
     def add_units(self, sql: Connection) -> None:
         """Add what calls of the books used in other units than tokens, of which there are no roll-ups."""
         order = self._some.order
-        question, values = self._some.narrowed(_MORE, "calls.")
-        window = (order.since, order.until or 2**62)
-        for at, book, *places, more in sql.execute(question, (*window, *values)):
+        question, values = self._some.narrowed(_MORE, "c.")
+        window = Stretch(None, order.since, order.until or 2**62)
+        for at, book, *places, more in sql.execute(question, (window.start, window.end, *values)):
             self._add_units(self._name(at, book, _numbers(*places)), _units(more))
+        question, values = self._some.narrowed(_DROPPED_MORE, "c.")
+        for at, book, *places, unit, used in sql.execute(question, (*window.begun, *values)):
+            self._add_units(self._name(at, book, _numbers(*places)), {unit: used})
 
     def add_call(self, item: Settled) -> None:
         """Add a call of a journal."""

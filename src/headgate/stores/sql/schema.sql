@@ -198,6 +198,26 @@ CREATE TABLE usage_days (day INTEGER NOT NULL, book INTEGER NOT NULL, account IN
   input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL,
   charge INTEGER NOT NULL, cost INTEGER NOT NULL,
   PRIMARY KEY (day, book, account, project, key, model, provider)) WITHOUT ROWID;
+-- what is left of calls that were dropped, and how far: their entries stay
+CREATE TABLE horizon (n INTEGER PRIMARY KEY, -- 1, once calls were dropped
+  before BLOB NOT NULL,                      -- ids below it are of calls that were dropped, or came too late for that
+  lost INTEGER NOT NULL);                    -- how many failed attempts of theirs are in `lost`
+CREATE TABLE dropped_numbers (book INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, -- of `calls.seq`
+  PRIMARY KEY (book, first)) WITHOUT ROWID;
+CREATE TABLE dropped_hours (hour INTEGER NOT NULL, book INTEGER NOT NULL, account INTEGER NOT NULL,
+  project INTEGER NOT NULL, member INTEGER NOT NULL, key INTEGER NOT NULL, operation INTEGER NOT NULL,
+  model INTEGER NOT NULL, provider INTEGER NOT NULL,
+  calls INTEGER NOT NULL, failed INTEGER NOT NULL, estimated INTEGER NOT NULL,
+  input INTEGER NOT NULL, output INTEGER NOT NULL, cached INTEGER NOT NULL, cache_write INTEGER NOT NULL,
+  input_audio INTEGER NOT NULL, output_audio INTEGER NOT NULL,
+  charge INTEGER NOT NULL, absorbed INTEGER NOT NULL, cost INTEGER NOT NULL,
+  PRIMARY KEY (hour, book, account, project, member, key, operation, model, provider)) WITHOUT ROWID;
+CREATE TABLE dropped_units (hour INTEGER NOT NULL, book INTEGER NOT NULL, account INTEGER NOT NULL,
+  project INTEGER NOT NULL, member INTEGER NOT NULL, key INTEGER NOT NULL, model INTEGER NOT NULL,
+  provider INTEGER NOT NULL, unit TEXT NOT NULL, used INTEGER NOT NULL,
+  PRIMARY KEY (hour, book, account, project, member, key, model, provider, unit)) WITHOUT ROWID;
+CREATE TABLE dropped_entries (kind INTEGER NOT NULL, debit INTEGER NOT NULL, credit INTEGER NOT NULL,
+  entries INTEGER NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (kind, debit, credit)) WITHOUT ROWID;
 CREATE TABLE drains (slot TEXT PRIMARY KEY, segment INTEGER NOT NULL, offset INTEGER NOT NULL) WITHOUT ROWID;
 -- how far each journal has been copied
 -- videos that are being made, or were
@@ -280,7 +300,8 @@ CREATE TABLE recording_parts (call BLOB NOT NULL, n INTEGER NOT NULL, part BLOB 
   PRIMARY KEY (call, n)) WITHOUT ROWID;
 
 CREATE TRIGGER calls_keep_update BEFORE UPDATE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
-CREATE TRIGGER calls_keep_delete BEFORE DELETE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
+CREATE TRIGGER calls_keep_delete BEFORE DELETE ON calls
+  WHEN NOT EXISTS (SELECT 1 FROM horizon WHERE OLD.call < before) BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
 CREATE TRIGGER entries_keep_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
 CREATE TRIGGER entries_keep_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
 CREATE TRIGGER postings_keep_update BEFORE UPDATE ON postings BEGIN SELECT RAISE(ABORT, 'postings are append-only'); END;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from headgate.stores.sql.horizon import booked
 from headgate.stores.sql.ledger import HOUR_US
 
 if TYPE_CHECKING:
@@ -120,5 +121,5 @@ def undrained(sql: Connection, settled: list[Settled], some: Some) -> Iterator[S
         seen.add(call)
         if not some.means(last):
             continue
-        if sql.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is None:
+        if not booked(sql, item.settle):
             yield item

@@ -38,6 +38,11 @@ class Stretch(NamedTuple):
         width = self.rolls.width_us if self.rolls is not None else 1
         return self.start // width, self.end // width
 
+    @property
+    def begun(self) -> tuple[int, int]:
+        """Return the number of the first hour that begins in it, and of the first that begins behind it."""
+        return -(-self.start // HOUR_US), -(-self.end // HOUR_US)
+
 
 def clip(sql: Connection, since: WallMicros, until: WallMicros) -> tuple[WallMicros, WallMicros]:
     """Return the part of a window in which the books have calls; `until` 0: there is no end."""

@@ -1,4 +1,4 @@
-"""What becomes due by itself while a server runs: grants expire, tiers are earned, keys and pots grow old."""
+"""What becomes due by itself while a server runs: grants expire, tiers are earned, all else grows old."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from headgate.stores.sql.ages import Ages, note_ages
 from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.postings import expirable, expire, promote_due
 from headgate.stores.sql.pots import prune
+from headgate.stores.sql.retention import drop_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _EVERY_S: Final = 1.0
 _RARELY: Final = 600  # rounds
+_STEPS: Final = 10  # of dropping calls, in a round
 _KEPT_US: Final = 86_400_000_000  # how long the pot of a period is kept after its end
 
 
@@ -33,9 +35,10 @@ class Upkeep:
         tiers: that accounts are promoted to.
         failpoints: `expiry-before-commit`, `expiry-after-commit`.
         trouble: told what the database said when it refused; it is tried again.
+        keep_calls_days: how long calls are kept; 0: for ever.
     """
 
-    __slots__ = ("_clock", "_connect", "_failpoints", "_rounds", "_tiers", "_trouble", "ages")
+    __slots__ = ("_clock", "_connect", "_failpoints", "_keep_days", "_rounds", "_tiers", "_trouble", "ages")
 
     def __init__(
         self,
@@ -44,12 +47,14 @@ class Upkeep:
         tiers: Sequence[Tier],
         failpoints: Failpoints,
         trouble: Callable[[str], None],
+        keep_calls_days: int = 0,
     ) -> None:
         self._connect = connect
         self._clock = clock
         self._tiers = tiers
         self._failpoints = failpoints
         self._trouble = trouble
+        self._keep_days = keep_calls_days
         self._rounds = 0
         self.ages = Ages()  # of the keys, as they were last looked at
 
@@ -77,5 +82,7 @@ class Upkeep:
                 self.ages = note_ages(sql, now)
                 with writing(sql):
                     prune(sql, now - _KEPT_US)
+            if self._keep_days:
+                drop_calls(sql, now, self._keep_days, _STEPS)
         self._rounds += 1
         return booked

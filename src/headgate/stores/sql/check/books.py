@@ -7,13 +7,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from headgate.stores.sql.check.arithmetic import PriceRow, nano_usd, read_row
+from headgate.stores.sql.check.dropped import DroppedCheck
 from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import GrantsCheck
 from headgate.stores.sql.check.pots import PotsCheck
 from headgate.stores.sql.check.rows import COLUMNS, CallRow, LostRow, LostRows, call_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from headgate.stores.sql.check.findings import Findings
     from headgate.stores.sql.connection import Connection
@@ -44,6 +45,7 @@ class BooksCheck:
         self._accounts: dict[int, tuple[str, int]] = {}
         self.grants = GrantsCheck(sql, findings, self._accounts)
         self.pots = PotsCheck(sql, findings)
+        self.dropped = DroppedCheck(sql, findings, self._accounts)
         self._lost = LostRows(sql)
         self._names: dict[int, str] = {}
         self._numbers: dict[int, bytearray] = {}  # by book: which numbers were seen
@@ -71,8 +73,10 @@ class BooksCheck:
             self._stray(waiting)
             waiting = next(entries, None)
         self._check_numbers()
-        for stray in self._lost.finish():
-            self._say("provider cost", f"{name_of(stray)}: a failed attempt without its call")
+        self.dropped.finish(self._lost.finish())
+        for hour in self.dropped.hours:
+            self._add_sums(hour[:7], hour[7:15])
+            self.pots.add_dropped(hour)
         self.grants.finish()
         self.pots.finish()
         self._check_balances()
@@ -204,9 +208,13 @@ class BooksCheck:
             self._say("entry", f"{name_of(call.call)}: an entry of kind {kind} has wrong accounts: {sides}")
 
     def _stray(self, group: tuple[bytes, list[tuple[Any, ...]]]) -> None:
-        """Entries that belong to no call are a posting's, or nobody's."""
+        """Entries that belong to no call are a posting's, of a call that was dropped, or nobody's."""
         self._add_up(group[1])
-        if not self.grants.take_posting(*group):
+        if self.grants.take_posting(*group):
+            return
+        if self.dropped.take(*group):
+            self.grants.take_dropped(group[1])
+        else:
             self._say("entry", f"{name_of(group[0])}: {len(group[1])} entries without their call")
 
     def _add_hour(self, call: CallRow) -> None:
@@ -218,6 +226,9 @@ class BooksCheck:
             1, int(call.status >= 400), call.flags & ESTIMATED, call.tokens.input, call.tokens.output,
             call.tokens.cached, call.charge, call.cost,
         )  # fmt: skip
+        self._add_sums(key, parts)
+
+    def _add_sums(self, key: tuple[int, ...], parts: Sequence[int]) -> None:
         sums = self._hours[key]
         for index, part in enumerate(parts):
             sums[index] += part
@@ -225,7 +236,8 @@ class BooksCheck:
     # ── sums ─────────────────────────────────────────────────────────────────────────────────────
 
     def _check_numbers(self) -> None:
-        """A call that was dropped leaves a gap."""
+        """A call that is missing leaves a gap, where retention did not drop it."""
+        self.dropped.check_numbers(self._numbers)
         for book, seen in self._numbers.items():
             missing = seen.count(0, 1)
             if missing:

@@ -144,6 +144,14 @@ class GrantsCheck:
         """Check the entries of a posting; False when there is no such posting."""
         return self._postings.take(posting, own)
 
+    def take_dropped(self, own: Sequence[tuple[Any, ...]]) -> None:
+        """Take the entries of a call that was dropped: what its grants gave."""
+        for entry in own:
+            code = self._debit(entry)
+            grant = self._grant(code, "grant:") or self._grant(code, "tokens:")
+            if grant is not None and entry[1] in {SETTLEMENT, TOKENS}:
+                self._spent[grant.id] += entry[7]
+
     def finish(self) -> None:
         """Compare each grant with what was put there and what was taken, now that all of it is known."""
         self._postings.finish()

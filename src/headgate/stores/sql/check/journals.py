@@ -16,6 +16,7 @@ from headgate.stores.journal.segments import (
 )
 from headgate.stores.sql.check.arithmetic import Tokens, nano_usd, read_row, tokens
 from headgate.stores.sql.check.books import RECOVERED
+from headgate.stores.sql.check.dropped import was_dropped
 from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import paid_of, split_of
 from headgate.stores.sql.check.rows import CallRow, find_call, find_lost
@@ -98,7 +99,7 @@ class JournalsCheck:
             for item in slot.behind:
                 self._check_behind(item)
             for orphan in slot.orphans:
-                if find_call(self._sql, orphan.call) is None:
+                if find_call(self._sql, orphan.call) is None and not was_dropped(self._sql, orphan):
                     self._say("journal", f"{name_of(orphan.call)}: it is settled and was never opened")
             for call, opens in slot.open.items():
                 self._check_open(call, opens)
@@ -141,13 +142,13 @@ class JournalsCheck:
 
     def _check_drained(self, slot: Slot, item: Settled) -> None:
         row = find_call(self._sql, item.settle.call)
-        if row is None:
+        if row is None and not was_dropped(self._sql, item.settle):
             self._say(
                 "settlement",
                 f"{name_of(item.settle.call)}: {slot.name} settled it for {item.settle.charge}, "
                 "the books passed over it",
             )
-        else:
+        elif row is not None:
             self._compare(item, row)
 
     def _check_behind(self, item: Settled) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate.ports import Open
+    from headgate.stores.sql.check.dropped import DroppedHour
     from headgate.stores.sql.check.findings import Findings
     from headgate.stores.sql.check.journals import Slot
     from headgate.stores.sql.check.rows import CallRow
     from headgate.stores.sql.connection import Connection
+
+_HOUR_US: Final = 3_600_000_000
 
 
 class PotRow(NamedTuple):
@@ -67,6 +70,14 @@ class PotsCheck:
             for pot in self._covering.get(place, ()):
                 if pot.since <= call.opened_at < pot.until:
                     self._due[pot.id] += call.charge
+
+    def add_dropped(self, hour: DroppedHour) -> None:
+        """Take the dropped calls of an hour: none is of a period that is not over."""
+        at = hour.hour * _HOUR_US
+        for place in (("key", hour.key), ("project", hour.project), ("account", hour.account)):
+            for pot in self._covering.get((*place, hour.book), ()):
+                if pot.since <= at < pot.until:
+                    self._due[pot.id] += hour.charge
 
     def finish(self) -> None:
         """Compare, now that every call was taken."""

@@ -24,6 +24,8 @@ class Result(NamedTuple):
     calls: int
     entries: int
     findings: list[Finding]
+    dropped: int = 0  # calls that are no more, by the books' own record
+    before: WallMicros = 0  # when all of them were made
 
 
 def check(place: Place, now: WallMicros, node: str = "") -> Result:
@@ -52,4 +54,6 @@ def check(place: Place, now: WallMicros, node: str = "") -> Result:
         JournalsCheck(sql, findings, served=served, now=now).run(slots)
         if not served:
             books.pots.check_open(slots)
-    return Result(books.calls, books.entries, findings.all())
+    dropped = books.dropped
+    before = int.from_bytes(dropped.before[:6]) * 1000
+    return Result(books.calls, books.entries, findings.all(), dropped.calls, before)
