@@ -13,6 +13,7 @@ import socket
 import sys
 from collections import defaultdict
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,10 +50,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Give a new data folder, once with books in SQLite and once with an empty database of PostgreSQL."""
-    folder = tmp_path_factory.mktemp("books")
+@contextmanager
+def _new_place(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = factory.mktemp("books")
     if request.param == "sqlite":
         yield folder
         return
@@ -62,6 +62,23 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
     with fresh_database() as url:
         yield Database(folder, url)
+
+
+PLACES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))]
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Give a new data folder, once with books in SQLite and once with an empty database of PostgreSQL."""
+    with _new_place(request, tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def shared_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Give the same as `place`, for all tests of a module that ask the same books and write nothing."""
+    with _new_place(request, tmp_path_factory) as made:
+        yield made
 
 
 @cache

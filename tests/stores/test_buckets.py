@@ -43,6 +43,12 @@ def read(lines: list[BucketLine], order: BucketOrder) -> dict[tuple[object, ...]
     }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def books(shared_place: Place) -> tuple[Place, list[CallLine]]:
+    data = make(shared_place)
+    return data, fill(data)
+
+
 GROUPS: list[tuple[Group, ...]] = [(), ("project",), ("member", "key"), ("project", "member", "key", "model")]
 
 
@@ -54,10 +60,14 @@ GROUPS: list[tuple[Group, ...]] = [(), ("project",), ("member", "key"), ("projec
     [(START, START + 10 * DAY), (START + HOUR // 2, START + 40 * HOUR + HOUR // 7), (START + 5, START + 9)],
 )
 def test_buckets_are_what_the_calls_add_up_to(
-    place: Place, operations: tuple[str, ...], width: int, groups: tuple[Group, ...], since: int, until: int
+    books: tuple[Place, list[CallLine]],
+    operations: tuple[str, ...],
+    width: int,
+    groups: tuple[Group, ...],
+    since: int,
+    until: int,
 ) -> None:
-    data = make(place)
-    lines = fill(data)
+    data, lines = books
     for book in Book:
         order = BucketOrder(
             since=since, until=until, width_us=width, groups=groups, operations=operations, book=book
@@ -69,9 +79,8 @@ def test_buckets_are_what_the_calls_add_up_to(
         )
 
 
-def test_buckets_are_narrowed_to_some_things(place: Place) -> None:
-    data = make(place)
-    lines = fill(data)
+def test_buckets_are_narrowed_to_some_things(books: tuple[Place, list[CallLine]]) -> None:
+    data, lines = books
     for narrowed in (
         {"accounts": ("acct_two",)}, {"projects": ("proj_two", "proj_three")}, {"members": ("user_two",)},
         {"keys": ("key_three",)}, {"models": ("gpt-4o", "mine")}, {"projects": ("proj_none",)},

@@ -66,6 +66,12 @@ def fill(data: Place, *, drained: bool = True) -> list[CallLine]:
     return list(SqlReports(data).calls(UsageOrder()))
 
 
+@pytest.fixture(scope="module")
+def books(shared_place: Place) -> tuple[Place, list[CallLine]]:
+    data = make(shared_place)
+    return data, fill(data)
+
+
 def test_a_call_says_everything_about_itself(place: Place) -> None:
     data = make(place)
     record = opened(IDS.next(), at=START + 1_500, streamed=True, model="alias", upstream_model="real")
@@ -178,9 +184,10 @@ def expected(lines: list[CallLine], order: UsageOrder, offset_minutes: int) -> l
 @pytest.mark.parametrize(
     ("zone", "minutes"), [("UTC", 0), ("Asia/Kathmandu", 345), ("America/St_Johns", -210)]
 )
-def test_sums_equal_the_calls_in_any_zone_and_window(place: Place, by: By, zone: str, minutes: int) -> None:
-    data = make(place)
-    lines = fill(data)
+def test_sums_equal_the_calls_in_any_zone_and_window(
+    books: tuple[Place, list[CallLine]], by: By, zone: str, minutes: int
+) -> None:
+    data, lines = books
     for window in (
         UsageOrder(by=by, tz=zone),
         UsageOrder(by=by, book=Book.SIM, tz=zone),
@@ -203,10 +210,9 @@ def test_sums_equal_the_calls_in_any_zone_and_window(place: Place, by: By, zone:
     ],
 )
 def test_sums_and_calls_of_some_things_equal_those_calls(
-    place: Place, wanted: dict[str, tuple[str, ...]]
+    books: tuple[Place, list[CallLine]], wanted: dict[str, tuple[str, ...]]
 ) -> None:
-    data = make(place)
-    lines = fill(data)
+    data, lines = books
     for by in ("day", "model", "key", "project", "account", "member"):
         order = msgspec.structs.replace(
             UsageOrder(tz="Asia/Kathmandu", since=START + HOUR // 2), by=by, **wanted
