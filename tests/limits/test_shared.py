@@ -155,6 +155,45 @@ async def _play(events, rpm: int, concurrency: int) -> None:
             assert (last - first + 1) * MINUTE <= rpm * MINUTE + rpm * (passed[last] - passed[first])
 
 
+async def _rounds(team: Team, calls: list[int]) -> list[int]:
+    """Play a tenth of a second for each number of calls; return the rounds in which a call had to wait."""
+    waited = []
+    for number, count in enumerate(calls):
+        Hand.now += SECOND // 10
+        await team.shares[0].tell()
+        for _ in range(count):
+            ticket = team.admit(0)
+            if ticket is None:
+                waited.append(number)
+                assert team.shares[0].wish(team.gate(0), 0, Hand.now)
+                await team.shares[0].tell()
+                ticket = team.admit(0)
+            team.rates[0].settle(ticket, 0, Hand.now)
+    return waited
+
+
+async def test_a_steady_flow_does_not_wait_for_the_store_and_what_is_not_used_goes_back() -> None:
+    store = MemoryMeters(1)
+    team = Team(Limits(rpm=1_000_000, concurrency=1000), store, workers=1)
+    waited = await _rounds(team, [40 + number % 9 for number in range(30)])
+    assert set(waited) <= {0}
+    hand = team.gate(0).requests[0].hand
+    assert 0 < hand.spare < 10_000
+    await _rounds(team, [0, 0])
+    assert not hand.held
+    assert not store._hands.get(hand.name, {}).get(0, 0)
+
+
+async def test_where_little_is_free_nobody_takes_ahead() -> None:
+    team = Team(Limits(rpm=1_000), MemoryMeters(1), workers=1)
+    await _rounds(team, [20] * 30)
+    hand = team.gate(0).requests[0].hand
+    assert hand.free < 32 * 20
+    assert not hand.pace
+    await team.shares[0].tell(leaving=True)
+    assert not hand.held
+
+
 def nobody_holds_more_than_is_known(team: Team, store: MemoryMeters) -> None:
     for slot in range(WORKERS):
         for meter in team.gate(slot).meters():

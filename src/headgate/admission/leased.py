@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headgate.money.shares import Answer, Sight
     from headgate.values import MonotonicNs
 
+_PLENTY: Final = 32  # times what a round takes
 _REFUSED_NS: Final = 50_000_000  # what the store has refused is not asked for again sooner
 
 
@@ -39,8 +40,8 @@ class Hand:
     """
 
     __slots__ = (
-        "free", "held", "idle", "known_ns", "moved_ns", "name", "others", "refused_until", "row", "sight",
-        "spare", "spent", "taken", "used", "used_ns", "want",
+        "free", "held", "idle", "known_ns", "moved_ns", "name", "others", "pace", "refused_until", "row",
+        "sight", "spare", "spent", "taken", "used", "used_ns", "want",
     )  # fmt: skip
 
     def __init__(self, name: str, sight: Sight | None = None) -> None:
@@ -51,6 +52,7 @@ class Hand:
         self.spent = 0  # since the store was told; of calls at once: those that are open
         self.spare = 0
         self.taken = 0  # since the last round
+        self.pace = 0  # what a round takes, where that is little of what is free; else 0
         self.want = 0  # wished for, until the store has answered
         self.free = 0  # in nobody's hand, when the store last answered
         self.others = 0
@@ -80,16 +82,22 @@ class Hand:
             self.sight.spend(self.row, -amount)
 
     def let_go(self, *, all_of_it: bool) -> None:
-        """Keep as much in hand as was taken since the last time, at most."""
-        self.held -= self.spare - (0 if all_of_it else min(self.spare, self.taken))
+        """Keep as much in hand as was taken since the last time, at most.
+
+        Of what there is plenty, twice as much is kept, and what the next round will take is asked for in this
+        one: then no call has to wait for the store.
+        """
+        plenty = self.free >= _PLENTY * self.taken and not all_of_it
+        self.pace = self.taken if plenty else 0
+        self.held -= self.spare - (0 if all_of_it else min(self.spare, self.taken + self.pace))
         self.taken = 0
         self._level()
 
     def report(self, limit: int, window_ns: int, now: MonotonicNs) -> Ask:
         """Return what the store is told, and take note that it is."""
         if window_ns:
-            known = self.known(limit, window_ns, now)
-            ask = Ask(self.name, limit, window_ns, self.spent, self.spare, self.want, known)
+            known, want = self.known(limit, window_ns, now), max(self.want, self.pace - self.spare)
+            ask = Ask(self.name, limit, window_ns, self.spent, self.spare, want, known)
             self.held, self.spent = self.spare, 0
         else:
             ask = Ask(self.name, limit, 0, 0, self.held, self.want)
