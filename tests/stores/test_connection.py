@@ -155,7 +155,11 @@ def test_a_writer_sees_what_the_one_before_wrote_whatever_the_servers_default(
     with database_with(**{f"default_transaction_{name}": default}) as url:
         place = Database(tmp_path, url)
         with closing(connect(place)) as one, closing(connect(place)) as two:
-            assert one.execute(f"SHOW default_transaction_{name}").fetchone() == (default,)
+            (settings,) = one.execute(
+                "SELECT setconfig FROM pg_db_role_setting WHERE setdatabase ="
+                " (SELECT oid FROM pg_database WHERE datname = current_database())"
+            ).fetchone()
+            assert f"default_transaction_{name}={default}" in settings
             with writing(one):
                 one.define("CREATE TABLE things (id INTEGER PRIMARY KEY);")
             one.execute("BEGIN IMMEDIATE")
