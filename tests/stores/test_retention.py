@@ -236,6 +236,21 @@ def test_a_journal_that_is_copied_again_books_nothing_twice(place: Place) -> Non
     assert sum(line.calls for line in SqlReports(place).sums(UsageOrder(by="model"))) == 300
 
 
+def test_calls_without_money_are_not_booked_twice_either(place: Place) -> None:
+    """They have no entries that would stand in the way."""
+    make(place)
+    with journal(place) as book:
+        free = [opened(prices=None, costs=None, hold=0) for _ in range(5)]
+        write(book, [(record, settled(record)) for record in free])
+    copy_all(place)
+    assert dropped(place, START + 9 * DAY) == 5
+    with closing(anywhere(place)) as sql:
+        sql.execute("DELETE FROM drains")
+    copy_all(place)
+    found = check(place, START)
+    assert (found.findings, found.calls, found.dropped) == ([], 0, 5)
+
+
 def test_a_call_that_is_settled_below_the_horizon_is_booked_and_dropped_later(place: Place) -> None:
     make(place)
     fill(place)
