@@ -44,6 +44,12 @@ ANSWER = json.dumps(
 ).encode()
 
 
+def _opened() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 class FaultyStore:
     """A store whose calls the test lets fail, before or after they were done."""
 
@@ -51,6 +57,7 @@ class FaultyStore:
         self._store = world.store
         self.before: dict[str, list[Exception]] = defaultdict(list)  # by method: nothing is done
         self.after: dict[str, list[Exception]] = defaultdict(list)  # it is done, and its answer lost
+        self.delays: dict[str, asyncio.Event] = defaultdict(_opened)  # by method: its answer waits for it
         self.asked: list[str] = []  # in order
         self.finished: list[Finished] = []
 
@@ -62,6 +69,7 @@ class FaultyStore:
             if self.before[name]:
                 raise self.before[name].pop(0)
             done = await getattr(self._store, name)(*given, **named)
+            await self.delays[name].wait()
             if self.after[name]:
                 raise self.after[name].pop(0)
             return done

@@ -56,6 +56,22 @@ async def test_a_stop_gives_back_what_was_claimed_at_the_last_moment(office):
     assert office.states() == [0, 0, 0, 0]
 
 
+async def test_a_stop_in_the_middle_of_a_claim_gives_back_what_it_takes(office):
+    await office.begun(4)
+    office.store.delays["claim"].clear()
+    async with office.serving():
+        await office.until(lambda: office.states() == [1, 1, 1, 1])
+    assert office.states() == [0, 0, 0, 0]
+
+
+async def test_a_stop_of_who_has_nothing_asks_the_store_nothing(office):
+    async with office.serving() as runner:
+        await office.until(lambda: "open_batches" in office.store.asked)
+        office.store.asked.clear()
+        await runner.close()
+        assert office.store.asked == []
+
+
 async def test_what_is_in_hand_is_renewed_before_it_could_be_taken_over(office):
     await office.begun(1)
     office.provider.gate.clear()

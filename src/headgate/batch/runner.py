@@ -93,7 +93,7 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._outputs.close()
         place = self._parts.place()
-        if place.epoch:
+        if place.epoch and not self._renewal:  # a claim was cut: whatever it has taken waits again
             with suppress(GatewayError):  # then its lines are taken over
                 await self._renew(place)
 
@@ -324,7 +324,7 @@ class Runner:
         try:
             room = Room(calls, parts.terms().concurrency)
             claims = await parts.store.claim(batch.n, parts.place(), room, now, now + _LEASE_US)
-        except GatewayError:  # it may have been done all the same: then those lines wait again at once
+        except (GatewayError, asyncio.CancelledError):  # what it may have done is undone at the next renewal
             self._renewal = 0
             raise
         finally:
