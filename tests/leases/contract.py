@@ -113,6 +113,24 @@ class LeasesContract:
         one = await self.worker(shared, "slot-0", "slot-1")
         assert (await one.take(10, name)).granted == 330
 
+    async def test_ahead_of_calls_a_slot_gets_of_plenty_alone_and_from_nobody(self, shared: Shared) -> None:
+        name, small = shared.budget(10_000), shared.budget(1_000)
+        one = await self.worker(shared, "slot-0", "slot-1")
+        two = await self.worker(shared, "slot-1", "slot-0")
+        await two.take(600, small)
+        granted = {lot.name: lot.granted for lot in (await one.say(ahead={name: 1_250, small: 51})).lots}
+        assert granted == {name: 1_250, small: 0}
+        outcome = await one.say(again=True, ahead={name: 1_250})  # its answer was lost
+        assert outcome.repeated
+        assert [lot.granted for lot in outcome.lots if lot.name == name] == [1_250]
+        assert shared.standing(name)[3] == {"slot-0": 1_250}
+        outcome = await two.say(wants=[Want(9_000, (name,))], ahead={name: 1})  # who lacks, recalls
+        assert outcome.lots[0].granted == 0
+        assert (await one.say(ahead={name: 1})).lots[0].granted == 0
+        assert not (await two.say()).recalled
+        self.kept(shared, name)
+        self.kept(shared, small)
+
     async def test_several_pots_are_taken_from_together_or_not_at_all(self, shared: Shared) -> None:
         rich, poor = shared.budget(1_000), shared.budget(50)
         one = await self.worker(shared, "slot-0")
@@ -349,7 +367,9 @@ class LeasesContract:
             if what < 0.6:
                 wanted = tuple(chance.sample(names[:2], chance.randrange(1, 3)))
                 sources = (names[2],) if chance.random() < 0.5 else ()
-                outcome = await worker.say(wants=[Want(chance.randrange(1, 200), wanted, sources)])
+                ahead = {chance.choice(names): chance.randrange(1, 60)} if chance.random() < 0.3 else {}
+                wants = [Want(chance.randrange(1, 200), wanted, sources)]
+                outcome = await worker.say(wants=wants, ahead=ahead)
                 pots |= {lot.name: lot.pot for lot in outcome.lots}
             elif what < 0.95 and pots:
                 name = chance.choice(list(pots))

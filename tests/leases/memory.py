@@ -74,12 +74,12 @@ class MemoryLeases:
         return {slot: seen for slot, (_, seen, serves) in self.slots.items() if serves}
 
     def _grant(self, batch: Batch) -> list[Lot]:
-        names = {name for want in batch.wants for name in (*want.all_of, *want.sources)}
+        names = {name for want in batch.wants for name in (*want.all_of, *want.sources)} | batch.ahead.keys()
         there = {name: self.pots[name] for name in names if name in self.pots}
         for pot in there.values():
             self._look(pot, batch)
         recall = self._last_recall() + 1
-        if batch.wants:
+        if batch.wants or batch.ahead:
             allocate(batch, there, recall)
         for pot in there.values():
             own = pot.slices.get(batch.slot)

@@ -66,6 +66,56 @@ def test_how_much_is_granted(free: int, need: int, live: int, size: int) -> None
     assert grant_size(free, need, live) == size <= free
 
 
+class Steady(Side):
+    """One of two workers, with calls of 10 a second on a budget with so much left in nobody's slice."""
+
+    def __init__(self, free: int) -> None:
+        super().__init__()
+        self.free = free
+        self.say(lot(self.own.name, 330, free=free), wants=[Want(10, (self.own.name,))])
+
+    def say(self, *lots: Lot, recalled: dict[int, int] | None = None, wants: list[Want] | None = None):
+        batch = super().say(*lots, recalled=recalled, wants=wants)
+        self.purse.live = frozenset(["slot-0", "slot-1"])
+        return batch
+
+    def spend(self, seconds: int) -> list[int]:
+        """Return what was asked ahead of calls meanwhile, and granted."""
+        asked = []
+        for _ in range(10 * seconds):
+            self.time.ns += SECOND // 10
+            self.own.free -= 1
+            self.own.drawn += 1
+            if more := self.say().ahead.get(self.own.name):
+                asked.append(more)
+                self.say(lot(self.own.name, more, free=self.free))
+        return asked
+
+
+def test_a_slice_that_is_spent_is_filled_before_it_is_empty_to_last_a_minute() -> None:
+    side = Steady(100_000)
+    asked = side.spend(200)
+    assert 2 <= len(asked) <= 10
+    lasts_s = side.own.unused / 10
+    assert 25 <= lasts_s <= 65
+    assert not side.spend(5) or lasts_s < 35
+    side.own.freeze(True)  # lowered, or wanted elsewhere
+    assert side.spend(60) == []
+
+
+def test_nobody_asks_ahead_near_the_end_or_alone_or_without_calls() -> None:
+    side = Steady(1_000)
+    assert side.spend(30) == []  # it would be more than an eighth of what is left
+    side = Steady(100_000)
+    side.time.ns += 100 * SECOND
+    assert not side.say().ahead
+    side.purse.live = frozenset(["slot-0"])
+    side.own.drawn += 300
+    side.own.free -= 300
+    side.time.ns += 2 * SECOND
+    assert not side.say().ahead
+
+
 def test_what_is_recalled_leaves_the_slice_before_it_is_told() -> None:
     side = Side()
     side.say(lot(side.own.name, 100))

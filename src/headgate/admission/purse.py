@@ -13,7 +13,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from headgate.money.pots import Batch, PotName
+from headgate.money.pots import NEAR_THE_END, Batch, PotName
+from headgate.walks import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 LEASE_NS: Final = 1_000_000_000  # without a look at the store for so long, a worker asks before it spends
 _LIVE_NS: Final = 2_000_000_000  # a slot whose stamp has not changed for so long is not waited for
 _BEAT_NS: Final = 400_000_000
+_LOOK_NS: Final = 100_000_000  # between two looks at how fast slices are spent,
+_PACED_NS: Final = 1_000_000_000  # and at the same one
+_PACE_S: Final = 10.0  # the memory of that
+_LASTS_S: Final = 60.0  # a slice is filled up to what it gives in so long, once it is half empty
 _FROZEN: Final = 2**61  # taken off a slice from which nothing may be spent
 
 
@@ -34,8 +39,8 @@ class Slice:
     """
 
     __slots__ = (
-        "drawn", "elsewhere", "free", "frozen", "grant", "granted", "heard", "known", "model", "name",
-        "others", "pot", "required", "retired", "until",
+        "drawn", "elsewhere", "free", "frozen", "grant", "granted", "heard", "known", "looked_at", "model",
+        "name", "need", "others", "per_s", "pot", "required", "retired", "seen", "until",
     )  # fmt: skip
 
     def __init__(self, name: PotName) -> None:
@@ -54,6 +59,10 @@ class Slice:
         self.others = 0  # in the slices of other slots
         self.heard = -1
         self.required = 0
+        self.need = 0  # of the call that was the last to ask the store
+        self.per_s = 0.0  # of this worker's charges
+        self.seen = 0  # what was drawn
+        self.looked_at: MonotonicNs = 0  # then
 
     @property
     def unused(self) -> int:
@@ -74,6 +83,21 @@ class Slice:
     def hope(self) -> int:
         """Return what a call could have if every other hold were released, here and elsewhere."""
         return self.granted - self.drawn + self.elsewhere + self.others
+
+    def look(self, monotonic: MonotonicNs) -> int:
+        """Learn how fast it is spent; return what it should have more, if there is plenty, or 0."""
+        passed = monotonic - self.looked_at
+        if passed < _PACED_NS:
+            return 0
+        if self.looked_at:
+            per_s = max(0, self.drawn - self.seen) * 1_000_000_000 / passed
+            self.per_s += (per_s - self.per_s) * min(1.0, passed / 1e9 / _PACE_S)
+        self.seen, self.looked_at = self.drawn, monotonic
+        full = int(self.per_s * _LASTS_S) + self.need
+        if self.frozen or self.retired or not self.pot or 2 * self.unused >= full or not self.per_s:
+            return 0
+        lack = full - self.unused
+        return lack if self.elsewhere >= NEAR_THE_END * lack else 0
 
     def freeze(self, frozen: bool) -> None:
         """Let nothing be spent from it, or again."""
@@ -116,6 +140,8 @@ class Purse:
         self._seen = 0
         self._stamps: dict[str, tuple[int, MonotonicNs]] = {}
         self._beat_at: MonotonicNs = 0
+        self._walk = Walk[PotName](0.0)
+        self._looked_at: MonotonicNs = 0
 
     @property
     def alone(self) -> bool:
@@ -176,6 +202,8 @@ class Purse:
         beat = monotonic - self._beat_at >= _BEAT_NS
         if beat:
             self._beat_at = monotonic
+        for want in wants:
+            self._heed(want)
         told = self._told
         if told is None:
             self._turn += 1
@@ -187,6 +215,7 @@ class Purse:
             live=self.live,
             wants=tuple(wants),
             free={name: self._slices[name].unused for name in _named(wants) if name in self._slices},
+            ahead=self._ahead(monotonic),
             returns=dict(self._returns) if told is None else told.returns,
             answers=dict(self._answers) if told is None else told.answers,
             watched=tuple(each.pot for each in self._draining if each.frozen),
@@ -225,6 +254,19 @@ class Purse:
         """Note that this worker runs: it may go on spending, unless it had stopped for too long."""
         if monotonic <= self.good_until:
             self.good_until = monotonic + LEASE_NS
+
+    def _heed(self, want: Want) -> None:
+        for name in (*want.all_of, *want.sources):
+            if (own := self._slices.get(name)) is not None:
+                own.need = want.tokens if name.kind == "tokens" else want.amount
+
+    def _ahead(self, monotonic: MonotonicNs) -> dict[PotName, int]:
+        """Return what slices should have more, to last while the store is away; some are looked at."""
+        if self.alone or self.closing or monotonic - self._looked_at < _LOOK_NS:
+            return {}
+        self._looked_at = monotonic
+        names = self._walk.part(self._slices.keys())
+        return {name: lack for name in names if (lack := self._slices[name].look(monotonic))}
 
     def _notice(self, outcome: Outcome, monotonic: MonotonicNs) -> None:
         """Learn which slots live, by their stamps and our own time, whatever their clocks say."""
@@ -267,7 +309,7 @@ class Purse:
         own = self._by_pot.get(pot)
         if own is None:  # all that is left in the store is spent and not drained
             return
-        own.known = False
+        own.known, own.per_s = False, 0.0  # nothing is asked ahead of calls while others lack it
         own.freeze(True)  # until the answer to our answer says that it was not lowered
         self._draining.add(own)
         self._give_back(own)

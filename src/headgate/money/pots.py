@@ -80,6 +80,7 @@ class Batch(NamedTuple):
     live: frozenset[str] = frozenset()  # the slots that are waited for, this one too
     wants: Sequence[Want] = ()  # in the order in which they came
     free: Mapping[PotName, int] = {}  # what this slot has free of them
+    ahead: Mapping[PotName, int] = {}  # what it would have besides, of pots with plenty left
     returns: Mapping[int, int] = {}  # pot: what is given back; of a turn always the same
     answers: Mapping[int, int] = {}  # pot: the recall that this answers; likewise
     watched: Sequence[int] = ()  # pots to be told of, whatever happens
@@ -165,6 +166,10 @@ class Pot:
         """Return what is in the slices of other slots."""
         return sum(amount for name, (amount, _) in self.slices.items() if name != slot)
 
+    def owes(self, slot: str) -> bool:
+        """Say whether a slot has yet to answer the last recall."""
+        return self.slices.get(slot, (0, self.recall))[1] < self.recall
+
     def listen(self, slot: str, live: frozenset[str]) -> None:
         """Note which recall every other live slot has answered that has anything."""
         answers = (
@@ -200,6 +205,8 @@ def grant_size(free: int, need: int, live: int) -> int:
 def allocate(batch: Batch, pots: Mapping[PotName, Pot], next_recall: int) -> None:
     """Give a slot what its calls want, each all or nothing, and recall what others have where it lacks.
 
+    What it asks for ahead of its calls it gets where there is plenty, and nobody else gives it for that.
+
     Args:
         batch: whose wants are met, in their order.
         pots: every pot that it names and that exists; they are changed. Another covers anything.
@@ -223,6 +230,10 @@ def allocate(batch: Batch, pots: Mapping[PotName, Pot], next_recall: int) -> Non
     for name in lacking:
         if pots[name].others(batch.slot) and not pots[name].pending:
             pots[name].recall = next_recall
+    for name in batch.ahead.keys() & pots.keys() - lacking:
+        pot, more = pots[name], batch.ahead[name]
+        if pot.free >= NEAR_THE_END * more and not pot.pending and not pot.owes(batch.slot):
+            pot.give(batch.slot, more)
 
 
 def _parts(

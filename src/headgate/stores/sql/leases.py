@@ -81,7 +81,8 @@ class SqlLeases:
         return int(row[0])
 
     def _exchange(self, sql: Connection, batch: Batch) -> Outcome:
-        writes = batch.wants or batch.returns or batch.answers or batch.beat or batch.leaving
+        asks = batch.wants or batch.ahead
+        writes = asks or batch.returns or batch.answers or batch.beat or batch.leaving
         if not writes:
             return self._look(sql, batch)
         with writing(sql):
@@ -90,7 +91,7 @@ class SqlLeases:
             if row is None:
                 return self._repeat(sql, batch)
             self._take_back(sql, batch)
-            wanted = self._grant(sql, batch, row[0] + 1) if batch.wants else {}
+            wanted = self._grant(sql, batch, row[0] + 1) if asks else {}
             self._leave(sql, batch)
             return self._answer(sql, batch, wanted)
 
@@ -136,7 +137,8 @@ class SqlLeases:
     @staticmethod
     def _grant(sql: Connection, batch: Batch, recall: int) -> dict[PotName, Pot | None]:
         """Meet the wants; return the pots that they name as they are now."""
-        found = pots.find_all(sql, (name for want in batch.wants for name in (*want.all_of, *want.sources)))
+        named = [name for want in batch.wants for name in (*want.all_of, *want.sources)]
+        found = pots.find_all(sql, (*named, *batch.ahead))
         there = {name: pot for name, pot in found.items() if pot is not None}
         allocate(batch, there, recall)
         granted = [pot for pot in there.values() if pot.granted]
