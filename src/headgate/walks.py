@@ -28,7 +28,7 @@ class Walk(Generic[T]):
 
     def part(self, members: AbstractSet[T]) -> list[T]:
         """Return those whose turn it is; who has left meanwhile is passed over."""
-        walk = self._left or list(members)
+        walk = self._left if self._left and members else list(members)
         part, self._left = walk[-_AT_ONCE:], walk[:-_AT_ONCE]
         return [each for each in part if each in members]
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from headgate.admission.purse import Purse
 from headgate.money.periods import FOREVER
 from headgate.money.pots import Batch, Lot, Outcome, PotName, Want
 from headgate.ports import Leases
@@ -120,7 +121,7 @@ class LeasesContract:
         await two.take(600, small)
         granted = {lot.name: lot.granted for lot in (await one.say(ahead={name: 1_250, small: 51})).lots}
         assert granted == {name: 1_250, small: 0}
-        outcome = await one.say(again=True, ahead={name: 1_250})  # its answer was lost
+        outcome = await one.say(again=True, beat=True)  # its answer was lost, and nobody wants it any more
         assert outcome.repeated
         assert [lot.granted for lot in outcome.lots if lot.name == name] == [1_250]
         assert shared.standing(name)[3] == {"slot-0": 1_250}
@@ -329,6 +330,24 @@ class LeasesContract:
         assert shared.standing(name)[3] == {"slot-0": 260}
         after = await one.say(wants=[Want(500, (name,))], free={name: 260})
         assert (after.lots[0].granted, after.repeated) == (240, False)
+
+    @pytest.mark.parametrize("lost", ["wanted", "ahead"])
+    async def test_what_was_granted_without_an_answer_reaches_the_purse_though_nobody_asks_any_more(
+        self, shared: Shared, lost: str
+    ) -> None:
+        name, purse = shared.budget(10_000), Purse("slot-0")
+        purse.epoch = await shared.store.join("slot-0", NOW)
+        own, at = purse.slice(name), 10**12
+        first = purse.collect([Want(10, (name,))], NOW, at)
+        purse.apply(first, await shared.store.exchange(first), at)
+        purse.live = frozenset(["slot-0", "slot-1"])
+        said = purse.collect(
+            [Want(20_000, (name,)), Want(own.unused + 5, (name,))] if lost == "wanted" else [], NOW, at
+        )
+        await shared.store.exchange(said if lost == "wanted" else said._replace(ahead={name: 7}))
+        again = purse.collect([], NOW, at + 1)
+        purse.apply(again, await shared.store.exchange(again), at + 1)
+        assert own.granted == shared.standing(name)[3]["slot-0"]
 
     async def test_turns_begin_anew_with_each_epoch(self, shared: Shared) -> None:
         name = shared.budget(1_000)

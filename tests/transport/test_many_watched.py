@@ -18,3 +18,11 @@ def test_a_large_set_is_gone_over_in_parts_and_a_small_one_at_once() -> None:
     assert sorted(seen) == sorted(set(range(1000)) - {gone})
     assert set(walk.part({1, 2, 3})) == {1, 2, 3}
     assert walk.pause_s == 0.1
+
+
+def test_nothing_is_kept_of_those_who_have_all_left() -> None:
+    walk = Walk[int](0.1)
+    walk.part(set(range(1000)))
+    assert walk.part(set()) == []
+    assert walk.pause_s == 0.1
+    assert walk._left == []

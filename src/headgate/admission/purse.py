@@ -93,8 +93,9 @@ class Slice:
             per_s = max(0, self.drawn - self.seen) * 1_000_000_000 / passed
             self.per_s += (per_s - self.per_s) * min(1.0, passed / 1e9 / _PACE_S)
         self.seen, self.looked_at = self.drawn, monotonic
-        full = int(self.per_s * _LASTS_S) + self.need
-        if self.frozen or self.retired or not self.pot or 2 * self.unused >= full or not self.per_s:
+        lasts = int(self.per_s * _LASTS_S)
+        full = lasts + min(self.need, lasts)  # a call holds more than it costs
+        if self.frozen or self.retired or not self.pot or 2 * self.unused >= full:
             return 0
         lack = full - self.unused
         return lack if self.elsewhere >= NEAR_THE_END * lack else 0
@@ -199,14 +200,11 @@ class Purse:
             self._draining.update(self._slices.values())
         for each in self._draining:
             self._give_back(each)
-        beat = monotonic - self._beat_at >= _BEAT_NS
-        if beat:
-            self._beat_at = monotonic
-        for want in wants:
-            self._heed(want)
         told = self._told
         if told is None:
             self._turn += 1
+        for want in wants:
+            self._heed(want)
         self._told = Batch(
             slot=self.slot,
             epoch=self.epoch,
@@ -220,7 +218,7 @@ class Purse:
             answers=dict(self._answers) if told is None else told.answers,
             watched=tuple(each.pot for each in self._draining if each.frozen),
             seen=self._seen,
-            beat=beat,
+            beat=told is not None or monotonic - self._beat_at >= _BEAT_NS,  # else a turn is only looked at
             leaving=ending and self.booked,
         )
         return self._told
@@ -231,6 +229,8 @@ class Purse:
             self.fenced = True
             return
         self._told = None
+        if batch.beat:
+            self._beat_at = monotonic
         for pot, amount in batch.returns.items():
             self._returns[pot] -= amount
             if not self._returns[pot]:

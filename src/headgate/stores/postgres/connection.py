@@ -29,7 +29,7 @@ _CONNECT_S: Final = 5.0
 _LATE_S: Final = 1.0  # beyond what the server bounds itself
 _AT_ONCE: Final = 1_000  # rows of a scan
 _MOST_PREPARED: Final = 300
-_CELLS: Final = 128 * 32  # that are copied in one go: about 300 µs, in which the event loop waits
+_CELLS: Final = 128 * 33  # that are copied in one go: about 300 µs, in which the event loop waits
 _COPIED: Final = 8  # tables that rows are copied into; any number gives statements names, so they stay parsed
 _BEGIN: Final = {
     "BEGIN": "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",

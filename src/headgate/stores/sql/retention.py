@@ -74,8 +74,9 @@ _NUMBERS: Final = (
     "SELECT book, min(seq), max(seq) FROM (SELECT book, seq, seq - row_number() OVER"
     f" (PARTITION BY book ORDER BY seq) AS run FROM calls c WHERE {_RANGE}) AS numbered GROUP BY book, run"
 )
-_BESIDE: Final = (
-    "DELETE FROM dropped_numbers WHERE book = ? AND (last = ? OR first = ?) RETURNING first, last"
+_BESIDE: Final = (  # runs do not overlap: of those that begin below, only the last can reach so far
+    "DELETE FROM dropped_numbers WHERE book = ? AND first <= ? AND first >= coalesce("
+    "(SELECT max(first) FROM dropped_numbers WHERE book = ? AND first < ?), 0) RETURNING first, last"
 )
 
 
@@ -129,9 +130,14 @@ def _needed_since(sql: Connection) -> WallMicros:
 
 def _step_from(sql: Connection, first: bytes, target: bytes) -> _Step:
     """Return the oldest calls from one id to before another, as many as one transaction may drop."""
-    query = "SELECT call FROM calls WHERE call >= ? ORDER BY call LIMIT 1 OFFSET ?"
-    found = sql.execute(query, (first, AT_ONCE)).fetchone()
-    return _Step(first, target if found is None else min(bytes(found[0]), target))
+    query = "SELECT call FROM calls WHERE call >= ? AND call < ? ORDER BY call LIMIT 1 OFFSET ?"
+    found = sql.execute(query, (first, target, AT_ONCE)).fetchone()
+    if found is not None:
+        return _Step(first, bytes(found[0]))
+    query = "SELECT call FROM calls WHERE call >= ? AND call < ? ORDER BY call DESC LIMIT 1"
+    last = sql.execute(query, (first, target)).fetchone()
+    after = first if last is None else (int.from_bytes(bytes(last[0])) + 1).to_bytes(16)
+    return _Step(first, after)  # no later: with a clock that was ahead, calls to come would be below it
 
 
 def _drop(sql: Connection, step: _Step) -> int:
@@ -140,8 +146,8 @@ def _drop(sql: Connection, step: _Step) -> int:
     numbers = sql.execute(_NUMBERS, ids).fetchall()
     if not numbers:
         return 0
-    for book, first, last in numbers:
-        _keep_numbers(sql, book, first, last)
+    for book in {row[0] for row in numbers}:
+        _keep_numbers(sql, book, [(first, last) for of, first, last in numbers if of == book])
     sql.execute(_HORIZON, {**ids, "horizon": max(step.before, horizon(sql))})
     sql.execute(_HOURS, ids)
     sql.execute(_ENTRIES, ids)
@@ -149,11 +155,17 @@ def _drop(sql: Connection, step: _Step) -> int:
     return sql.execute("DELETE FROM calls WHERE call >= :first AND call < :before", ids).rowcount
 
 
-def _keep_numbers(sql: Connection, book: int, first: int, last: int) -> None:
+def _keep_numbers(sql: Connection, book: int, runs: list[tuple[int, int]]) -> None:
     """Note that these numbers are of calls that are no more, as one run with those beside them."""
-    beside = sql.execute(_BESIDE, (book, first - 1, last + 1)).fetchall()
-    first, last = min([first, *(row[0] for row in beside)]), max([last, *(row[1] for row in beside)])
-    sql.execute("INSERT INTO dropped_numbers VALUES (?, ?, ?)", (book, first, last))
+    lowest, highest = min(runs)[0], max(last for _, last in runs)
+    beside = sql.execute(_BESIDE, (book, highest + 1, book, lowest)).fetchall()
+    joined: list[tuple[int, int, int]] = []
+    for first, last in sorted([*runs, *((row[0], row[1]) for row in beside)]):
+        if joined and joined[-1][2] + 1 == first:
+            joined[-1] = (book, joined[-1][1], last)
+        else:
+            joined.append((book, first, last))
+    sql.executemany("INSERT INTO dropped_numbers VALUES (?, ?, ?)", joined)
 
 
 def _used(sql: Connection, ids: dict[str, bytes]) -> list[tuple[int | str, ...]]:
