@@ -337,14 +337,15 @@ class LeasesContract:
     ) -> None:
         name, purse = shared.budget(10_000), Purse("slot-0")
         purse.epoch = await shared.store.join("slot-0", NOW)
-        own, at = purse.slice(name), 10**12
+        own, at, both = purse.slice(name), 10**12, frozenset(["slot-0", "slot-1"])
+        purse.live = both
         first = purse.collect([Want(10, (name,))], NOW, at)
         purse.apply(first, await shared.store.exchange(first), at)
-        purse.live = frozenset(["slot-0", "slot-1"])
-        said = purse.collect(
-            [Want(20_000, (name,)), Want(own.unused + 5, (name,))] if lost == "wanted" else [], NOW, at
-        )
-        await shared.store.exchange(said if lost == "wanted" else said._replace(ahead={name: 7}))
+        purse.live = both
+        wants = [Want(own.unused + 5, (name,))] if lost == "wanted" else []
+        said = purse.collect(wants, NOW, at)
+        await shared.store.exchange(said if wants else said._replace(ahead={name: 7}))
+        assert own.granted < shared.standing(name)[3]["slot-0"]
         again = purse.collect([], NOW, at + 1)
         purse.apply(again, await shared.store.exchange(again), at + 1)
         assert own.granted == shared.standing(name)[3]["slot-0"]
