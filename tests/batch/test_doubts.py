@@ -6,13 +6,13 @@ from itertools import count
 
 import msgspec
 import pytest
-from tests.batch.world import HOUR
+from tests.batch.world import HOUR, NONE
 from tests.stores.records import CLOCK
 
 from headgate.stores.sql.database import folder_of
 from headgate.stores.sql.nodes import write_off
 from headgate.stores.sql.recovery import recover
-from headgate.wire.batchjobs import Place
+from headgate.wire.batchjobs import Loan, NewLine, Place
 
 pytestmark = pytest.mark.anyio
 OTHER = Place("b/slot-0", 1)
@@ -161,6 +161,39 @@ async def test_what_an_older_version_left_held_is_free_once_no_worker_is_left(wo
     world.sql.execute("UPDATE slots SET pid = 0")
     world.sql.with_connection(start_of, place, "b")
     assert batch.slot not in world.slices()
+
+
+async def test_of_a_batch_that_holds_no_money_there_is_no_doubt(world):
+    batch = await uncapped(world)
+    await world.claim(batch, 1)
+    assert await world.store.take_over(2 * HOUR) == 1
+    assert world.sql.execute("SELECT n, state, unsure FROM batch_lines") == [(1, 0, 1)]  # it runs again free
+
+
+async def test_a_doubt_that_an_older_version_kept_of_such_a_batch_ends_at_the_next_look(world):
+    batch = await uncapped(world)
+    await world.claim(batch, 1)
+    assert await world.store.take_over(2 * HOUR) == 1
+    world.sql.execute(
+        "INSERT INTO batch_lines (batch, n, at, size, custom_id, start, bound, state, slot, epoch, call)"
+        " VALUES (?, -1, 0, 0, '', 0, 100, 4, 'slot-0', 1, ?)",
+        (batch.n, bytes(16)),
+    )
+    assert await world.store.settle_doubts() == 1
+    assert world.sql.execute("SELECT n, state, unsure FROM batch_lines") == [(1, 0, 1)]
+    assert await world.store.settle_doubts() == 0
+
+
+async def uncapped(world):
+    """Return a batch of one line in progress, without a budget, whose lines have their bounds all the same."""
+    kept = await world.store.create(world.job())
+    owned = await world.store.own(kept.n, world.place, 10, 20)
+    assert await world.store.add_lines(owned, [NewLine(1, 100, 90, "c1", 0, 100)], first=True)
+    ready = msgspec.structs.replace(
+        owned, job=msgspec.structs.replace(owned.job, model="m"), counts=owned.counts._replace(total=1)
+    )
+    assert await world.store.begin(ready, 40, NONE, Loan(world.place, ())) is None
+    return ready
 
 
 def start_of(sql, place, node: str) -> None:

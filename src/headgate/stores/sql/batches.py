@@ -303,7 +303,7 @@ def _settle_down(sql: Connection, n: int, now: WallMicros) -> KeptBatch | None:
 
 
 def _settle_doubts(sql: Connection) -> int:
-    if not doubts.over(sql):
+    if not doubts.any_over(sql):
         return 0
     with writing(sql):
         return doubts.settle(sql)

@@ -26,12 +26,16 @@ _COLUMNS: Final = "l.batch, l.n, l.start, l.bound, l.call"
 _KEEP: Final = (
     "INSERT INTO batch_lines (batch, n, at, size, custom_id, start, bound, state, slot, epoch, call)"
     f" SELECT batch, -n, 0, 0, '', start, bound, {DOUBTED}, slot, epoch, call FROM batch_lines"
-    " WHERE batch = ? AND n = ? AND bound > 0"
+    " WHERE batch = ? AND n = ? AND bound > 0 AND EXISTS (SELECT 1 FROM slices WHERE slices.slot = ?)"
 )
 _OVER: Final = (
     f"SELECT {_COLUMNS} FROM batch_lines l LEFT JOIN slots ON slots.slot = l.slot"
     f" WHERE l.batch = ? AND l.state = {DOUBTED} AND (slots.pid = 0 OR slots.epoch > l.epoch"
     " OR EXISTS (SELECT 1 FROM calls WHERE calls.call = l.call))"
+)
+_UNHELD: Final = (
+    f"FROM batch_lines WHERE state = {DOUBTED} AND batch IN"
+    " (SELECT n FROM batches WHERE 'batch-' || n NOT IN (SELECT slot FROM slices))"
 )
 _UNKNOWN: Final = " AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.call = l.call)"
 
@@ -47,24 +51,29 @@ class _Run(NamedTuple):
 
 
 def keep(sql: Connection, batch: int, n: int) -> None:
-    """Keep what is known of a run that its line is being taken from."""
-    sql.execute(_KEEP, (batch, n))
+    """Keep what is known of a run that its line is being taken from, if money is held for it."""
+    sql.execute(_KEEP, (batch, n, slot_of(batch)))
 
 
-def over(sql: Connection) -> list[_Run]:
-    """Return the doubts that are over."""
+def any_over(sql: Connection) -> bool:
+    """Say whether `settle` has anything to do."""
+    return bool(_over(sql)) or sql.execute(f"SELECT 1 {_UNHELD} LIMIT 1").fetchone() is not None
+
+
+def _over(sql: Connection) -> list[_Run]:
     return [_Run._make(row) for batch in _holding(sql) for row in sql.execute(_OVER, (batch,)).fetchall()]
 
 
 def _holding(sql: Connection) -> list[int]:
-    """Return the batches that hold money: others have no doubts."""
+    """Return the batches that hold money: with others no doubt has anything to wait for."""
     found = sql.execute("SELECT DISTINCT slot FROM slices WHERE slot LIKE 'batch-%'").fetchall()
     return [int(slot.removeprefix(slot_of(0)[:-1])) for (slot,) in found]
 
 
 def settle(sql: Connection) -> int:
-    """End the doubts that are over; return how many."""
-    return sum(_settle(sql, run) for run in over(sql))
+    """End the doubts that are over, and those for which nothing is held; return how many."""
+    settled = sum(_settle(sql, run) for run in _over(sql))
+    return settled + sql.execute(f"DELETE {_UNHELD}").rowcount  # such a line runs again free, as it was told
 
 
 def _settle(sql: Connection, run: _Run) -> bool:
