@@ -36,6 +36,8 @@ class Hands:
     def take(self, batch: KeptBatch, calls: Collection[bytes], claims: Collection[Claim]) -> None:
         """Take the lines that were claimed with these ids; none where the store has not said which."""
         self._asked.difference_update(calls)
+        if not claims:  # no entry, which nobody would remove
+            return
         self._calls.update({(batch.n, claim.n, claim.fence): claim.call for claim in claims})
         self._lines[batch.n] += len(claims)
 
