@@ -40,10 +40,19 @@ def interpreter() -> str:
 
 
 def without_password(url: str) -> str:
-    """Return the address of a database, or of another service, as people may see it."""
+    """Return the address of a database, or of another service, as people may see it.
+
+    Of one that may hold a password where none is looked for, only the scheme.
+    """
     from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or "@" in parts.path + parts.query + parts.fragment:
+        scheme, found, _ = url.partition("://")
+        return f"{scheme}://..." if found and scheme.isalnum() else "..."
     login, _, host = parts.netloc.rpartition("@")
     user = login.partition(":")[0]
     where = f"{user}@{host}" if user else host

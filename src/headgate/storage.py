@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -77,7 +77,7 @@ def database_url(value: str, env: Mapping[str, str], dotenv: Mapping[str, str]) 
     url = secret(value, "storage.database", env, dotenv).strip()
     if value.startswith("env:") and not url:
         raise ConfigError(f"storage.database: the variable {value[4:]} is not set.")
-    if url and urlsplit(url).scheme not in _POSTGRES:
+    if url and _split(url, "database").scheme not in _POSTGRES:
         raise ConfigError(
             f"storage.database {without_password(url)!r} does not begin with postgresql://. Give "
             "postgresql://USER@HOST/NAME, or leave it empty for SQLite in the data folder."
@@ -105,7 +105,7 @@ def redis_url(value: str, prefix: str, env: Mapping[str, str], dotenv: Mapping[s
         raise ConfigError(f"storage.redis: {value} is not set, or empty. Set it, or leave redis out.")
     if not url:
         return ""
-    parts, shown = urlsplit(url), without_password(url)
+    parts, shown = _split(url, "redis"), without_password(url)
     if parts.scheme not in _REDIS:
         raise ConfigError(f"storage.redis {shown!r} does not begin with redis://, rediss:// or unix://.")
     try:
@@ -132,7 +132,7 @@ def queue_url(value: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> 
     url = secret(value, "storage.queue", env, dotenv).strip()
     if not url:
         return ""
-    parts, shown = urlsplit(url), without_password(url)
+    parts, shown = _split(url, "queue"), without_password(url)
     if parts.scheme not in _BROKERS or not parts.hostname:
         raise ConfigError(
             f"storage.queue {shown!r} is no broker: write amqp://USER:PASSWORD@HOST:5672/, amqps://, "
@@ -141,3 +141,22 @@ def queue_url(value: str, env: Mapping[str, str], dotenv: Mapping[str, str]) -> 
     if find_spec("taskiq") is None:
         raise ConfigError("storage.queue: the client is missing. Install it: pip install 'headgate[queue]'.")
     return url
+
+
+def _split(url: str, setting: str) -> SplitResult:
+    """Return the parts of an address, unless a password holds a character that ends it too early."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or (parts.netloc and parts.scheme != "unix" and _is_misread(parts)):
+        raise ConfigError(
+            f"storage.{setting} {without_password(url)!r} cannot be read: in its password write % as %25, "
+            "/ as %2F, ? as %3F, # as %23, @ as %40, [ as %5B and ] as %5D."
+        ) from None
+    return parts
+
+
+def _is_misread(parts: SplitResult) -> bool:
+    before, at, _ = parts.query.partition("@")
+    return "@" in parts.path + parts.fragment or bool(at and "=" not in before)

@@ -9,6 +9,8 @@ import pytest
 from tests.cli.conftest import Run
 from tests.cli.stub import Stub, answer
 
+from headgate.program import without_password
+from headgate.storage import database_url
 from headgate.stores.sql.database import connect
 
 Say = Callable[..., Any]
@@ -44,6 +46,49 @@ def test_what_replicas_share_is_shown_without_a_password(run: Run, tmp_path: Pat
         assert "amqp://me@rabbit.example/" in output
         assert "geheim" not in output
     assert "/mnt/shared" in run("config", "check", "--config", "h.toml").output
+
+
+@pytest.mark.parametrize("setting", ["database", "redis", "queue"])
+@pytest.mark.parametrize(
+    "password", ["ge/heim", "ge#heim", "12/heim", "ge?heim", "12?heim", "ge@a/heim", "[heim"]
+)
+def test_an_address_whose_password_ends_it_too_early_is_refused_and_not_shown(
+    run: Run, tmp_path: Path, setting: str, password: str
+) -> None:
+    scheme = {"database": "postgresql", "redis": "redis", "queue": "amqp"}[setting]
+    (tmp_path / "h.toml").write_text(f'[storage]\n{setting} = "{scheme}://me:{password}@db.example/1"\n')
+    result = run("config", "check", "--config", "h.toml")
+    assert result.exit_code == 1
+    assert f"storage.{setting} '{scheme}://...' cannot be read" in result.stderr
+    assert "/ as %2F" in result.stderr
+    assert "heim" not in result.output + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://me:ge%2Fheim@rabbit:5672/", "amqp://me@rabbit:5672/"),
+        ("amqp://me:ge/heim@rabbit:5672/", "amqp://..."),
+        ("me:geheim@rabbit", "..."),
+        ("postgresql://db/books?user=me@corp&password=geheim", "postgresql://..."),
+        ("redis://me:x@cache:6379/0", "redis://me@cache:6379/0"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db/books?user=me@corp",
+        "postgresql://me:x%2Fy@one:5432,two:5433/books",
+        "postgresql:///books",
+    ],
+)
+def test_an_address_that_can_be_read_is_taken(url: str) -> None:
+    assert database_url(url, {}, {}) == url
 
 
 @pytest.mark.parametrize(
