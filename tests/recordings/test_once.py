@@ -23,7 +23,7 @@ from tests.upstream import (
 
 from headgate.errors import Unavailable
 from headgate.recordings import recorder
-from headgate.wire.recorded import State
+from headgate.wire.recorded import Kept, State
 
 pytestmark = pytest.mark.anyio
 KEY = "order-4711"
@@ -332,4 +332,28 @@ async def test_an_answer_that_cannot_be_kept_yet_is_given_again_meanwhile_and_ke
         assert rows(gateway, "state") == [(State.WHOLE,)]
         last = await ask(gateway, chat(), idempotency_key=KEY)
         assert first.body == again.body == last.body
+        assert len(upstream.requests) == 1
+
+
+async def test_who_asks_again_and_again_for_what_comes_to_nothing_is_refused_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedUpstream(chat_json("hi")) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        await ask(gateway, chat(), idempotency_key=KEY)
+        await put_away(gateway)
+        store = gateway.app.recorder()._store
+        (found,) = [await store.find(call) for (call,) in rows(gateway, "call")]
+        assert found is not None
+        await store.keep(found.label.call, State.EXPIRED, None, 1)
+        claims: list[Any] = []
+
+        async def claim(*args: Any) -> Kept:
+            claims.append(args)
+            return found._replace(state=State.EXPIRED, recorded=None)
+
+        monkeypatch.setattr(store, "claim", claim)
+        again = await ask(gateway, chat(), idempotency_key=KEY)
+        error = json.loads(again.body)["error"]
+        assert (again.status, found.label.call.hex() in error["message"]) == (503, True)
+        assert len(claims) < 10
         assert len(upstream.requests) == 1

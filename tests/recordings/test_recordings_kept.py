@@ -35,8 +35,15 @@ async def store(place: Place) -> AsyncIterator[Opening]:
     if isinstance(place, Database):
         await asyncio.to_thread(prepare, place, 1, None)
 
-    def opening(*, entries: int = 100, total: int = 1 << 20, box: Box | None = None, slot: int = 0) -> Store:
-        room, sealing = Room(entries, total, DAY_US), box or Box([PEPPER])
+    def opening(
+        *,
+        entries: int = 100,
+        total: int = 1 << 20,
+        kept_us: int = DAY_US,
+        box: Box | None = None,
+        slot: int = 0,
+    ) -> Store:
+        room, sealing = Room(entries, total, kept_us), box or Box([PEPPER])
         if isinstance(place, Database):
             opened.append(SharedRecordings(place, ("a", slot), sealing, room))
         else:
@@ -170,6 +177,30 @@ async def test_who_waits_elsewhere_is_told_of_a_refusal_and_the_key_is_new(store
     assert await other.find(label(2).call) is None
 
 
+async def test_a_refusal_that_somebody_waited_for_is_forgotten_by_the_sweep(store: Opening) -> None:
+    kept, now = store(), 5
+    for number in (1, 2):
+        await kept.claim(label(number), 0, now)
+    await kept.follow(label(1).call, 0, now)
+    await kept.release(label(1).call, answer(), now)
+    await kept.sweep(now + MOMENT_US - 1)
+    assert await kept.find(label(1).call) is not None
+    await kept.sweep(now + MOMENT_US)
+    assert await kept.find(label(1).call) is None
+    assert await kept.claim(label(3)._replace(name=label(1).name), 0, now + MOMENT_US) is None
+    assert await kept.find(label(2).call) is not None
+
+
+async def test_a_key_whose_time_was_over_is_new_although_keys_are_kept_longer_now(store: Opening) -> None:
+    await keep(store(), label(1), 10, 5)
+    longer = store(kept_us=3 * DAY_US)
+    await longer.sweep(DAY_US + 5)
+    found = await longer.find(label(1).call)
+    assert found is not None
+    assert found.state is State.EXPIRED
+    assert await longer.claim(label(2)._replace(name=label(1).name), 0, DAY_US + 6) is None
+
+
 async def test_where_there_is_too_much_the_oldest_of_who_has_most_go(store: Opening, place: Place) -> None:
     kept = store(total=5_000)
     await keep(kept, label(1, project=2), 1_000, 1)
@@ -212,6 +243,9 @@ async def test_what_cannot_be_opened_any_more_is_dropped_and_not_new(store: Open
     found = await store(box=Box([KEK])).claim(label(1), 0, 6)
     assert found is not None
     assert (found.state, found.recorded) == (State.DROPPED, None)
+    other = label(2)._replace(name=label(1).name)
+    assert not await store(box=Box([KEK])).take_over(other, label(3).call, 0, 7)
+    assert await store(box=Box([KEK])).take_over(other, label(1).call, 0, 7)
 
 
 async def test_a_file_of_another_version_is_made_anew(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ _AGAIN_S: Final = 1.0  # until an answer that could not be kept is kept after al
 _TIMES: Final = 60  # that it is tried
 _LAST_S: Final = 10.0  # at the end, for all of them
 _NOTHING: Final = (State.LOST, State.DROPPED)
+_ROUNDS: Final = 5  # that a caller asks again for a call of which nothing comes
 _PERHAPS_PAID: Final = (401, 403, 408)  # its key was revoked, or its time was over, while it was made
 
 
@@ -57,7 +58,7 @@ class Store(Board, Protocol):
         ...
 
     async def take_over(self, label: Label, before: bytes, slot: int, now: WallMicros) -> bool:
-        """Record anew what was lost with another call; False where somebody else has done so."""
+        """Record anew what was lost with another call, or cannot be opened; False where somebody else has."""
         ...
 
     async def keep(self, call: bytes, state: State, recorded: Recorded | None, now: WallMicros) -> None:
@@ -136,7 +137,8 @@ class Recorder:
         """
         await own_task()
         label = self._label(call, order)
-        while True:
+        of, rounds = b"", 0
+        while rounds < _ROUNDS:
             recording = self._open.get((label.name, label.request))
             if recording is None:
                 recording = await self._first(call, sink, label, make)
@@ -146,8 +148,11 @@ class Recorder:
                 await self._reading(call, sink, label, order.skip).copy(recording)
             except AskAgain:
                 await recording.away.wait()
+                rounds = rounds + 1 if recording.label.call == of else 0
+                of = recording.label.call
             else:
                 return
+        raise _stuck(of)
 
     async def resume(self, call: Call, sink: Sink, of: bytes, skip: int) -> None:
         """Give the answer of another call of the same project, or the rest of it.
@@ -431,6 +436,13 @@ def _unknown(of: bytes) -> NotFound:
         f"There is no call req_{of.hex()} of this project whose answer can be read on. Ask for that with the "
         "request itself: `x-headgate-resume: 60`.",
         code="call_not_found",
+    )
+
+
+def _stuck(of: bytes) -> Unavailable:
+    return Unavailable(
+        f"This request was made by the call req_{of.hex()}, of which nothing comes, nor word that it is lost. "
+        "Nothing was sent to a provider for yours. Send it again later, with the same Idempotency-Key."
     )
 
 

@@ -49,11 +49,11 @@ _CLAIM: Final = (
     "INSERT INTO recordings (call, name, request, project, book, keyed, resume_s, node, slot, state, made_at,"
     " expires_at, resume_until) VALUES (:call, :name, :request, :project, :book, :keyed, :resume_s, :node,"
     f" :slot, 0, :now, :until, :resume_until) ON CONFLICT (name) DO UPDATE SET {_NEW}"
-    f" WHERE recordings.state = {State.REFUSED} OR recordings.expires_at <= :now"
+    f" WHERE recordings.state IN ({State.REFUSED}, {State.EXPIRED}) OR recordings.expires_at <= :now"
 )
 _TAKE_OVER: Final = (
     f"UPDATE recordings SET {_NEW} WHERE name = :name AND call = :before"
-    f" AND state IN ({State.LOST}, {State.DROPPED})"
+    f" AND state IN ({State.WHOLE}, {State.LOST}, {State.DROPPED})"  # whole: it cannot be opened any more
 )
 _KEEP: Final = (
     "WITH shown AS (DELETE FROM recording_parts WHERE call = :call)"

@@ -20,11 +20,12 @@ _SHARE: Final = 64  # looked for room between sweeps: when one worker has kept t
 _EXPIRE: Final = (
     f"UPDATE recordings SET state = {State.EXPIRED}, answer = NULL, size = 0, expires_at = made_at + :kept"
     " WHERE call IN (SELECT call FROM recordings WHERE expires_at <= :now AND made_at + :kept > :now"
-    f" LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED)"
+    f" AND state <> {State.REFUSED} LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED)"
 )
 _FORGET: Final = (
     "DELETE FROM recordings WHERE call IN (SELECT call FROM recordings"
-    f" WHERE expires_at <= :now AND made_at + :kept <= :now LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED)"
+    f" WHERE expires_at <= :now AND (made_at + :kept <= :now OR state = {State.REFUSED})"
+    f" LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED)"
 )
 _LOOSE: Final = (
     "DELETE FROM recording_parts p WHERE NOT EXISTS"

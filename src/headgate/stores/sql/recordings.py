@@ -220,10 +220,12 @@ class SqlRecordings:
         while True:
             with writing(sql):
                 rows = sql.execute(
-                    "SELECT call, made_at FROM recordings WHERE expires_at <= ? LIMIT ?", (now, _AT_ONCE)
+                    "SELECT call, state, made_at FROM recordings WHERE expires_at <= ? LIMIT ?",
+                    (now, _AT_ONCE),
                 ).fetchall()
-                for call, made_at in rows:
-                    _expire(sql, call, now, made_at + self._room.kept_us)
+                for call, state, made_at in rows:
+                    known_until = 0 if state == State.REFUSED else made_at + self._room.kept_us
+                    _expire(sql, call, now, known_until)
             if len(rows) < _AT_ONCE:
                 break
 
@@ -273,7 +275,7 @@ def _create(sql: SqliteConnection) -> None:
 def _over(row: tuple[Any, ...], now: WallMicros) -> bool:
     """Say whether a row is in nobody's way any more."""
     state, expires_at = row[7], row[-1]
-    return bool(state == State.REFUSED or expires_at <= now)
+    return bool(state in {State.REFUSED, State.EXPIRED} or expires_at <= now)
 
 
 def _insert(sql: SqliteConnection, label: Label, slot: int, now: WallMicros, expires_at: WallMicros) -> None:
@@ -289,8 +291,8 @@ def _take_over(
 ) -> bool:
     with _on_disk(sql):
         done = sql.execute(
-            "DELETE FROM recordings WHERE name = ? AND call = ? AND state IN (?, ?)",
-            (label.name, before, State.LOST, State.DROPPED),
+            "DELETE FROM recordings WHERE name = ? AND call = ? AND state IN (?, ?, ?)",
+            (label.name, before, State.WHOLE, State.LOST, State.DROPPED),  # whole: it cannot be opened
         )
         if done.rowcount:
             _insert(sql, label, slot, now, expires_at)
