@@ -445,10 +445,10 @@ class Call:
     """
 
     __slots__ = (
-        "answer_type", "counted", "deadline", "demand", "face", "files", "flows", "id", "include_usage",
-        "input_bytes", "inputs", "max_output", "measures", "media", "members", "model", "n", "notes",
-        "operation", "parent", "predicted", "principal", "received_ns", "request_id", "shape", "shaped",
-        "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
+        "answer_type", "broken", "counted", "deadline", "demand", "face", "files", "flows", "id",
+        "include_usage", "input_bytes", "inputs", "max_output", "measures", "media", "members", "model", "n",
+        "notes", "operation", "parent", "predicted", "principal", "received_ns", "request_id", "shape",
+        "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
     )  # fmt: skip
 
     def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
@@ -458,9 +458,8 @@ class Call:
         self.received_ns = received_ns
         self.members: dict[str, msgspec.Raw] = {}
         self.model = ""
-        self.stream = self.flows = self.include_usage = (
-            False  # flows: an answer that is no stream of events passes as it comes
-        )
+        # flows: an answer that is no stream of events passes as it comes; broken: it has told of an error
+        self.stream = self.flows = self.broken = self.include_usage = False
         self.max_output: int | None = None  # what the caller allows, per choice; None: not said
         self.input_bytes = 0  # of text that may be read as input, media apart
         self.n = self.inputs = 1  # inputs: prompts, or texts to embed

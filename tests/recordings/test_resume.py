@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 from tests.faults.test_heartbeat import COMMENT, beating
-from tests.faults.worker import chat, worker
+from tests.faults.worker import ONE_ATTEMPT, chat, worker
 from tests.recordings.callers import Caller, another_project, ask, put_away, replays
 from tests.upstream import ScriptedUpstream, chat_json, chat_stream, error_json, stream_steps
 
 pytestmark = pytest.mark.anyio
+FREE = """
+[[prices.rows]]
+model = "gpt-4o-mini"
+input = 0
+output = 0
+"""
 
 
 def numbered(body: bytes) -> list[tuple[int, bytes]]:
@@ -215,6 +221,25 @@ async def test_signs_of_life_are_sent_to_each_and_recorded_for_none(tmp_path: Pa
         assert [number for number, _ in numbered(again.body)] == [1, 2, 3, 4, 5, 6]
         assert COMMENT not in again.body
         assert len(upstream.requests) == 1
+
+
+async def test_what_ended_well_after_a_sign_of_life_is_kept_though_it_is_free(tmp_path: Path) -> None:
+    first = asyncio.Event()
+    async with (
+        ScriptedUpstream([first, chat_stream()], chat_stream()) as upstream,
+        beating(tmp_path, upstream, ONE_ATTEMPT + FREE) as gateway,
+    ):
+        caller = await Caller.asking(gateway, chat(stream=True), idempotency_key="k")
+        await caller.until(COMMENT)
+        first.set()
+        await caller.until(b"[DONE]")
+        await caller.leave()
+        await put_away(gateway)
+        again = await ask(gateway, chat(stream=True), idempotency_key="k")
+        assert again.events[-1] == b"[DONE]"
+        assert again.headers["idempotent-replayed"] == "true"
+        assert len(upstream.requests) == 1
+        assert {row.charge for row in (await gateway.books()).values()} == {0}
 
 
 async def test_an_error_that_came_after_a_sign_of_life_and_cost_nothing_is_not_kept(tmp_path: Path) -> None:

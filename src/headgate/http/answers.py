@@ -110,7 +110,7 @@ class HttpAnswers:
     @staticmethod
     def break_off(call: Call, error: GatewayError, sink: Sink) -> None:
         """Send an error event into a stream that has begun; no `[DONE]` follows it."""
-        face = call.face
+        call.broken, face = True, call.face
         sink.write(stream_event(error) if face is None else face.event(error, call.request_id))
         sink.finish()
 

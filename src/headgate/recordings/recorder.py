@@ -280,6 +280,7 @@ class Recorder:
         try:
             await make(recording)
         finally:
+            recording.broken = call.broken
             self._spawn(self._put_away(recording))
 
     async def _copy(self, reading: Reading, recording: Recording, sink: Sink) -> None:
@@ -334,7 +335,7 @@ class Recorder:
 
     async def _was_refused(self, recording: Recording) -> bool:
         """Say whether a call came to an error that cost nothing."""
-        if recording.early and recording.ended:  # then an error came under the status 200
+        if recording.early and recording.ended and recording.broken:  # the error came under the status 200
             return await self._store.charged(recording.label.call) == 0
         return recording.status >= 300 and recording.status not in _PERHAPS_PAID
 
@@ -441,7 +442,7 @@ def _unknown(of: bytes) -> NotFound:
 
 def _stuck(of: bytes) -> Unavailable:
     return Unavailable(
-        f"This request was made by the call req_{of.hex()}, of which nothing comes, nor word that it is lost. "
+        f"This request was made by the call req_{of.hex()}, of which nothing comes, nor that it is lost. "
         "Nothing was sent to a provider for yours. Send it again later, with the same Idempotency-Key."
     )
 

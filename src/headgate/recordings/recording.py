@@ -67,8 +67,8 @@ class Recording:
 
     __slots__ = (
         "_base", "_body", "_callback", "_keep_s", "_memory", "_quiet", "_quieting", "_readers", "_room",
-        "_timer", "away", "early", "ended", "error", "gone", "kept", "label", "length", "lines", "model",
-        "operation", "started", "status", "wanted",
+        "_timer", "away", "broken", "early", "ended", "error", "gone", "kept", "label", "length", "lines",
+        "model", "operation", "started", "status", "wanted",
     )  # fmt: skip
 
     def __init__(self, label: Label, call: Call, memory: Memory, keep_s: float) -> None:
@@ -81,6 +81,7 @@ class Recording:
         self.length: int | None = None
         self.ended = False  # as it should
         self.early = False  # its head went out before it was known whether anybody answers
+        self.broken = False  # an error was told in it, behind its head
         self.error: GatewayError | None = None  # why it never began
         self.kept = True  # it has all of its body
         self.wanted = False  # in another worker

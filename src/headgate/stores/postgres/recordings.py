@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from headgate.errors import Unavailable
 from headgate.stores.postgres.room import Keeper
-from headgate.stores.sql.charges import Charges, booked, has_left
+from headgate.stores.sql.charges import Charges, booked, has_left, total
 from headgate.stores.sql.database import connect, folder_of
 from headgate.stores.sql.sealed import COLUMNS, MOMENT_US, RENEWED_US, WANTED_US, Sealed
 from headgate.stores.sqlthread import SqlThread
@@ -283,7 +283,7 @@ class SharedRecordings:
         if row is not None and self._ours(*row[:2]):
             return self._journaled(sql, call)
         # What is booked of it was paid; where nothing is, that may come still.
-        return sum(booked(sql, call).values()) or None
+        return total(booked(sql, call).values()) or None
 
     def _ours(self, node: str, slot: int) -> bool:
         return (node, slot) == (self._node, self._slot)
