@@ -201,6 +201,18 @@ async def test_a_key_whose_time_was_over_is_new_although_keys_are_kept_longer_no
     assert await longer.claim(label(2)._replace(name=label(1).name), 0, DAY_US + 6) is None
 
 
+async def test_what_is_made_for_longer_than_answers_are_kept_is_claimed_once(store: Opening) -> None:
+    kept, second = store(kept_us=1_000_000), 1_000_000
+    other = label(2)._replace(name=label(1).name)
+    assert await kept.claim(label(1), 0, 0) is None
+    await kept.sweep(2 * second)
+    found = await kept.claim(other, 0, 2 * second)
+    assert found is not None
+    assert (found.state, found.label.call) == (State.OPEN, label(1).call)
+    await kept.keep(label(1).call, State.WHOLE, answer(), 2 * second)
+    assert await kept.claim(other, 0, 3 * second) is None
+
+
 async def test_where_there_is_too_much_the_oldest_of_who_has_most_go(store: Opening, place: Place) -> None:
     kept = store(total=5_000)
     await keep(kept, label(1, project=2), 1_000, 1)

@@ -54,6 +54,17 @@ async def test_a_silent_worker_may_go_on_so_nobody_else_says_that_its_call_was_f
         await each.close()
 
 
+async def test_what_was_given_up_and_then_refused_is_made_by_who_asks_next(tmp_path: Path, url: str) -> None:
+    own, other = seen_by(tmp_path, url, "a", 0), seen_by(tmp_path, url, "b", 0)
+    await asyncio.to_thread((tmp_path / "b").mkdir, exist_ok=True)
+    assert await own.claim(label(1), 0, 5) is None
+    await other.give_up(label(1).call)  # its worker was frozen
+    await own.release(label(1).call, answer(), 6)
+    assert await other.claim(label(2)._replace(name=label(1).name), 0, 7) is None
+    for each in (own, other):
+        await each.close()
+
+
 async def test_what_a_worker_lost_was_paid_as_its_journal_says(tmp_path: Path, url: str) -> None:
     own, other = seen_by(tmp_path, url, "a", 0), seen_by(tmp_path, url, "b", 0)
     call = opened()

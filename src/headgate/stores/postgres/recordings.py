@@ -67,6 +67,10 @@ _REFUSE: Final = (
     f" UPDATE recordings SET state = {State.REFUSED}, answer = :answer, expires_at = :until, resume_until = 0"
     f" WHERE call = :call AND wanted_until > {_CLOCK}"
 )
+# Others may have given it up meanwhile; only who made it releases it.
+_RELEASE: Final = (
+    f"DELETE FROM recordings WHERE call = ? AND (state = 0 OR (state = {State.LOST} AND charge IS NULL))"
+)
 _TELL: Final = (
     "INSERT INTO recording_parts SELECT r.call, CAST(? AS bigint), CAST(? AS bytea) FROM recordings r"
     " WHERE r.call = ? AND r.state = 0 ON CONFLICT DO NOTHING"
@@ -100,7 +104,7 @@ class SharedRecordings:
         self._place = place
         self._node, self._slot = worker
         self._sealed = Sealed(box)
-        self._kept_us = room.kept_us
+        self._room = room
         self._keeper = Keeper(room)
         self._thread = SqlThread("recordings", partial(connect, place), _TROUBLE)
 
@@ -198,7 +202,7 @@ class SharedRecordings:
         return sql.execute(_TAKE_OVER, values).rowcount == 1
 
     def _row(self, label: Label, slot: int, now: WallMicros) -> dict[str, Any]:
-        until = now + self._kept_us
+        until = self._room.open_until(now)
         return {
             **label._asdict(),
             "book": int(label.book),
@@ -217,13 +221,13 @@ class SharedRecordings:
         charge = self._journaled(sql, call) if recorded is None else None
         size = len(answer or b"")
         values = {"call": call, "state": int(state), "answer": answer, "size": size, "charge": charge}
-        sql.execute(_KEEP, {**values, "now": now, "kept": self._kept_us})
+        sql.execute(_KEEP, {**values, "now": now, "kept": self._room.kept_us})
         self._keeper.kept(sql, size)
 
     def _release(self, sql: Connection, call: bytes, recorded: Recorded, now: WallMicros) -> None:
         answer = self._sealed.answer(call, recorded)
         sql.execute(_REFUSE, {"call": call, "answer": answer, "until": now + MOMENT_US})
-        sql.execute("DELETE FROM recordings WHERE call = ? AND state = 0", (call,))
+        sql.execute(_RELEASE, (call,))
 
     def _wanted(self, sql: Connection, slot: int) -> list[bytes]:
         rows = sql.execute(

@@ -87,7 +87,7 @@ class SqlRecordings:
 
     async def take_over(self, label: Label, before: bytes, slot: int, now: WallMicros) -> bool:
         """Record anew what was lost with another call; False where somebody else has done so."""
-        return await self._thread.run(_take_over, label, before, slot, now, now + self._room.kept_us)
+        return await self._thread.run(_take_over, label, before, slot, now, self._room.open_until(now))
 
     async def keep(self, call: bytes, state: State, recorded: Recorded | None, now: WallMicros) -> None:
         """Keep how a recording ended."""
@@ -138,7 +138,7 @@ class SqlRecordings:
                 return self._kept(row)
             if row is not None:
                 sql.execute("DELETE FROM recordings WHERE call = ?", (row[0],))
-            _insert(sql, label, slot, now, now + self._room.kept_us)
+            _insert(sql, label, slot, now, self._room.open_until(now))
         return None
 
     def _keep(

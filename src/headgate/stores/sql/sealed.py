@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOMENT_US: Final = 10_000_000  # how long an error waits for those who read elsewhere
 WANTED_US: Final = 5_000_000  # how long one who reads along is known to
+_LONGEST_US: Final = 24 * 3_600_000_000  # that a call is made
 RENEWED_US: Final = 2_000_000  # a wish to read along is written again when it is so old
 COLUMNS: Final = "call, name, request, project, book, keyed, resume_s, state, resume_until, answer"
 _encode = msgspec.msgpack.encode
@@ -30,6 +31,10 @@ class Room(NamedTuple):
     entries: int
     total_bytes: int
     kept_us: WallMicros
+
+    def open_until(self, now: WallMicros) -> WallMicros:
+        """Return until when a call that begins is known, also where answers are kept for less."""
+        return now + max(self.kept_us, _LONGEST_US)
 
 
 def any_lost(sql: Connection, node: str) -> bool:
