@@ -47,6 +47,21 @@ def test_a_status_tells_an_older_schema_from_a_newer_one(
     assert ("db migrate" in done.stdout) is (schema < SCHEMA)
 
 
+@pytest.mark.parametrize("words", [("usage",), ("usage", "--calls"), ("ledger", "check")])
+def test_who_reads_books_of_an_older_schema_is_told_how_to_bring_them_up_to_date(
+    run: Run, books: str, words: tuple[str, ...]
+) -> None:
+    with closing(connect(Path(books))) as sql:
+        sql.execute("UPDATE alembic_version SET version_num = '0009'")
+        sql.execute("DROP TABLE usage_days")
+    done = run(*words, "--data", books)
+    assert done.exit_code == 3
+    assert done.stderr == (
+        f"Error: {books}/headgate.sqlite has schema 0009, older than this version's {SCHEMA}: run "
+        f"`headgate db migrate --data {books}`, or start a server of this version.\n"
+    )
+
+
 def test_a_backup_is_written_shown_and_restored(run: Run, books: str, tmp_path: Path) -> None:
     done = run("db", "backup", "--data", books)
     assert done.exit_code == 0, done.output

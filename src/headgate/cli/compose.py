@@ -93,6 +93,25 @@ def existing_place(data: str | None) -> Place:
     return place
 
 
+def _current_place(data: str | None) -> Place:
+    """Return where the books are that the user means, for those who read and change no schema.
+
+    Raises:
+        Unreachable: there are none, or an older version made them; says what to do.
+    """
+    from headgate.stores.sql.bootstrap import SCHEMA, version
+
+    place = existing_place(data)
+    with closing(connect(place, read_only=True, wait="managing")) as sql:
+        found = version(sql) if "alembic_version" in sql.tables() else ""
+    if found and found < SCHEMA:
+        raise Unreachable(
+            f"{shown(place)} has schema {found}, older than this version's {SCHEMA}: run "
+            f"`{advise('db migrate', folder_of(place))}`, or start a server of this version."
+        )
+    return place
+
+
 @contextmanager
 def admin(data: str | None, *, create: bool = False) -> Iterator[Desk]:
     """Open what people manage in a data folder, on the terms and with the tiers of its last server.
@@ -145,7 +164,7 @@ def rolled_back(data: str | None, trials: Collection[str]) -> dict[str, str]:
 
 def reports(data: str | None) -> SqlReports:
     """Return what was used, from the books of a data folder."""
-    return SqlReports(existing_place(data))
+    return SqlReports(_current_place(data))
 
 
 def check(data: str | None) -> Result:
@@ -153,7 +172,7 @@ def check(data: str | None) -> Result:
     from headgate.stores.sql.check import check as run
     from headgate.stores.sql.nodes import read_node
 
-    place = existing_place(data)
+    place = _current_place(data)
     node = read_node(folder_of(place)) if url_of(place) else None
     return run(place, CLOCK.wall(), node.name if node is not None else "")
 
