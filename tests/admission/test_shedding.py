@@ -127,7 +127,7 @@ def test_it_takes_everybody_again_within_two_seconds() -> None:
 
 def test_a_few_calls_are_never_refused_however_slow_the_machine() -> None:
     calls: set[int] = set()
-    new = Shedder(calls, 1000)
+    new = Shedder(calls, 1000, few=16)
     for _ in range(10):
         new.tick(0.5, 1.0, 1.0, 0.55)
         calls.add(len(calls))

@@ -27,7 +27,7 @@ class Slow:
         self.gateway = gateway
         self._crowd = gateway.app.crowd
         self._shedder = gateway.app.shedder
-        self._shedder._few = 0  # so that a test need not hold sixteen calls
+        self._shedder._few = 0  # so that a test need not hold some calls
 
     def works(self, step_ms: float) -> None:
         """Let each call that is read take so long."""

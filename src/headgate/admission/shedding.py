@@ -25,10 +25,10 @@ _STEP: Final = 0.381966  # of a second: fills it evenly, however many there are
 _BUSY: Final = 0.3  # of a core: else others keep it from its work, and fewer calls do not help
 _FULL: Final = 0.9  # of the time it had something to do: else it has time left, whatever makes it late
 _NOTICED_S: Final = 0.005  # so late, it is watched closely,
-_LATE_S: Final = 0.02  # and so late on average
+_LATE_S: Final = 0.015  # and so late on average
 _FOR_S: Final = 0.1  # for so long, calls are refused: a burst makes it late, too
 _MEMORY_S: Final = 0.05  # of the average
-_TURN_NS: Final = 1_000_000  # of work, in which a turn of the loop takes new calls,
+_TURN_NS: Final = 750_000  # of work, in which a turn of the loop takes new calls,
 _MODEST_NS: Final = 5_000_000  # and those of who asks for less than it may have
 _QUIET_S: Final = 1.0  # without a refusal, and it is over
 _LEVEL_S: Final = 0.05  # between two looks at what keys want
@@ -72,7 +72,7 @@ class Shedder:
         "_wanted", "_wants", "active", "full", "share",
     )  # fmt: skip
 
-    def __init__(self, calls: Sized, most: int, few: int = 16) -> None:
+    def __init__(self, calls: Sized, most: int, few: int = 8) -> None:
         self.active = False  # else every call goes in, and nobody asks
         self.full = False  # there are more calls than it can serve
         self.share = 0.0  # of new calls that are refused
