@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Coroutine
 from typing import Self
 
 
@@ -19,6 +20,7 @@ class Hose:
         self._to = port
         self._flows = asyncio.Event()
         self._flows.set()
+        self._listener: socket.socket | None = None
         self._sockets: set[socket.socket] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -31,12 +33,15 @@ class Hose:
 
     async def open(self) -> None:
         """Take connections, on the same port as before."""
-        listener = self._own(socket.create_server(("127.0.0.1", self.port)))
+        listener = self._listener = self._own(socket.create_server(("127.0.0.1", self.port)))
         self.port = listener.getsockname()[1]
-        self._spawn(listener)
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def cut(self) -> None:
         """Take none, and end those that there are."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -57,20 +62,28 @@ class Hose:
         self._sockets.add(made)
         return made
 
-    def _spawn(self, source: socket.socket, sink: socket.socket | None = None) -> None:
-        work = self._accept(source) if sink is None else self._pump(source, sink)
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            near = self._own((await loop.sock_accept(listener))[0])
-            far = self._own(socket.socket())
-            await loop.sock_connect(far, ("127.0.0.1", self._to))
-            self._spawn(near, far)
-            self._spawn(far, near)
+    def _accept(self, listener: socket.socket) -> None:
+        """Take a connection at once: a task that is cancelled as one comes would lose it."""
+        try:
+            near = self._own(listener.accept()[0])
+        except BlockingIOError:
+            return  # it has gone again
+        self._spawn(self._join(near))
+
+    async def _join(self, near: socket.socket) -> None:
+        far = self._own(socket.socket())
+        try:
+            await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", self._to))
+        except OSError:
+            near.close()  # as the service would
+            return
+        self._spawn(self._pump(near, far))
+        self._spawn(self._pump(far, near))
 
     async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         loop = asyncio.get_running_loop()
