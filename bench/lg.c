@@ -266,7 +266,8 @@ static int receive(Conn *c) { // 1: the peer has closed
 static void leave_idle(Conn *c) {
     for (int i = 0; i < idle_count; i++) {
         if (idle[i] == c) {
-            idle[i] = idle[--idle_count];
+            // In order: the last one was used a moment ago, those below the server may just be closing.
+            memmove(&idle[i], &idle[i + 1], (--idle_count - i) * sizeof *idle);
             return;
         }
     }

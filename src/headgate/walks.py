@@ -14,16 +14,11 @@ _PARTS: Final = 10  # of the time between two walks lie between two parts
 
 
 class Walk(Generic[T]):
-    """Goes over a set in parts: all of a small one at once, some of a large one at a time.
+    """Goes over a set in parts: all of a small one at once, some of a large one at a time."""
 
-    Args:
-        every_s: a walk begins so long after the end of the one before.
-    """
+    __slots__ = ("_left",)
 
-    __slots__ = ("_every_s", "_left")
-
-    def __init__(self, every_s: float) -> None:
-        self._every_s = every_s
+    def __init__(self) -> None:
         self._left: list[T] = []
 
     def part(self, members: AbstractSet[T]) -> list[T]:
@@ -32,7 +27,6 @@ class Walk(Generic[T]):
         part, self._left = walk[-_AT_ONCE:], walk[:-_AT_ONCE]
         return [each for each in part if each in members]
 
-    @property
-    def pause_s(self) -> float:
-        """Return after how long the next part is due."""
-        return self._every_s / _PARTS if self._left else self._every_s
+    def pause_s(self, every_s: float) -> float:
+        """Return after how long the next part is due, where a walk begins so long after the one before."""
+        return every_s / _PARTS if self._left else every_s

@@ -408,7 +408,7 @@ async def test_many_connections_are_looked_at_in_parts_and_each_once_in_a_walk()
         assert sum(each.times for each in many) == 400
         gone = next(each for each in many if not each.times)
         edge._connections.remove(gone)  # type: ignore[arg-type]
-        await until(lambda: edge._walk.pause_s == 0.05)
+        await until(lambda: edge._walk.pause_s(1.0) == 1.0)
         assert [each.times for each in many if each is not gone] == [1] * 999
         assert gone.times == 0
         await until(lambda: all(each.times == 2 for each in many if each is not gone))

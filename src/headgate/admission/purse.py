@@ -141,7 +141,7 @@ class Purse:
         self._seen = 0
         self._stamps: dict[str, tuple[int, MonotonicNs]] = {}
         self._beat_at: MonotonicNs = 0
-        self._walk = Walk[PotName](0.0)
+        self._walk = Walk[PotName]()
         self._looked_at: MonotonicNs = 0
 
     @property

@@ -113,7 +113,7 @@ class Edge:
         self._routes = routes
         self._asgi = AsgiRoute(asgi, limits.max_body_bytes, events)
         self._connections: set[Connection] = set()
-        self._walk = Walk[Connection](limits.tick_s)
+        self._walk = Walk[Connection]()
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
 
@@ -148,7 +148,9 @@ class Edge:
         self.now = now = self._clock.monotonic()
         self.heads.set_time(self._clock.wall())
         part = self._walk.part(self._connections)
-        self._timer = asyncio.get_running_loop().call_later(self._walk.pause_s, self._next_tick)
+        self._timer = asyncio.get_running_loop().call_later(
+            self._walk.pause_s(self.limits.tick_s), self._next_tick
+        )
         for connection in part:
             connection.check(now)
 

@@ -162,7 +162,7 @@ class HttpTransport:
         self.clock = clock
         self.settings = settings = settings or HttpSettings()
         self.watched: set[HttpExchange] = set()
-        self._walk = Walk[HttpExchange](settings.tick_s)
+        self._walk = Walk[HttpExchange]()
         self.outbox = Outbox()
         self.buffer = memoryview(bytearray(AT_ONCE))
         self.now: MonotonicNs = 0  # as of the last tick
@@ -300,7 +300,7 @@ class HttpTransport:
                 pool.expire(now)
         self._ticking = bool(self.watched)
         if self._ticking:
-            self._tick_in(self._walk.pause_s)
+            self._tick_in(self._walk.pause_s(self.settings.tick_s))
         elif self.idle:
             self._tick_in(max(self.settings.tick_s, self.settings.idle_s / 8))
 
