@@ -108,19 +108,22 @@ class Prober:
         place = (target.host.name, target.model.name)
         if place in self._open or not self._health.admits(target, self._clock.monotonic()):
             return
+        self._open.add(place)  # before anything is waited for, so that there is one at a time
+        try:
+            await self._ask(target)
+        finally:
+            self._open.discard(place)
+
+    async def _ask(self, target: Target) -> None:
         try:
             call = await self._call(target)
         except GatewayError as error:
             self._say(error.message)
             return
         sink = _Sink()
-        self._open.add(place)
-        try:
-            alone = msgspec.structs.replace(target, steered=False)  # the one that is asked is chosen
-            self._means.start(self._pipeline.serve(call, sink, _Only(alone)), call)
-            await sink.ended.wait()
-        finally:
-            self._open.discard(place)
+        alone = msgspec.structs.replace(target, steered=False)  # the one that is asked is chosen
+        self._means.start(self._pipeline.serve(call, sink, _Only(alone)), call)
+        await sink.ended.wait()
         self._judge(target, sink)
 
     async def _call(self, target: Target) -> Call:

@@ -115,7 +115,7 @@ async def test_a_failed_probe_counts_for_the_breaker_and_one_that_is_out_is_left
         assert len(upstream.requests) == 5
         [breaker] = health._breakers.values()
         breaker._out_until = gateway.app.clock.monotonic()  # its time is over
-        await asyncio.gather(*(prober.probe(at) for _ in range(5)))  # the breaker takes one of them
+        await asyncio.gather(*(prober.probe(at) for _ in range(5)))  # one at a time: the first is it
         assert len(upstream.requests) == 6
         assert health.unwell(gateway.app.clock.monotonic()) == []
         await gateway.app.lookout._keep()
