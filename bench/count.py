@@ -4,7 +4,8 @@
     make bench-count ARGS=2000
 
 CPU on a shared machine is noise; this is not. What runs by the clock (ticks, leases) is left out: only
-functions that every call enters count. A call from Python to C counts as one bytecode, so it is a proxy.
+functions that every call enters count. So is what a process does when it is late, as it is under a tracer.
+A call from Python to C counts as one bytecode, so it is a proxy.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 _TOP, _OUT = 30, "counted.json"
+_SLOWER = 60  # so many times under the tracer
 
 
 def serve() -> None:
@@ -67,8 +69,21 @@ def serve() -> None:
     signal.signal(signal.SIGUSR1, begin)
     signal.signal(signal.SIGUSR2, end)
     threading.settrace(entered)
-    from headgate.__main__ import main
+    serve_in_time()
 
+
+def serve_in_time() -> None:
+    """Be `headgate` that never notices to be late: nobody waits in its lobby, and passes last as long."""
+    from headgate.__main__ import main
+    from headgate.admission import passes
+    from headgate.admission.shedding import CALM_S, Shedder
+
+    def calm(shedder: Shedder, *_: float) -> float:
+        shedder.active = False
+        return CALM_S
+
+    Shedder.tick = calm  # type: ignore[method-assign]
+    passes.LASTS_NS *= _SLOWER  # type: ignore[misc]
     main()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import random
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from headgate.ports import Open, Settle
 from headgate.records import BucketOrder, UsageOrder
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position
-from headgate.stores.sql.bootstrap import prepare
+from headgate.stores.sql.bootstrap import prepare, writing
 from headgate.stores.sql.database import Database, connect
 from headgate.stores.sql.ledger import Books
 from headgate.stores.sql.reports import SqlReports
@@ -34,6 +35,7 @@ from headgate.values import Book, Prices, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from headgate.stores.sql.connection import Connection
     from headgate.stores.sql.database import Place
 
 END = 1_790_035_200_000_000  # 2026-09-22 00:00 UTC
@@ -72,15 +74,20 @@ def write(place: Place, calls: int, seed: int) -> float:
     """Book the calls; return the seconds that it took, their making apart."""
     took = 0.0
     with closing(connect(place)) as sql:
-        books, batch = Books(sql), []
-        for number, settled in enumerate(drawn(calls, seed), 1):
-            batch.append(settled)
-            if len(batch) == BATCH or number == calls:
-                began = time.perf_counter()
-                assert books.post(batch, "slot-0", Position(1, 0)) == len(batch)
-                took += time.perf_counter() - began
-                batch = []
+        books, coming = Books(sql), drawn(calls, seed)
+        while batch := list(itertools.islice(coming, BATCH)):
+            make_months(sql, batch)
+            began = time.perf_counter()
+            assert books.post(batch, "slot-0", Position(1, 0)) == len(batch)
+            took += time.perf_counter() - began
     return took
+
+
+def make_months(sql: Connection, batch: list[Settled]) -> None:
+    """Make the tables of the months that calls are in, which servers do before they come."""
+    if sql.months is not None:
+        with writing(sql):
+            sql.months.cover(item.settle.call for item in batch)
 
 
 def sizes(place: Place) -> tuple[int, dict[str, int]]:

@@ -10,7 +10,6 @@ import argparse
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,20 +182,12 @@ def line(what: str, value: float, unit: str, goal: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 where everything was right."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    default = servers.HERE.parent / ".venv" / "bin" / "headgate"
     parser.add_argument("--streams", type=int, default=MOST)
     parser.add_argument("--seconds", type=float, default=60.0, help="to watch their CPU")
-    parser.add_argument("--headgate", type=Path, default=default, help="the command to measure")
+    parser.add_argument("--headgate", type=Path, default=servers.OWN, help="the command to measure")
     options = parser.parse_args(argv)
     plan = Plan(options.streams, watched_s=options.seconds, calls_s=min(20.0, options.seconds))
-    with tempfile.TemporaryDirectory(prefix="headgate-idle-") as folder:
-        try:
-            failures = measure(options.headgate, plan, Path(folder))
-        except servers.Unusable as failure:
-            failures = [str(failure)]
-    for text in failures:
-        print(f"WRONG: {text}", file=sys.stderr)
-    return 1 if failures else 0
+    return servers.conclude("idle", lambda folder: measure(options.headgate, plan, folder))
 
 
 if __name__ == "__main__":

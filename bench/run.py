@@ -45,7 +45,7 @@ ELSEWHERE = frozenset({"journal"})  # works with a second data folder, which wou
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    default = servers.HERE.parent / ".venv" / "bin" / "headgate"
+    default = servers.OWN
     lanes = (*LANES, *OWN_LANES)
     parser.add_argument("--quick", action="store_true", help="under a minute; for smoke only")
     parser.add_argument("--lane", action="append", choices=lanes, help="only this lane; repeatable")

@@ -10,6 +10,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,10 @@ from load import wait_for
 from machine import pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
+OWN = HERE.parent / ".venv" / "bin" / "headgate"  # the command that is measured
 BUILD = HERE / "build"
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 60.0
@@ -307,6 +310,18 @@ class Headgate:
                 )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as failure:
             raise Unusable(f"`headgate {' '.join(words[:2])}` did not run: {failure}") from failure
+
+
+def conclude(name: str, measure: Callable[[Path], list[str]]) -> int:
+    """Measure in a folder of its own, and print what was wrong; return the exit status."""
+    with tempfile.TemporaryDirectory(prefix=f"headgate-{name}-") as folder:
+        try:
+            failures = measure(Path(folder))
+        except Unusable as failure:
+            failures = [str(failure)]
+    for text in failures:
+        print(f"WRONG: {text}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def metrics(port: int) -> dict[str, float]:

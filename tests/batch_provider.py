@@ -8,13 +8,14 @@ the purpose, lines that are none, a file that it does not have.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.threaded import Threaded
 
 KEY = "sk-the-providers-own"
 Line = dict[str, Any]
@@ -30,29 +31,22 @@ def chat(line: Line) -> tuple[int, Line]:
     return 200, {**head, "choices": [choice], "usage": USAGE}
 
 
-class BatchProvider:
+class BatchProvider(Threaded):
     """One provider, with its files and its batches."""
 
     def __init__(self) -> None:
         self.answer: Callable[[Line], tuple[int, Line] | None] = chat  # None: the line is not run
         self.ends: str | None = "completed"
         self.refuse: dict[str, tuple[int, Line]] = {}  # by what is asked: status and body
+        self.refuse_line = ""  # no batch with a line of this custom_id is made
+        self.spoil: Callable[[list[Line]], list[Line]] = list  # what becomes of the lines of answers
         self.lose_create = 0  # so many batches are made, and their makers hear nothing
         self.asked: list[str] = []
         self.calls = 0  # of the usual routes
         self.files: dict[str, bytes] = {}
+        self.removed: set[str] = set()  # of these
         self.batches: dict[str, Line] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.base = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def __enter__(self) -> BatchProvider:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
     @property
     def lines(self) -> list[Line]:
@@ -75,6 +69,8 @@ class BatchProvider:
         for line in self.files[asked["input_file_id"]].splitlines():
             if json.loads(line)["url"] != asked["endpoint"]:
                 return 400, error("url mismatch")
+            if json.loads(line)["custom_id"] == self.refuse_line:
+                return 400, error(f"Line {self.refuse_line} is refused")
         name = f"batch_there{len(self.batches)}"
         self.batches[name] = {
             "id": name,
@@ -114,6 +110,7 @@ class BatchProvider:
             which = "output_file_id" if said[0] < 300 else "error_file_id"
             response = {"status_code": said[0], "request_id": "req_there", "body": said[1]}
             rows[which].append({**head, "response": response, "error": None})
+        rows["output_file_id"] = self.spoil(rows["output_file_id"])
         for which, found in rows.items():
             if found:
                 batch[which] = f"file-there{len(self.files)}"
@@ -150,6 +147,9 @@ def _handler(provider: BatchProvider) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._answer(b"")
 
+        def do_DELETE(self) -> None:
+            self._answer(b"")
+
         def do_POST(self) -> None:
             self._answer(self.rfile.read(int(self.headers.get("content-length") or 0)))
 
@@ -162,6 +162,11 @@ def _handler(provider: BatchProvider) -> type[BaseHTTPRequestHandler]:
                 self._say(401, error("Incorrect API key"))
             elif name in provider.refuse:
                 self._say(*provider.refuse[name])
+            elif words[0] == "files" and words[1:2] and words[1] in provider.removed:
+                self._say(404, error("No such File object"))
+            elif name == "DELETE files":
+                provider.removed.add(words[1])
+                self._say(200, {"id": words[1], "object": "file", "deleted": True})
             elif words[-1] == "content":
                 self._send(200, provider.files[words[1]])
             elif name == "POST batches" and provider.lose_create:

@@ -56,11 +56,11 @@ def _new_place(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) 
     if request.param == "sqlite":
         yield folder
         return
-    from tests.postgres import fresh_database
+    from tests.recycled import recycled_database
 
     from headgate.stores.sql.database import Database
 
-    with fresh_database() as url:
+    with recycled_database() as url:
         yield Database(folder, url)
 
 
@@ -70,6 +70,10 @@ PLACES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postg
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Give a new data folder, once with books in SQLite and once with an empty database of PostgreSQL."""
+    from tests.stores.records import CLOCK, IDS, START
+
+    CLOCK.now = START
+    IDS.rewind()  # tests before may have moved the clock, and ids never go back
     with _new_place(request, tmp_path_factory) as made:
         yield made
 

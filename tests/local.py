@@ -16,6 +16,7 @@ class LocalProvider(ABC):
         self.port = 0
         self.connections = 0
         self._server: asyncio.Server | None = None
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
@@ -25,6 +26,11 @@ class LocalProvider(ABC):
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        talks = self._talks.copy()  # of gateways that have just gone
+        for writer in talks.values():
+            writer.close()
+        if talks:
+            await asyncio.wait(talks)
 
     @abstractmethod
     async def answer(
@@ -34,6 +40,10 @@ class LocalProvider(ABC):
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks[talk] = writer
+        talk.add_done_callback(self._talks.pop)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()

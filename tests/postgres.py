@@ -30,7 +30,7 @@ def run(database: str, *statements: str) -> None:
 
 
 @cache
-def _database() -> str:
+def database() -> str:
     """Return the name of this test process's own database: advisory locks are of one database."""
     name = f"headgate_test_{os.getpid()}_{secrets.token_hex(3)}"
     run("postgres", f"CREATE DATABASE {name}")
@@ -43,11 +43,11 @@ def _database() -> str:
 def fresh_database() -> Iterator[str]:
     """Give the address of an empty database."""
     schema = f"t_{secrets.token_hex(6)}"
-    run(_database(), f"CREATE SCHEMA {schema}")
+    run(database(), f"CREATE SCHEMA {schema}")
     try:
-        yield f"{SERVER}{_database()}?search_path={schema}"
+        yield f"{SERVER}{database()}?search_path={schema}"
     finally:
-        run(_database(), f"DROP SCHEMA {schema} CASCADE")
+        run(database(), f"DROP SCHEMA {schema} CASCADE")
 
 
 @contextmanager

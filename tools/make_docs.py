@@ -17,7 +17,6 @@ from provider_notes import BEDROCK, PLACES, ROOM
 
 from headgate import config, errors
 from headgate.admission.limits import LimitSettings
-from headgate.filesettings import FileSettings
 from headgate.http.dataplane import NOT_SERVED
 from headgate.money.batchterms import BatchModel, BatchSettings
 from headgate.money.ownprices import PriceOverride
@@ -26,14 +25,15 @@ from headgate.money.terms import ModeSettings, PaymentSettings
 from headgate.money.tiers import ModelLimitRow, TierRow
 from headgate.observe import prometheus
 from headgate.providers.registry import known_hosts
-from headgate.recordsettings import RecordingSettings
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings
 from headgate.routing.hedging import HedgeTerms
 from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
 from headgate.routing.settings import Canary, Route, RouteTarget, Shadow
-from headgate.storage import Storage
+from headgate.settings.files import FileSettings
+from headgate.settings.recordings import RecordingSettings
+from headgate.settings.storage import Storage
 from headgate.transport.mail import MailSettings
 from headgate.transport.simulator.faults import FAULTS
 from headgate.transport.simulator.wishes import DIRECTIVES, HEADER, PREFIX
@@ -114,14 +114,23 @@ def comments(kind: type) -> dict[str, str]:
     return found
 
 
+ABOUT = (
+    "# Settings",
+    "",
+    "One TOML file, optional: `headgate serve --config headgate.toml`. Flags win over the file. What is wrong",
+    "in it is said with its line: `headgate.toml, line 12: provider 'mycorp': kind 'opnai' is none of …`;",
+    "`headgate config check` looks without a start.",
+    "",
+    "Providers, models, aliases, prices, deadlines, rules for keys and demands follow the file while it serves, within a second or",
+    "two; the rest waits for the next start, and the log says so. A wrong file changes nothing, and neither does one that was emptied,",
+    "or that names no provider any more where the environment names none either: the log says `the changed settings are not used`,",
+    "and what served goes on. To serve without any provider of the file on purpose, write `providers = []`.",
+    "",
+)
+
+
 def settings() -> str:
-    out = [
-        "# Settings",
-        "",
-        "One TOML file, optional: `headgate serve --config headgate.toml`. Flags win over the file.",
-        "",
-    ]
-    out += [EXAMPLE]
+    out = [*ABOUT, EXAMPLE]
     for title, kind in SECTIONS.items():
         said = comments(kind)
         out += [
@@ -282,6 +291,8 @@ def simulator_page() -> str:
         "`simulator`, and alone on a port of its own: `headgate sim`. It obeys trivial instructions in English and Chinese (say,",
         "repeat, count, calculate), fills schemas and the arguments of tools from the prompt, counts tokens as the real model",
         "does, and is paid in play money. Every answer carries `x-headgate-simulated: true`.",
+        "A model that the settings name it plays as the first of its targets that is widely known, else as one that nobody",
+        "knows, at the price of the first; hedges, shadows and canaries are left out.",
         "",
         "It fails as it is asked to, by the name of a model or by a header, which wins:",
         "",
@@ -378,7 +389,7 @@ project. `own`: any admin key. `public`: no key.
 
 def admin_page() -> str:
     """Return what the admin API is, and its table."""
-    from headgate.offices import TABLE
+    from headgate.process.admin import TABLE
 
     out = [ADMIN]
     for title, openai in (("Our own", False), ("OpenAI's", True)):

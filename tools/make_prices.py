@@ -116,6 +116,7 @@ ALIASES = {
     "kimi": "moonshotai",
     "moonshot": "moonshotai",
     "vertex": "google",
+    "vertex-claude": "google",
     "xai": "x-ai",
     "z.ai": "zai",
     "zhipu": "zhipuai",

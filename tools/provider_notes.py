@@ -35,6 +35,13 @@ project = "my-project"
 location = "europe-west4"
 service_account = "/etc/headgate/account.json"   # or token_command = ["gcloud", "auth", "print-access-token"]
 
+[[providers]]                     # Claude at Vertex AI, by the same account
+name = "vertex-claude"
+project = "my-project"
+location = "us-east5"             # a region, `us`, `eu`, or `global`, which is meant without it
+service_account = "/etc/headgate/account.json"
+schema = "enforced"               # where your organisation allows structured_outputs; else a tool stands for a schema
+
 [[providers]]                     # Azure OpenAI, by /openai/v1; two variables do the same with no file
 name = "azure"
 base_url = "https://NAME.openai.azure.com"
@@ -74,6 +81,10 @@ Cohere takes its own `top_k`, `safety_mode`, `citation_options` and `thinking` i
 `input_type` (else `search_document`) and `truncate` (else `NONE`: a text that is too long is refused). What it bills,
 `billed_units`, is the usage that is shown and booked. `documents` are left out, and named in `x-headgate-dropped`.
 
+Claude's models have at Vertex AI the names that Google gives them: `claude-opus-4-8`, `claude-haiku-4-5@20251001`. Schemas that a model
+keeps to, of answers and of tools, Google refuses until `constraints/vertexai.allowedPartnerModelFeatures` of the organisation allows
+`structured_outputs`. Prices are those of the global endpoint; a region's are higher, and rows of `[prices]` say them.
+
 A deployment is asked for as a model: `prod-4o`, `azure/prod-4o`, or by the name of its model. Prices are those of Azure's
 public cloud; rows of `[prices]` for `azure-cn` and the like say others.
 """
@@ -83,11 +94,14 @@ ROOM = """## Room at providers
 
 A provider, and a target of a model, may have bounds: `max_concurrent` calls are there at once. A call goes to the first of its
 targets with room. Where none has any it waits, `longest_wait_s` at most and with `max_waiting` others, for whichever has first:
-accounts take turns, in each its keys; keys of priority `batch` wait for the others. In a full line the one with the most calls
-gives way. Who is not let in gets 503 `server_is_overloaded` with `Retry-After`; the header `x-headgate-queued-ms` says how long a
-call waited. Several workers have equal shares of a bound. Sessions and jobs of videos are not counted.
+accounts take turns, in each its keys; keys of priority `batch` wait for the others, but of every eight calls one is theirs. In
+a full line the one with the most calls gives way. Who is not let in gets 503 `server_is_overloaded` with `Retry-After`; the
+header `x-headgate-queued-ms` says how long a call waited. Several workers have equal shares of a bound. Sessions and jobs of
+videos are not counted.
 
-With no setting at all a provider is asked only as fast as it says itself (`x-ratelimit-*`, `anthropic-ratelimit-*`, `retry-after`),
-for each key and model: where nothing is left, another target or key is asked, or the call waits in the same way. What it says
-with no sense is ignored, and so is, for a minute, what one call shows to be wrong.
+With no setting at all a provider is asked only as fast as it says itself (`x-ratelimit-*`, `anthropic-ratelimit-*`,
+`retry-after`), for each key and model: where nothing is left, another target or key is asked, or the call waits in the same
+way. So do calls that it refused, up to their number of attempts: one goes first, then one more for each that is served. A
+`retry-after` that is a date counts from the answer's `Date`, or by our clock where it has none. What it
+says with no sense is ignored, and so is, for a minute, what one call shows to be wrong.
 """

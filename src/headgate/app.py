@@ -17,10 +17,6 @@ from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
 from headgate.admission.shedding import Shedder
 from headgate.admission.teller import Teller
-from headgate.background import LAST_WORD_S, Background, Calls, Leave, Stalls
-from headgate.bureau import Bureau
-from headgate.configwatch import ConfigWatch
-from headgate.counting import LocalCounter
 from headgate.errors import GatewayError, Unavailable
 from headgate.failpoints import failpoints_of
 from headgate.http.answers import HttpAnswers
@@ -29,20 +25,27 @@ from headgate.http.dataplane import DataPlane
 from headgate.http.edge import Edge, EdgeLimits
 from headgate.http.server import Server, call_limit, connection_limit
 from headgate.identity.standing import ended
-from headgate.lookout import BOARDS, About, Lookout, Sights
-from headgate.metering import Metering
 from headgate.money.tokens import Tokenizers
-from headgate.notices import News, Notices
 from headgate.observe.edge import EdgeLog
 from headgate.observe.log import Log
 from headgate.observe.metrics import Metrics
-from headgate.offices import AdminSettings, admin_routes
 from headgate.ops.desk import Desk
-from headgate.outward import Outward, build_routes
 from headgate.pipeline import Pipeline, Stages
 from headgate.ports import CallIds, Clock, SystemClock, since_boot_ns
-from headgate.probing import Means, Prober
+from headgate.process.admin import AdminSettings, admin_routes
+from headgate.process.background import LAST_WORD_S, Background, Calls, Leave, Stalls
+from headgate.process.batches import BatchParts
+from headgate.process.configwatch import ConfigWatch
+from headgate.process.counting import LocalCounter
+from headgate.process.lookout import BOARDS, About, Lookout, Sights
+from headgate.process.metering import Metering
+from headgate.process.notices import News, Notices
+from headgate.process.ondemand import OnDemand, SessionParts
+from headgate.process.outward import Outward, build_routes
+from headgate.process.probing import Means, Prober
+from headgate.process.trials import TrialParts
 from headgate.providers.registry import codecs_of
+from headgate.settings.upstreams import ConfigError
 from headgate.settle import Ledger
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.sql.database import Database, connect
@@ -53,12 +56,9 @@ from headgate.stores.sql.nodes import served_node, slot_name
 from headgate.stores.sql.probes import probe_key
 from headgate.stores.sql.secrets import STORED, open_secret
 from headgate.stores.sql.upkeep import Upkeep
-from headgate.studio import Booth, Studio
 from headgate.transport.egress import parse_origin
 from headgate.transport.simulator import Simulator
-from headgate.tryouts import Tryouts
-from headgate.upstreams import ConfigError
-from headgate.values import Book, Host
+from headgate.values import LEXICAL, Book, Host
 from headgate.vaults.envelope import SealError, SecretGone
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "gpt-4o-mini"
 _CHANGED_S = 1.0  # how long the answer to a change waits until it is in force here
-_EXPIRY_EVERY_S = 1.0
-_FLUSH_S = 10.0
+_EXPIRY_EVERY_S, _FLUSH_S = 1.0, 10.0
 _RETURN_S = 2.0  # beyond that the next start, or the supervisor, gives back what we had
 _ARRIVING_S = 0.2  # for probes that are on their way
 
@@ -114,9 +113,8 @@ class App:
         self.ids, self.log, self.metrics = CallIds(self.clock), Log(), Metrics()
         self.failpoints = failpoints_of(config.failpoints)
         self.instance = secrets.token_hex(8)
-        self.calls, self.background = Calls(), Background(self._task_ended)
-        self.shedder = Shedder(self.calls.runs, call_limit(config.server.max_calls, config.server.workers))
-        self._stalls, self.crowd = Stalls(self.shedder.tick), Crowd(self)
+        self.calls, self.background, self.crowd = Calls(), Background(self._task_ended), Crowd(self)
+        self.shedder = Shedder(self.calls.runs, self.crowd.lobby, self._most)
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._node = served_node(self._data, config.storage.database, config.storage.node)
         self._place, self.leave = Database(self._data, config.storage.database), Leave()
@@ -127,9 +125,10 @@ class App:
         self.keyring = self._notices.ring(self._pepper, playing=self.simulating)
         self.journal = self._open_journal(slot)
         self.drain, self.routes = self._open_drain(slot), self._open_routes(config)
-        tokenizers = Tokenizers()
         self.outward = Outward(config, self.clock, self.log, self.calls, self.metrics)
+        self._stalls = Stalls(self.shedder.tick, self.outward.transport.held_up_s, self.crowd.held_up_s)
         self.lookout = self._open_lookout()
+        tokenizers = Tokenizers()
         counter = LocalCounter(tokenizers)
         stages = Stages(
             ledger=Ledger(self.journal, self._budgets, self._metering.rates, self.metrics, self.clock),
@@ -147,15 +146,21 @@ class App:
         )
         self._stages, self.pipeline = stages, Pipeline(stages)
         settings = self.outward.transport.settings
-        self._studio = Studio(stages, self.pipeline, self._place, settings, lambda: self.routes, self._team)
-        self._studio.furnish(
-            self._node,
-            Booth(stages, config, pepper, slot, self.log),
-            Bureau(self, stages, self._place, self._teller, self._notices.row),
+        self._on_demand = OnDemand(
+            stages, self.pipeline, self._place, settings, lambda: self.routes, self._team
         )
-        self.videos, self.files, self.batches, self.recorder = self._studio.keepers(self.background)
+        self._on_demand.furnish(
+            self._node,
+            SessionParts(stages, config, pepper, slot, self.log),
+            BatchParts(self, stages, self._place, self._teller, self._notices.row),
+        )
+        self.videos, self.files, self.batches, self.recorder = self._on_demand.keepers(self.background)
         self.server, self.monitor = self._open_listeners()
         self.reload()
+
+    @property
+    def _most(self) -> int:
+        return call_limit(self.config.server.max_calls, self.config.server.workers)
 
     @property
     def _team(self) -> tuple[int, int]:
@@ -176,7 +181,9 @@ class App:
         shows_status, largest = self.config.status.public, self.config.files.file_mb << 20
         plane = DataPlane(self, *bounds, max_file_bytes=largest, shows_status=shows_status)
         find = plane.find_health if self.config.options.worker else plane.find
-        return Server(self._edge(find)), Server(self._edge(plane.find_health))
+        edge = self._edge(find)
+        self.crowd.join(edge, self.outward.transport.outbox)
+        return Server(edge), Server(self._edge(plane.find_health))
 
     def _open_purse(self, slot: int) -> tuple[Budgets, Teller]:
         purse = Purse(slot_name(self._node, f"slot-{slot}"), since_boot_ns)
@@ -203,14 +210,8 @@ class App:
             spool_folder=self._data,
             heartbeat_s=self.config.server.heartbeat_s,
         )
-        return Edge(
-            find,
-            self._site,
-            clock=self.clock,
-            ids=self.ids,
-            events=EdgeLog(self.metrics, self.log),
-            limits=limits,
-        )
+        events = EdgeLog(self.metrics, self.log)
+        return Edge(find, self._site, clock=self.clock, ids=self.ids, events=events, limits=limits)
 
     def _site(self) -> Starlette:
         from headgate.dashboard.site import build
@@ -255,7 +256,7 @@ class App:
 
     def start_session(self, call: Call, sink: Sink, accept: Callable[[], Channel]) -> None:
         """Own a session over WebSocket as a call."""
-        sessions = self._studio.sessions(self.ids.next, lambda: self.draining)
+        sessions = self._on_demand.sessions(self.ids.next, lambda: self.draining)
         self.calls.start(sessions.serve(call, sink, accept, self.routes), call)
 
     @property
@@ -282,8 +283,9 @@ class App:
         if self.simulating or not (self.config.routes or self.config.hosts):
             return _EXAMPLE
         named = [*self.config.routes, *(host.example for host in self.config.hosts)]
-        listed = self.routes.named(Book.REAL)
-        return next((name for name in (*named, *listed) if name), _EXAMPLE)
+        listed = (name for name in self.routes.named(Book.REAL) if name != LEXICAL)
+        patterns = (pattern for host in self.config.hosts for pattern in host.models)
+        return next((name for name in (*named, *listed, *patterns) if name), _EXAMPLE)
 
     def exposition(self) -> bytes:
         """Return the exposition of all metrics, of all workers."""
@@ -321,8 +323,8 @@ class App:
             "headgate_retries": self.outward.attempts.made,
             "headgate_targets_out": len(self.outward.health.unwell(self.clock.monotonic())),
             "headgate_ready": int(not self.ready),
-            **self._metering.commons.gauges(),
-            **self._studio.gauges(),
+            **self._metering.replicas.gauges(),
+            **self._on_demand.gauges(),
             "headgate_keys_old": self._upkeep.ages.old if self._upkeep is not None else 0,
             "headgate_keys_overdue": self._upkeep.ages.overdue if self._upkeep is not None else 0,
         }
@@ -362,9 +364,8 @@ class App:
             self.routes = await self._notices.ask(lambda: self._open_routes(self.config, running=True))
         self._take(news)
         if news.kinds & FOLLOWED:
-            callers = {run.call.principal for run in self.calls.runs if run.call is not None}
-            self._rows = await self._notices.rows({caller.key for caller in callers if caller is not None})
-            self._end_halted()
+            self._rows = await self._notices.rows(await self.calls.keys())
+            await self._end_halted()
         self._notices.seen(news)
 
     def _take(self, news: News) -> None:
@@ -373,7 +374,7 @@ class App:
         self._budgets.replace(news.budgets, news.grants)
         self._metering.rates.replace(LimitTable(news.limits, self.config.tiers))
 
-    def _end_halted(self) -> None:
+    async def _end_halted(self) -> None:
         """End the open calls whose key may call no more: it expired, or it or what is behind it changed."""
         now = self.clock.wall()
 
@@ -383,7 +384,7 @@ class App:
             began = int.from_bytes(call.id[:6]) * 1000  # its id is a UUIDv7
             return ended(self._rows.get(principal.key), principal, began, now)
 
-        self.calls.end_where(why)
+        await self.calls.each(why)
 
     async def _reconfigure(self, config: Config) -> None:
         """Go on with other providers, models and prices; open calls end with those that they began with.
@@ -398,7 +399,7 @@ class App:
             raise ConfigError(f"stored keys cannot be read: {fault}") from fault
         self.config, self.routes = config, routes
         self.outward.follow(config)
-        await self._tryouts.follow(config, routes)
+        await self._trial_parts.follow(config, routes)
         self.outward.keep_credentials(self.config.hosts, self.background)
 
     async def _watch_keys(self) -> None:
@@ -406,7 +407,7 @@ class App:
             await asyncio.sleep(_EXPIRY_EVERY_S)
             if self._notices.silent:  # a new ring lets nobody in before there are news
                 self.keyring = self._notices.ring(self._pepper, playing=self.simulating)
-            self._end_halted()
+            await self._end_halted()
 
     async def _follow(self) -> int:
         try:
@@ -424,11 +425,11 @@ class App:
         server = self.config.server
         await self.server.bind(server.host, server.port, reuse_port=server.workers > 1)
         parts = (self._place, self._stages, self.pipeline.shadows, self.metrics, self.log, self._refresh)
-        self._tryouts = Tryouts(*parts)
-        await self._tryouts.start(self.config, self.routes, self.background)
+        self._trial_parts = TrialParts(*parts)
+        await self._trial_parts.start(self.config, self.routes, self.background)
         self.background.spawn("drain", self.drain.run())
         self.background.spawn("leases", self._teller.run())
-        self._changes = self._metering.commons.watch(self._follow, self.background)
+        self._changes = self._metering.replicas.watch(self._follow, self.background)
         await self._metering.start(self.background)
         self.background.spawn("expiry", self._watch_keys())
         self.background.spawn("loop watch", self._stalls.run())
@@ -444,7 +445,7 @@ class App:
         await self.lookout.start(self.background)
         if self._slot == 0 and self.config.probes.every_s:
             self.background.spawn("probes", self.prober().run())
-        await self._studio.start(self.background)
+        await self._on_demand.start(self.background)
         await self.server.start()
         if server.monitor_port:  # never full of calls, so it can be probed when the other one is
             await self.monitor.bind(server.host, server.monitor_port)
@@ -458,10 +459,10 @@ class App:
         # Connections outlast the calls, so that each is told of its end.
         server = asyncio.create_task(self.server.drain(self.config.server.drain_s + 2 * LAST_WORD_S))
         cut = await self.calls.drain(self.config.server.drain_s)
-        await self._tryouts.close()
+        await self._trial_parts.close()
         await server
         await self.monitor.drain(_ARRIVING_S)
-        await self._studio.rest()
+        await self._on_demand.rest()
         booked = await self._write_down()
         await self._teller.close(_RETURN_S, booked=booked)
         await self.background.stop()
@@ -469,7 +470,7 @@ class App:
         await self._metering.close()
         await self._leases.close()
         await self.drain.close()
-        await self._studio.close()
+        await self._on_demand.close()
         await self.outward.transport.close()
         self.journal.close()
         await self._notices.close()

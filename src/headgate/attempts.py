@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from headgate.ports import Clock, Head
     from headgate.routing.doors import Doors, Seat
     from headgate.routing.health import Health
-    from headgate.routing.retries import Active, RetryTerms
+    from headgate.routing.retries import Active, RetryTerms, Step
     from headgate.values import Target
 
 _NS = 1_000_000_000
@@ -206,10 +206,12 @@ class Attempts:
         index = len(errors) - 1
         failed: UpstreamError | None = errors[-1]
         while failed is not None:
-            step = None
+            step = room = None
             if not (asked.tab.shown or asked.sink.gone):
                 step = tries.after(index, failed, self._clock.monotonic(), self._draw())
-            if step is None or (step.again and not self._room(targets[step.target])):
+            if step is not None:
+                room = self._room(step, targets[step.target], failed)
+            if step is None or room is None:
                 if tries.made > 1 or step is not None:
                     failed.retry = False
                 raise failed
@@ -221,8 +223,8 @@ class Attempts:
                     await self._pause(asked.sink, step.pause_ns)
                 failed = await self._retry(asked, targets[index], failed)
             finally:
-                if step.again:
-                    self._budget.give(targets[index].host.name)
+                if room:
+                    self._budget.give(room)
 
     async def _retry(self, asked: Asked, target: Target, failed: UpstreamError) -> UpstreamError | None:
         """Ask a target after another attempt has failed, if it has room for that.
@@ -240,9 +242,17 @@ class Attempts:
         finally:
             self.free(asked.tab)
 
-    def _room(self, target: Target) -> bool:
-        """Begin a retry at a target, if the budget has room for it."""
-        return self._budget.take(target.host.name, self._active(target))
+    def _room(self, step: Step, target: Target, failed: UpstreamError) -> str | None:
+        """Begin a retry; return the provider in whose budget it has taken room, empty: in none's.
+
+        None: there is no room. What a provider has refused as too much at once needs none to come again: it
+        stands in line there, where one is let in, then one more for each that was served.
+        """
+        limited = isinstance(failed, UpstreamOverloaded) and failed.limited_by
+        if not step.again or (limited and self.doors.paces(target)):
+            return ""
+        name = target.host.name
+        return name if self._budget.take(name, self._active(target)) else None
 
     async def ask_one(self, asked: Asked, target: Target) -> UpstreamError | None:
         """Ask one target.

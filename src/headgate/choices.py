@@ -8,7 +8,7 @@ The caller gets one head, one id, choices in order, and the sum of what was used
 one of them fails      what becomes of the others
 =====================  ==========================================================================
 of a whole answer      none is paid: they wait for one another before they are settled
-of a stream            they are cut, and paid for what was shown, like a stream that broke off
+of a stream            they are cut, and paid where they were shown, like a stream that broke off
 =====================  ==========================================================================
 """
 
@@ -253,6 +253,8 @@ class Choices:
             ticket = await stages.entrance.stand(gate, tokens, call.model, sink)
         answer = _Answer(call, sink)
         try:
+            if call.bring is not None:  # once for all
+                await call.bring(call)
             await self._hold(answer, targets, Ticket(gate, 0, open=False))
             await self._run(answer, targets)
             return answer.parts[0].call, answer.parts[0].tab
@@ -296,7 +298,7 @@ class Choices:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if any(task.done() and task.exception() is not None for task in tasks):
                 meeting.fail()
-                _leave(part for part, task in zip(parts, tasks, strict=True) if not task.done())
+                _cut(zip(parts, tasks, strict=True))
             found = await asyncio.gather(*tasks, return_exceptions=True)
         except (asyncio.CancelledError, GatewayError):  # the gateway is stopping, or the call was ended
             for task in tasks:
@@ -353,6 +355,15 @@ def _leave(parts: Iterable[_Part]) -> None:
         part.leave()
 
 
+def _cut(running: Iterable[tuple[_Part, asyncio.Future[None]]]) -> None:
+    """End what still runs: as if its caller had left where something of it was shown, else unpaid."""
+    for part, task in running:
+        if part.tab.shown:
+            part.leave()
+        else:
+            task.cancel()
+
+
 def _child(call: Call, index: int) -> Call:
     """Return the call for one of the answers."""
     child = copy_of(call, index)
@@ -363,12 +374,7 @@ def _child(call: Call, index: int) -> Call:
 
 def copy_of(call: Call, index: int) -> Call:
     """Return a copy of a call, with an id of its own and the call as its parent."""
-    child = Call(_id_of(call.id, index), call.operation, call.received_ns)
-    own = {"id", "request_id", "notes"}
-    for name in Call.__slots__:
-        if name not in own:
-            setattr(child, name, getattr(call, name))
-    child.parent = call.id
+    child = msgspec.structs.replace(call, id=_id_of(call.id, index), parent=call.id, notes=[])
     if call.shape is not None:
         child.shape = Shape(call.shape.wanted)
         child.shape.spare_input = call.shape.spare_input

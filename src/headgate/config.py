@@ -8,7 +8,6 @@ never a provider's.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,8 +15,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from headgate.admission.limits import LimitSettings
-from headgate.filesettings import FileSettings, file_settings
 from headgate.identity.rights import parse_network
+from headgate.money.amounts import parse_cap
 from headgate.money.batchterms import BatchSettings
 from headgate.money.ownprices import PriceOverride
 from headgate.money.periods import zone
@@ -25,17 +24,28 @@ from headgate.money.prices import Margin
 from headgate.money.terms import ModeName, ModeSettings, PaymentSettings, Terms, terms_of
 from headgate.money.tiers import Tier, TierRow, find_tier, load_tiers
 from headgate.providers.registry import known_hosts
-from headgate.recordsettings import RecordingSettings
 from headgate.routing.breaker import BreakerTerms
 from headgate.routing.demands import DemandSettings, wrong_tags
 from headgate.routing.probes import ProbeTerms
 from headgate.routing.retries import RetryTerms
-from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import Route
-from headgate.storage import Storage, database_url, storage_of
+from headgate.settings.aliases import given_aliases, resolved
+from headgate.settings.batching import unready
+from headgate.settings.files import FileSettings, file_settings
+from headgate.settings.places import Place, named_in, placed, read_source
+from headgate.settings.recordings import RecordingSettings
+from headgate.settings.rooms import check_rooms
+from headgate.settings.storage import Storage, database_url, storage_of
+from headgate.settings.upstreams import (
+    OWN_KEY,
+    ConfigError,
+    Provider,
+    configured,
+    discover,
+    secret,
+)
 from headgate.transport.mail import MailSettings
 from headgate.transport.proxy import parse_proxy
-from headgate.upstreams import OWN_KEY, ConfigError, Provider, configured, discover, secret
 from headgate.values import Deadlines, Host, KeyRules
 from headgate.vaults.envelope import SealError, parse_kek
 
@@ -66,7 +76,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: int = 1  # processes, one for each core that calls may use
     max_body_bytes: int = 10 * 1024 * 1024  # of a request; above it is 413
     max_image_body_bytes: int = 50 * 1024 * 1024  # of a request of chat, or one that brings files
-    max_calls: int = 0  # that are open at once, in all workers; 0: as many as half of the memory holds
+    max_calls: int = 0  # open at once, in all workers (batch keys': 9 in 10); 0: as half of the memory holds
     drain_s: float = 30.0  # how long open calls may go on after Ctrl-C or SIGTERM
     leave_s: float = 0.0  # before that: calls are taken while `/readyz` says no; until a balancer has seen it
     heartbeat_s: float = 15.0  # a stream that is silent so long is sent a comment; 0: never
@@ -177,6 +187,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     failpoints: str = ""
     ca_file: str = ""
     has_file: bool = False
+    tables: frozenset[str] = frozenset()  # that the file has
     simulate: bool = False
     found: tuple[str, ...] = ()  # where each provider came from, for people
     ignored: tuple[str, ...] = ()  # names in the environment that belong to the client
@@ -187,34 +198,57 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
     """Return the settings of flags, environment, `.env` and file.
 
     Raises:
-        ConfigError: naming the file, the setting and what to do.
+        ConfigError: naming the file, the line, the setting and what to do.
     """
     env = dict(os.environ if environment is None else environment)
+    if options.config is None:
+        return _settled(_File(), options, env)
+    file, source = read_source(options.config, _File)
+    try:
+        return msgspec.structs.replace(_settled(file, options, env), tables=source.tables)
+    except ConfigError as fault:
+        raise source.located(fault, _by_flags(options)) from fault
+
+
+def _by_flags(options: ServeOptions) -> set[Place]:
+    """Return the places of settings that flags give instead of the file."""
+    flags = {
+        ("server", "host"): options.host,
+        ("server", "port"): options.port,
+        ("server", "workers"): options.workers,
+        ("storage", "data"): options.data,
+        ("storage", "database"): options.database,
+        ("budget", "cap"): options.cap,
+        ("mode", "name"): options.mode,
+        ("prices", "book"): options.prices,
+    }
+    return {place for place, given in flags.items() if given is not None}
+
+
+def _settled(file: _File, options: ServeOptions, env: Mapping[str, str]) -> Config:
     dotenv = _dotenv(options.env_file)
-    file = _read_file(options.config)
     known = known_hosts()
     hosts: dict[str, Host] = {}
     found: list[str] = []
     lost: list[str] = []
     if not options.simulate:
-        for provider in file.providers:
-            if provider.name in hosts:
-                raise ConfigError(f"provider {provider.name!r} stands twice in {options.config}.")
-            hosts[provider.name] = configured(provider, known, env, dotenv)
+        for number, provider in enumerate(file.providers):
+            with placed("providers", number):
+                hosts[provider.name] = _named_once(provider, hosts, env, dotenv)
             found.append(f"{provider.name} (from {options.config})")
         lost = discover(known, env, dotenv, hosts, found)
     tiers = _tiers(file.tiers)
     server, routes = _server(file.server, options), _routes(file.models, hosts)
-    _check_rooms(hosts, routes, server.workers)
+    check_rooms(hosts, routes, server.workers)
     return Config(
         server=server,
         storage=_storage(file.storage, options, env, dotenv),
         budget=_budget(file.budget, options),
         hosts=tuple(hosts.values()),
         routes=routes,
-        aliases=_resolved({**file.aliases, **_aliases(options.aliases)}),
+        aliases=resolved({**file.aliases, **given_aliases(options.aliases)}),
         prices=msgspec.structs.replace(file.prices, book=options.prices or file.prices.book),
-        deadlines=_deadlines(file.deadlines),
+        deadlines=placed("deadlines")(_deadlines)(file.deadlines),
         key_rules={key.name: _key_rules(key) for key in file.keys},
         demands=_demands(file.demands, hosts),
         proxies=_proxies(env),
@@ -228,7 +262,7 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
         breaker=_right(file.breaker, "breaker"),
         status=file.status,
         probes=_right(file.probes, "probes"),
-        files=file_settings(file.files, env, dotenv),
+        files=placed("files")(file_settings)(file.files, env, dotenv),
         batch=_right(file.batch, "batch"),
         keks=_keks(file.secrets, env, dotenv),
         failpoints=env.get("HEADGATE_FAILPOINTS", ""),
@@ -241,6 +275,14 @@ def load(options: ServeOptions, environment: Mapping[str, str] | None = None) ->
     )
 
 
+def _named_once(
+    provider: Provider, hosts: Mapping[str, Host], env: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Host:
+    if provider.name in hosts:
+        raise ConfigError(f"provider {provider.name!r} stands twice: its name was taken before.")
+    return configured(provider, known_hosts(), env, dotenv)
+
+
 def _dotenv(path: str) -> dict[str, str]:
     if not path or not Path(path).is_file():
         return {}
@@ -249,20 +291,7 @@ def _dotenv(path: str) -> dict[str, str]:
     return {name: value for name, value in dotenv_values(path).items() if value}
 
 
-def _read_file(path: str | None) -> _File:
-    if path is None:
-        return _File()
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        return msgspec.convert(content, _File)
-    except OSError as fault:
-        raise ConfigError(f"Cannot read the configuration {path!r}: {fault.strerror}.") from fault
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path}: not valid TOML: {fault}.") from fault
-    except msgspec.ValidationError as fault:
-        raise ConfigError(f"{path}: {fault}. See docs/settings.md for every setting.") from fault
-
-
+@placed("server")
 def _server(server: Server, options: ServeOptions) -> Server:
     given = {"host": options.host, "port": options.port, "workers": options.workers}
     server = msgspec.structs.replace(server, **{k: v for k, v in given.items() if v is not None})
@@ -289,17 +318,24 @@ def _server(server: Server, options: ServeOptions) -> Server:
     return msgspec.structs.replace(server, trusted_proxies=trusted)
 
 
+@placed("budget")
 def _budget(budget: Budget, options: ServeOptions) -> Budget:
     try:
         zone(budget.timezone)
     except ValueError as fault:
         raise ConfigError(f"budget.timezone: {fault}.") from fault
+    if budget.cap:
+        try:
+            parse_cap(budget.cap)
+        except ValueError as fault:
+            raise ConfigError(f"budget.cap: {fault}. With a period, it is such as 20/month.") from fault
     return msgspec.structs.replace(budget, cap=options.cap or budget.cap)
 
 
 def _key_rules(key: KeySettings) -> KeyRules:
-    where = f"keys {key.name!r}: deadlines"
-    return KeyRules(_deadlines(key.deadlines, where) if key.deadlines else None, key.parameters)
+    with placed("keys", key.name):
+        where = f"keys {key.name!r}: deadlines"
+        return KeyRules(_deadlines(key.deadlines, where) if key.deadlines else None, key.parameters)
 
 
 def _deadlines(deadlines: Deadlines, where: str = "deadlines") -> Deadlines:
@@ -311,8 +347,9 @@ def _deadlines(deadlines: Deadlines, where: str = "deadlines") -> Deadlines:
 
 def _right(terms: Numbers, where: str) -> Numbers:
     """Return terms whose numbers are right."""
-    if said := terms.wrong():
-        raise ConfigError(f"{where}: {said}.")
+    with placed(where):
+        if said := terms.wrong():
+            raise ConfigError(f"{where}: {said}.")
     return terms
 
 
@@ -320,9 +357,11 @@ def _tiers(rows: tuple[TierRow, ...]) -> tuple[Tier, ...]:
     try:
         return load_tiers(rows)
     except ValueError as fault:
-        raise ConfigError(f"{fault}.") from fault
+        with placed(*named_in("tiers", (row.name for row in rows), fault)):
+            raise ConfigError(f"{fault}.") from fault
 
 
+@placed("mode")
 def _terms(mode: ModeSettings, options: ServeOptions, tiers: tuple[Tier, ...]) -> Terms:
     mode = msgspec.structs.replace(mode, name=options.mode or mode.name)
     if mode.tier and find_tier(tiers, mode.tier) is None:
@@ -334,6 +373,7 @@ def _terms(mode: ModeSettings, options: ServeOptions, tiers: tuple[Tier, ...]) -
         raise ConfigError(f"{fault}.") from fault
 
 
+@placed("payments")
 def _payments(
     payments: PaymentSettings, env: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> PaymentSettings:
@@ -341,6 +381,7 @@ def _payments(
     return msgspec.structs.replace(payments, stripe_secret=stripe)
 
 
+@placed("mail")
 def _mail(mail: MailSettings, env: Mapping[str, str], dotenv: Mapping[str, str]) -> MailSettings:
     if mail.security not in {"starttls", "tls", "none"}:
         raise ConfigError(f"mail.security {mail.security!r} is none of starttls, tls and none.")
@@ -349,6 +390,7 @@ def _mail(mail: MailSettings, env: Mapping[str, str], dotenv: Mapping[str, str])
     return msgspec.structs.replace(mail, password=secret(mail.password, "mail.password", env, dotenv))
 
 
+@placed("secrets")
 def _keks(settings: SecretSettings, env: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[bytes, ...]:
     given = (
         secret(settings.kek, "secrets.kek", env, dotenv),
@@ -360,6 +402,7 @@ def _keks(settings: SecretSettings, env: Mapping[str, str], dotenv: Mapping[str,
         raise ConfigError(f"secrets: {fault}") from fault
 
 
+@placed("storage")
 def _storage(
     storage: Storage, options: ServeOptions, env: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> Storage:
@@ -385,71 +428,39 @@ def client_key() -> str:
 
 
 def _routes(models: tuple[Route, ...], hosts: Mapping[str, Host]) -> dict[str, Route]:
-    routes = {}
-    for route in models:
-        if route.name in routes:
-            raise ConfigError(f"model {route.name!r} stands twice.")
-        if fault := route.wrong(hosts):
-            raise ConfigError(f"model {route.name!r}: {fault}")
-        if route.deadlines is not None:
-            _deadlines(route.deadlines, f"model {route.name!r}: deadlines")
+    routes: dict[str, Route] = {}
+    for number, route in enumerate(models):
+        with placed("models", number):
+            if route.name in routes:
+                raise ConfigError(f"model {route.name!r} stands twice: its name was taken before.")
+            _check_route(route, hosts)
         routes[route.name] = route
     return routes
 
 
+def _check_route(route: Route, hosts: Mapping[str, Host]) -> None:
+    if fault := route.wrong(hosts):
+        raise ConfigError(f"model {route.name!r}: {fault}")
+    if route.deadlines is not None:
+        _deadlines(route.deadlines, f"model {route.name!r}: deadlines")
+    for target in route.targets:
+        host = hosts.get(target.provider)
+        runner = target.batch or "own"
+        kind = host.kind if host is not None else target.provider
+        if runner != "own" and (fault := unready(kind, host, runner)):
+            raise ConfigError(f"model {route.name!r}: {fault}")
+
+
 def _demands(demands: tuple[DemandSettings, ...], hosts: Mapping[str, Host]) -> tuple[DemandSettings, ...]:
     for host in hosts.values():
-        if fault := wrong_tags((*([host.region] if host.region else ()), *host.data)):
-            raise ConfigError(f"provider {host.name!r}: region or data: {fault}.")
-    for number, demand in enumerate(demands, 1):
-        if fault := demand.wrong():
-            raise ConfigError(f"demands, row {number}: {fault}.")
+        with placed("providers", host.name):
+            if fault := wrong_tags((*([host.region] if host.region else ()), *host.data)):
+                raise ConfigError(f"provider {host.name!r}: region or data: {fault}.")
+    for number, demand in enumerate(demands):
+        with placed("demands", number):
+            if fault := demand.wrong():
+                raise ConfigError(f"demands, row {number + 1}: {fault}.")
     return demands
-
-
-def _check_rooms(hosts: Mapping[str, Host], routes: Mapping[str, Route], workers: int) -> None:
-    try:
-        rooms = rooms_of(hosts, routes)
-    except ValueError as fault:
-        raise ConfigError(f"{fault}.") from fault
-    named = [(f"provider {host.name!r}", host.room) for host in hosts.values()]
-    named += [(f"target {provider}/{model}", room) for (provider, model), room in rooms.items()]
-    for where, room in named:
-        if said := room.wrong():
-            raise ConfigError(f"{where}: {said}.")
-        if 0 < room.max_concurrent < workers:
-            raise ConfigError(
-                f"{where}: max_concurrent {room.max_concurrent} is below the {workers} workers, of which "
-                "each has its share: give it more, or run fewer workers."
-            )
-
-
-def _aliases(pairs: tuple[str, ...]) -> dict[str, str]:
-    aliases = {}
-    for pair in pairs:
-        name, sign, target = pair.partition("=")
-        if not (name and sign and target):
-            raise ConfigError(f"--alias {pair!r} is not NAME=MODEL, e.g. gpt-3.5-turbo=deepseek-flash.")
-        aliases[name] = target
-    return aliases
-
-
-def _resolved(aliases: Mapping[str, str]) -> dict[str, str]:
-    """Return each alias with the model at the end of its chain.
-
-    Raises:
-        ConfigError: a chain has no end; says it from where it closes.
-    """
-    ends = {}
-    for name in aliases:
-        chain = [name]
-        while (after := aliases.get(chain[-1])) is not None:
-            if after in chain:
-                circle = [*chain[chain.index(after) :], after]
-                raise ConfigError(f"aliases go in a circle: {' = '.join(circle)}. One must name a model.")
-            chain.append(after)
-        ends[name] = chain[-1]
-    return ends
 
 
 def _proxies(env: Mapping[str, str]) -> Proxies:

@@ -22,6 +22,7 @@ GatewayError
 │  └─ QuotaExceeded            money; waiting does not help
 ├─ UpstreamError          502  the provider failed
 │  ├─ UpstreamRefused          it answered 4xx: passed on with its own status
+│  │  └─ UpstreamLacks         404: it does not have the model; another target may
 │  ├─ UpstreamFailed      50x  it answered 500 or another server error
 │  ├─ UpstreamDenied      502  it refused our credential, or our account there is empty
 │  │  └─ UpstreamRegion        or the country that we ask from
@@ -242,7 +243,7 @@ class UpstreamError(GatewayError):
 
     status = 502
     another_target: ClassVar[bool] = True  # another one may do better,
-    same_target: ClassVar[bool] = True  # and so may the same one, a little later
+    same_target: bool = True  # and so may the same one, a little later
     not_processed: ClassVar[bool] = False  # it surely never saw the request: one fresh try is safe
     retry_after_s: float | None = None  # what the provider asks for
     kind: str = "interrupted"  # what it is counted as; see `vitals`
@@ -277,6 +278,12 @@ class UpstreamRefused(UpstreamError):
     def error_type(self) -> str:
         """Return the provider's own type."""
         return self.upstream_type
+
+
+class UpstreamLacks(UpstreamRefused):
+    """The provider does not have the model (404): another target may, else its answer is passed on."""
+
+    another_target = True
 
 
 class UpstreamFailed(UpstreamError):

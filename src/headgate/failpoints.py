@@ -49,9 +49,11 @@ ON_BATCHES: Final = (
     "batch-file-written",
     "batch-published",
 )
-ON_PASSED: Final = ("batch-intended", "batch-passed", "batch-fetched")  # batches at their providers
+ON_PASSED: Final = ("batch-intended", "batch-passed", "batch-fetched", "batch-cleared")  # at their providers
+# Lines of batches that order videos.
+ON_VIDEOS: Final = ("video-ordered", "video-kept", "video-opened", "video-settled", "video-ended")
 NAMES: Final = (
-    *(*ON_CALLS, *ON_BATCHES, *ON_PASSED),
+    *(*ON_CALLS, *ON_BATCHES, *ON_PASSED, *ON_VIDEOS),
     *("both-open", "one-won", "expiry-before-commit", "expiry-after-commit"),
 )
 ACTIONS: Final = ("kill", "raise", "hang", "slow")

@@ -15,26 +15,34 @@ if TYPE_CHECKING:
 
 _LARGE = 16 * 1024  # bytes: a longer piece is written at once
 _MANY = 64 * 1024  # bytes that may wait, unseen by the transports' own marks
+_PIECES = 6  # that are too many for one turn of the loop
 
 
 class Outbox:
     """What several transports of one loop have to write. Order is kept, and nothing waits for long.
 
     Before anything else is done to a transport (half-closing, closing) its writer calls `flush`.
+
+    Args:
+        most: bytes that may wait.
     """
 
-    __slots__ = ("_bytes", "_call_soon", "_waiting")
+    __slots__ = ("_bytes", "_call_soon", "_most", "_waiting", "on_many")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _MANY) -> None:
         self._call_soon: Callable[[Callable[[], None]], object] | None = None
         self._bytes = 0
+        self._most = most
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self.on_many: Callable[[], None] | None = None  # called where many pieces come in one turn
 
     def send(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write at the end of this turn of the loop; a long piece, or one of many, at once."""
         waiting = self._waiting
         size = len(data)
-        if size > _LARGE or self._bytes > _MANY:
+        if size > _LARGE or self._bytes > self._most:
+            if len(waiting) >= _PIECES:
+                self.crowded()
             self.flush()
             transport.write(data)
             return
@@ -44,6 +52,11 @@ class Outbox:
             self._call_soon(self.flush)
         waiting.append((transport, data))
         self._bytes += size
+
+    def crowded(self) -> None:
+        """Say that a turn of the loop has more to send than is good."""
+        if self.on_many is not None:
+            self.on_many()
 
     def flush(self) -> None:
         """Write what waits; what a closed transport should have written is dropped."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from headgate.admission import window
 from headgate.admission.bounds import output_bound, priced, rough_input, units_bound
 from headgate.attempts import Asked
+from headgate.callstate import CallState
 from headgate.choices import Choices, come_apart
 from headgate.errors import (
     CallerError,
@@ -219,9 +220,11 @@ class Pipeline:
         stages = self._stages
         codec = stages.codecs[target.host.kind][call.operation]
         call.notes.clear()
+        if call.bring is not None:  # not sooner: a refused call is not worth reading files for
+            await call.bring(call)
         request = codec.encode(call, target) if call.shape is None else shaping.encode(codec, call, target)
         self.failpoint("before-connect")
-        delivery = Delivery(self, call, sink, tab, target)
+        delivery = Delivery(self, self.failpoint, call, sink, tab, target, call.stream or call.flows)
         if call.stream:
             sink.on_quiet(delivery.keep_alive)
         exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
@@ -248,7 +251,7 @@ class Pipeline:
             self._stages.attempts.heard(delivery.tab, delivery.target, head)
         if head.status >= 300:
             delivery.refused = True
-            raise codec.error(head, await error_body(exchange))
+            raise delivery.told(codec.error(head, await error_body(exchange)))  # a name for it were a cycle
         delivery.tab.first_byte()
         if delivery.call.answer_type is not None:
             delivery.call.answer_type = head.get(b"content-type") or b""
@@ -273,9 +276,7 @@ class Pipeline:
             return
         usage, estimated = delivery.roughly(), True
         try:
-            if not isinstance(
-                fault, (asyncio.CancelledError, DeadlinePassed)
-            ):  # then there is no time to count
+            if not isinstance(fault, (asyncio.CancelledError, DeadlinePassed)):  # no time to count
                 usage, estimated = await self._used(delivery)
         finally:
             self._settle(delivery.call, tab, _status(fault), usage, estimated=estimated)
@@ -323,7 +324,7 @@ class Pipeline:
     def head(self, delivery: Delivery) -> Headers:
         """Return our head: the answer is committed to this attempt."""
         headers = self._stages.answers.head(delivery.call, delivery.target, delivery.tab)
-        delivery.tab.shown = True
+        delivery.tab.show()
         return headers
 
     def early_head(self, delivery: Delivery) -> Headers:
@@ -379,21 +380,23 @@ class Pipeline:
             self._stages.fault(call, fault)
 
 
-class Delivery:
+class Delivery(CallState):
     """One attempt's answer on its way to the caller: what the relay works on."""
 
-    __slots__ = ("_pipeline", "call", "failpoint", "reader", "refused", "sink", "stream", "tab", "target")
+    _pipeline: Pipeline
+    failpoint: Callable[[str], None]
+    call: Call
+    sink: Sink
+    tab: Tab
+    target: Target
+    stream: bool
+    reader: Reader | None = None
+    refused: bool = False  # by the provider
 
-    def __init__(self, pipeline: Pipeline, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
-        self._pipeline = pipeline
-        self.failpoint = pipeline.failpoint
-        self.call = call
-        self.target = target
-        self.sink = sink
-        self.tab = tab
-        self.stream = call.stream or call.flows
-        self.reader: Reader | None = None
-        self.refused = False  # by the provider
+    def told(self, error: GatewayError) -> GatewayError:
+        """Return what the provider has told: that it refused, or that the caller's time has passed there."""
+        self.refused = isinstance(error, UpstreamError)
+        return error
 
     def answered(self, fault: BaseException) -> bool:
         """Say whether the provider had begun to answer before the fault, and may bill that.
@@ -403,9 +406,8 @@ class Delivery:
         reader = self.reader
         if reader is None:
             return False
-        reported = isinstance(fault, UpstreamError) and not isinstance(
-            fault, (UpstreamInterrupted, UpstreamTimeout)
-        )
+        cut = isinstance(fault, (UpstreamInterrupted, UpstreamTimeout))
+        reported = isinstance(fault, UpstreamError) and not cut
         return not reported or bool(reader.produced() or reader.usage())
 
     def roughly(self) -> Usage:
@@ -432,7 +434,7 @@ class Delivery:
     def start(self) -> None:
         """Send the head of a stream, if none was sent early."""
         if self.sink.started:
-            self.tab.shown = True
+            self.tab.show()
         else:
             self.sink.start(200, self._pipeline.head(self), None)
 

@@ -18,11 +18,13 @@ import msgspec
 from headgate.app import BOARDS, App
 from headgate.banner import banner
 from headgate.config import Config, ServeOptions, load
-from headgate.http.server import reserve_address
+from headgate.http.server import reserve_address, try_address
 from headgate.identity.keys import mint_key
 from headgate.money.amounts import parse_cap
 from headgate.observe.scoreboard import clear_boards
 from headgate.ports import SystemClock
+from headgate.process.collector import Collector
+from headgate.settings.upstreams import ConfigError
 from headgate.stores import breakers
 from headgate.stores.live import bury, last_lacks, start_anew
 from headgate.stores.sql.bootstrap import DEFAULT_ACCOUNT, prepare, put_flag_budget, put_meta
@@ -36,7 +38,6 @@ from headgate.stores.sql.probes import put_probes
 from headgate.stores.sql.recovery import recover, recover_slot
 from headgate.stores.sql.terms import put_terms
 from headgate.supervisor import Crew, Post, Supervisor
-from headgate.upstreams import ConfigError
 from headgate.values import Book
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from headgate.values import NanoUSD
 
 EXIT_CONFIG, EXIT_DATA = 2, 3
-_GC = (50_000, 20, 100)  # a call makes few cycles; the collector need not look after every one
 
 
 def serve(options: ServeOptions) -> int:
@@ -74,9 +74,13 @@ def serve(options: ServeOptions) -> int:
 
 
 def _address_fault(config: Config, fault: OSError) -> str:
-    where = f"{config.server.host}:{config.server.port}"
+    server = config.server
+    where, how = f"{server.host}:{server.port}", "with --port"
+    monitor = f"{server.host}:{server.monitor_port}"
+    if fault.filename == monitor:
+        where, how = monitor, "as monitor_port under [server]"
     if fault.errno in {98, 48, 10048}:
-        return f"{where} is taken by another program. Stop it, or choose another with --port."
+        return f"{where} is taken by another program. Stop it, or choose another {how}."
     return f"cannot serve on {where}: {fault.strerror or fault}."
 
 
@@ -95,6 +99,8 @@ def _serve(config: Config, cap: tuple[NanoUSD, str] | None) -> int:
     folder, clock = place.folder, SystemClock()
     prepared = prepare(place, clock.wall(), mint_key)
     with lock_folder(folder):
+        if config.server.monitor_port:  # it is bound last, by one worker: better known before anything runs
+            try_address(config.server.host, config.server.monitor_port)
         sql = connect(place, wait="managing")
         if not config.options.worker:  # what flags and settings say of money is said by who takes calls
             _put_caps(sql, cap, config, clock.wall())
@@ -233,21 +239,30 @@ async def _run(app: App, station: Station) -> int:
             loop.add_signal_handler(name, stop.set)
         except NotImplementedError:  # Windows
             signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop.set))
-    await app.start()
+    try:
+        await app.start()
+    except BaseException:  # a connection to the broker outlives being cancelled, and would keep us here
+        await app.background.stop()
+        raise
     if station.post is not None:
         _keep_in_touch(app, station.post, stop)
     station.ready(app)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_GC)
+    app.background.spawn("collector", Collector(partial(_open_now, app)).run())
     await stop.wait()
     stop.clear()
     station.say(_leaving(app))
     cut = await _stop(app, stop)
     station.say(
-        f"Stopped; {cut} calls were cut and settled for what they had produced." if cut else "Stopped."
+        f"Stopped. Calls that were cut and settled for what they had produced: {cut}." if cut else "Stopped."
     )
     return 0
+
+
+def _open_now(app: App) -> int:
+    """Return how many calls and connections are open."""
+    return len(app.calls.runs) + app.server.edge.open_connections
 
 
 def _leaving(app: App) -> str:

@@ -22,12 +22,15 @@ attempts at once (`Side`) one is the call's; the other costs us its input, which
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import msgspec
 
 from headgate.admission.bounds import input_bound, output_bound, rough_input, units_bound
+from headgate.callstate import CallState
 from headgate.errors import Outrun
 from headgate.money.cost import cost
-from headgate.money.credit import in_tokens, tokens_taken
+from headgate.money.credit import tokens_taken
 from headgate.ports import Lost, Mark, Open, Settle
 from headgate.values import Usage
 
@@ -72,52 +75,30 @@ class Producing(Protocol):
         ...
 
 
-class Tab:
+class Tab(CallState):
     """What one call holds, has opened and will pay."""
 
-    __slots__ = (
-        "_bill",
-        "_call",
-        "_costs",
-        "_first_byte_ns",
-        "_hold",
-        "_ledger",
-        "_lost",
-        "_marked_ns",
-        "_marked_tokens",
-        "_opened",
-        "_opened_ns",
-        "_target",
-        "_ticket",
-        "charge",
-        "seat",
-        "settled",
-        "shown",
-        "waited_ns",
-        "withdrawn",
-    )
-    hedge = b""  # of a call for which two targets were asked: which answered
+    hedge: ClassVar[bytes] = b""  # of a call for which two targets were asked: which answered
 
-    def __init__(self, ledger: Ledger, call: Call, hold: Hold, ticket: Ticket) -> None:
-        self._ledger = ledger
-        self._call = call
-        self._hold = hold
-        self._ticket = ticket
-        self._bill: Settle | None = None  # once it is made, it is what this call is settled with
-        self._opened: Open | None = None
-        self._target: Target | None = None
-        self._costs: list[NanoUSD] = []
-        self._lost: tuple[Lost, ...] = ()
-        self._opened_ns = 0
-        self._first_byte_ns = 0
-        self._marked_ns = 0
-        self._marked_tokens = 0
-        self.settled = False
-        self.charge: NanoUSD = 0
-        self.shown = False  # has the caller seen any of the answer?
-        self.seat: Seat | None = None  # of the attempt, where its target has bounds
-        self.waited_ns = 0  # for seats
-        self.withdrawn = False  # we refused the call ourselves, so no limit counts it
+    _ledger: Ledger
+    _call: Call
+    _hold: Hold
+    _ticket: Ticket
+    _bill: Settle | None = None  # once it is made, it is what this call is settled with
+    _opened: Open | None = None
+    _target: Target | None = None
+    _costs: list[NanoUSD] = msgspec.field(default_factory=list)
+    _lost: tuple[Lost, ...] = ()
+    _opened_ns: MonotonicNs = 0
+    _first_byte_ns: MonotonicNs = 0
+    _marked_ns: MonotonicNs = 0
+    _marked_tokens: int = 0
+    settled: bool = False
+    charge: NanoUSD = 0
+    shown: bool = False  # has the caller seen any of the answer?
+    seat: Seat | None = None  # of the attempt, where its target has bounds
+    waited_ns: MonotonicNs = 0  # for seats
+    withdrawn: bool = False  # we refused the call ourselves, so no limit counts it
 
     @property
     def sent(self) -> bool:
@@ -166,6 +147,10 @@ class Tab:
         if queued_ms:
             lines += b"x-headgate-queued-ms: %d\r\n" % queued_ms
         return lines
+
+    def show(self) -> None:
+        """Note that the caller is about to see some of the answer."""
+        self.shown = True
 
     def open(self, target: Target) -> None:
         """Record that an attempt is about to be sent.
@@ -286,7 +271,7 @@ class Tab:
         charge = due = min(actual, self._hold.amount)
         promoted = tokens = 0
         sources = self._hold.sources
-        if sources and in_tokens(sources):
+        if sources and sources[0].tokens:  # a grant of them covers it
             charge, promoted, tokens = 0, due, tokens_taken(sources, usage)
         lost = self._lost
         if target.costs is not None and not (lost and lost[-1].attempt == opened.attempt):
@@ -312,7 +297,7 @@ class Tab:
 
     def side(self, rivals: list[Side]) -> Side:
         """Return the tab of one of two attempts at once, and put it to the others."""
-        rivals.append(Side(self._ledger, self._call, self._hold, self._ticket, rivals))
+        rivals.append(Side(self._ledger, self._call, self._hold, self._ticket, rivals=rivals))
         rivals[-1].share(self._costs, self.waited_ns)
         return rivals[-1]
 
@@ -324,7 +309,15 @@ class Tab:
         self._lost = _in_order(each for side in sides for each in side.lost)
 
 
-class Side(Tab):
+def _nothing() -> None:
+    """End nothing."""
+
+
+def _ignored(_: str) -> None:
+    """Pass."""
+
+
+class Side(Tab, kw_only=True):
     """The tab of one of two attempts of a call at once. What settles first, or shows anything, is the call's.
 
     The other is ended with `Outrun` then, and what it may cost us is lost. The hold is the call's, the
@@ -332,17 +325,13 @@ class Side(Tab):
     lost, so that a start after a crash needs nothing else.
     """
 
-    __slots__ = ("_ends", "_open", "_rivals", "_seen", "beaten", "begun_ns", "passing", "won")
-
-    def __init__(self, ledger: Ledger, call: Call, hold: Hold, ticket: Ticket, rivals: list[Side]) -> None:
-        super().__init__(ledger, call, hold, ticket)
-        self._rivals = rivals
-        self._ends: Callable[[], None] = _nothing
-        self._open = False
-        self.begun_ns: MonotonicNs = 0  # when it began to answer
-        self.won = False  # it is the call's
-        self.beaten = False  # another one is
-        self.passing: Callable[[str], None] = _ignored  # a named place
+    rivals: list[Side]
+    _ends: Callable[[], None] = _nothing
+    _open: bool = False
+    begun_ns: MonotonicNs = 0  # when it began to answer
+    won: bool = False  # it is the call's
+    beaten: bool = False  # another one is
+    passing: Callable[[str], None] = _ignored  # a named place
 
     def share(self, costs: list[NanoUSD], waited_ns: int) -> None:
         """Take what is the call's."""
@@ -365,19 +354,14 @@ class Side(Tab):
     @property
     def hedge(self) -> bytes:  # type: ignore[override]
         """Return which of the two answered: the one that was asked later has won, or lost."""
-        if len(self._rivals) == 1:
+        if len(self.rivals) == 1:
             return b""
-        return b"won" if self is self._rivals[-1] else b"lost"
+        return b"won" if self is self.rivals[-1] else b"lost"
 
-    @property
-    def shown(self) -> bool:
-        """Say whether the caller has seen any of the answer."""
-        return self._seen
-
-    @shown.setter
-    def shown(self, seen: bool) -> None:
-        self._seen = seen
-        if seen and self.claim() and self._opened is not None:
+    def show(self) -> None:
+        """Note that the caller is about to see some of the answer: then it is the call's."""
+        self.shown = True
+        if self.claim() and self._opened is not None:
             usage = Usage(rough_input(self._call), 0)  # says to a start after a crash which of them it was
             self._ledger.journal.mark(
                 Mark(self._opened.call, self._opened.attempt, self._ledger.clock.wall(), usage)
@@ -393,7 +377,7 @@ class Side(Tab):
         if self.beaten:
             raise Outrun
         before = self._lost
-        beside = tuple(each for side in self._rivals if side is not self for each in side.forfeit())
+        beside = tuple(each for side in self.rivals if side is not self for each in side.forfeit())
         self._lost = _in_order((*before, *beside))
         try:
             super().open(target)
@@ -431,13 +415,13 @@ class Side(Tab):
             return False
         self.won = True
         self.begun_ns = self.begun_ns or self._ledger.clock.monotonic()
-        others = [side for side in self._rivals if side is not self]
+        others = [side for side in self.rivals if side is not self]
         beaten = any(side.forfeit() for side in others)
         if beaten:
             self.passing("one-won")
         for side in others:
             side.give_way()
-        self._lost = _in_order(each for side in self._rivals for each in side.lost)
+        self._lost = _in_order(each for side in self.rivals for each in side.lost)
         return beaten
 
     def forfeit(self) -> tuple[Lost, ...]:
@@ -466,14 +450,6 @@ _ADOPTED = (
 def _in_order(lost: Iterable[Lost]) -> tuple[Lost, ...]:
     """Return each lost attempt once, in order."""
     return tuple(sorted({each.attempt: each for each in lost}.values(), key=attrgetter("attempt")))
-
-
-def _nothing() -> None:
-    """End nothing."""
-
-
-def _ignored(_: str) -> None:
-    """Pass."""
 
 
 def believable(usage: Usage | None, call: Call, target: Target) -> bool:

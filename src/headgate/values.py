@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
+from headgate.buckets import Bucket, Handover
+from headgate.callstate import CallState
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from headgate.ports import Face
     from headgate.waits import Deadline
     from headgate.wire.forms import Part
@@ -39,6 +44,8 @@ BUILT_IN = "built-in"  # the kind of the host that is our own code, and costs no
 LEXICAL = "headgate-lexical"  # its model: word lists
 # What a host does for an answer's schema: keeps to it; takes it, perhaps keeps to it; makes JSON; nothing.
 Schemas = Literal["enforced", "tried", "json", "none"]
+# Who runs batches: we; the host's own batch API; that, and we where it refuses one.
+BatchRunner = Literal["own", "provider", "provider-first"]
 
 
 class Book(IntEnum):
@@ -274,7 +281,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     schema_models: tuple[str, ...] = ()  # patterns of the models that keep to a schema all the same
     completion_tokens: int = 0  # what it makes of a completion without a limit; 0: not known
     videos: str = ""  # the wire of its videos, where that is not its kind's
-    batch: Literal["own", "provider"] = "own"  # who runs its batches: we, or its own batch API
+    batch: BatchRunner = "own"  # who runs its batches
+    batches: str = ""  # the wire of that, where it is not its kind's
+    handover: Handover = Handover()  # how they go there,
+    bucket: Bucket | None = None  # and through which bucket
+    batch_hosts: tuple[str, ...] = ()  # at which answers may lie
     example: str = ""  # one of them, to show to people
     api_version: str = ""  # that its requests name
     deployments: Mapping[str, str] | None = None  # the model of each; None: its models are no deployments
@@ -348,7 +359,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     projects: tuple[str, ...] = ()  # ids: `proj_...`
     tiers: tuple[str, ...] = ()  # of the account
     metadata: Mapping[str, str] = {}  # of the request: a pattern of the value, by its name
-    min_input_tokens: int = 0  # by our estimate: a quarter of the input's bytes, 1000 for each image
+    min_input_tokens: int = 0  # by our estimate: a quarter of the bytes, 1000 for an image, 5000 for a file
     max_input_tokens: int = 0  # by the same; 0: no limit
     has: tuple[Holding, ...] = ()  # each of these: `images`, `audio`, `files`, `tools`, `schema`
     lacks: tuple[Holding, ...] = ()  # none of these
@@ -392,13 +403,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     trial: str = ""  # of a canary, on either side of which it stands; empty: of none
     canary: bool = False  # it is that canary
     steered: bool = False  # which of a model's targets are asked, and in which order, depends on the call
-    choice: Literal["", "least_cost", "least_latency"] = (
-        ""  # which of its group comes first; empty: by weight
-    )
+    # Which of its group comes first; empty: by weight.
+    choice: Literal["", "least_cost", "least_latency"] = ""
     whens: tuple[When, ...] = ()  # all of them must be true of a call that it is for
     region: str = ""  # where it is
     data: tuple[str, ...] = ()  # the policies for data that it keeps to
     room: RoomTerms = RoomTerms()
+    batch: BatchRunner = "own"  # who runs its batches
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down
     notice: Pairs = ()  # response headers that tell of that
@@ -435,54 +446,54 @@ class Media(msgspec.Struct, frozen=True, gc=False):
     images: int = 0
     audio: int = 0  # base64 characters
     hidden: int = 0  # parts and members that stand for input of unknown length
+    files: int = 0  # of those, how many are files
+    stored: bool = False  # some are named that are ours: `files.inlining` puts them there
 
 
-class Call:
+class Call(CallState):
     """One request that we serve, from the edge to its settlement. Owned by its task.
 
     `members` are the raw JSON values of the body's top level, as checked; what is sent upstream is
     rebuilt from them. `admission.bounds` makes upper bounds in tokens of what is noted here.
     """
 
-    __slots__ = (
-        "answer_type", "broken", "counted", "deadline", "demand", "face", "files", "flows", "id",
-        "include_usage", "input_bytes", "inputs", "max_output", "measures", "media", "members", "model", "n",
-        "notes", "operation", "parent", "predicted", "principal", "received_ns", "request_id", "shape",
-        "shaped", "shrunk_to", "sim", "stream", "structured", "tier", "units", "unknown",
-    )  # fmt: skip
+    id: bytes
+    operation: Operation
+    received_ns: MonotonicNs
+    request_id: str = ""  # made of the id
+    members: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    model: str = ""
+    stream: bool = False
+    flows: bool = False  # an answer that is no stream of events passes as it comes
+    broken: bool = False  # its answer has told of an error
+    include_usage: bool = False
+    max_output: int | None = None  # what the caller allows, per choice; None: not said
+    input_bytes: int = 0  # of text that may be read as input, media apart
+    n: int = 1
+    inputs: int = 1  # prompts, or texts to embed
+    shape: Shape | None = None  # the JSON that the answer shall be
+    shaped: int = 0  # how many of the bytes are tools and schemas, which hosts render in their way
+    predicted: int = 0  # bytes of a predicted output: what of it is rejected is billed as output
+    media: Media | None = None
+    bring: Callable[[Call], Awaitable[None]] | None = None  # puts in the files that it names
+    answer_type: bytes | None = None  # of one neither JSON nor events; b"": not known
+    files: tuple[Part, ...] | None = None  # of a request that came as a form
+    units: Units = ()  # the most that it can use in units other than tokens
+    # Of what some hosts bill by the piece and others by tokens: both bounds, whichever has prices.
+    measures: tuple[Units, Units] | None = None
+    structured: bool = False  # messages have parts, names or tools, which strict hosts look into
+    counted: dict[tuple[str, str], int] | None = None  # input bounds by (host, model)
+    shrunk_to: int = 0  # the output limit per choice that we send; 0: none of ours
+    unknown: tuple[str, ...] = ()  # members that OpenAI does not have
+    tier: str = ""  # of service, where it has a price of its own
+    sim: str = ""  # directives for the simulator
+    principal: Principal | None = None
+    demand: Demand | None = None  # what its head demands of targets
+    deadline: Deadline | None = None  # that its caller sets
+    parent: bytes = b""  # the id of the call that this one is a part of
+    face: Face | None = None  # how it was asked, where that is not OpenAI's own form
+    notes: list[Note] = msgspec.field(default_factory=list)
 
-    def __init__(self, call_id: bytes, operation: Operation, received_ns: MonotonicNs) -> None:
-        self.id = call_id
-        self.request_id = "req_" + call_id.hex()
-        self.operation: Operation = operation
-        self.received_ns = received_ns
-        self.members: dict[str, msgspec.Raw] = {}
-        self.model = ""
-        # flows: an answer that is no stream of events passes as it comes; broken: it has told of an error
-        self.stream = self.flows = self.broken = self.include_usage = False
-        self.max_output: int | None = None  # what the caller allows, per choice; None: not said
-        self.input_bytes = 0  # of text that may be read as input, media apart
-        self.n = self.inputs = 1  # inputs: prompts, or texts to embed
-        self.shape: Shape | None = None  # the JSON that the answer shall be
-        self.shaped = 0  # how many of the bytes are tools and schemas, which hosts render in their way
-        self.predicted = 0  # bytes of a predicted output: what of it is rejected is billed as output
-        self.media: Media | None = None
-        self.answer_type: bytes | None = (
-            None  # of an answer that is neither JSON nor events; b"": not known yet
-        )
-        self.files: tuple[Part, ...] | None = None  # of a request that came as a form
-        self.units: Units = ()  # the most that it can use in units other than tokens
-        # Of what some hosts bill by the piece and others by tokens: both bounds, whichever has prices.
-        self.measures: tuple[Units, Units] | None = None
-        self.structured = False  # messages have parts, names or tools, which strict hosts look into
-        self.counted: dict[tuple[str, str], int] | None = None  # input bounds by (host, model)
-        self.shrunk_to = 0  # the output limit per choice that we send; 0: none of ours
-        self.unknown: tuple[str, ...] = ()  # members that OpenAI does not have
-        self.tier = ""  # service tier, where it has a price of its own
-        self.sim = ""  # directives for the simulator
-        self.principal: Principal | None = None
-        self.demand: Demand | None = None  # what its head demands of targets
-        self.deadline: Deadline | None = None  # that its caller sets
-        self.parent = b""  # the id of the call that this one is a part of
-        self.face: Face | None = None  # how it was asked, where that is not OpenAI's own form
-        self.notes: list[Note] = []
+    def __post_init__(self) -> None:
+        """Make the id by which people know it."""
+        self.request_id = "req_" + self.id.hex()

@@ -14,6 +14,8 @@ from functools import partial
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from headgate.callstate import CallState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextvars import Context
@@ -88,7 +90,7 @@ class Deadline(NamedTuple):
     whole: bool = True  # for the whole answer; else for its first byte
 
 
-class CallRun:
+class CallRun(CallState):
     """Run a coroutine: by hand while it waits for `Wait`s, else in a task.
 
     Args:
@@ -97,18 +99,13 @@ class CallRun:
         call: what it serves.
     """
 
-    __slots__ = ("_ended", "_rest", "_run", "_task", "_wait", "alarm", "call")
-
-    def __init__(
-        self, run: Coroutine[Any, Any, None], ended: Callable[[CallRun], None], call: Call | None = None
-    ) -> None:
-        self.call = call
-        self.alarm: asyncio.TimerHandle | None = None  # ends it at its deadline
-        self._run = run
-        self._ended = ended
-        self._wait: Wait | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._rest: _Rest | None = None  # what the task runs
+    _run: Coroutine[Any, Any, None]
+    _ended: Callable[[CallRun], None]
+    call: Call | None = None
+    alarm: asyncio.TimerHandle | None = None  # ends it at its deadline
+    _wait: Wait | None = None
+    _task: asyncio.Task[None] | None = None
+    _rest: _Rest | None = None  # what the task runs
 
     def step(self) -> None:
         """Begin, or go on, until it waits again or ends."""

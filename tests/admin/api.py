@@ -13,12 +13,12 @@ from starlette.applications import Starlette
 
 from headgate.identity.keys import mint_key
 from headgate.money.terms import DEFAULT_TERMS, Terms
-from headgate.offices import AdminSettings, admin_routes
 from headgate.ops.actors import LOCAL
 from headgate.ops.desk import Desk
 from headgate.ops.keyrules import KeyOrder
 from headgate.ops.keys import create_key
 from headgate.ports import SystemClock
+from headgate.process.admin import AdminSettings, admin_routes
 from headgate.stores.sql.admin import SqlAdminStore
 from headgate.stores.sql.bootstrap import prepare
 

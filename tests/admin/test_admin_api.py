@@ -9,7 +9,7 @@ import pytest
 from tests.admin.api import Api
 
 from headgate.admin.table import Route, Table
-from headgate.offices import TABLE, AdminSettings
+from headgate.process.admin import TABLE, AdminSettings
 from headgate.records import ProjectRecord
 from headgate.stores.sql.database import connect
 

@@ -15,7 +15,7 @@ from tests.admin.stripes import SECRET, session, signature, wrapped
 
 from headgate.money.terms import PaymentSettings, Terms
 from headgate.money.tiers import load_tiers
-from headgate.offices import AdminSettings
+from headgate.process.admin import AdminSettings
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.terms import put_terms
 

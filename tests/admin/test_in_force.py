@@ -11,8 +11,8 @@ from tests.faults.worker import Worker, chat, worker
 from tests.limits.served import another_key
 from tests.upstream import ScriptedUpstream
 
-from headgate import commons
-from headgate.background import Watch
+from headgate.process import replicas
+from headgate.process.background import Watch
 
 pytestmark = pytest.mark.anyio
 _NEVER_S = 600.0
@@ -23,7 +23,7 @@ async def test_a_key_is_served_and_refused_with_the_answer_that_says_so(
 ) -> None:
     async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
         admin = await another_key(gateway, "root", kind="admin")
-    monkeypatch.setattr(commons, "_POLL_S", _NEVER_S)
+    monkeypatch.setattr(replicas, "_POLL_S", _NEVER_S)
     async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
         admin = Worker(gateway.app, admin.key, tmp_path)
         for _ in range(3):

@@ -7,12 +7,11 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.admin.api import Api
 
 from headgate.money.terms import Terms
-from headgate.offices import AdminSettings
 from headgate.ops import codes, credit, limits, members, projects, spendlimits, tiers
 from headgate.ops.accounts import AccountOrder, create_account, list_accounts
 from headgate.ops.actors import LOCAL
@@ -21,11 +20,19 @@ from headgate.ops.desk import PageOrder
 from headgate.ops.keyrules import KeyOrder
 from headgate.ops.keys import create_key, create_service_account, revoke_key
 from headgate.ops.secrets import SecretOrder, store_secret
+from headgate.process.admin import AdminSettings
 from headgate.stores.sql.database import connect
 
 _KEK = b"k" * 32
 _DOLLAR = 1_000_000_000
 _TOP_UP = 10 * _DOLLAR
+
+
+class State(NamedTuple):
+    """The books at a moment."""
+
+    digest: str  # of all tables but the audit
+    audit: int  # rows of that
 
 
 class World:
@@ -47,8 +54,18 @@ class World:
             for name, value in self.things["own"].items()
         }
         self._people()
+        self._sql = connect(folder)
+        self._sql.sync_less()
+        names = self._sql.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
+        self._tables = [name for (name,) in names if name not in {"audit", "sqlite_sequence"}]
+        self._known: tuple[int, State] | None = None
         self._first = self._snapshot()
         self.first = self.state()
+
+    def close(self) -> None:
+        """Let go of the books."""
+        self._sql.close()
+        self._first.close()
 
     # ── what there is ────────────────────────────────────────────────────────────────────────────
 
@@ -135,26 +152,29 @@ class World:
 
     def _snapshot(self) -> sqlite3.Connection:
         copy = sqlite3.connect(":memory:")
-        with closing(connect(self.api.folder)) as sql:
-            sql.backup(copy)
+        self._sql.backup(copy)
         return copy
 
     def restore(self) -> None:
         """Undo everything since the beginning."""
-        with closing(connect(self.api.folder)) as sql:
-            sql.sync_less()
-            self._first.backup(sql)
+        if self._known == (self._version(), self.first):
+            return
+        self._first.backup(self._sql)
+        self._known = self._version(), self.first
 
-    def state(self) -> tuple[str, int]:
-        """Return a digest of all tables but the audit, and the number of rows of that."""
+    def state(self) -> State:
+        """Return what there is now; read anew only when somebody has written since."""
+        version = self._version()
+        if self._known is None or self._known[0] != version:
+            self._known = version, self._read()
+        return self._known[1]
+
+    def _version(self) -> int:
+        """Return a number that another one's commit changes."""
+        return int(self._sql.execute("PRAGMA data_version").fetchone()[0])
+
+    def _read(self) -> State:
         digest = hashlib.sha256()
-        with closing(connect(self.api.folder, read_only=True)) as sql:
-            names = [
-                row[0]
-                for row in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
-            ]
-            for name in names:
-                if name not in {"audit", "sqlite_sequence"}:
-                    digest.update(repr((name, sql.execute(f'SELECT * FROM "{name}"').fetchall())).encode())
-            (rows,) = sql.execute("SELECT count(*) FROM audit").fetchone()
-        return digest.hexdigest(), rows
+        for name in self._tables:
+            digest.update(repr((name, self._sql.execute(f'SELECT * FROM "{name}"').fetchall())).encode())
+        return State(digest.hexdigest(), *self._sql.execute("SELECT count(*) FROM audit").fetchone())

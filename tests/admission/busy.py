@@ -1,21 +1,26 @@
 """A process whose loop is simulated: what each step costs is given, and time passes as it works.
 
 Callers ask in an open loop on a limited number of connections, as `bench/lg.c` does. A turn of the loop takes the
-timers that are due, then all that can be read; what was read meanwhile waits for the next turn.
+timers that are due, writes answers, begins calls from the lobby and writes what they ask, and gives refusals; then it
+reads, in the order in which it came, all that can be read. What comes meanwhile waits for the next turn.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from random import Random
 from zlib import crc32
 
-from headgate.admission.shedding import Shedder, wait_ns
+from headgate.admission.lobby import Lobby
+from headgate.admission.refusals import Refusals
+from headgate.admission.shedding import Place, Shedder
 from headgate.values import Principal
 
-CALL_S, REFUSAL_S, TICK_S = 180e-6, 27e-6, 20e-6  # of CPU
+CALL_S, REFUSAL_S, TICK_S, TURN_S = 180e-6, 27e-6, 20e-6, 30e-6  # of CPU
+MANY = 25  # calls begun in one turn are noticed
+READ_S = 15e-6  # of a refusal, before it waits
 UPSTREAM_S = 0.001
 CAPACITY = 1 / CALL_S
 
@@ -27,6 +32,7 @@ class Caller:
     name: str
     per_s: float
     connections: int = 256
+    calls: int = 10**9  # at most
     batch: bool = False
     idle: list[float] = field(default_factory=list)  # since when, of each connection
     next_s: float = 0.0
@@ -47,6 +53,7 @@ class Seen:
     took_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     refused_s: list[float] = field(default_factory=list)
     late_s: list[float] = field(default_factory=list)
+    turns_s: list[float] = field(default_factory=list)
 
     def p99_s(self, name: str) -> float:
         """The 99th percentile of what was served."""
@@ -66,7 +73,8 @@ class Busy:
         self, most: int = 10**9, *, stolen: float = 0.0, upstream_s: float = UPSTREAM_S, seed: int = 1
     ) -> None:
         self.calls: set[object] = set()
-        self.shedder = Shedder(self.calls, most)
+        self.lobby = Lobby[tuple[Caller, float, int]]()
+        self.shedder = Shedder(self.calls, self.lobby, most)
         self.now_s = 0.0
         self.seen = Seen()
         self._random = Random(seed)
@@ -74,8 +82,10 @@ class Busy:
         self._upstream_s = upstream_s
         self._worked_s = self._idle_s = 0.0
         self._tick = (0.05, 0.0, 0.0, 0.0)  # due; when, work and idleness at the last one
+        self._sent: list[tuple[int, Caller, float]] = []  # when this turn ends
+        self._given: list[tuple[Caller, float, bool]] = []  # served or not
         self._answers: list[tuple[float, int, Caller, float]] = []
-        self._held: deque[tuple[float, Caller, float]] = deque()
+        self._refusals = Refusals[tuple[Caller, float]]()
         self._number = 0
 
     def play(self, seconds: float, *callers: Caller, unseen_s: float = 0.0) -> Seen:
@@ -88,28 +98,37 @@ class Busy:
             if self.seen.asked and self.now_s < begun + unseen_s:
                 self.seen = Seen()
             self._turn(callers)
-        while self._answers or self._held:
+        while self._answers or self._refusals or self.lobby or self._sent or self._given:
             self._turn(())
         return self.seen
 
     def _turn(self, callers: tuple[Caller, ...]) -> None:
+        worked_s = self._worked_s
+        self._work(TURN_S)
         if self.now_s >= self._tick[0]:
             self._look()
-        while self._held and self._held[0][0] <= self.now_s + 0.002:
-            _, caller, sent_s = self._held.popleft()
-            self._refused(caller, sent_s)
-        done = self._read_answers()
-        came = [(caller, sent_s) for caller in callers for sent_s in self._came(caller)]
-        self._random.shuffle(came)
-        turn_s = self._worked_s
-        for caller, sent_s in came:
-            self._ask(caller, sent_s, turn_s)
-        for caller, sent_s in done:
-            caller.idle.append(self.now_s)
-            self.seen.served[caller.name] += 1
-            self.seen.took_s[caller.name].append(self.now_s - sent_s)
-        if not came and not done:
+        self._write()
+        self._begin_some()
+        self._write()
+        self._give()
+        came = sorted(
+            (sent_s, number, caller) for number, caller in enumerate(callers) for sent_s in self._came(caller)
+        )
+        done = []
+        while self._answers and self._answers[0][0] <= self.now_s:
+            done.append(heapq.heappop(self._answers))
+        if not (came or done or self.lobby):
             self._rest(callers)
+        while came or done:
+            if done and (not came or done[0][0] <= came[0][0]):
+                _, number, caller, sent_s = done.pop(0)
+                self._work(CALL_S / 2)
+                self.calls.discard(number)
+                self._given.append((caller, sent_s, True))
+            else:
+                sent_s, _, caller = came.pop(0)
+                self._ask(caller, sent_s)
+        self.seen.turns_s.append(self._worked_s - worked_s)
 
     def _work(self, seconds: float) -> None:
         self._worked_s += seconds
@@ -120,6 +139,7 @@ class Busy:
     def _look(self) -> None:
         due_s, at_s, worked_s, idle_s = self._tick
         late_s, took_s = self.now_s - due_s, self.now_s - at_s
+        late_s = max(late_s, self.lobby.age_ns(self._now) / 1e9)
         busy = (self._worked_s - worked_s) / took_s
         pause_s = self.shedder.tick(late_s, busy, 1 - (self._idle_s - idle_s) / took_s, took_s)
         self.seen.late_s.append(late_s)
@@ -129,45 +149,78 @@ class Busy:
     def _came(self, caller: Caller) -> list[float]:
         """Return when calls were sent that can be read now."""
         sent = []
-        while caller.idle and caller.next_s <= self.now_s:
+        while caller.idle and caller.calls and caller.next_s <= self.now_s:
+            caller.calls -= 1
             sent.append(max(caller.next_s, caller.idle.pop()))
             caller.next_s += self._random.expovariate(caller.per_s)
         caller.next_s = max(caller.next_s, self.now_s - 0.1)  # else it asks the faster later
         return sent
 
-    def _ask(self, caller: Caller, sent_s: float, turn_s: float) -> None:
+    @property
+    def _now(self) -> int:
+        return int(self.now_s * 1e9)
+
+    def _ask(self, caller: Caller, sent_s: float) -> None:
         self.seen.asked[caller.name] += 1
-        now = int(self.now_s * 1e9)
-        if not self.shedder.active or self.shedder.admits(
-            caller.principal, now, int((self._worked_s - turn_s) * 1e9)
-        ):
-            self._work(CALL_S / 2)
-            self._number += 1
-            self.calls.add(self._number)
-            heapq.heappush(self._answers, (self.now_s + self._upstream_s, self._number, caller, sent_s))
+        if not self.shedder.active:
+            self._begin(caller, sent_s)
+            return
+        self._work(READ_S)
+        place = self.shedder.place(caller.principal, self._now)
+        if place is Place.OUT:
+            self._refuse(caller, sent_s, self._now)
         else:
-            self._work(REFUSAL_S)
-            self._held.append((self.now_s + wait_ns(len(self._held)) / 1e9, caller, sent_s))
+            key, first = caller.principal.key, place is Place.FIRST
+            self.lobby.enter((caller, sent_s, self._now), key, self._now, first=first, last=caller.batch)
 
-    def _read_answers(self) -> list[tuple[Caller, float]]:
-        done, at_s = [], self.now_s
-        while self._answers and self._answers[0][0] <= at_s:
-            _, number, caller, sent_s = heapq.heappop(self._answers)
-            self._work(CALL_S / 2)
-            self.calls.discard(number)
-            done.append((caller, sent_s))
-        return done
+    def _begin(self, caller: Caller, sent_s: float) -> None:
+        self._work(CALL_S / 2)
+        self._number += 1
+        self.calls.add(self._number)
+        self._sent.append((self._number, caller, sent_s))
+        if len(self._sent) > MANY:
+            self.shedder.watch()
 
-    def _refused(self, caller: Caller, sent_s: float) -> None:
-        caller.idle.append(self.now_s)
-        self.seen.refused_s.append(self.now_s - sent_s)
+    def _begin_some(self) -> None:
+        turn_s = self._worked_s
+        turn_ns = self.shedder.turn_ns
+        self.lobby.turn(self._now, refuses=self.shedder.full)
+        while (entry := self.lobby.next(int((self._worked_s - turn_s) * 1e9), turn_ns)) is not None:
+            self.shedder.begun()
+            self._begin(*entry[:2])
+        while (
+            self.shedder.full and not self.shedder.few and (entry := self.lobby.late(self._now)) is not None
+        ):
+            self.shedder.refused()
+            self._refuse(*entry)
+
+    def _refuse(self, caller: Caller, sent_s: float, came: int) -> None:
+        self._refusals.enter((caller, sent_s), self._now, came)
+
+    def _give(self) -> None:
+        self._refusals.turn(self._now)
+        while (entry := self._refusals.next()) is not None:
+            self._work(REFUSAL_S - READ_S)
+            self._given.append((*entry, False))
+
+    def _write(self) -> None:
+        for number, caller, sent_s in self._sent:
+            heapq.heappush(self._answers, (self.now_s + self._upstream_s, number, caller, sent_s))
+        for caller, sent_s, served in self._given:
+            caller.idle.append(self.now_s)
+            if served:
+                self.seen.served[caller.name] += 1
+                self.seen.took_s[caller.name].append(self.now_s - sent_s)
+            else:
+                self.seen.refused_s.append(self.now_s - sent_s)
+        self._sent, self._given = [], []
 
     def _rest(self, callers: tuple[Caller, ...]) -> None:
         """Wait for the next thing to do."""
         waits = [self._tick[0]]
-        waits += [self._held[0][0] - 0.002] if self._held else []
+        waits += [self.now_s + self._refusals.pause_ns / 1e9] if self._refusals else []
         waits += [self._answers[0][0]] if self._answers else []
-        waits += [caller.next_s for caller in callers if caller.idle]
+        waits += [caller.next_s for caller in callers if caller.idle and caller.calls]
         until_s = max(self.now_s + 1e-6, min(waits))
         self._idle_s += until_s - self.now_s
         self.now_s = until_s

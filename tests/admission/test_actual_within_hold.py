@@ -16,11 +16,11 @@ from tests.path.fakes import NOW, WHO, HandClock
 from headgate.admission.bounds import bound
 from headgate.admission.budget import Hold
 from headgate.admission.reserve import Reservations
-from headgate.counting import LocalCounter
 from headgate.errors import QuotaExceeded
 from headgate.http.parse import parse
 from headgate.money.cost import cost
 from headgate.money.tokens import Tokenizers
+from headgate.process.counting import LocalCounter
 from headgate.providers.registry import CODECS
 from headgate.settle import believable
 from headgate.values import Call, Target

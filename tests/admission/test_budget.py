@@ -100,6 +100,23 @@ async def test_a_waiter_wakes_when_a_hold_is_released():
     await asyncio.wait_for(waiter, 1)
 
 
+@pytest.mark.anyio
+async def test_a_waiter_wakes_when_tokens_cover_a_batch_that_held_a_budget():
+    funds = Funded(NOW, ("account", 100))
+    who = Principal(key=1, project=2, account=3, prepaid=True)
+    budgets = funds.budgets
+    budgets.replace(funds.rows, [GrantTerms(8, 3, Book.REAL, model="gpt-*")])
+    found = budgets.in_force(who, NOW)
+    funds.purse._take(Lot(found.offers[0].name, 8, 50, 0, 0, 0, 0, 0))
+    hold = budgets.reserve(found, 100, NOW, Need("gpt-4o", 100, 50))
+    waiter = asyncio.create_task(budgets.changed())
+    await asyncio.sleep(0)
+    budgets.carry_away(hold)
+    await asyncio.wait_for(waiter, 1)
+    assert [own.free for own in found.slices] == [100]
+    assert [(own.free, own.granted) for own in found.offers] == [(0, 0)]
+
+
 @pytest.mark.parametrize("model", ["gpt-4o", "claude"])
 def test_a_grant_in_tokens_covers_the_calls_of_its_model_whole_and_money_the_rest(model):
     funds = Funded(NOW, ("account", 10_000))

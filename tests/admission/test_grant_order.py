@@ -30,9 +30,9 @@ class Worker:
             if own.name.ref == grant:
                 self.purse._take(Lot(own.name, grant, amount, 0, 0, 0, 0, 0))
 
-    def spend(self) -> list[int] | None:
+    def spend(self, need: Need = NEED) -> list[int] | None:
         """Hold what a call needs; return from which grants, None where the store must be asked."""
-        hold = self.budgets.reserve(self.budgets.covering(WHO), NEED.amount, NOW, NEED)
+        hold = self.budgets.reserve(self.budgets.covering(WHO), need.amount, NOW, need)
         return None if hold is None else [source.grant for source in hold.sources]
 
 
@@ -60,6 +60,32 @@ def test_new_tokens_are_asked_for_before_money_is_spent_where_they_are_of_the_mo
     worker.take(2, 19)
     worker.take(1, 0)
     assert [worker.spend(), worker.spend()] == [[2], [1]]
+
+
+def test_where_tokens_cover_a_call_no_money_is_asked_for() -> None:
+    worker = Worker(grant(2, "gpt-*"), grant(1))
+    worker.take(2, 19)  # of the money it knows nothing
+    assert worker.spend() == [2]
+    assert worker.spend() is None
+
+
+def test_a_call_with_other_units_asks_for_no_tokens() -> None:
+    worker, pictures = Worker(grant(2, "gpt-*"), grant(1)), Need("gpt-4o", 40, 10, only_tokens=False)
+    worker.take(2, 19)
+    assert worker.spend(pictures) is None
+    assert worker.budgets.want(worker.budgets.covering(WHO), 40, pictures).tokens == 0
+    worker.take(1, 1_000)
+    assert worker.spend(pictures) == [1]
+
+
+def test_a_fee_for_no_tokens_at_all_is_paid_with_money() -> None:
+    worker, fee = Worker(grant(2, "gpt-*"), grant(1)), Need("gpt-4o", 40, 0)
+    worker.take(2, 1_000)
+    assert worker.spend(fee) is None
+    worker.take(1, 1_000)
+    assert worker.spend(fee) == [1]
+    tokens, money = worker.budgets.covering(WHO).grants
+    assert (tokens.free, money.free) == (1_000, 960)
 
 
 def test_what_is_known_to_be_empty_is_not_asked_for_again() -> None:

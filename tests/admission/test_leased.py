@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from headgate.admission.leased import LeasedBucket, LeasedGroup, LeasedTokenGroup, group, token_group
-from headgate.admission.meters import MINUTE_NS, Group, OwnGroup, Place, TokenBucket, TokenGroup
+from headgate.admission.meters import MINUTE_NS, Group, Place, TokenBucket, TokenGroup
 from headgate.money.shares import CELLS, Answer, Sight
 
 PLACE = Place("key", 1)
@@ -83,4 +83,4 @@ def test_only_shared_buckets_alone_are_gone_over_in_loops():
     assert type(token_group((shared,))) is LeasedTokenGroup
     assert type(group((own, shared))) is Group
     assert type(token_group((own, shared))) is TokenGroup
-    assert type(group(())) is OwnGroup
+    assert type(group(())) is Group

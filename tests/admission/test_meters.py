@@ -9,14 +9,8 @@ from headgate.admission.meters import (
     MINUTE_NS,
     WINDOWS,
     Bucket,
-    Group,
-    OwnGroup,
-    OwnTokenGroup,
     Place,
     TokenBucket,
-    TokenGroup,
-    group,
-    token_group,
 )
 
 PLACE = Place("key", 1)
@@ -140,54 +134,3 @@ def test_a_saved_state_grants_nothing_twice_and_locks_nobody_out(limit, used, ag
     full = limit - min(used, limit) + Fraction(max(ago, 0) * limit, WINDOWS["rpd"])
     assert again.remaining(now) <= min(limit, full)
     assert again.wait_ns(1, now) <= -(-WINDOWS["rpd"] // limit)
-
-
-def both(limits):
-    """The buckets of some limits twice: as a group that asks each, and as one that goes over them itself."""
-    for plain, own, one in (
-        (Group, OwnGroup, [Bucket(PLACE, "rpm", limit, 0) for limit in limits]),
-        (TokenGroup, OwnTokenGroup, [TokenBucket(PLACE, "tpm", limit, 0) for limit in limits]),
-    ):
-        other = [type(bucket)(PLACE, bucket.kind, bucket.limit, 0) for bucket in one]
-        yield plain(tuple(one)), own(tuple(other))
-
-
-@given(
-    st.lists(st.integers(min_value=1, max_value=100), min_size=1, max_size=3),
-    st.lists(st.tuples(steps, st.integers(0, 60), st.integers(0, 80)), max_size=40),
-)
-def test_a_group_in_loops_does_what_its_buckets_do(limits, calls):
-    (slow, fast), (slow_tokens, fast_tokens) = both(limits)
-    now, open_calls = 0, []
-    for gap, amount, used in calls:
-        now += gap
-        fits = not any(bucket.wait_ns(1, now) for bucket in slow.buckets)
-        assert fast.admit(1, now) == fits
-        if fits:
-            slow.take(1, now)
-        fits = not any(bucket.wait_ns(amount, now) for bucket in slow_tokens.buckets)
-        assert fast_tokens.enter(amount, now) == fits
-        if fits and used == 80:
-            fast_tokens.cancel(amount)
-        elif fits:
-            slow_tokens.reserve(amount, now)
-            open_calls.append((amount, now))
-        elif open_calls:
-            reserved, since = open_calls.pop(used % len(open_calls))
-            slow_tokens.settle(reserved, used, since, now)
-            fast_tokens.settle(reserved, used, since, now)
-        for plain, own in ((slow, fast), (slow_tokens, fast_tokens)):
-            assert own.least(now) == plain.least(now)
-            lacks = [[each._lack(now) for each in side.buckets] for side in (plain, own)]
-            assert lacks[0] == lacks[1]
-
-
-def test_only_this_process_own_buckets_are_gone_over_in_loops():
-    class Shared(TokenBucket):
-        pass
-
-    own, shared = TokenBucket(PLACE, "tpm", 1, 0), Shared(PLACE, "tpm", 1, 0)
-    assert type(group((own,))) is OwnGroup
-    assert type(group((own, shared))) is Group
-    assert type(token_group((own,))) is OwnTokenGroup
-    assert type(token_group((own, shared))) is TokenGroup

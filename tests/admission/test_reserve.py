@@ -13,12 +13,12 @@ from headgate.admission.bounds import ASSUMED_BLINDLY, MIN_SHRUNK, bound, input_
 from headgate.admission.budget import Budgets, Hold
 from headgate.admission.purse import Purse
 from headgate.admission.reserve import Reservations
-from headgate.counting import LocalCounter
 from headgate.errors import NotFound, QuotaExceeded, Unavailable
 from headgate.http.parse import parse
 from headgate.money.catalogue import Catalogue
 from headgate.money.pots import BudgetTerms, Want
 from headgate.money.tokens import Tokenizers
+from headgate.process.counting import LocalCounter
 from headgate.providers.registry import CODECS
 from headgate.values import Book, Call, Host, Model, Prices, Target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.admission.busy import CAPACITY, REFUSAL_S, Busy, Caller
 
-from headgate.admission.shedding import Shedder, level
+from headgate.admission.shedding import Place, Shedder, level
 from headgate.values import Principal
 
 
@@ -14,7 +14,7 @@ def principal(key: int, **more: object) -> Principal:
 
 
 def shedder(most: int = 10**9) -> Shedder:
-    return Shedder(set(), most)
+    return Shedder(set(), (), most)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def shedder(most: int = 10**9) -> Shedder:
         (0.015, 1.0, 1.0, 99),
         (5.0, 0.2, 1.0, 99),
         (0.05, 0.8, 0.8, 99),
-        (0.03, 1.0, 1.0, 2),
+        (0.03, 1.0, 1.0, 1),
         (9.0, 1.0, 1.0, 1),
     ],
 )
@@ -37,7 +37,7 @@ def test_nothing_is_refused_in_time_or_by_the_fault_of_others_or_in_a_burst(
     for _ in range(20):
         new.tick(0.0, busy, wanted, 0.01)
     assert not new.full
-    assert new.admits(principal(1), 1, 10**9)
+    assert new.place(principal(1), 1)
 
 
 def test_it_is_noticed_within_a_quarter_of_a_second() -> None:
@@ -48,25 +48,86 @@ def test_it_is_noticed_within_a_quarter_of_a_second() -> None:
     assert waited_s <= 0.25
 
 
-@pytest.mark.parametrize(("load", "least"), [(1.2, 0.9), (2, 0.8), (5, 0.7), (10, 0.7)])
+@pytest.mark.parametrize(("load", "least"), [(1.2, 0.78), (2, 0.68), (5, 0.59), (10, 0.59)])
 def test_what_can_be_served_is_served_soon_and_only_the_heaviest_lose(load: float, least: float) -> None:
     heavy = Caller("heavy", 0.99 * load * CAPACITY, connections=480)
     small = Caller("small", 0.01 * load * CAPACITY, connections=32)
     seen = Busy().play(5, heavy, small, unseen_s=1)
     assert seen.goodput / 4 >= least * CAPACITY
     refusals_s = REFUSAL_S * (seen.asked.total() - seen.goodput)
-    assert seen.goodput >= 0.9 * (4 - refusals_s) * CAPACITY  # no time is wasted
+    assert seen.goodput >= 0.84 * (4 - refusals_s) * CAPACITY  # the rest is what turns cost
     assert seen.served["small"] >= 0.95 * seen.asked["small"]
-    assert seen.p99_s("heavy") <= 0.025
-    assert seen.p99_s("small") <= 0.025
+    assert seen.p99_s("heavy") <= 0.0032  # of which a millisecond is the provider's
+    assert seen.p99_s("small") <= 0.0032
+    assert sorted(seen.turns_s)[int(0.99 * len(seen.turns_s))] <= 0.0008
     assert sorted(seen.refused_s)[int(0.99 * len(seen.refused_s))] <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "pause_s"), [("heavy", 0.15), ("heavy", 0.3), ("heavy", 0.8), ("other", 0.3)]
+)
+def test_who_asks_for_much_after_a_pause_does_not_go_in_front(name: str, pause_s: float) -> None:
+    busy = Busy()
+    busy.play(2, Caller("heavy", 2 * CAPACITY, connections=480))
+    busy.play(pause_s, Caller("small", 10.0))
+    assert busy.shedder.full
+    seen = busy.play(0.1, Caller(name, 5 * CAPACITY, connections=480))
+    assert seen.p99_s(name) <= 0.0045
+    assert max(seen.turns_s) <= 0.0015
+
+
+@pytest.mark.parametrize("load", [2, 5, 10])
+def test_when_it_begins_calls_that_come_now_are_served_now(load: float) -> None:
+    heavy = Caller("heavy", 0.99 * load * CAPACITY, connections=480)
+    small = Caller("small", 0.01 * load * CAPACITY, connections=32)
+    seen = Busy().play(1, heavy, small)
+    assert seen.goodput >= 0.6 * CAPACITY
+    assert seen.p99_s("heavy") <= 0.025
+    assert seen.served["small"] >= 0.9 * seen.asked["small"]
+    assert max(seen.late_s) <= 0.25  # of which most is the wait of those who are refused then
+    assert max(seen.turns_s) <= 0.015  # so health is answered
+
+
+def test_a_burst_is_served_whole() -> None:
+    busy = Busy()
+    seen = busy.play(1, Caller("burst", 100 * CAPACITY, connections=400, calls=400))
+    assert seen.served["burst"] == seen.asked["burst"] == 400
+    assert max(seen.turns_s) <= 0.015
+
+
+@pytest.mark.parametrize("connections", [32, 64])
+@pytest.mark.parametrize("stolen", [0.0, 0.1])
+def test_a_few_who_ask_again_at_once_are_served_in_order(connections: int, stolen: float) -> None:
+    seen = Busy(stolen=stolen).play(2, Caller("worker", 30 * CAPACITY, connections=connections))
+    assert seen.served == seen.asked
+    assert seen.goodput / 2 >= (0.87 - stolen) * CAPACITY
+    assert seen.p99_s("worker") <= (connections + 12) / CAPACITY + 0.5 * stolen  # by 3 ms at a time
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("load", [1.05, 1.2, 2])
+def test_who_is_refused_is_told_so_soon_from_the_first_one_on(load: float, seed: int) -> None:
+    heavy = Caller("heavy", 0.99 * load * CAPACITY, connections=480)
+    small = Caller("small", 0.01 * load * CAPACITY, connections=32)
+    seen = Busy(seed=seed).play(2, heavy, small)
+    assert max(seen.refused_s) <= 0.07
+    assert max(seen.took_s["heavy"]) <= 0.035
+    assert seen.served["small"] >= 0.95 * seen.asked["small"]
+
+
+@pytest.mark.parametrize(("others", "longest_s"), [(0.0, 0.09), (0.5, 0.18)])
+def test_a_burst_that_is_worked_off_is_no_overload(others: float, longest_s: float) -> None:
+    burst = Caller("burst", 100 * CAPACITY, connections=400, calls=400)
+    seen = Busy().play(1, burst, *([Caller("other", others * CAPACITY)] if others else []))
+    assert seen.served == seen.asked
+    assert max(seen.took_s["burst"]) <= longest_s
 
 
 @pytest.mark.parametrize("connections", [1500, 4000])
 def test_a_crowd_that_asks_again_at_once_takes_no_more_time_for_being_larger(connections: int) -> None:
     seen = Busy().play(5, Caller("heavy", 20 * CAPACITY, connections=connections), unseen_s=2)
-    assert seen.goodput / 3 >= 0.65 * CAPACITY
-    assert seen.p99_s("heavy") <= 0.025
+    assert seen.goodput / 3 >= 0.59 * CAPACITY
+    assert seen.p99_s("heavy") <= 0.0032
 
 
 @pytest.mark.parametrize("stolen", [0.3, 0.5])
@@ -76,7 +137,7 @@ def test_it_holds_where_others_take_a_part_of_the_core(stolen: float) -> None:
     seen = Busy(stolen=stolen).play(5, heavy, small, unseen_s=1)
     assert seen.served["small"] >= 0.95 * seen.asked["small"]
     refusals_s = REFUSAL_S * (seen.asked.total() - seen.goodput)
-    assert seen.goodput >= 0.75 * (4 / (1 + stolen) - refusals_s) * CAPACITY
+    assert seen.goodput >= 0.68 * (4 / (1 + stolen) - refusals_s) * CAPACITY
 
 
 def test_batch_calls_are_refused_first() -> None:
@@ -84,19 +145,19 @@ def test_batch_calls_are_refused_first() -> None:
     batch = Caller("batch", 1.3 * CAPACITY, batch=True)
     seen = Busy().play(5, people, batch, unseen_s=1)
     assert seen.served["people"] >= 0.95 * seen.asked["people"]
-    assert 0.05 * CAPACITY * 4 <= seen.served["batch"] <= 0.25 * seen.asked["batch"]
+    assert 0.03 * CAPACITY * 4 <= seen.served["batch"] <= 0.25 * seen.asked["batch"]
 
 
 def test_no_batch_call_goes_in_while_others_ask_for_more_than_there_is() -> None:
     people = Caller("people", 1.6 * CAPACITY)
     batch = Caller("batch", 0.5 * CAPACITY, batch=True)
     seen = Busy().play(4, people, batch, unseen_s=1)
-    assert seen.served["people"] / 3 >= 0.75 * CAPACITY
+    assert seen.served["people"] / 3 >= 0.66 * CAPACITY
     assert seen.served["batch"] <= 0.02 * seen.asked["batch"]
 
 
 def test_who_asks_the_most_loses_the_most() -> None:
-    asks = (("a", 4.0, 320), ("b", 1.0, 1000), ("c", 0.2, 256))  # and connections, which they wait on
+    asks = (("a", 4.0, 320), ("b", 1.0, 1000), ("c", 0.15, 256))  # and connections, which they wait on
     callers = [Caller(name, many * CAPACITY, connections=on) for name, many, on in asks]
     seen = Busy(upstream_s=0.05).play(5, *callers, unseen_s=1)
     kept = [seen.served[name] / seen.asked[name] for name in "abc"]
@@ -127,27 +188,88 @@ def test_it_takes_everybody_again_within_two_seconds() -> None:
 
 def test_a_few_calls_are_never_refused_however_slow_the_machine() -> None:
     calls: set[int] = set()
-    new = Shedder(calls, 1000, few=16)
+    new = Shedder(calls, (), 1000, few=16)
     for _ in range(10):
         new.tick(0.5, 1.0, 1.0, 0.55)
         calls.add(len(calls))
     assert new.full
-    assert all(new.admits(principal(1), at, 10**9) for at in range(50))
+    assert new.few
+    assert {new.place(principal(1), at) for at in range(50)} == {Place.FIRST}
+    calls.update(range(16))
+    assert new.few  # the last one that came is among them
     calls.update(range(100, 120))
-    assert not all(new.admits(principal(1), at, 10**9) for at in range(50))
+    assert not new.few
+    assert Place.OUT in {new.place(principal(1), at) for at in range(50)}
+
+
+@pytest.mark.parametrize(("before_per_s", "refused"), [(0, False), (5_000, True)])
+def test_fifty_callers_are_few_on_a_machine_that_is_always_slow(before_per_s: int, refused: bool) -> None:
+    """One that lately served thousands is overloaded by as many."""
+    calls: set[int] = set(range(50))
+    new = Shedder(calls, (), 1000)
+    for per_s in [before_per_s] * 10 + [100] * 10:
+        new.tick(0.5, 1.0, 1.0, 0.1)
+        for _ in range(per_s // 10):
+            new.begun()
+    assert new.full
+    seen = {new.place(principal(1), at) for at in range(10)}
+    assert (Place.OUT in seen) is refused
+
+
+def test_who_asks_for_less_than_its_share_waits_in_front() -> None:
+    new, now, heavy, small = Shedder(set(range(50)), (), 1000), 0, principal(1), principal(2)
+    last = Place.OUT
+    for look in range(60):
+        new.tick(0.05, 1.0, 1.0, 0.01)
+        places = []
+        for _ in range(40):
+            now += 250_000
+            places.append(new.place(heavy, now))
+        last = new.place(small, now) if look % 5 == 0 else last
+        for _ in range(20):
+            new.begun()
+    assert new.full
+    assert Place.FIRST not in places
+    assert Place.BEHIND in places
+    assert last is Place.FIRST
+
+
+def test_turns_are_longer_where_little_is_refused() -> None:
+    new = shedder()
+    calm_ns = new.turn_ns
+    while not new.full:
+        new.tick(0.05, 1.0, 1.0, 0.01)
+    assert new.turn_ns == calm_ns  # nobody was refused yet
+    for at in range(100):
+        new.place(principal(1), at)
+    for _ in range(10):
+        new.tick(0.05, 1.0, 1.0, 0.05)
+        new.refused()
+    assert new.turn_ns <= calm_ns / 2
 
 
 def test_no_more_calls_are_open_than_may_be() -> None:
-    calls: set[int] = set(range(9))
-    new = Shedder(calls, 10)
+    calls: set[int] = set(range(8))
+    lobby: list[int] = [1]
+    new = Shedder(calls, lobby, 10)
     new.tick(0.0, 1.0, 1.0, 0.05)
     assert new.active
-    assert new.admits(principal(1), 1, 0)
-    calls.add(9)
-    assert not new.admits(principal(1), 2, 0)
+    assert new.place(principal(1), 1) is Place.BEHIND
+    lobby.append(2)
+    assert new.place(principal(1), 2) is Place.OUT
     calls.clear()
     new.tick(0.0, 1.0, 1.0, 0.05)
     assert not new.active
+
+
+def test_batch_calls_leave_the_last_places_to_others() -> None:
+    calls = set(range(18))
+    new = Shedder(calls, (), 20)
+    new.tick(0.0, 0.5, 0.5, 0.05)
+    assert new.place(principal(1, priority="batch"), 1) is Place.OUT
+    assert new.place(principal(2), 1)
+    calls |= {18, 19}
+    assert new.place(principal(2), 1) is Place.OUT
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import msgspec
 from tests.batch.world import World
 from tests.path.fakes import Bench, FixedRoutes, Script, target
 
-from headgate.background import Calls
 from headgate.batch.parts import Parts
 from headgate.batch.runner import Runner
 from headgate.batch.summons import Summons
@@ -26,14 +25,15 @@ from headgate.http.errors import body
 from headgate.http.parse import parse
 from headgate.money.batchterms import BatchSettings
 from headgate.ports import Head
+from headgate.process.background import Calls
 from headgate.shelf import FileLabel, StoredFile
-from headgate.values import Book, Principal, Target
+from headgate.values import Book, Call, Principal, Target
 from headgate.wire.batchjobs import Finished, KeptBatch, Loan, NewLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-CHAT = "/v1/chat/completions"
+CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 WHO = Principal(key=3, project=2, account=1, book=Book.REAL, priority="batch")
 ANSWER = json.dumps(
     {
@@ -151,6 +151,26 @@ class Provider:
         """Nothing is open."""
 
 
+class OneSize:
+    """Puts nothing into requests that name files, each of which has `size` bytes. Implements `Inlining`."""
+
+    size_of_each = 1 << 20
+
+    async def size(self, call: Call) -> int:
+        await asyncio.sleep(0)
+        return self.size_of_each
+
+    async def inline(self, call: Call) -> None:
+        await asyncio.sleep(0)
+
+
+def reading(n: int) -> bytes:
+    """Return a line that names a file."""
+    file = {"type": "file", "file": {"file_id": "file-" + "0" * 24}}
+    asked = {"model": "gpt-4o", "messages": [{"role": "user", "content": [file]}], "max_tokens": 5}
+    return json.dumps({"custom_id": f"c{n}", "method": "POST", "url": CHAT, "body": asked}).encode()
+
+
 def request(n: int) -> bytes:
     asked = {"model": "gpt-4o", "messages": [{"role": "user", "content": f"one {n}"}], "max_tokens": 5}
     return json.dumps({"custom_id": f"c{n}", "method": "POST", "url": CHAT, "body": asked}).encode()
@@ -159,16 +179,17 @@ def request(n: int) -> bytes:
 class Office:
     """One worker of a world."""
 
-    def __init__(self, world: World, **terms: Any) -> None:
+    def __init__(self, world: World, provider: Provider | None = None, **terms: Any) -> None:
         self.world = world
         self.store = FaultyStore(world)
         self.files = OneFile(b"\n".join(map(request, range(1, 33))) + b"\n")
-        self.provider = Provider()
+        self.endpoint = CHAT
+        self.provider = provider or Provider()
         self.bench = Bench()
         self.calls = Calls()
         self.troubles: list[str] = []
         self.bugs: list[tuple[str, type[BaseException]]] = []
-        self.busy = False
+        self.busy = self.stopping = False
         self.broken = 0  # so many lines meet a bug
         ids, stages = count(1), cast(Any, self.bench.pipeline)._stages
         self.clock = self.bench.clock
@@ -186,11 +207,14 @@ class Office:
             place=lambda: world.place,
             new_id=lambda: (next(ids) << 64).to_bytes(16),
             start=self.calls.start,
+            each=self.calls.each,
             parse=parse,
+            inlining=cast(Any, OneSize()),
+            videos=lambda: cast(Any, None),
             error_body=body,
-            operations={CHAT: "chat"},
+            operations={CHAT: "chat", EMBEDDINGS: "embeddings"},
             busy=lambda: self.busy,
-            stopping=lambda: False,
+            stopping=lambda: self.stopping,
             troubles=Troubles(self.troubles.append, self._bug),
             largest=1 << 20,
         )
@@ -206,7 +230,7 @@ class Office:
         return WHO
 
     async def order(self, name: str = "batch_1") -> KeptBatch:
-        return await self.world.store.create(self.world.job(name, endpoint=CHAT))
+        return await self.world.store.create(self.world.job(name, endpoint=self.endpoint))
 
     async def begun(self, lines: int = 4, name: str = "batch_1") -> KeptBatch:
         """Return a batch in progress, without a cap."""

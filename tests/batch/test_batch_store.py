@@ -9,18 +9,22 @@ import pytest
 from tests.batch.world import HOUR, NONE, World
 
 from headgate.errors import Unavailable
+from headgate.stores.sql import batchlines
 from headgate.values import Book, Usage
 from headgate.wire.batches import BatchError
 from headgate.wire.batchjobs import (
     Loan,
     NewLine,
+    Part,
     Passed,
     Place,
     Portion,
     Quota,
     Returned,
+    Room,
     held_of,
     left_of,
+    portions_of,
 )
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +101,23 @@ async def test_what_a_dead_worker_has_finished_is_not_run_again(world):
     assert await world.claim(batch, 9, 33, Place("slot-0", 2)) == []
     kept = await world.store.find(2, Book.REAL, "batch_1")
     assert (kept.counts, kept.charge) == ((4, 1, 0), 40)
+
+
+async def test_large_outputs_are_read_a_few_at_a_time(world, monkeypatch):
+    monkeypatch.setattr(batchlines, "PAGE_BYTES", 1_000)
+    batch = await world.begun()
+    sizes = (400, 5_000, 300, 600)
+    claims = await world.claim(batch, 4)
+    done = [world.done(claim)._replace(output=b"x" * size) for claim, size in zip(claims, sizes, strict=True)]
+    await world.store.finish(batch, done)
+    pages, seqs, after, seq = [], [], 0, 0
+    while page := await world.store.outputs(batch.n, after, 200, answered=True):
+        pages.append([len(output) for _, output in page])
+        after = page[-1][0]
+    while found := await world.store.results(batch.n, seq, 1_000):
+        seqs.append([len(each.output) for each in found])
+        seq = found[-1].seq
+    assert pages == seqs == [[400], [5_000], [300, 600]]
 
 
 async def test_a_silent_owner_keeps_its_line_until_its_lease_is_over_and_then_it_is_free(world):
@@ -210,6 +231,14 @@ async def test_a_lines_money_may_lie_in_two_grants():
     assert left_of(job, 200, 100, 0) == ((5, 100), (8, 100))
 
 
+async def test_of_a_batch_in_tokens_each_line_has_its_part_of_them():
+    portions = (Portion(7, 70, 900, in_tokens=True),)
+    job = World.job(None, capped=True, held=900, portions=portions)  # type: ignore[arg-type]
+    assert (job.in_tokens, held_of(job, 300, 200)) == (True, ((7, 200),))
+    assert portions_of(job, 300, 200) == (Portion(7, 70, 200, in_tokens=True),)
+    assert left_of(job, 300, 200, 50) == ((7, 150),)
+
+
 THERE = Passed(provider="p", upstream="m-there")
 
 
@@ -219,15 +248,17 @@ async def test_one_sees_to_a_batch_at_its_provider_and_what_he_notes_is_fenced(w
     other = Place("slot-1", 1)
     world.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-1', 1, 8, 0)")
     assert await world.store.see_to(batch.n, other, 20, 100) is None
-    job = msgspec.structs.replace(held.job, passed=msgspec.structs.replace(THERE, file="f1"))
+    job = msgspec.structs.replace(
+        held.job, passed=msgspec.structs.replace(THERE, parts=(Part(until=4, lines=3, file="f1"),))
+    )
     noted = msgspec.structs.replace(held, job=job)
     assert await world.store.note(noted)
     again = await world.store.see_to(batch.n, other, 101, 200)  # its lease is over
-    assert (again.job.passed.file, again.fence > held.fence) == ("f1", True)
+    assert (again.job.passed.parts[0].file, again.fence > held.fence) == ("f1", True)
     assert not await world.store.note(noted)
     assert not await world.store.keep_answers(held, [(1, b"200 {}")])
     cancelled = await world.store.cancel(2, Book.REAL, "batch_1", 110)
-    assert (cancelled.status, cancelled.job.passed.file) == ("cancelling", "f1")
+    assert (cancelled.status, cancelled.job.passed.parts[0].file) == ("cancelling", "f1")
     assert not await world.store.note(again)
     assert await world.store.see_to(batch.n, world.place, 120, 200) is None  # he has it still
     assert (await world.store.see_to(batch.n, other, 120, 200)).status == "cancelling"
@@ -247,6 +278,18 @@ async def test_what_was_answered_is_claimed_also_at_the_end_and_never_closed(wor
     assert [claim.answer for claim in await world.claim(batch, 9, now=HOUR + 2)] == [b"200 {}"]
     assert world.slices() == {"slot-0": 600, batch.slot: 200}
     assert world.missing() == []
+
+
+async def test_one_that_comes_back_is_run_here_without_its_answers(world):
+    batch = await world.begun(passed=THERE)
+    held = await world.store.see_to(batch.n, world.place, 10, 100)
+    assert await world.store.keep_answers(held, [(2, b"0 ")])
+    ours = msgspec.structs.replace(held, job=msgspec.structs.replace(held.job, passed=None))
+    assert not await world.store.take_back(msgspec.structs.replace(ours, fence=held.fence - 1))
+    assert await world.store.take_back(ours)
+    claims = await world.claim(batch, 9, now=20)
+    assert [(claim.n, claim.answer) for claim in claims] == [(1, None), (2, None), (3, None), (4, None)]
+    assert (await world.store.find(2, Book.REAL, "batch_1")).job.passed is None
 
 
 async def test_all_money_is_free_where_the_provider_runs_nothing(world):
@@ -328,3 +371,13 @@ async def test_who_is_silent_has_no_share_of_what_may_run(world):
     world.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-1', 1, 8, 60000000)")
     assert await world.claim(batch, 4, 60_000_000 - 1, Place("slot-1", 1), most=4) == []
     assert len(await world.claim(batch, 4, 60_000_001, Place("slot-1", 1), most=4)) == 4
+
+
+async def test_how_long_silence_is_silence_can_be_set(world):
+    batch, other = await world.begun(lines=8, bound=1), Place("slot-1", 1)
+    await world.claim(batch, 4, most=4)
+    world.sql.execute("UPDATE batches SET expires_at = ?", (9 * HOUR,))
+    world.sql.execute("INSERT INTO slots (slot, epoch, pid, seen_at) VALUES ('slot-1', 1, 8, 3000000)")
+    room = Room([bytes(15) + bytes([n]) for n in range(4)], 4, silent_us=3_000_000)
+    assert await world.store.claim(batch.n, other, room, 3_000_000 - 1, HOUR) == []
+    assert len(await world.store.claim(batch.n, other, room, 3_000_001, HOUR)) == 4

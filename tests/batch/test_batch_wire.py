@@ -89,6 +89,20 @@ def test_what_is_wrong_with_a_line_is_told_with_its_number(data, code, param):
     assert (error.code, error.param, error.line) == (code, param, 7)
 
 
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\r", "it is empty"),
+        (json.dumps(LINE).encode("utf-8-sig"), "byte order mark"),
+        (b"\xff\xfe{", "UTF-8"),
+    ],
+)
+def test_a_line_that_a_spreadsheet_spoilt_is_told_why(data, why):
+    with pytest.raises(LineRefused) as refused:
+        read_line(data, 1, CHAT)
+    assert why in refused.value.error.message
+
+
 def test_an_output_is_one_line():
     line = answered("batch_req_1", "a\n", 200, "req_1", b'{\r\n  "x": "\\n"\n}\n')
     assert line.count(b"\n") == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.batch.office import Office
+from tests.batch.office import Office, reading
 
+from headgate.batch import outbox
 from headgate.errors import Unavailable, UpstreamInterrupted
 from headgate.values import Book
 from headgate.wire.batchjobs import Returned
@@ -26,6 +27,21 @@ async def test_lines_run_and_the_batch_is_completed(office):
         kept = await office.ended()
     assert (kept.status, kept.counts) == ("completed", (4, 4, 0))
     assert office.troubles == []
+
+
+async def test_lines_that_carry_much_run_two_at_once(office):
+    office.files.data = b"\n".join(map(reading, range(1, 7))) + b"\n"
+    await office.begun(6)
+    gate = office.provider.next_gate()
+    gate.clear()
+    async with office.serving():
+        await office.until(lambda: office.provider.asked == 2)
+        await asyncio.sleep(0.1)
+        assert (office.provider.asked, office.states()) == (2, [1] * 6)
+        gate.set()
+        kept = await office.ended()
+    assert (kept.counts, office.provider.asked) == ((6, 6, 0), 6)
+    assert [load.taken for load in office.runner._crew._loads] == [0, 0]
 
 
 async def test_lines_whose_input_cannot_be_read_wait_again(office):
@@ -147,6 +163,15 @@ async def test_a_stop_while_outputs_are_being_kept_keeps_each_once(office):
     assert (await office.world.store.find(2, Book.REAL, "batch_1")).counts == (4, 4, 0)
 
 
+async def test_large_outputs_are_kept_one_by_one(office, monkeypatch):
+    monkeypatch.setattr(outbox, "_BYTES_AT_ONCE", 1)
+    await office.begun(4)
+    async with office.serving():
+        kept = await office.ended()
+    assert kept.counts == (4, 4, 0)
+    assert office.store.asked.count("finish") == 4
+
+
 async def test_a_trouble_is_told_once_and_again_when_it_comes_back(office):
     office.store.before["open_batches"] += [Unavailable(AWAY)] * 3
     async with office.serving():
@@ -198,3 +223,12 @@ async def test_a_few_inputs_are_read_at_once_and_who_waits_can_be_cancelled(offi
         office.files.gate.set()
         for name in names[:-1]:
             assert (await office.ended(name)).counts == (32, 32, 0)
+
+
+async def test_a_first_line_that_is_too_long_is_told_as_that(office):
+    office.files.data = b"x" * (1 << 20) + b"xx"
+    await office.order()
+    async with office.serving():
+        kept = await office.ended()
+    assert kept.status == "failed"
+    assert [(error.code, error.line) for error in kept.job.errors] == [("request_too_large", 1)]

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.crash.server import Server, cost
 from tests.crash.verdict import read_notes
+from tests.longform import verdict
 from tests.stores.books import figures
 
 from headgate.cli.batchwire import CHAT, DONE, BatchClient
@@ -105,7 +106,7 @@ class Kills:
         if await server.stop() != 0:
             self.wrong.append("the server did not stop in order")
         self.report(time.monotonic() - began)
-        return 1 if self.wrong else 0
+        return len(self.wrong)
 
     def write(self) -> Path:
         path = self.folder / "in.jsonl"
@@ -195,7 +196,8 @@ def main() -> int:
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="headgate-batch-kills-") as folder:
-        return asyncio.run(Kills(Path(folder), options.lines, options.kills, options.seed).run())
+        kills = Kills(Path(folder), options.lines, options.kills, options.seed)
+        return verdict(asyncio.run(kills.run()), options.seed)
 
 
 if __name__ == "__main__":

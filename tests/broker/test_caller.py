@@ -12,9 +12,12 @@ import pytest
 from tests.broker.hose import Hose
 
 from headgate.stores.broker import Caller, Terms
+from headgate.stores.broker.wires import open_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from taskiq import AsyncBroker
 
 BROKERS = {
     "amqp": ("amqp://guest:guest@127.0.0.1:{port}/", 5672),
@@ -79,7 +82,7 @@ async def remove(kind: str, name: str) -> None:
     from redis.asyncio import Redis
 
     async with Redis.from_url(url.format(port=port)) as redis:
-        await redis.delete(name, f"autoclaim:{name}:{name}")
+        await redis.delete(name)
 
 
 @pytest.fixture(params=BROKERS)
@@ -134,6 +137,58 @@ def test_what_a_dead_worker_held_is_given_to_another() -> None:
                     await until(lambda: len(stuck.visits) == 2)
                 async with connected(Caller(at, well, print)):
                     await until(lambda: well.visits == ["batch_1", "batch_1"])
+        finally:
+            await remove(kind, at.name)
+
+    run(test)
+
+
+def test_who_stops_to_listen_at_any_moment_keeps_no_connection() -> None:
+    async def test() -> None:
+        said = list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+
+        async def say(_moment: int) -> None:
+            """Have no other end."""
+
+        async def listen(broker: AsyncBroker, heard: asyncio.Event) -> None:
+            async for _ in broker.listen():
+                heard.set()
+
+        for moment in range(40):
+            at, heard = terms("redis"), asyncio.Event()
+            broker = open_broker(*at)
+            await broker.startup()
+            listening = asyncio.create_task(listen(broker, heard))
+            await broker.register_task(say, task_name="say").kiq(moment)
+            await heard.wait()
+            await asyncio.sleep(moment / 20_000)
+            while not listening.done():  # as taskiq does it: `wait_for` of Python 3.11 may swallow the first
+                listening.cancel()
+                await asyncio.sleep(0.001)
+            await broker.shutdown()
+            await remove("redis", at.name)
+        assert not said
+
+    run(test)
+
+
+def test_what_a_dead_worker_held_is_claimed_where_nothing_new_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.stores.broker.wires._REDELIVERED_MS", 300)
+    kind = "redis"
+
+    async def test() -> None:
+        at = terms(kind)
+        stuck, well = Worker(), Worker()
+        stuck.busy.clear()
+        api = Caller(at, None, print)
+        try:
+            async with connected(api):
+                async with connected(Caller(at, stuck, print)):
+                    assert await api.call("batch_1")
+                    await until(lambda: len(stuck.visits) == 1)
+                async with connected(Caller(at, well, print)):
+                    await until(lambda: well.visits == ["batch_1"], 8.0)  # a sign of life comes after ten
         finally:
             await remove(kind, at.name)
 
@@ -201,5 +256,21 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for() -> None:
             assert not await api.call("batch_1")
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    run(test)
+
+
+def test_nothing_of_a_stream_is_left_wherever_it_is_told_to_end() -> None:
+    async def test() -> None:
+        for moment in range(20):
+            at, worker = terms("redis"), Worker()
+            api, other = Caller(at, None, print), Caller(at, worker, print)
+            async with connected(api, other):
+                for n in range(5):
+                    assert await api.call(f"batch_{n}")
+                await until(lambda seen=worker.visits: bool(seen))
+                await asyncio.sleep(moment / 5_000)
+            assert asyncio.all_tasks() == {asyncio.current_task()}, moment
+            await remove("redis", at.name)
 
     run(test)

@@ -37,7 +37,7 @@ class Member(Server):
         folder.mkdir()
         super().__init__(folder, oracle)
         config = folder / "headgate.toml"
-        rest = f'[batch]\nconcurrency = 8\n[files]\nstorage = "{folder.parent / "files"}"\n'
+        rest = f'[batch]\nconcurrency = 8\nsilent_s = 3\n[files]\nstorage = "{folder.parent / "files"}"\n'
         config.write_text(config.read_text().replace("[storage]\n", f"[storage]\n{storage}") + rest)
 
 

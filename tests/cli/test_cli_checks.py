@@ -10,7 +10,7 @@ from tests.cli.conftest import Run
 from tests.cli.stub import Stub, answer
 
 from headgate.program import without_password
-from headgate.storage import database_url
+from headgate.settings.storage import database_url
 from headgate.stores.sql.database import connect
 
 Say = Callable[..., Any]

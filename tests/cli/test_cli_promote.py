@@ -139,6 +139,16 @@ def test_only_what_is_named_is_promoted(say: Say, files: Path) -> None:
     )
 
 
+def test_what_callers_demand_goes_along_with_the_models(say: Say, files: Path) -> None:
+    demand = '[[demands]]\nkeys = ["clinic-*"]\nregions = ["eu"]\n'
+    with (files / "staging.toml").open("a") as more:
+        more.write("\n" + demand)
+    said = say("config", "promote", "staging.toml", "production.toml", "--yes")
+    assert any(row["setting"].startswith("demands") for row in said["differences"])
+    assert "demands" not in said["waits"]
+    assert demand in (files / "production.toml").read_text()
+
+
 def test_what_waits_for_the_next_start_is_said(say: Say, run: Run, files: Path) -> None:
     with (files / "staging.toml").open("a") as more:
         more.write("[retries]\nattempts = 2\n")

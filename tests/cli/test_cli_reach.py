@@ -104,7 +104,8 @@ def test_a_country_that_is_not_served_is_said_with_what_to_do(run: Run, tmp_path
 @pytest.mark.parametrize(
     ("status", "state", "says"),
     [
-        (404, "ok", "its key was not tried (404)"),
+        (404, "note", "its key was not tried (404)"),
+        (405, "ok", "its key was not tried (405)"),
         (429, "warning", "it limits the rate (429)"),
         (503, "warning", "it answers 503"),
     ],
@@ -116,6 +117,7 @@ def test_other_answers_are_told_as_what_they_are(
         code, found = doctor(run, tmp_path, upstream.base_url)
     assert (code, found["provider far"]["state"]) == (0, state)
     assert says in found["provider far"]["says"]
+    assert ("often ends in /v1" in found["provider far"].get("advice", "")) is (status == 404)
 
 
 def test_without_a_key_it_is_only_reached(run: Run, tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_a_port_that_speaks_no_tls(run: Run, tmp_path: Path) -> None:
     assert code == 1
     assert "TLS failed" in found["provider far"]["says"]
     assert "connect_ms" in found["provider far"]["measured"]
-    assert "SSL_CERT_FILE" in found["provider far"]["advice"]
+    assert "check port and scheme" in found["provider far"]["advice"]
 
 
 def test_who_is_silent_is_not_waited_for_for_long(

@@ -1,7 +1,7 @@
 import pytest
 
 from headgate.config import ServeOptions, load
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 
 SIMULATED = '[[models]]\nname = "m"\ntargets = [{provider = "simulator", model = "gpt-4o"}]'
 
@@ -53,9 +53,20 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
     [
         ("[server]\nprt = 1", "prt"),
         ("[server", "not valid TOML"),
+        ('[budget]\ncap = "5 per day"', "budget.cap: '5 per day' is not an amount"),
+        ('[budget]\ncap = "5/hour"', "budget.cap: '5/hour' has no known period"),
         ('[[providers]]\nname = "x"', "base_url is missing"),
         ('[[providers]]\nname = "x"\nbase_url = "ftp://h"', "http"),
-        ('[[providers]]\nname = "anthropic"\nbatch = "provider"', "'anthropic' has no batch API"),
+        ('[[providers]]\nname = "perplexity"\nbatch = "provider"', "'perplexity' has no batch API"),
+        ('[[providers]]\nname = "openrouter"\nbatch = "provider"', "'openrouter' has no batch API"),
+        ('[[providers]]\nname = "openai"\nbatch_lines = -1', "begin at 0"),
+        ('[[providers]]\nname = "volcengine"\nbatch = "provider-first"', "takes each line by itself"),
+        ('[[providers]]\nname = "openai"\nbatch_models = { a = "b" }', "for the known hosts volcengine"),
+        ('[[batch.models]]\nmodel = "m"\nconcurrency = 20000', "0 to 10000"),
+        (
+            '[[providers]]\nname = "openrouter"\n[[models]]\nname = "m"\ntargets = [{ provider = "openrouter", model = "c", batch = "provider" }]',
+            "model 'm': batch = 'provider' and 'provider-first' are for the kinds",
+        ),
         ('[[providers]]\nname = "x"\nbase_url = "http://u:p@h/v1"', "http"),
         ('[[providers]]\nname = "openai"\napi_key = "sk-hg-live-x"', "Headgate key"),
         ('[[models]]\nname = "m"\ntargets = [{provider = "nobody", model = "m"}]', "nobody"),
@@ -79,6 +90,7 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
             "hedge and canary",
         ),
         (SIMULATED.replace("}]", ", weight = -1}]"), "weight -1 is not 0 to"),
+        ("[batch]\nsilent_s = 1", "batch: silent_s is 2 to 3600"),
         ("[retries]\nattempts = 9", "retries: attempts must be 1"),
         ("[breaker]\nshare_percent = 0", "breaker: share_percent must be"),
         (f"{SIMULATED}\ndeadlines = {{total_s = 0}}", "model 'm': deadlines.total_s"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.crash.callers import AT_ONCE, Callers
 from tests.crash.server import Server
 from tests.crash.verdict import Comparison, Verdict, read_notes
+from tests.longform import verdict
 from tests.postgres import fresh_database
 
 from headgate.failpoints import ON_CALLS
@@ -88,7 +89,7 @@ class Loop:
             await server.kill()
         await self.end(server, callers)
         self.report(server, callers, await self.compare(server, callers), time.monotonic() - began)
-        return 1 if self.wrong else 0
+        return len(self.wrong)
 
     async def live_and_die(self, server: Server, callers: Callers, spec: str) -> Kill:
         before = len(callers.calls)
@@ -159,7 +160,7 @@ class Loop:
         streams = sum(seen.streaming for seen in callers.calls)
         print(
             f"\n{len(self.kills)} kills in {took:.0f} s, {busy} with 5 open calls or more; {AT_ONCE} clients, "
-            f"{len(callers.calls)} calls ({streams} streams), {finished} answered whole\n"
+            f"{len(callers.calls)} calls ({streams} streams), {finished} answered whole, {callers.refused} refused\n"
             f"books: {verdict.exact} exact, {verdict.estimated} estimated ({verdict.by_mark} by a mark, "
             f"{verdict.by_hold} by their hold); slowest start {server.slowest_start_s:.2f} s\n"
             f"{'lost 0, doubled 0, difference 0 nano-USD' if not self.wrong else f'{len(self.wrong)} WRONG'}"
@@ -183,7 +184,8 @@ def main() -> int:
             folder.mkdir(parents=True)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-crash-")))
-        return asyncio.run(Loop(folder, options.kills, options.seed, database).run())
+        loop = Loop(folder, options.kills, options.seed, database)
+        return verdict(asyncio.run(loop.run()), options.seed)
 
 
 if __name__ == "__main__":

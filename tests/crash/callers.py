@@ -37,6 +37,7 @@ class Callers:
         self.key = key
         self.random = random.Random(seed)
         self.calls: list[Seen] = []
+        self.refused = 0  # by a machine that has too much else to do
         self.life = 0
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,6 +106,11 @@ class Callers:
             await self._read_stream(seen, reader)
         else:
             answer = json.loads(await reader.readexactly(int(headers["content-length"])))
+            if seen.status == 503 and answer["error"]["code"] == "server_is_overloaded":
+                self.calls.remove(seen)  # it is no call: where the books have it, that is wrong
+                self.refused += 1
+                await asyncio.sleep(0.05)
+                return
             assert seen.status == 200, answer
             seen.tokens, seen.finished = answer["usage"]["completion_tokens"], True
 

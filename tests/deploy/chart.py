@@ -41,10 +41,10 @@ EVERYTHING: Mapping[str, Any] = {
     "storage": {
         "className": "fast",
         "redis": "redis://cache.ai.svc:6379/0",
-        "database": "postgresql://headgate:secret@books.ai.svc:5432/headgate",
+        "database": "postgresql://headgate@books.ai.svc:5432/headgate",
         "pepperSecret": "pepper",
         "filesClaim": "shared",
-        "queue": "amqp://headgate:secret@rabbitmq.ai.svc:5672/",
+        "queue": "amqp://rabbitmq.ai.svc:5672/",
     },
 }
 

@@ -18,7 +18,7 @@ from tests.deploy.dockerfile import DOCKERFILE, read
 
 from headgate.cli.root import cli
 from headgate.config import Config, ServeOptions, load
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ONE = DEPLOY / "compose.yaml"

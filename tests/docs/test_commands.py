@@ -2,16 +2,15 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.surfaces.conftest import HEADGATE, plain_environment
+from tests.surfaces.forks import run as run_forked
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *(ROOT / "docs").glob("guide-map*.md")]
-HEADGATE = str(Path(sys.executable).with_name("headgate"))
 
 
 def shown() -> list[str]:
@@ -33,7 +32,7 @@ GROUPS = {
 
 @cache
 def help_of(*path: str) -> str:
-    done = subprocess.run([HEADGATE, *path, "--help"], capture_output=True, text=True, check=False)
+    done = run_forked([HEADGATE, *path, "--help"], ROOT, plain_environment(), timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.drain.rounds import Terms, Verdict, rolling_restart, stop_under_load
+from tests.longform import verdict
 
 
 def report(name: str, verdict: Verdict) -> int:
@@ -33,11 +34,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="headgate-drain-") as name:
         folder = Path(name)
         for workers in (1, 2):
-            verdict = asyncio.run(stop_under_load(folder / f"{workers}", workers, options.streams, terms))
-            wrong += report(f"{options.streams} streams, {workers} workers", verdict)
-        verdict = asyncio.run(rolling_restart(folder, options.replicas, 8, terms))
-        wrong += report(f"rolling restart of {options.replicas}", verdict)
-    return 1 if wrong else 0
+            outcome = asyncio.run(stop_under_load(folder / f"{workers}", workers, options.streams, terms))
+            wrong += report(f"{options.streams} streams, {workers} workers", outcome)
+        outcome = asyncio.run(rolling_restart(folder, options.replicas, 8, terms))
+        wrong += report(f"rolling restart of {options.replicas}", outcome)
+    return verdict(wrong)
 
 
 if __name__ == "__main__":

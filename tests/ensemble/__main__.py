@@ -12,6 +12,7 @@ from tests.ensemble.limits import Size
 from tests.ensemble.outages import SERVICES, WAYS
 from tests.ensemble.rounds import Terms, play
 from tests.ensemble.table import wrong
+from tests.longform import verdict
 
 
 def main() -> int:
@@ -30,8 +31,7 @@ def main() -> int:
     terms = Terms(losses=losses, pour=pour, **given)
     with tempfile.TemporaryDirectory(prefix="headgate-ensemble-") as folder:
         found = wrong(asyncio.run(play(Path(folder), terms)))
-    print(f"{len(found)} WRONG" if found else "as it must be")
-    return 1 if found else 0
+    return verdict(len(found))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ class OwnRabbit:
                 return bool(await reader.read(1))
             finally:
                 writer.close()
+                await writer.wait_closed()
         return False
 
     def _said(self) -> str:

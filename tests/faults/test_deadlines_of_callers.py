@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from openai import APIStatusError, AsyncOpenAI
-from tests.answers import chat_frames, chat_json, error_json, http_head
+from tests.answers import chat_frames, chat_json, error_json, http_answer, http_head
 from tests.faults.worker import INPUT, MODELS, PROMPT, Reply, Worker, chat, parse, worker
 from tests.upstream import HANG, ScriptedUpstream, chunk
 
@@ -180,3 +180,22 @@ async def test_another_gateway_is_told_what_is_left_of_the_time(tmp_path: Path) 
         assert whole.get("x-stainless-read-timeout") is None
         assert 3 < float(first.get("x-stainless-read-timeout") or 0) <= 3.75
         assert first.get(OWN) is None
+
+
+async def test_time_that_has_passed_at_another_gateway_is_the_callers(tmp_path: Path) -> None:
+    late = {"error": {"message": "850 ms", "type": "invalid_request_error", "code": "deadline_exceeded"}}
+    answer = http_answer(json.dumps(late).encode(), 408, [("content-type", "application/json")])
+    async with (
+        ScriptedUpstream() as outer,
+        ScriptedUpstream(answer) as inner,
+        worker(tmp_path, outer.base_url, more=INNER % inner.base_url) as gateway,
+    ):
+        reply = await ask(gateway, chat(model="m"), x_headgate_deadline_ms=4000)
+        error = json.loads(reply.body)["error"]
+        assert (reply.status, error["code"]) == (408, "deadline_exceeded")
+        assert "850" not in error["message"]  # that is what the other one was given
+        assert len(inner.requests) == 1
+        booked = await gateway.booked(reply)
+        assert booked is not None
+        assert (booked.status, booked.input > 0, booked.estimated) == (408, True, True)
+        assert gateway.app.outward.health.quiet  # and it is well

@@ -7,17 +7,23 @@ left open.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import struct
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.faults.test_provider_faults import unreachable
-from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, Booked, Worker, chat, worker
+from tests.faults.worker import COUNTED, INPUT, MODELS, OUTPUT, Booked, Pulse, Worker, chat, worker
+from tests.longform import note
 from tests.upstream import (
+    RESET,
     Peer,
     Received,
     ScriptedUpstream,
@@ -38,6 +44,7 @@ SSE = [("content-type", "text/event-stream")]
 TOKENS = ("one", " two", " three", " four", " five")
 FRAMES = chat_frames(TOKENS)
 PROMPT = COUNTED[MODELS[0]][0]
+OF_A_CALL = {"Call", "Tab", "Delivery", "HttpSink", "HttpExchange", "CallRun", "CallerGone", "Incoming"}
 
 
 class Caller:
@@ -70,20 +77,6 @@ class Caller:
         self._sock.close()
 
 
-class Pulse:
-    """How long this process was kept from running by others: what it computed itself is no excuse."""
-
-    def __init__(self) -> None:
-        self.kept_s = 0.0
-
-    async def beat(self) -> None:
-        while True:
-            began, busy = time.monotonic(), time.process_time()
-            await asyncio.sleep(0.005)
-            late_s = time.monotonic() - began - 0.005 - (time.process_time() - busy)
-            self.kept_s += max(0.0, late_s - 0.002)
-
-
 async def assert_seen(upstream: ScriptedUpstream, caller: Caller, how: str) -> None:
     """Let the caller leave; see that its provider learns of it in time."""
     pulse = Pulse()
@@ -94,6 +87,7 @@ async def assert_seen(upstream: ScriptedUpstream, caller: Caller, how: str) -> N
     peer = await upstream.closed(0)
     beating.cancel()
     assert peer.closed_s is not None
+    note("the provider is let go after, in ms", 1000 * (peer.closed_s - left))
     assert peer.closed_s - left < SEEN_WITHIN_S + pulse.kept_s
 
 
@@ -156,6 +150,46 @@ async def test_a_hang_up_in_a_stream_ends_the_upstream_and_is_charged_for_what_c
         assert (booked.status, booked.input, booked.output) == (HUNG_UP, PROMPT, tokens)
         assert booked.estimated
         assert booked.charge == PROMPT * INPUT + tokens * OUTPUT
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def kept() -> Counter[str]:
+    """What there is of calls in this process."""
+    return Counter(name for each in gc.get_objects() if (name := type(each).__name__) in OF_A_CALL)
+
+
+@pytest.mark.parametrize("end", ["left", "cut"])
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_nothing_of_a_call_that_broke_off_is_left_to_the_garbage_collector(
+    stream: bool, end: str, tmp_path: Path
+) -> None:
+    """Which comes seldom in a server: until then each would keep its request, its answer and its frames."""
+    part = http_head(200, SSE) + b"".join(map(chunk, FRAMES[:3])) if stream else chat_json()[:-40]
+    async with (
+        ScriptedUpstream([part, RESET] if end == "cut" else [part, asyncio.Event()]) as upstream,
+        worker(tmp_path, upstream.base_url) as gateway,
+    ):
+        await gateway.warm()
+        with uncollected():
+            before = kept()
+            for number in range(1, 4):
+                caller = await Caller.asking(gateway, chat(stream=stream))
+                await upstream.received(number)
+                await caller.until(b'"error"' if end == "cut" else b" two" if stream else b"")
+                caller.leave("rst")
+                await gateway.idle()
+            await turns(20)
+            assert kept() == before
 
 
 REASONED = chat_frames(TOKENS, reasoning_tokens=400)

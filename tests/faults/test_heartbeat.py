@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import openai
 import pytest
 from tests.answers import SSE, chat_frames, chat_json, chunk, error_json, http_head
@@ -18,7 +17,7 @@ from tests.faults.worker import INPUT, ONE_ATTEMPT, OUTPUT, Worker, chat, parse,
 from tests.upstream import ScriptedUpstream, Step
 
 from headgate.config import ServeOptions, load
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 
 pytestmark = pytest.mark.anyio
 COMMENT = b": keep-alive\n\n"
@@ -219,6 +218,8 @@ async def test_openais_sdk_reads_over_comments(tmp_path: Path) -> None:
 
 
 async def test_anthropics_sdk_reads_over_pings(tmp_path: Path) -> None:
+    import anthropic  # two seconds that every process of tests would spend
+
     gate = asyncio.Event()
     async with ScriptedUpstream([gate, HEAD + LAST]) as upstream, beating(tmp_path, upstream) as gateway:
         asyncio.get_running_loop().call_later(0.3, gate.set)

@@ -103,6 +103,20 @@ async def test_of_a_whole_answer_that_fails_nobody_pays_anything(tmp_path: Path)
         assert gateway.spent == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nobody_pays_for_what_was_on_its_way_when_another_failed(tmp_path: Path, stream: bool) -> None:
+    sent = asyncio.Event()
+    upstream = ScriptedUpstream([http_head(200), HANG], [HANG], [sent, error_json(400, "no")])
+    async with asking(tmp_path, upstream) as gateway:
+        asked = asyncio.ensure_future(gateway.ask(ask(stream=stream)))
+        await upstream.received(3)
+        sent.set()
+        assert (await asked).status == 400
+        assert [charge for _, _, charge in await parents(gateway)] == [0, 0, 0]
+        assert (gateway.spent, gateway.held) == (0, 0)
+        assert len(await gateway.lost()) == 1, "its provider had begun to answer, and may bill that"
+
+
 async def test_of_a_stream_that_fails_what_was_shown_is_paid(tmp_path: Path) -> None:
     begun = asyncio.Event()
     steps = stream_steps(chat_frames(["a", "b"]))

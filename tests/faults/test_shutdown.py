@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,13 +16,13 @@ from tests.limits.served import limit
 from tests.upstream import ScriptedUpstream, chat_frames, chunk, http_head
 
 from headgate import app
-from headgate.background import Leave
 from headgate.config import ServeOptions, load
 from headgate.ports import SystemClock
+from headgate.process.background import Leave
+from headgate.settings.upstreams import ConfigError
 from headgate.stores.sql import meters
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.recovery import recover
-from headgate.upstreams import ConfigError
 
 pytestmark = pytest.mark.anyio
 PROMPT = COUNTED[MODELS[0]][0]
@@ -33,6 +36,19 @@ def last_call(folder: Path) -> tuple[int, int, int, int]:
     finally:
         sql.close()
     return tuple(row)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_a_worker_that_has_stopped_holds_no_file_and_no_socket(tmp_path: Path) -> None:
+    async def life(name: str) -> int:
+        folder = tmp_path / name
+        folder.mkdir()
+        async with ScriptedUpstream() as upstream, worker(folder, upstream.base_url) as gateway:
+            assert (await gateway.ask(chat())).status == 200
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    assert await life("first") == await life("second") == await life("third")
 
 
 async def test_a_stream_that_is_cut_ends_with_an_error_event(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from headgate.ops.actors import LOCAL
 from headgate.ops.desk import Desk
 from headgate.ops.secrets import SecretOrder, remove_secret, rotate_kek, store_secret
 from headgate.ports import SystemClock
+from headgate.settings.upstreams import ConfigError
 from headgate.stores.sql.admin import SqlAdminStore
 from headgate.stores.sql.bootstrap import prepare
 from headgate.stores.sql.database import connect
-from headgate.upstreams import ConfigError
 from headgate.vaults.envelope import new_kek, parse_kek
 
 pytestmark = pytest.mark.anyio

@@ -14,12 +14,12 @@ from tests.files.place import LABEL, OWN, Place, content, source
 
 from headgate.config import ServeOptions, load
 from headgate.errors import StorageFull, Unavailable
-from headgate.filesettings import FileSettings
 from headgate.ports import SystemClock
+from headgate.settings.files import FileSettings
+from headgate.settings.upstreams import ConfigError
 from headgate.stores.blobs import s3
 from headgate.stores.blobs.s3 import PART, S3Blobs
 from headgate.transport.http import HttpTransport
-from headgate.upstreams import ConfigError
 from headgate.values import AccessKeys
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.leases.contract import NOW, LeasesContract
-from tests.postgres import fresh_database
+from tests.recycled import recycled_database
 from tests.stores.books import anywhere, make
 
 from headgate.errors import Unavailable
@@ -192,7 +192,7 @@ class TestSqlLeases(LeasesContract):
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with fresh_database() as url:
+    with recycled_database() as url:
         yield Database(tmp_path, url)
 
 
@@ -214,6 +214,7 @@ async def test_how_many_questions_an_exchange_is_does_not_grow_with_its_pots(
     monkeypatch.setattr(PostgresConnection, "_wait", noting)
     worker = await LeasesContract().worker(shared, "slot-0", "slot-1")
     ids = [lot.pot for lot in (await worker.say(wants=[Want(10, names)])).lots]  # which makes them
+    await worker.say(watched=ids)  # a connection asks once whether calls are in months
     returned, recalls = dict.fromkeys(ids, 1), dict.fromkeys(ids, 0)
     for said, most in (
         ({}, 1),

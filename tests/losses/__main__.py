@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.longform import verdict
 from tests.losses.disk import full_disk
 from tests.losses.rounds import Outcome, play
 from tests.losses.table import Bounds
@@ -39,7 +40,7 @@ def main() -> int:
             wrong += len(outcome.wrong)
             for line in outcome.wrong[:10]:
                 print(f"  {outcome.name}: {line}")
-    return 1 if wrong else 0
+    return verdict(wrong)
 
 
 if __name__ == "__main__":

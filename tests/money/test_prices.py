@@ -4,9 +4,12 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
+from headgate.app import build_routes
+from headgate.cli.compose import price_book
+from headgate.config import ServeOptions, load
 from headgate.money.pricedata import PriceData, day_micros
 from headgate.money.prices import Margin, PriceBook, PriceOverride, PriceParts, read_book
-from headgate.values import Prices
+from headgate.values import Book, Prices
 
 DATA = PriceData.load()
 NOW = day_micros("2026-11-24")
@@ -83,6 +86,27 @@ def test_a_whole_name_wins_over_a_beginning_and_a_later_row_over_an_earlier():
     assert input_price(book(*rows), model="gpt-4-turbo") == 7_000_000
     assert input_price(book(*rows), model="gpt-4o-mini") == 8_000_000
     assert input_price(book(own(input=Decimal(3)), own(input=Decimal(4)))) == 4_000_000
+
+
+def test_the_most_specific_row_holds_wherever_it_stands():
+    rows = [
+        own("gpt-4o", "acme", input=Decimal(1)),
+        own("gpt-4o", input=Decimal(2), since="2026-11-01"),
+        own("gpt-4*", input=Decimal(3)),
+        own("gpt-*", "acme", input=Decimal(4)),
+        own("*", "acme", input=Decimal(5)),
+        own("*", input=Decimal(6)),
+    ]
+    for order in (rows, rows[::-1]):
+        prices = book(*order)
+        found = [
+            input_price(prices, *asked) // 1_000_000
+            for asked in [
+                ("acme", "gpt-4o"), ("openai", "gpt-4o"), ("acme", "gpt-4.1"), ("acme", "gpt-5"),
+                ("acme", "o3"), ("openai", "gpt-5"),
+            ]
+        ]  # fmt: skip
+        assert found == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_row_for_a_provider_leaves_the_others_alone():
@@ -233,3 +257,29 @@ def test_names_are_matched_without_regard_to_case():
 def test_looking_up_a_price_again_gives_the_very_same_row():
     prices = book()
     assert prices.find("openai", "gpt-4o", NOW) is prices.find("openai", "gpt-4o", NOW + DAY)
+
+
+@pytest.mark.parametrize("name", ["mine", "zhipu"])
+def test_rows_and_margins_of_a_provider_go_by_the_name_that_it_has_here(tmp_path, name):
+    file = tmp_path / "headgate.toml"
+    file.write_text(
+        f"""
+[[providers]]
+name = "{name}"
+base_url = "https://open.bigmodel.cn/api/paas/v4"
+api_key = "k"
+[[prices.rows]]
+provider = "{name}"
+model = "glm-4*"
+input = 7
+output = 9
+[[prices.margins]]
+provider = "{name}"
+ppm = 1_000_000
+""",
+        encoding="utf-8",
+    )
+    config = load(ServeOptions(config=str(file), env_file=""), {})
+    target = build_routes(config, "instance").candidates("glm-4.5", Book.REAL, NOW)[0]
+    assert (target.prices.input, target.costs.input) == (14_000_000, 7_000_000)
+    assert price_book(config).find(name, "glm-4.5", NOW).prices.input == 14_000_000

@@ -2,7 +2,7 @@ import pytest
 
 from headgate.config import ServeOptions, load
 from headgate.money.tiers import find_tier, load_tiers
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.values import NANO_PER_USD, Limits
 
 GUIDE = [  # name, paid, cap, rpm, rpd, tpm

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from headgate.money.catalogue import Catalogue
 from headgate.money.pricedata import DATA
 from headgate.money.tokens import SLACK, Tokenizers, bytes_bound, estimate_text
-from headgate.money.vocab import ENCODINGS, LONGEST_RUN, Vocabularies, pieces
+from headgate.money.vocab import ENCODINGS, LONGEST_RUN, LONGEST_WORD, Vocabularies, pieces
 
 CATALOGUE = Catalogue.load()
 TOKENIZERS = Tokenizers()
@@ -371,13 +371,23 @@ def test_a_run_of_white_space_that_had_to_be_cut_is_not_called_exact():
     assert chat(GPT_4O, [{"role": "user", "content": "a " * 100_000}]).exact
 
 
-@given(st.lists(st.sampled_from([" " * LONGEST_RUN, " " * 17, "\t" * 250_000, "word", ""])))
+@given(st.lists(st.sampled_from([" " * LONGEST_RUN, " " * 17, "\t" * 250_000, "word", "", "x" * 600_000])))
 @settings(max_examples=20, deadline=None)
 def test_pieces_join_to_the_text_and_hold_no_longer_run(parts):
     text = "".join(parts)
     cut = pieces(text)
     assert "".join(cut) == text
     assert all(len(run) <= LONGEST_RUN for piece in cut for run in re.findall(r"\s+", piece))
+    assert all(len(run) <= LONGEST_WORD for piece in cut for run in re.findall(r"\S+", piece))
+
+
+def test_a_word_of_millions_is_counted_as_its_parts_are():
+    text = "x" * (2 * LONGEST_WORD + 1)
+    assert max(map(len, pieces(text))) == LONGEST_RUN
+    assert abs(TOKENIZERS.count_text("o200k_base", text) - len(text) // 8) <= len(pieces(text))
+    assert pieces("汉字" * (LONGEST_WORD // 2)) == [
+        "汉字" * (LONGEST_WORD // 2)
+    ]  # as before: it may be exact
 
 
 def test_runs_that_are_just_short_enough_are_looked_at_once():

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from tests.path.fakes import PRICES, Bench, ListSink, Script, target
 
-from headgate.counting import LocalCounter
 from headgate.http.parse import parse
 from headgate.money.cost import cost
 from headgate.money.tokens import Tokenizers
+from headgate.process.counting import LocalCounter
 from headgate.values import Call, Usage
 
 pytestmark = pytest.mark.anyio

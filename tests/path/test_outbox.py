@@ -51,6 +51,20 @@ async def test_no_more_waits_than_the_transports_marks_may_miss() -> None:
     assert sum(map(len, tape.written)) >= 32 * 1024
 
 
+@pytest.mark.parametrize(("size", "said"), [(300, True), (1000, False)])
+async def test_it_says_where_many_pieces_come_in_one_turn(size: int, said: bool) -> None:
+    outbox, tape, heard = Outbox(3000), Tape(), []
+    outbox.on_many = lambda: heard.append(len(tape.written))
+    for _ in range(4):
+        outbox.send(tape, b"x" * size)
+    assert not heard
+    await asyncio.sleep(0)
+    assert not heard  # four in each turn are not many
+    for _ in range(12):
+        outbox.send(tape, b"x" * size)
+    assert bool(heard) is said  # a few large ones are not many, either
+
+
 async def test_a_flush_before_closing_sends_and_one_after_drops() -> None:
     outbox, early, late = Outbox(), Tape(), Tape()
     outbox.send(early, b"a")

@@ -178,6 +178,17 @@ async def test_a_callers_fault_is_not_tried_elsewhere():
     assert (sink.status, len(bench.journal.opened())) == (400, 1)
 
 
+async def test_a_model_that_one_target_does_not_have_may_be_at_another():
+    said = b'{"error":{"message":"No such model","code":"model_not_found"}}'
+    bench = Bench(Script(404, [said]), Script(200, [answer()]))
+    sink = await bench.serve(make(), ListSink(), target("a"), target("b"))
+    assert sink.status == 200
+    assert [opened.provider for opened in bench.journal.opened()] == ["a", "b"]
+    assert bench.health.quiet
+    lost = Bench(Script(404, [said]), Script(404, [said]))
+    assert (await lost.serve(make(), ListSink(), target("a"), target("b"))).status == 404
+
+
 def stale() -> Script:
     """A kept connection that the provider had closed."""
     return Script(0, [StaleConnection("closed")], reused=True)

@@ -57,6 +57,7 @@ def assert_settled(bench: Bench, sink: ListSink) -> None:
     ledger = bench.pipeline._ledger
     gate = ledger.rates.gate(WHO, "gpt-4o", 0)
     assert [count.open for count in gate.counts] == [0]
+    gate.close()
     assert [bucket.used(0) for bucket in gate.tokens] in ([13], [14])
     assert (bench.cap.spent, bench.cap.held) == (CHARGE, 0)
 

@@ -55,6 +55,7 @@ class World:
         self.loop = SimLoop(7)
         self.chance = Random(7)
         self.asked: list[float] = []  # when the provider was
+        self.taken: list[float] = []  # when it took a call, where it keeps a limit
         self.requests = self.open = 0  # of clients
         self.ended: Counter[int] = Counter()
         self.waits: list[float] = []  # told to clients
@@ -131,6 +132,53 @@ def test_a_provider_in_trouble_gets_hardly_more_calls_than_clients_make(
         assert max(world.waits) > 20  # what it asked for is passed on,
         first = world.asked[0] + 0.1
         assert sum(first + 0.2 < at < first + 29.9 for at in world.asked) <= 1  # and kept to
+
+
+class Window(Script):
+    """An exchange with a provider that serves five calls in two seconds, and says nothing before it refuses."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(200, [answer()])
+        self._world = world
+
+    def send(self, request: Request) -> None:
+        super().send(request)
+        self._world.asked.append(self._world.loop.now)
+
+    async def head(self) -> Any:
+        now = self._world.loop.now
+        served = sum(now - now % 2 <= at for at in self._world.taken) < 5
+        self._world.taken += [now] * served
+        await asyncio.sleep(0.02)
+        if not served:
+            raise self._world.error()
+        return await super().head()
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 1.0])
+def test_a_burst_above_a_limit_that_was_not_known_waits_for_it(retry_after_s: float | None) -> None:
+    world = World(429, retry_after_s)
+
+    async def acquire(_: Target) -> Window:
+        return Window(world)
+
+    async def burst() -> None:
+        for _ in range(3):  # all are refused but a few, and come again as the limit allows
+            await asyncio.gather(*(once() for _ in range(15)))
+            await asyncio.sleep(120)
+
+    async def once() -> None:
+        sink, call = ListSink(), make()
+        call.principal = WHO
+        world.open += 1
+        await world.bench.pipeline.serve(call, sink, FixedRoutes(target()))
+        world.open -= 1
+        world.ended[sink.status] += 1
+
+    world.bench.transport.acquire = acquire  # type: ignore[method-assign,assignment]
+    world.loop.run(burst())
+    assert world.ended == {200: 45}
+    assert len(world.asked) <= 3 * 45
 
 
 def test_retries_do_not_come_in_waves() -> None:

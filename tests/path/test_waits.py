@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from headgate.background import Calls
 from headgate.errors import PermissionRefused, Unavailable
+from headgate.process.background import Calls
 from headgate.values import Call
 from headgate.waits import Wait, own_task
 
@@ -226,7 +226,7 @@ async def test_a_call_is_ended_with_an_error_where_it_waits_and_may_go_on_to_ans
     calls.start(run())  # nobody's
     await asyncio.sleep(0.02)
     error = PermissionRefused("revoked")
-    calls.end_where(lambda call: error)
+    await calls.each(lambda call: error)
     await asyncio.sleep(0.1)
     assert said == [error, "answered"]
     assert len(calls.runs) == 1

@@ -5,11 +5,11 @@ import pytest
 from tests.path.fakes import WHO
 
 from headgate.admission.window import check_output, check_window, may_overflow
-from headgate.counting import LocalCounter
 from headgate.errors import CallerError
 from headgate.http.parse import parse
 from headgate.money.catalogue import Catalogue
 from headgate.money.tokens import Tokenizers
+from headgate.process.counting import LocalCounter
 from headgate.settle import believable
 from headgate.values import Call, Host, Target, Usage
 

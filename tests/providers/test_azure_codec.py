@@ -28,7 +28,7 @@ from headgate.http.parse import parse
 from headgate.money.cost import cost
 from headgate.ports import Head
 from headgate.providers.registry import CODECS, constant_headers
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.values import Bearer, Book, Call, Host, Model, Operation, Prices, Target, Usage
 
 CODEC = CODECS["azure"]["chat"]

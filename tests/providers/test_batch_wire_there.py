@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
+from tests.providers.passed import job_of, target_of
 
 from headgate.errors import UpstreamInterrupted
-from headgate.providers.batches import OpenAIBatches
-from headgate.values import Book, Host, Model, Target
-from headgate.wire.batchjobs import BatchJob, Passed
+from headgate.providers.batches import Bulk, Found, OpenAIBatches
+from headgate.wire.batchjobs import Part, Passed
 
 WIRE = OpenAIBatches()
-TARGET = Target(
-    host=Host(name="p", base_url="http://p/v1"),
-    model=Model(name="m"),
-    prices=None,
-    headers=(("authorization", "Bearer k"), ("content-type", "application/json")),
-    base_path="/v1",
-)
-JOB = BatchJob(
-    id="batch_ours", call=bytes(16), account=1, project=1, key=1, member=0, book=Book.REAL,
-    endpoint="/v1/embeddings", input_file="file-ours", created_at=10_000 * 1_000_000, expires_at=1,
-    passed=Passed(provider="p", upstream="m", file="file-there"),
-)  # fmt: skip
+TARGET, JOB = target_of(), job_of(endpoint="/v1/embeddings", created_at=10_000 * 1_000_000)
 
 
 def test_a_line_is_one_line_with_its_number():
-    line = WIRE.line(7, "/v1/embeddings", b'{"model":\n "m"}')
-    assert line.count(b"\n") == 1
+    line = WIRE.line(JOB, 7, b'{"model":\n "m"}')
+    assert b"\n" not in line
     assert json.loads(line) == {
         "custom_id": "7", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m"},
     }  # fmt: skip
@@ -45,9 +35,18 @@ def test_an_order_names_ours():
     }
 
 
+def test_a_later_part_has_a_name_of_its_own():
+    parts = (Part(until=9, lines=9, file="f1", batch="b1"), Part(until=12, lines=3, file="f2"))
+    job = msgspec.structs.replace(JOB, passed=Passed(provider="p", upstream="m", parts=parts))
+    told = json.loads(WIRE.create(job, TARGET).body)
+    assert (told["input_file_id"], told["metadata"]) == ("f2", {"headgate_batch": "batch_ours.2"})
+    assert WIRE.found(page(("a", 10_001, "batch_ours"), more=False), job, "") == Found("", "")
+    assert WIRE.found(page(("a", 10_001, "batch_ours.2")), job, "") == Found("a", "")
+
+
 def test_an_upload_is_a_form_with_the_purpose_and_one_content_type():
-    form = WIRE.form("x")
-    request = WIRE.upload(TARGET, form, (memoryview(b"line\n"),), "name")
+    request = WIRE.send(JOB, TARGET, Bulk((memoryview(b"line"),), (), "x"))
+    assert request.path == "/v1/files"
     kinds = [value for name, value in request.headers if name == "content-type"]
     assert kinds == ["multipart/form-data; boundary=x"]
     assert request.whole().startswith(
@@ -65,11 +64,23 @@ def page(*rows: tuple[str, int, str], more: bool = True) -> bytes:
 
 
 def test_ours_is_found_among_others_and_older_ones_are_not_looked_through():
-    assert WIRE.found(page(("a", 10_001, "x"), ("b", 10_000, "batch_ours")), JOB) == ("b", "")
-    assert WIRE.found(page(("a", 10_001, "x"), ("b", 10_000, "y")), JOB) == ("", "b")
-    assert WIRE.found(page(("a", 10_001, "x"), ("b", 100, "y")), JOB) == ("", "")
-    assert WIRE.found(page(("a", 10_001, "x"), more=False), JOB) == ("", "")
-    assert WIRE.found(page(more=False), JOB) == ("", "")
+    assert WIRE.found(page(("a", 10_001, "x"), ("b", 10_000, "batch_ours")), JOB, "") == Found("b", "")
+    assert WIRE.found(page(("a", 10_001, "x"), ("b", 10_000, "y")), JOB, "") == Found("", "b")
+    assert WIRE.found(page(("a", 10_001, "x"), ("b", 100, "y")), JOB, "") == Found("", "")
+    assert WIRE.found(page(("a", 10_001, "x"), more=False), JOB, "") == Found("", "")
+    assert WIRE.found(page(more=False), JOB, "") == Found("", "")
+
+
+def test_a_host_that_keeps_no_metadata_is_known_by_the_file():
+    row = {"id": "b", "status": "in_progress", "created_at": 10_000, "input_file_id": "file-there"}
+    told = json.dumps({"data": [{**row, "id": "a", "input_file_id": "file-of-another"}, row]}).encode()
+    assert WIRE.found(told, JOB, "") == Found("b", "")
+
+
+def test_where_the_oldest_come_first_all_are_looked_through():
+    assert WIRE.found(page(("a", 100, "x"), ("b", 200, "y")), JOB, "") == Found("", "b")
+    assert WIRE.found(page(("a", 100, "x"), ("b", 100, "y")), JOB, "") == Found("", "b")
+    assert WIRE.found(page(("a", 100, "x"), ("b", 10_001, "batch_ours")), JOB, "") == Found("b", "")
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"custom_id": "x", "response": null}', b"[" * 5_000])
@@ -79,7 +90,7 @@ def test_what_is_no_answer_is_said_to_be_none(data):
     with pytest.raises(UpstreamInterrupted):
         WIRE.state(data)
     with pytest.raises(UpstreamInterrupted):
-        WIRE.found(data, JOB)
+        WIRE.found(data, JOB, "")
 
 
 def test_a_line_was_answered_or_was_not_run():

@@ -18,8 +18,10 @@ from headgate.errors import (
     UpstreamError,
     UpstreamFailed,
     UpstreamInterrupted,
+    UpstreamLacks,
     UpstreamOverloaded,
     UpstreamRefused,
+    UpstreamRegion,
     UpstreamTimeout,
 )
 from headgate.money.cost import cost
@@ -278,6 +280,7 @@ def refusal(status: int, body: Any, kind: str = "", **headers: str) -> UpstreamE
 
 
 NO_MODEL = "The provided model identifier is invalid."
+COUNTRY = "Access to Anthropic models is not allowed from unsupported countries, regions, or territories."
 ON_DEMAND = "Invocation of model ID x with on-demand throughput isn’t supported."
 
 
@@ -286,9 +289,11 @@ ON_DEMAND = "Invocation of model ID x with on-demand throughput isn’t supporte
     [
         (400, {"message": "Bad"}, "ValidationException", UpstreamRefused, 400, None),
         (400, {"message": ON_DEMAND}, "ValidationException", UpstreamRefused, 400, None),
-        (400, {"message": NO_MODEL}, "ValidationException", UpstreamRefused, 404, "model_not_found"),
+        (400, {"message": NO_MODEL}, "ValidationException", UpstreamLacks, 404, "model_not_found"),
         (400, {"message": "Input is too long"}, "", UpstreamRefused, 400, "context_length_exceeded"),
-        (404, {"message": "No"}, "ResourceNotFoundException", UpstreamRefused, 404, "model_not_found"),
+        (400, {"message": COUNTRY}, "ValidationException", UpstreamRegion, 502, None),
+        (400, {"message": f"Invalid: {COUNTRY}"}, "ValidationException", UpstreamRefused, 400, None),
+        (404, {"message": "No"}, "ResourceNotFoundException", UpstreamLacks, 404, "model_not_found"),
         (403, {"message": "You don't have access to the model"}, "AccessDeniedException", UpstreamDenied, 502, None),
         (403, {"Message": "Signature expired: 1 < 2"}, "InvalidSignatureException", UpstreamDenied, 502, None),
         (403, {"message": "The security token is expired"}, "ExpiredTokenException", UpstreamDenied, 502, None),

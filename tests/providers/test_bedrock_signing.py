@@ -17,7 +17,7 @@ from headgate.errors import UpstreamDenied, UpstreamOverloaded
 from headgate.providers.bedrock import located
 from headgate.providers.bedrock.codec import codecs
 from headgate.providers.registry import CODECS, REGIONS
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.values import AccessKeys, Bearer, Host, Model, Place, Prices, Signing, Target, TokenSource
 
 CODEC = CODECS["bedrock"]["chat"]
@@ -188,7 +188,7 @@ def test_what_cannot_be_used_is_named(toml: str, env: dict, said: str, tmp_path:
 
 
 def test_without_botocore_the_extra_is_named(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headgate.upstreams.find_spec", lambda name: None)
+    monkeypatch.setattr("headgate.settings.upstreams.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'headgate\[bedrock\]', or give an API key"):
         hosts(tmp_path, ROW, **KEYS, **REGION)
     (host,) = hosts(tmp_path, ROW, AWS_BEARER_TOKEN_BEDROCK="ABSK1", **REGION)

@@ -291,6 +291,13 @@ def error(kind: str, text: str = "no", **more: Any) -> bytes:
         (401, error("authentication_error"), 502, "server_error", "provider_denied"),
         (402, error("billing_error"), 502, "server_error", "provider_denied"),
         (403, error("permission_error"), 502, "server_error", "provider_denied"),
+        (
+            403,
+            error("forbidden", "Request not allowed"),
+            502,
+            "server_error",
+            "unsupported_country_region_territory",
+        ),
         (404, error("not_found_error", "model: claude-x"), 404, "invalid_request_error", "model_not_found"),
         (409, error("conflict_error"), 409, "invalid_request_error", None),
         (413, error("request_too_large"), 413, "invalid_request_error", None),

@@ -15,6 +15,7 @@ from headgate.errors import (
     UpstreamError,
     UpstreamOverloaded,
     UpstreamRefused,
+    UpstreamRegion,
 )
 from headgate.http.parse import parse
 from headgate.ports import Head
@@ -68,7 +69,6 @@ def test_a_rate_limit_says_when_and_of_what() -> None:
     [
         (400, "API key not valid. Please pass a valid API key.", ()),
         (400, "Bad", ({"@type": INFO, "reason": "API_KEY_INVALID"},)),
-        (400, "User location is not supported for the API use.", ()),
         (401, "Request had invalid authentication credentials.", ()),
         (403, "Generative Language API has not been used in project 1 before or it is disabled.", ()),
         (429, "Your prepayment credits are depleted.", ()),
@@ -80,6 +80,13 @@ def test_a_key_or_an_account_of_ours_is_nothing_for_the_caller(
     denied = told(status, message, *details)
     assert isinstance(denied, UpstreamDenied)
     assert message not in denied.message
+
+
+def test_a_country_that_is_not_served_is_no_bad_key() -> None:
+    said = "User location is not supported for the API use."
+    assert isinstance(told(400, said, kind="FAILED_PRECONDITION"), UpstreamRegion)
+    quoted = told(400, f"Invalid value: '{said}'", kind="INVALID_ARGUMENT")
+    assert (quoted.http_status, quoted.another_target) == (400, False)
 
 
 def test_the_callers_own_mistakes_are_passed_on() -> None:

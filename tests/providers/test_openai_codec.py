@@ -263,6 +263,21 @@ def test_an_absurd_retry_after_is_not_passed_on(value, wait):
     assert refusal(Head(503, ((b"retry-after", value),)), b"").retry_after_s == wait
 
 
+@pytest.mark.parametrize(("status", "elsewhere"), [(404, True), (400, False), (413, False), (422, False)])
+def test_only_a_model_that_is_not_there_may_be_elsewhere(status: int, elsewhere: bool) -> None:
+    error = refusal(Head(status, ()), b'{"error":{"message":"no"}}')
+    assert (error.another_target, error.same_target) == (elsewhere, False)
+
+
+@pytest.mark.parametrize(("said", "again"), [(b"false", False), (b"true", True), (None, True)])
+def test_a_provider_that_says_that_a_retry_is_of_no_use_is_believed(said, again):
+    rows = () if said is None else ((b"x-should-retry", said),)
+    error = refusal(Head(500, rows), b"{}")
+    assert (error.another_target, error.same_target) == (True, again)
+    assert error.retry is (None if again else False)  # so that the client does not, either
+    assert refusal(Head(500, ()), b"{}").same_target
+
+
 def test_a_country_that_is_not_served_is_a_class_of_its_own() -> None:
     said = b'{"error":{"message":"Country not supported","code":"unsupported_country_region_territory"}}'
     error = refusal(Head(403, ()), said)

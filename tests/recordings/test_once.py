@@ -127,6 +127,29 @@ async def test_a_key_that_is_none_is_refused(tmp_path: Path) -> None:
         assert (await ask(gateway, chat(), idempotency_key="x" * 255)).status == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/files", "/admin/v1/projects"])
+async def test_two_keys_in_one_request_are_refused(path: str, tmp_path: Path) -> None:
+    async with ScriptedUpstream(chat_json()) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        for second in ("order-2", "", KEY.upper()):
+            lines = f"Idempotency-Key: {KEY}\r\nidempotency-key: {second}\r\n"
+            reply = await gateway.ask(chat(), path, more=lines)
+            error = json.loads(reply.body)["error"]
+            assert (reply.status, error["type"]) == (400, "invalid_request_error")
+            assert (error["param"], error["code"]) == ("Idempotency-Key", "invalid_value")
+            assert "more than one 'Idempotency-Key'" in error["message"]
+            assert reply.headers["x-request-id"].startswith("req_")
+        assert not upstream.requests
+
+
+async def test_a_key_that_stands_twice_is_one(tmp_path: Path) -> None:
+    async with ScriptedUpstream(chat_json()) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        first = await ask(gateway, chat(), idempotency_key=KEY)
+        await put_away(gateway)
+        again = await gateway.ask(chat(), more=f"Idempotency-Key: {KEY}\r\nIdempotency-Key:  {KEY} \r\n")
+        assert (again.status, again.headers["x-headgate-replay-of"]) == (200, first.request_id)
+        assert len(upstream.requests) == 1
+
+
 async def test_what_was_refused_and_cost_nothing_is_made_when_it_is_sent_again(tmp_path: Path) -> None:
     refusals = [error_json(429), error_json(500), error_json(400)]
     async with (
@@ -257,7 +280,7 @@ async def test_a_call_without_the_headers_records_nothing(tmp_path: Path) -> Non
     async with ScriptedUpstream(chat_json("hi")) as upstream, worker(tmp_path, upstream.base_url) as gateway:
         await ask(gateway, chat())
         assert not (gateway._folder / "recordings.sqlite").exists()
-        assert gateway.app._studio.booth._recorder is None
+        assert gateway.app._on_demand.session_parts._recorder is None
 
 
 async def test_the_timeout_of_an_sdk_does_not_end_a_call_that_it_will_ask_for_again(tmp_path: Path) -> None:

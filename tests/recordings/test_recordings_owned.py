@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.postgres import fresh_database
 from tests.recordings.test_recordings_kept import DAY_US, PEPPER, answer, label
+from tests.recycled import recycled_database
 from tests.stores.books import copy_all, journal, make, write
 from tests.stores.records import opened, settled
 
@@ -26,7 +26,7 @@ CHARGE = settled(opened()).charge
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    with fresh_database() as found:
+    with recycled_database() as found:
         make(Database(tmp_path / "a", found))
         yield found
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.longform import verdict
 from tests.redis.losses import FAULTS, play
 
 
@@ -23,7 +24,7 @@ def main() -> int:
             wrong += outcome.wrong
     for line in wrong:
         print(f"  wrong: {line}")
-    return 1 if wrong else 0
+    return verdict(len(wrong))
 
 
 if __name__ == "__main__":

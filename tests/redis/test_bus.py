@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.redis.server import RedisServer
 
-from headgate.background import Background
-from headgate.commons import Commons
 from headgate.observe.log import Log
-from headgate.storage import Storage
+from headgate.process.background import Background
+from headgate.process.replicas import Replicas
+from headgate.settings.storage import Storage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.redis]
 PEPPER = b"p" * 32
@@ -30,9 +30,9 @@ class Books:
 class Replica:
     def __init__(self, redis: RedisServer, books: Books) -> None:
         self.books, self.seen, self.looks = books, 0, 0
-        self.commons = Commons(Storage(redis=redis.url), PEPPER, 1, Log())
+        self.replicas = Replicas(Storage(redis=redis.url), PEPPER, 1, Log())
         self.background = Background(lambda *_: None)
-        self.watch = self.commons.watch(self._look, self.background)
+        self.watch = self.replicas.watch(self._look, self.background)
 
     async def _look(self) -> int:
         self.looks += 1
@@ -40,15 +40,15 @@ class Replica:
         return self.seen
 
     async def start(self) -> None:
-        await self.commons.start(self.background)
-        assert self.commons._bus is not None
+        await self.replicas.start(self.background)
+        assert self.replicas._bus is not None
         async with asyncio.timeout(10):
-            while not (self.commons._bus.listening and self.commons._link.up):
+            while not (self.replicas._bus.listening and self.replicas._link.up):
                 await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
         await self.background.stop()
-        await self.commons.close()
+        await self.replicas.close()
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ async def until(holds: Callable[[], bool], within_s: float) -> float:
 async def test_who_finds_a_change_wakes_the_others(
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headgate.commons._POLL_S", 60.0)  # what is found sooner was told
+    monkeypatch.setattr("headgate.process.replicas._POLL_S", 60.0)  # what is found sooner was told
     books = Books()
     async with replicas(own_redis, books) as (first, second, third):
         for change in range(1, 4):
@@ -83,8 +83,8 @@ async def test_who_finds_a_change_wakes_the_others(
             await first.watch.now(1)
             took = await until(lambda: second.seen == third.seen == books.last, 2)
             assert took < 1
-        assert first.commons._bus.wakes == 0  # who said it is not woken
-        assert second.commons._bus.wakes == third.commons._bus.wakes == 3
+        assert first.replicas._bus.wakes == 0  # who said it is not woken
+        assert second.replicas._bus.wakes == third.replicas._bus.wakes == 3
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -97,23 +97,23 @@ async def test_without_redis_the_books_are_polled(own_redis: RedisServer, how: s
         await some[0].watch.now(1)
         assert time.monotonic() - began < 0.5
         assert await until(lambda: all(each.seen == 1 for each in some), 5) < 1.5
-        await until(lambda: not any(each.commons._bus.listening for each in some), 5)
+        await until(lambda: not any(each.replicas._bus.listening for each in some), 5)
         if how == signal.SIGKILL:
             own_redis.process.wait()
             own_redis.start()
         else:
             own_redis.signal(signal.SIGCONT)
-        await until(lambda: all(each.commons._bus.listening and each.commons._link.up for each in some), 8)
-        wakes = some[2].commons._bus.wakes
+        await until(lambda: all(each.replicas._bus.listening and each.replicas._link.up for each in some), 8)
+        wakes = some[2].replicas._bus.wakes
         books.last = 2
         await some[0].watch.now(1)
         await until(lambda: all(each.seen == 2 for each in some), 2)
-        assert some[2].commons._bus.wakes in {wakes, wakes + 1}
+        assert some[2].replicas._bus.wakes in {wakes, wakes + 1}
 
 
 async def test_gateways_on_other_books_do_not_wake_each_other(own_redis: RedisServer) -> None:
     books = Books()
     async with replicas(own_redis, books) as (first, *_):
-        other = Commons(Storage(redis=own_redis.url), b"q" * 32, 1, Log())
-        mine = Commons(Storage(redis=own_redis.url), PEPPER, 1, Log())
-        assert other._link.stem != mine._link.stem == first.commons._link.stem
+        other = Replicas(Storage(redis=own_redis.url), b"q" * 32, 1, Log())
+        mine = Replicas(Storage(redis=own_redis.url), PEPPER, 1, Log())
+        assert other._link.stem != mine._link.stem == first.replicas._link.stem

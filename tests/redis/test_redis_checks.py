@@ -11,8 +11,8 @@ from tests.redis.server import RedisServer, free_port
 from tests.surfaces.conftest import HEADGATE, plain_environment
 
 from headgate.program import without_password
-from headgate.storage import redis_url
-from headgate.upstreams import ConfigError
+from headgate.settings.storage import redis_url
+from headgate.settings.upstreams import ConfigError
 
 
 def run(folder: Path, url: str, *args: str) -> subprocess.CompletedProcess[str]:
@@ -81,7 +81,7 @@ def test_a_url_that_cannot_be_is_refused(url: str, said: str) -> None:
 
 
 def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headgate.storage.find_spec", lambda _: None)
+    monkeypatch.setattr("headgate.settings.storage.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'headgate\[redis\]'"):
         redis_url("redis://db", "headgate", {}, {})
     assert not redis_url("", "headgate", {}, {})

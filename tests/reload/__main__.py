@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.longform import verdict
 from tests.reload.rounds import play
 
 
@@ -22,7 +23,7 @@ def main() -> int:
     print(outcome.report())
     for line in outcome.wrong[:10]:
         print(f"  {line}")
-    return 1 if outcome.wrong else 0
+    return verdict(len(outcome.wrong))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.longform import verdict
 from tests.replicas.rounds import play
 
 
@@ -28,7 +29,7 @@ def main() -> int:
             wrong += len(outcome.wrong)
             for line in outcome.wrong[:10]:
                 print(f"  {outcome.name}: {line}")
-    return 1 if wrong else 0
+    return verdict(wrong)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ async def test_a_bad_canary_is_rolled_back_at_once_for_good_and_nobody_is_hurt(t
             assert 5 <= asked <= 20
             [charged] = {row.charge for row in (await gateway.books()).values()}
             assert charged > 0
-            await gateway.app._tryouts.rollbacks.step()
+            await gateway.app._trial_parts.rollbacks.step()
             assert (
                 sum(count for (name, _), count in gateway.app.metrics.counts.items() if name == ROLLBACKS)
                 == 1

@@ -11,7 +11,7 @@ from headgate.observe.metrics import Metrics
 from headgate.routing.canary import TrialTerms, Tried, is_slower, point, verdict
 from headgate.routing.settings import Canary, RouteTarget
 from headgate.routing.trials import PAIRS, Trial, Trials
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 
 TERMS = TrialTerms()
 NAMES = [f"key_{number}" for number in range(20_000)]

@@ -12,8 +12,8 @@ from tests.routing.test_routes import BOTH, NOW, routes
 from headgate.errors import NoTarget
 from headgate.http.parse import parse
 from headgate.routing.conditions import Described, fitting, unfit
+from headgate.settings.upstreams import ConfigError
 from headgate.steering import described
-from headgate.upstreams import ConfigError
 from headgate.values import Book, Call, Principal
 
 NUMBERS = count(1)

@@ -61,8 +61,11 @@ def test_the_header_is_read_and_what_cannot_be_is_named() -> None:
     found = read_demand("region=eu, region=ch,data=no_training")
     assert (found.regions, found.data) == (("eu", "ch"), ("no_training",))
     for wrong in ("", "region", "region=", "region=EU", "zone=eu", "region=eu;data=x", "data=" + "x" * 65):
-        with pytest.raises(CallerError, match="x-headgate-demand"):
+        with pytest.raises(CallerError, match="x-headgate-demand") as caught:
             read_demand(wrong)
+        assert caught.value.code == "invalid_value"
+    with pytest.raises(CallerError, match="'EU' is not written in small letters"):
+        read_demand("region=EU")
 
 
 @pytest.mark.parametrize(

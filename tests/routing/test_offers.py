@@ -7,7 +7,7 @@ from headgate.config import ServeOptions, load
 from headgate.errors import NotFound
 from headgate.http.offers import offer, offers
 from headgate.money.pricedata import day_micros
-from headgate.outward import build_routes
+from headgate.process.outward import build_routes
 from headgate.values import Book, Principal
 
 NOW = day_micros("2026-11-26")
@@ -16,7 +16,7 @@ TOML = """
 [[providers]]
 name = "mine"
 base_url = "http://127.0.0.1:9/v1"
-models = ["own-*"]
+models = ["own-*", "own-large"]
 [[models]]
 name = "fast"
 targets = [{provider = "openai", model = "gpt-6-luna"}]
@@ -46,6 +46,8 @@ def test_everything_that_can_be_called_is_listed_and_nothing_else(table):
     found = listed(table, key())
     assert {"fast", "small", "gpt-6-luna", "text-embedding-3-small", "qwen-plus"} <= set(found)
     assert found["small"].owner == "headgate"
+    assert found["own-large"].owner == "mine"
+    assert "own-*" not in found
     assert found["gpt-6-luna"].owner == "openai"
     gone = {
         "nowhere",  # an alias of what nobody here serves

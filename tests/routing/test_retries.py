@@ -10,11 +10,13 @@ from headgate.errors import (
     UpstreamError,
     UpstreamFailed,
     UpstreamInterrupted,
+    UpstreamLacks,
     UpstreamOverloaded,
     UpstreamRefused,
     UpstreamTimeout,
 )
 from headgate.routing.retries import Active, RetryBudget, RetryTerms, Step, Tries
+from headgate.transport.faults import Redirected
 
 S = 1_000_000_000
 FAILED = UpstreamFailed("x", upstream_status=500)
@@ -24,7 +26,12 @@ LATER = [
     UpstreamOverloaded("x", limited_by="requests"),
     UpstreamInterrupted("x"),
 ]
-ELSEWHERE = [UpstreamTimeout("x"), UpstreamDenied("x")]
+ELSEWHERE = [
+    UpstreamTimeout("x"),
+    UpstreamDenied("x"),
+    UpstreamLacks("x", upstream_status=404),
+    Redirected("x", "http://there/"),
+]
 
 
 def tries(*names: str, terms: RetryTerms | None = None, until: int = 1000 * S, panic: bool = False) -> Tries:

@@ -4,10 +4,10 @@ import pytest
 
 from headgate.config import ServeOptions, load
 from headgate.errors import NotFound, Unavailable
-from headgate.outward import SIMULATOR, build_routes
+from headgate.process.outward import SIMULATOR, build_routes
 from headgate.providers.registry import known_hosts
 from headgate.routing.routes import Routes
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.values import Book, RoomTerms
 
 NOW = 1_795_000_000_000_000
@@ -120,6 +120,45 @@ def test_the_simulator_plays_known_models_and_its_own_and_nothing_else():
         served(table, "gpt-4oo", Book.SIM)
 
 
+PLAYED = """
+[[providers]]
+name = "corp"
+base_url = "http://corp/v1"
+api_key = "k"
+models = ["corp-*"]
+[[models]]
+name = "smart"
+targets = [{ provider = "corp", model = "corp-1" }, { provider = "corp", model = "gpt-4o", weight = 1 }]
+when = { keys = ["shop-*"] }
+[[models]]
+name = "own"
+targets = [{ provider = "corp", model = "corp-1" }]
+shadow = { target = { provider = "corp", model = "corp-2" }, share_percent = 100, budget = "1/day" }
+hedge = { after_ms = 100 }
+[[models]]
+name = "gpt-5"
+targets = [{ provider = "corp", model = "corp-1" }]
+[aliases]
+"对话" = "own"
+[prices]
+rows = [{ model = "corp-1", provider = "corp", input = "7", output = "9" }]
+"""
+
+
+def test_the_simulator_plays_the_models_of_the_settings(tmp_path):
+    table = routes(tmp_path, PLAYED)
+    assert served(table, "smart", Book.SIM) == [(SIMULATOR.name, "gpt-4o")], "one that it knows"
+    assert served(table, "gpt-5", Book.SIM) == [(SIMULATOR.name, "gpt-5")]
+    for name in ("own", "对话"):
+        [target] = table.candidates(name, Book.SIM, NOW)
+        assert (target.host.name, target.model.name, target.simulated) == (SIMULATOR.name, "corp-1", True)
+        assert (target.prices.input, target.prices.output) == (7_000_000, 9_000_000)
+        assert {"chat", "embeddings", "images"} <= set(target.model.operations)
+    assert {"smart", "own", "对话"} < table.named(Book.SIM).keys()
+    with pytest.raises(NotFound, match="This key is for tests"):
+        served(table, "corp-1", Book.SIM)
+
+
 def test_a_tier_has_its_own_prices_and_local_hosts_cost_nothing():
     table = routes(environment={"OPENAI_API_KEY": "sk-a", "OLLAMA_HOST": "h:1"})
     standard, fast = (
@@ -127,6 +166,16 @@ def test_a_tier_has_its_own_prices_and_local_hosts_cost_nothing():
     )
     assert fast > standard
     assert table.candidates("llama3", Book.REAL, NOW)[0].prices.output == 0
+
+
+@pytest.mark.parametrize("more", ["\0", "\x1f", "\n", "\ud800"])
+@pytest.mark.parametrize("book", list(Book))
+def test_no_model_has_a_name_that_stores_keep_otherwise(more, book):
+    table = routes(environment={"OPENAI_API_KEY": "sk-test-1"})
+    assert served(table, "gpt-4o-mini", book)
+    for name in (f"gpt-4o-mini{more}", f"openai/{more}m", f"gpt-4o-{more}x"):
+        with pytest.raises(NotFound):
+            table.candidates(name, book, 0)
 
 
 def test_names_from_callers_do_not_fill_memory():

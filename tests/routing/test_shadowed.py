@@ -10,10 +10,10 @@ from tests.faults.worker import ONE_ATTEMPT, Reply, Worker, chat, worker
 from tests.routing.test_routes import BOTH, NOW, routes
 from tests.upstream import Peer, Received, ScriptedUpstream, chat_json, chat_stream, error_json
 
+from headgate.settings.upstreams import ConfigError
 from headgate.shadows import CALLS, MICROS
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect
-from headgate.upstreams import ConfigError
 
 pytestmark = pytest.mark.anyio
 

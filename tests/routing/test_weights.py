@@ -10,7 +10,7 @@ from tests.path.fakes import target
 from tests.routing.test_routes import BOTH, NOW, routes
 
 from headgate.routing.weights import drawn
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.values import Book, Target
 
 

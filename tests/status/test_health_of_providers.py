@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.faults.worker import MODELS, Worker, chat, parse, worker
 from tests.upstream import Peer, Received, ScriptedUpstream, chat_json, error_json, http_answer
 
+from headgate.cli.root import cli
 from headgate.stores.sql import uptime
 from headgate.stores.sql.database import connect
 from headgate.vitals import DAYS
@@ -43,6 +46,11 @@ def target_of(found: dict[str, Any], provider: str, model: str) -> dict[str, Any
     return next(each for each in host["targets"] if each["model"] == model)
 
 
+async def shown(data: Path) -> str:
+    """What the command says."""
+    return (await asyncio.to_thread(CliRunner().invoke, cli, ["status", "--data", str(data)])).stdout
+
+
 async def test_a_breaker_that_opens_is_seen_in_all_places(tmp_path: Path) -> None:
     async with (
         ScriptedUpstream(chat_json("hi"), *[error_json(500)] * 5) as upstream,
@@ -58,6 +66,10 @@ async def test_a_breaker_that_opens_is_seen_in_all_places(tmp_path: Path) -> Non
         assert found["at"] + 20 < target["until"] < found["at"] + 40
         assert target["uptime"] == round(1 / 6, 6)
         assert found["state"] == "out"
+        said = f"out until {datetime.fromtimestamp(target['until'], UTC):%H:%M:%S} UTC"
+        async with asyncio.timeout(10):  # a server tells commands once a second
+            while said not in await shown(tmp_path / "data"):
+                await asyncio.sleep(0.1)
         text = (await get(gateway, "/metrics")).body.decode()
         where = f'model="{MODELS[0]}"'
         assert f'headgate_target_state{{key="",{where},provider="openai",state="out"}} 1.0' in text

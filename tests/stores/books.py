@@ -15,7 +15,7 @@ from headgate.ports import Open, Settle
 from headgate.stores.journal import JournalSettings, SlotJournal
 from headgate.stores.journal.segments import Position
 from headgate.stores.sql.bootstrap import writing
-from headgate.stores.sql.database import Place, connect, folder_of, schema, url_of
+from headgate.stores.sql.database import Place, Wait, connect, folder_of, schema, url_of
 from headgate.stores.sql.drain import Copier
 
 SLOT = "slot-0"
@@ -24,7 +24,7 @@ SLOT = "slot-0"
 def make(place: Place) -> Place:
     """Make the database of a data folder, with one account, project and key."""
     folder_of(place).mkdir(parents=True, exist_ok=True)
-    with closing(anywhere(place)) as sql:
+    with closing(anywhere(place, wait="patient")) as sql:
         with writing(sql):
             sql.define(schema())
         sql.execute("INSERT INTO accounts (public_id, name, created_at) VALUES ('acct_one', 'default', 0)")
@@ -123,9 +123,9 @@ def drop_trigger(sql: Any, table: str, deed: str) -> None:
 class Elsewhere:
     """A connection whose work is done in a thread of its own, for tests that run on an event loop."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, wait: Wait) -> None:
         self._thread = ThreadPoolExecutor(1)
-        self._sql = self._thread.submit(connect, place).result()
+        self._sql = self._thread.submit(connect, place, wait=wait).result()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._sql, name)
@@ -138,6 +138,6 @@ class Elsewhere:
         self._thread.shutdown()
 
 
-def anywhere(place: Place) -> Any:
+def anywhere(place: Place, wait: Wait = "serving") -> Any:
     """Open a database so that it may be used where an event loop runs."""
-    return Elsewhere(place) if url_of(place) else connect(place)
+    return Elsewhere(place, wait) if url_of(place) else connect(place)

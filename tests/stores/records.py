@@ -31,8 +31,16 @@ class HandClock:
         self.ns += int(seconds * 1e9)
 
 
+class HandIds(CallIds):
+    """Ids by such a clock, which may be turned back."""
+
+    def rewind(self) -> None:
+        """Let the next id be later than none."""
+        self._last = 0
+
+
 CLOCK = HandClock()
-IDS = CallIds(CLOCK)
+IDS = HandIds(CLOCK)
 
 
 def cost_of(given: int, made: int, prices: Prices = PRICES) -> int:

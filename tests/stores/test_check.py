@@ -19,6 +19,7 @@ from headgate.money.cost import cost
 from headgate.ports import Lost, Open, Settle
 from headgate.stores.journal import SlotJournal
 from headgate.stores.journal.segments import segment_numbers, segment_path
+from headgate.stores.sql.bootstrap import writing
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import Place, connect, url_of
 from headgate.stores.sql.drain import Drain
@@ -302,6 +303,26 @@ def test_an_open_call_of_a_running_server_is_told_only_when_it_is_overdue(books:
         assert found(books, START + 651_000_000) == {"hold"}
         book.settle(settled(record))
         assert found(books, START + 651_000_000) == set()
+
+
+def test_a_line_that_its_worker_holds_on_to_may_be_open_for_hours(books: Place) -> None:
+    now, until = START + 9_000_000_000, START + 9_600_000_000
+    with lock_folder(books), journal(books) as book:
+        record = opened(at=START)
+        book.open(record)
+        book.open(
+            opened(at=START, call=bytes(15) + b"2", parent=record.call)
+        )  # one of several that it became
+        with closing(connect(books)) as sql, writing(sql):
+            sql.execute(
+                "INSERT INTO batch_lines (batch, n, at, size, custom_id, start, bound, state, until, call)"
+                " VALUES (1, 1, 0, 0, 'c', 0, 0, 1, ?, ?)",
+                (until, record.call),
+            )
+        assert found(books, now) == set()
+        assert found(books, until + 1) == {"hold"}
+        plant(books, "UPDATE batch_lines SET state = 2")
+        assert found(books, now) == {"hold"}
 
 
 @pytest.mark.parametrize("absorb", [False, True])

@@ -8,10 +8,8 @@ from contextlib import closing
 import pytest
 from tests.ops.fakes import HandClock, actor, join, opened_desk
 
-from headgate import notices
 from headgate.errors import AuthenticationFailed, CallerError, Unavailable
 from headgate.identity.keys import Keyring, digest
-from headgate.notices import Notices
 from headgate.ops.accounts import AccountChange, AccountOrder, change_account, create_account
 from headgate.ops.actors import LOCAL
 from headgate.ops.desk import Desk
@@ -26,6 +24,8 @@ from headgate.ops.projects import (
     remove_project_member,
 )
 from headgate.ops.signin import actor_of_key
+from headgate.process import notices
+from headgate.process.notices import Notices
 from headgate.stores.sql.connection import Connection
 from headgate.stores.sql.database import Place, changes_since, connect, last_change
 from headgate.stores.sql.directory import Directory

@@ -9,7 +9,7 @@ from tests.stores.records import CLOCK, PRICES, opened, settled
 
 from headgate.errors import Unavailable
 from headgate.failpoints import ArmedFailpoints, FailpointHit, NoFailpoints
-from headgate.stores.journal import JournalSettings, SlotJournal, cursor, handover
+from headgate.stores.journal import JournalSettings, SlotJournal, cursor, handover, slot
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position, segment_numbers
 from headgate.stores.sql.database import Place, connect
@@ -208,6 +208,29 @@ async def test_the_thread_copies_what_is_written_and_removes_the_segments(place:
         await drain.close()
     assert figures(data, "SELECT count(*) FROM calls") == [(100,)]
     assert not trouble
+
+
+@pytest.mark.anyio
+async def test_a_flush_waits_for_a_slow_disk_and_no_longer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written reaches the disk after the thread was hurried: it must not wait for its next turn then."""
+    data = make(place)
+    sync = slot.sync_data
+    with journal(data) as book:
+        drain = Drain(book, lambda: connect(data), NoFailpoints(), print, every_s=20)
+        drain.start()
+        await drain.flush()
+
+        def slowly(fd: int) -> None:
+            time.sleep(0.3)
+            sync(fd)
+
+        monkeypatch.setattr(slot, "sync_data", slowly)
+        write(book, [(record := opened(), settled(record))])
+        await asyncio.wait_for(drain.flush(), 10)
+        assert book.undrained_records == 0
+        await drain.close()
 
 
 def test_what_is_handed_over_is_not_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,12 @@ from headgate.config import ServeOptions, load
 from headgate.money.terms import DEFAULT_TERMS, ModeSettings, Terms, terms_of
 from headgate.money.tiers import load_tiers
 from headgate.records import KeyRow
+from headgate.settings.upstreams import ConfigError
 from headgate.stores.sql.check import check
 from headgate.stores.sql.database import connect, last_change
 from headgate.stores.sql.directory import Directory
 from headgate.stores.sql.postings import promote_due
 from headgate.stores.sql.terms import kept_terms, put_terms
-from headgate.upstreams import ConfigError
 
 TIERS = load_tiers()
 

@@ -141,7 +141,7 @@ def test_what_servers_of_an_earlier_version_say_is_still_understood(script: Path
         assert misunderstood(url, script) == []
         with closing(connect(Database(tmp_path, url))) as sql:
             sql.execute("ALTER TABLE calls RENAME COLUMN charge TO price")
-        assert len(misunderstood(url, script)) == 3  # and what is taken away is found
+        assert len(misunderstood(url, script)) >= 3  # and what is taken away is found
 
 
 def misunderstood(url: str, script: Path) -> list[str]:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from random import Random
 
+from tests.longform import verdict
 from tests.storm.rounds import play
 
 
@@ -30,7 +31,7 @@ def main() -> int:
     print(f"{storm.report()}, in {time.monotonic() - began:.0f} s")
     for line in storm.wrong[:10]:
         print(f"  {line}")
-    return 1 if storm.wrong else 0
+    return verdict(len(storm.wrong), options.seed)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
+from tests.surfaces.forks import FORKS, Forked, run as run_forked
 
 HEADGATE = str(Path(sys.executable).with_name("headgate"))
 ROOT = Path(__file__).parents[2]
+Process: TypeAlias = subprocess.Popen[str] | Forked
 
 
 def plain_environment(**extra: str) -> dict[str, str]:
@@ -29,7 +32,7 @@ class Gateway:
         folder: where it is started; its `.env` gets the text of `dotenv`.
         args: further options.
         command: another command that serves.
-        program: how it is started, if not as the installed program.
+        program: how an `InstalledGateway` is started, if not as the installed program.
         environment: further variables.
     """
 
@@ -47,14 +50,8 @@ class Gateway:
         if dotenv:
             (folder / ".env").write_text(dotenv)
         self.data = folder / "data"
-        self.process = subprocess.Popen(
-            [*program, command, "--port", "0", "--data", str(self.data), *args],
-            cwd=folder,
-            env=plain_environment(**environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        words = [*program, command, "--port", "0", "--data", str(self.data), *args]
+        self.process = self.started(words, plain_environment(**environment))
         self.said = ""
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -67,20 +64,19 @@ class Gateway:
         found = re.search(r"sk-hg-live-\w+", self.said)
         self.key = found[0] if found else ""
 
+    def started(self, words: Sequence[str], environment: dict[str, str]) -> Process:
+        """Start the process, without its imports: that it starts as it is installed is tested where it says so."""
+        start = Forked if FORKS else _installed
+        return start(words, self.folder, environment)
+
     def client_environment(self) -> dict[str, str]:
         """Return what the guide's programs need."""
         return plain_environment(OPENAI_BASE_URL=self.base, OPENAI_API_KEY=self.key)
 
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the same data."""
-        return subprocess.run(
-            [HEADGATE, *args, "--data", str(self.data)],
-            cwd=self.folder,
-            env=plain_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
+        return run_forked(
+            [HEADGATE, *args, "--data", str(self.data)], self.folder, plain_environment(), timeout=60
         )
 
     def stop(self, how: int = signal.SIGTERM) -> tuple[int, str, str]:
@@ -91,10 +87,23 @@ class Gateway:
         return self.process.returncode, out, err
 
 
+class InstalledGateway(Gateway):
+    """The same, with everything that a start is."""
+
+    def started(self, words: Sequence[str], environment: dict[str, str]) -> Process:
+        return _installed(words, self.folder, environment)
+
+
+def _installed(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a command as it is installed."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory) -> Iterator[Gateway]:
     """A gateway with no provider: the simulator answers."""
-    gateway = Gateway(tmp_path_factory.mktemp("simulated"))
+    gateway = InstalledGateway(tmp_path_factory.mktemp("simulated"))
     yield gateway
     code, _, err = gateway.stop()
     assert (code, err) == (0, "")

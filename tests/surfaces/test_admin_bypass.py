@@ -161,6 +161,10 @@ def _places(key: str) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _other(key: str) -> str:
+    return key[:-1] + ("x" if key[-1] != "x" else "y")
+
+
 @pytest.mark.parametrize("place", _places(""))
 def test_every_place_of_a_key_leads_to_the_same_check(door: Door, place: str) -> None:
     for route in ROUTES:
@@ -168,7 +172,7 @@ def test_every_place_of_a_key_leads_to_the_same_check(door: Door, place: str) ->
         due = door.due[route]
         assert door.ask("GET", path, *_places(door.admin)[place])[0] == due
         assert door.ask("GET", path, *_places(door.live)[place])[0] == 403
-        assert door.ask("GET", path, *_places(door.admin[:-1] + "x")[place])[0] == 401
+        assert door.ask("GET", path, *_places(_other(door.admin))[place])[0] == 401
 
 
 def _conflicts(live: str, admin: str) -> list[tuple[str, ...]]:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
+import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.answers import default_answer
 from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
 from tests.surfaces.test_batches_sdk import priced
-from tests.upstream import ScriptedUpstream
+from tests.upstream import Peer, Received, ScriptedUpstream
+
+from headgate.cli.batchrun import Run
+from headgate.cli.client import Refused
 
 PROMPT = ["--prompt", "Translate: {text}"]
 
@@ -48,12 +56,30 @@ def terminal(simulated, tmp_path) -> Terminal:
     return Terminal(tmp_path, simulated, "gpt-4o-mini")
 
 
+class Halting(Terminal):
+    """A model that answers 600 calls, and the others once `go_on` is set."""
+
+    def __init__(self, folder: Path, upstream: ScriptedUpstream) -> None:
+        self.go_on = threading.Event()
+        self._begun = 0
+        upstream.answers[:] = [self._answer]
+        super().__init__(folder, priced(folder, upstream, "1/total"), "m")
+
+    async def _answer(self, peer: Peer, request: Received) -> None:
+        self._begun += 1
+        if self._begun > 600:
+            while not self.go_on.is_set():
+                await asyncio.sleep(0.01)
+        await peer.send(default_answer(request))
+
+
 @pytest.fixture
-def slow(tmp_path) -> Iterator[Terminal]:
+def halting(tmp_path) -> Iterator[Halting]:
     with ScriptedUpstream() as upstream:
-        gateway = priced(tmp_path, upstream, "1/total")
-        yield Terminal(tmp_path, gateway, "m")
-        gateway.stop()
+        terminal = Halting(tmp_path, upstream)
+        yield terminal
+        terminal.go_on.set()
+        terminal.gateway.stop()
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -63,7 +89,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_rows_of_a_csv_get_their_answers_beside_them(terminal):
     (terminal.folder / "in.csv").write_text('id,text\na,hello\nb,"two\nlines"\n')
     done = terminal.run("run", "in.csv", "-m", terminal.model, "--template", "translate", "--to", "French")
-    assert (done.returncode, done.stdout) == (0, "2 results in in.results.csv, 0 without an answer.\n")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"2 results in in\.results\.csv, 0 without an answer; \$0\.\d+ in all\.\n", done.stdout
+    )
     with (terminal.folder / "in.results.csv").open(newline="") as file:
         rows = {row["custom_id"]: row for row in csv.DictReader(file)}
     assert rows["b"]["text"] == "two\nlines"
@@ -126,26 +155,40 @@ def test_a_refused_batch_says_which_lines_are_wrong(terminal):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_was_cut_goes_on_where_it_was(slow, how):
-    (slow.folder / "in.jsonl").write_text("".join(f'"text {n}"\n' for n in range(1_200)))
-    args = ("run", "in.jsonl", "-m", slow.model, *PROMPT, "--max-tokens", "20")
-    out = slow.folder / "in.results.jsonl"
-    first = slow.start(*args)
+def test_a_run_that_was_cut_goes_on_where_it_was(halting, how):
+    (halting.folder / "in.jsonl").write_text("".join(f'"text {n}"\n' for n in range(1_200)))
+    args = ("run", "in.jsonl", "-m", halting.model, *PROMPT, "--max-tokens", "20")
+    out = halting.folder / "in.results.jsonl"
+    first = halting.start(*args)
     deadline = time.monotonic() + 30
     while not (out.exists() and out.stat().st_size):
         assert time.monotonic() < deadline, first.poll()
         time.sleep(0.02)
     first.send_signal(how)
     first.communicate(timeout=20)
+    halting.go_on.set()
     with out.open("ab") as file:
         file.write(b'{"custom_id": "row-')  # as a kill in the middle of a write leaves it
-    done = slow.run(*args)
+    done = halting.run(*args)
     assert done.returncode == 0, done.stderr
     assert "Going on with batch_" in done.stderr
     rows = rows_of(out)
     assert len(rows) == len({row["custom_id"] for row in rows}) == 1_200
     assert all(row["answer"] for row in rows)
-    assert len(json.loads(slow.run("list", "--json").stdout)) == 1
+    assert len(json.loads(halting.run("list", "--json").stdout)) == 1
+
+
+def test_a_ctrl_c_that_gets_lost_ends_it_all_the_same(tmp_path: Path) -> None:
+    job = Run.__new__(Run)
+    job._ended, job._away, job._state_path = False, False, tmp_path / "none"
+
+    def lost() -> None:
+        with suppress(KeyboardInterrupt):  # as where an object is collected
+            job.end(signal.SIGINT, None)
+        raise Refused(503, "away", None)
+
+    with pytest.raises(KeyboardInterrupt):
+        job._patiently(lost)
 
 
 def test_a_file_of_ones_own_is_submitted_looked_at_and_fetched(terminal):

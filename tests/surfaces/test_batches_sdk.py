@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from tests.surfaces.conftest import Gateway
 from tests.surfaces.test_prepaid import NO_GIFT, give, start
 from tests.upstream import ScriptedUpstream, chat_json, error_json
 
-CHAT = "/v1/chat/completions"
+CHAT, EDITS = "/v1/chat/completions", "/v1/images/edits"
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
+ABSENT = "file-" + "0" * 24
 DONE = {"completed", "failed", "cancelled", "expired"}
 
 
@@ -101,6 +104,14 @@ def test_the_guide_runs_unchanged(client, simulated):
         ("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["a", "b"]}),
         ("/v1/moderations", {"model": "omni-moderation-latest", "input": "hello"}),
         ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a canal"}),
+        (
+            EDITS,
+            {
+                "model": "gpt-image-1",
+                "prompt": "red",
+                "images": [{"image_url": f"data:image/png;base64,{PNG}"}],
+            },
+        ),
     ],
 )
 def test_every_endpoint_that_is_here_may_be_in_a_batch(client, endpoint, body):
@@ -108,6 +119,34 @@ def test_every_endpoint_that_is_here_may_be_in_a_batch(client, endpoint, body):
     batch = wait(client, order(client, [line], endpoint))
     assert (batch.status, batch.request_counts.completed) == ("completed", 1), batch
     assert lines_of(client, batch.output_file_id)["a"]["response"]["status_code"] == 200
+
+
+def test_lines_name_files_and_fail_for_their_own(client, simulated):
+    picture = client.files.create(file=("a.png", base64.b64decode(PNG)), purpose="vision").id
+    text = client.files.create(file=("a.txt", b"hello"), purpose="user_data").id
+    body = {"model": "gpt-image-1", "prompt": "red", "size": "256x256"}
+    images = {
+        "good": [{"file_id": picture}],
+        "text": [{"file_id": text}],
+        "none": [{"file_id": ABSENT}],
+        "theirs": [{"file_id": "file-abc"}],
+        "no": [],
+    }
+    asked = [
+        {"custom_id": name, "method": "POST", "url": EDITS, "body": {**body, "images": given}}
+        for name, given in images.items()
+    ]
+    batch = wait(client, order(client, asked, EDITS))
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 1, 4)
+    answers, errors = lines_of(client, batch.output_file_id), lines_of(client, batch.error_file_id)
+    assert answers["good"]["response"]["body"]["data"][0]["b64_json"]
+    said = {name: row["response"]["body"]["error"] for name, row in errors.items()}
+    assert (said["text"]["code"], said["text"]["param"]) == ("invalid_image_file", "images[0].file_id")
+    assert said["none"]["message"] == f"No such File object: {ABSENT}"
+    assert "it has no file 'file-abc'" in said["theirs"]["message"]
+    assert (said["no"]["code"], said["no"]["param"]) == ("empty_array", "images")
+    found = simulated.command("ledger", "check")
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

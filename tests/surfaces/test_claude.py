@@ -30,6 +30,10 @@ TOOLS: Any = [
         },
     }
 ]
+ANTHROPIC = 'name = "anthropic"\napi_key = "sk-ant-1"\n'
+VERTEX = (
+    'name = "vertex-claude"\nproject = "p-1"\nlocation = "us-east5"\ntoken_command = ["echo", "ya29.one"]\n'
+)
 ASK: Any = [{"role": "user", "content": "Weather in Paris?"}]
 
 
@@ -42,12 +46,9 @@ def streamed(*blocks: dict[str, Any], stop: str = "end_turn") -> bytes:
 
 
 @contextmanager
-def gateway(folder: Path, upstream: ScriptedUpstream) -> Iterator[Gateway]:
+def gateway(folder: Path, upstream: ScriptedUpstream, row: str = ANTHROPIC) -> Iterator[Gateway]:
     config = folder / "headgate.toml"
-    config.write_text(
-        f'[[providers]]\nname = "anthropic"\nbase_url = "{upstream.base_url}"\napi_key = "sk-ant-1"\n'
-        + ONE_ATTEMPT
-    )
+    config.write_text(f'[[providers]]\nbase_url = "{upstream.base_url}"\n{row}{ONE_ATTEMPT}')
     made = Gateway(folder, "--config", str(config), "--cap", "5/day")
     try:
         yield made
@@ -127,3 +128,29 @@ def test_errors_and_notes_reach_the_sdk(tmp_path: Path) -> None:
         assert raw.headers["x-headgate-dropped"] == "seed"
         assert len(upstream.requests) == 2
         assert spent(made) == 20 * INPUT + 15 * OUTPUT
+
+
+def test_claude_at_vertex(tmp_path: Path) -> None:
+    answers = (whole(TEXT), streamed(TEXT), whole(TEXT))
+    with ScriptedUpstream(*answers) as upstream, gateway(tmp_path, upstream, VERTEX) as made:
+        dated = f"{MODEL}@20251001"
+        sdk = openai.OpenAI(base_url=made.base, api_key=made.key, max_retries=3)  # until the token is there
+        with sdk:
+            answer = sdk.chat.completions.create(model=dated, messages=ASK)
+            assert (answer.choices[0].message.content, answer.model) == (TEXT["text"], dated)
+            stream = sdk.chat.completions.create(model=dated, messages=ASK, stream=True)
+            said = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+            assert said == TEXT["text"]
+            body = {"model": dated, "max_tokens": 50, "messages": ASK}
+            shown = sdk.post("/messages", body=body, cast_to=object)
+        assert isinstance(shown, dict)
+        assert shown["content"] == [TEXT]
+        place = f"/v1/projects/p-1/locations/us-east5/publishers/anthropic/models/{dated}"
+        verbs = [asked.path.removeprefix(place) for asked in upstream.requests]
+        assert verbs == [":rawPredict", ":streamRawPredict", ":rawPredict"]
+        assert {asked.get("authorization") for asked in upstream.requests} == {"Bearer ya29.one"}
+        assert not any(asked.get("anthropic-version") for asked in upstream.requests)
+        bodies = [json.loads(asked.body) for asked in upstream.requests]
+        assert {each["anthropic_version"] for each in bodies} == {"vertex-2023-10-16"}
+        assert not any("model" in each for each in bodies)
+        assert spent(made) == 3 * (20 * INPUT + 15 * OUTPUT)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.surfaces.forks import run as run_forked
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -14,13 +15,7 @@ PROGRAMS = sorted(p for p in EXAMPLES.glob("*/*.py") if p.name != "ask.py")
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_python_examples_run(simulated, program):
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        env=simulated.client_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_forked([sys.executable, str(program)], ROOT, simulated.client_environment(), timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 

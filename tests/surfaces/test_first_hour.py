@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.stores.books import figures
-from tests.surfaces.conftest import Gateway
+from tests.surfaces.conftest import Gateway, InstalledGateway
 
 from headgate.cli.root import cli
 
@@ -82,14 +82,14 @@ def refused(code: str) -> Callable[[int, dict[str, Any]], bool]:
 
 @pytest.fixture
 def internal(tmp_path: Path) -> Iterator[Team]:
-    gateway = Gateway(tmp_path / "internal")
+    gateway = InstalledGateway(tmp_path / "internal")
     yield Team(gateway)
     gateway.stop()
 
 
 @pytest.fixture
 def prepaid(tmp_path: Path) -> Iterator[Team]:
-    gateway = Gateway(tmp_path / "prepaid", "--mode", "prepaid")
+    gateway = InstalledGateway(tmp_path / "prepaid", "--mode", "prepaid")
     yield Team(gateway)
     gateway.stop()
 

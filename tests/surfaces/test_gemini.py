@@ -49,7 +49,7 @@ def gateway(folder: Path, toml: str) -> Iterator[Gateway]:
     assert (code, err) == (0, "")
 
 
-def studio(upstream: ScriptedUpstream) -> str:
+def on_demand(upstream: ScriptedUpstream) -> str:
     base = upstream.base_url.removesuffix("/v1") + "/v1beta"
     return f'[[providers]]\nname = "gemini"\nbase_url = "{base}"\napi_key = "AIza1"\n'
 
@@ -63,7 +63,7 @@ def loop_of(message: Any) -> Any:
 def test_a_tool_loop(tmp_path: Path) -> None:
     with (
         ScriptedUpstream(whole(SIGNED, PLAIN), whole(TEXT)) as upstream,
-        gateway(tmp_path, studio(upstream)) as made,
+        gateway(tmp_path, on_demand(upstream)) as made,
         client(made) as sdk,
     ):
         first = sdk.chat.completions.create(model=PRICED, messages=ASK, tools=TOOLS, reasoning_effort="low")
@@ -95,7 +95,7 @@ def test_a_tool_loop(tmp_path: Path) -> None:
 def test_a_tool_loop_in_streams(tmp_path: Path) -> None:
     with (
         ScriptedUpstream(streamed(SIGNED, PLAIN), streamed(TEXT)) as upstream,
-        gateway(tmp_path, studio(upstream)) as made,
+        gateway(tmp_path, on_demand(upstream)) as made,
         client(made) as sdk,
     ):
         with sdk.chat.completions.stream(model=PRICED, messages=ASK, tools=TOOLS) as stream:
@@ -134,7 +134,7 @@ def test_errors_notes_and_blocked_prompts_reach_the_sdk(tmp_path: Path) -> None:
     ]
     with (
         ScriptedUpstream(*answers) as upstream,
-        gateway(tmp_path, studio(upstream)) as made,
+        gateway(tmp_path, on_demand(upstream)) as made,
         client(made) as sdk,
     ):
         create = sdk.chat.completions.create
@@ -167,7 +167,7 @@ def test_embeddings(tmp_path: Path) -> None:
     answer = json_answer({"embeddings": vectors, "usageMetadata": {"promptTokenCount": 8}})
     with (
         ScriptedUpstream(answer) as upstream,
-        gateway(tmp_path, studio(upstream)) as made,
+        gateway(tmp_path, on_demand(upstream)) as made,
         client(made) as sdk,
     ):
         got = sdk.embeddings.create(model="gemini-embedding-001", input=["a", "b"], dimensions=2)

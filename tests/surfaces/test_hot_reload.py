@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -15,6 +16,10 @@ from pathlib import Path
 import pytest
 from tests.surfaces.conftest import Gateway
 from tests.upstream import ScriptedUpstream
+
+from headgate.config import Config, ServeOptions, load
+from headgate.observe.log import Log
+from headgate.process.configwatch import ConfigWatch
 
 
 def settings(base: str, model: str = "first", more: str = "") -> str:
@@ -75,7 +80,7 @@ def test_models_and_providers_follow_the_file_and_a_wrong_file_changes_nothing(t
         assert ask(made, "first") == 404
         assert (len(one.requests), len(two.requests) > 0) == (1, True)
         change("[[providers]]\nname = 7")
-        time.sleep(1.5)
+        time.sleep(2.5)
         assert ask(made, "second") == 200
         change(settings(one.base_url, "third", "[aliases]\nfourth = 'third'\n[server]\ndrain_s = 1.0\n"))
         until(lambda: ask(made, "fourth") == 200)
@@ -89,6 +94,97 @@ def test_models_and_providers_follow_the_file_and_a_wrong_file_changes_nothing(t
         "these settings wait for the next start",
     ]
     assert said[-1]["settings"] == "server"
+
+
+@pytest.mark.anyio
+async def test_a_file_that_is_still_being_written_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "headgate.toml"
+    before, after = settings("http://127.0.0.1:1"), settings("http://127.0.0.1:1", "second")
+    path.write_text(before)
+    used: list[list[str]] = []
+
+    async def use(config: Config) -> None:
+        used.append(list(config.routes))
+
+    watch = ConfigWatch(load(ServeOptions(config=str(path), env_file=""), {}), use, Log())
+    for text in ("", after[: after.index("[[models]]")], after):  # each of them could be used
+        path.write_text(text)
+        step = asyncio.ensure_future(watch.step())
+        await asyncio.sleep(0)
+    await step
+    assert used == [["second"]]
+    await watch.step()
+    assert len(used) == 1
+
+
+class Heard(Log):
+    """A log that keeps why something was not done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+
+    def line(self, level: str, event: str, **values: object) -> None:
+        if level == "error":
+            self.faults.append(f"{event}: {values['fault']}")
+
+
+class Watched:
+    """A file that is followed, and what came of each change."""
+
+    def __init__(self, folder: Path, text: str, env: str = "") -> None:
+        self.file, self.env = folder / "headgate.toml", folder / "env"
+        self.file.write_text(text)
+        self.env.write_text(env)
+        self.used: list[list[str]] = []
+        self._log = Heard()
+        options = ServeOptions(config=str(self.file), env_file=str(self.env))
+        self._watch = ConfigWatch(load(options, {}), self._use, self._log)
+
+    async def _use(self, config: Config) -> None:
+        self.used.append([host.name for host in config.hosts])
+
+    async def write(self, text: str, env: str | None = None) -> str:
+        """Change the file, and `.env`; return why it is not used, empty: it is."""
+        self.file.write_text(text)
+        if env is not None:
+            self.env.write_text(env)
+        self._log.faults.clear()
+        await self._watch.step()
+        return "".join(self._log.faults)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "emptied", ["", "\n\n", "# headgate.toml\n", "[server]\n", "[budget]\ncap = '5/day'\n"]
+)
+async def test_a_file_that_lost_its_providers_is_not_used_unless_it_says_so(
+    emptied: str, tmp_path: Path
+) -> None:
+    whole = settings("http://127.0.0.1:1")
+    watched = Watched(tmp_path, whole)
+    why = await watched.write(emptied)
+    assert "headgate.toml" in why
+    assert "write `providers = []` into it" in why
+    assert watched.used == []
+    assert await watched.write(whole + "# again\n") == ""
+    assert watched.used == [["corp"]]
+    assert await watched.write("providers = []\n") == ""
+    assert watched.used == [["corp"], []]
+    assert await watched.write(emptied or " ") == ("" if "[" in emptied else why), (
+        "what is gone was meant to be"
+    )
+
+
+@pytest.mark.anyio
+async def test_providers_that_moved_to_the_environment_are_not_lost(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, settings("http://127.0.0.1:1") + "[server]\nport = 0\n", "X=1\n")
+    assert await watched.write("[server]\nport = 0\n", "GROQ_API_KEY=k\n") == ""
+    assert watched.used == [["groq"]]
+    why = await watched.write("[server]\nport = 0\n", "# nothing\n")
+    assert "no provider is left by" in why
+    assert "has no setting left" in await watched.write("", "GROQ_API_KEY=k\n")
+    assert watched.used == [["groq"]]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
+from tests.surfaces.conftest import HEADGATE, Gateway, InstalledGateway, plain_environment
 
 HELLO = [{"role": "user", "content": "Say pong"}]
 
@@ -46,7 +46,7 @@ def tried(gateway: Gateway, exports: str = "") -> tuple[str, str]:
 
 
 def test_the_first_start_prints_all_that_one_needs(tmp_path):
-    gateway = Gateway(tmp_path)
+    gateway = InstalledGateway(tmp_path)
     try:
         assert "simulator answers" in gateway.said
         assert gateway.key
@@ -60,9 +60,9 @@ def test_the_first_start_prints_all_that_one_needs(tmp_path):
 
 
 def test_the_key_is_printed_once_and_the_next_start_says_how_to_get_another(tmp_path):
-    first = Gateway(tmp_path)
+    first = InstalledGateway(tmp_path)
     first.stop()
-    second = Gateway(tmp_path, program=[sys.executable, "-m", "headgate"])
+    second = InstalledGateway(tmp_path, program=[sys.executable, "-m", "headgate"])
     try:
         assert second.key == ""
         assert client(second, first.key).models.list().data
@@ -74,7 +74,7 @@ def test_the_key_is_printed_once_and_the_next_start_says_how_to_get_another(tmp_
 
 
 def test_the_simulator_alone_says_what_it_is(tmp_path):
-    gateway = Gateway(tmp_path, command="sim", OPENAI_API_KEY="sk-real")
+    gateway = InstalledGateway(tmp_path, command="sim", OPENAI_API_KEY="sk-real")
     try:
         assert "The simulator answers every call, in play money." in gateway.said
         assert "sim-429" in gateway.said
@@ -84,11 +84,23 @@ def test_the_simulator_alone_says_what_it_is(tmp_path):
         gateway.stop()
 
 
+@pytest.mark.parametrize("model", ["own-large", "own-*"])
+def test_the_first_try_of_a_host_of_ones_own_is_no_built_in_model(tmp_path, model):
+    provider = f'[[providers]]\nname = "mine"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["{model}"]\n'
+    (tmp_path / "headgate.toml").write_text(provider)
+    gateway = InstalledGateway(tmp_path, "--config", "headgate.toml")
+    try:
+        assert f'"model": "{model}"' in gateway.said
+        assert "headgate-lexical" not in gateway.said
+    finally:
+        gateway.stop()
+
+
 @pytest.mark.parametrize(
     ("environment", "model"), [({"DASHSCOPE_API_KEY": "sk-x"}, "qwen-plus"), ({"ARK_API_KEY": "x"}, "doubao")]
 )
 def test_the_first_try_names_a_model_that_is_served(tmp_path, environment, model):
-    gateway = Gateway(tmp_path, **environment)
+    gateway = InstalledGateway(tmp_path, **environment)
     try:
         curl = gateway.said.split("Try it:\n")[1].split("\n\n")[0]
         assert f'"model": "{model}' in curl
@@ -101,7 +113,7 @@ def test_the_first_try_names_a_model_that_is_served(tmp_path, environment, model
 
 def test_the_clients_own_env_file_confuses_nothing(tmp_path):
     dotenv = "OPENAI_BASE_URL=http://127.0.0.1:8787/v1\nOPENAI_API_KEY=sk-hg-live-abc\n"
-    gateway = Gateway(tmp_path, dotenv=dotenv)
+    gateway = InstalledGateway(tmp_path, dotenv=dotenv)
     try:
         assert "simulator answers" in gateway.said
         assert client(gateway).chat.completions.create(model="gpt-4o", messages=HELLO).usage.total_tokens > 0
@@ -110,11 +122,11 @@ def test_the_clients_own_env_file_confuses_nothing(tmp_path):
 
 
 def test_a_provider_in_the_env_file_is_found_and_the_simulator_stays_away_for_ever(tmp_path):
-    first = Gateway(tmp_path, dotenv="OPENAI_API_KEY=sk-provider\n")
+    first = InstalledGateway(tmp_path, dotenv="OPENAI_API_KEY=sk-provider\n")
     assert "openai (from OPENAI_API_KEY)" in first.said
     first.stop()
     (tmp_path / ".env").unlink()
-    gateway = Gateway(tmp_path)
+    gateway = InstalledGateway(tmp_path)
     try:
         assert "The simulator does not step in" in gateway.said
         with pytest.raises(openai.InternalServerError) as caught:
@@ -147,7 +159,7 @@ def test_keys_made_and_revoked_while_it_runs_are_seen_within_a_second(simulated)
 
 
 def test_usage_and_the_ledger_agree_with_what_was_answered(tmp_path):
-    gateway = Gateway(tmp_path, "--prices", "guide-2025")
+    gateway = InstalledGateway(tmp_path, "--prices", "guide-2025")
     try:
         raw = client(gateway).chat.completions.with_raw_response.create(model="gpt-4", messages=HELLO)
         usage = raw.parse().usage
@@ -166,7 +178,7 @@ def test_usage_and_the_ledger_agree_with_what_was_answered(tmp_path):
 
 
 def test_a_cap_in_play_money_holds_and_says_so(tmp_path):
-    gateway = Gateway(tmp_path, "--cap", "0.0001/month")
+    gateway = InstalledGateway(tmp_path, "--cap", "0.0001/month")
     try:
         with pytest.raises(openai.RateLimitError) as caught:
             client(gateway).chat.completions.create(model="gpt-4", messages=HELLO, max_tokens=500)

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
+from tests.surfaces.conftest import HEADGATE, Gateway, InstalledGateway, plain_environment
 
 from headgate.supervisor import Post
 
@@ -54,7 +55,7 @@ def booked(gateway: Gateway) -> set[str]:
 
 
 def test_every_worker_serves_and_the_books_have_every_call(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "--workers", "3")
+    gateway = InstalledGateway(tmp_path, "--workers", "3")
     try:
         assert len(children(gateway.process.pid)) == 3
         assert gateway.said.count("Ctrl-C") == 1
@@ -71,7 +72,7 @@ def test_every_worker_serves_and_the_books_have_every_call(tmp_path: Path) -> No
 
 
 def test_a_worker_that_dies_is_replaced_and_its_journal_replayed(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "--workers", "2")
+    gateway = InstalledGateway(tmp_path, "--workers", "2")
     try:
         made = {ask(gateway)[1] for _ in range(10)}
         before = children(gateway.process.pid)
@@ -97,7 +98,7 @@ def counted(gateway: Gateway) -> float:
 
 
 def test_any_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "--workers", "3")
+    gateway = InstalledGateway(tmp_path, "--workers", "3")
     try:
         for _ in range(12):
             ask(gateway)
@@ -119,20 +120,20 @@ def answers(gateway: Gateway) -> bool:
 
 
 def test_workers_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "--workers", "2")
+    gateway = InstalledGateway(tmp_path, "--workers", "2")
     made = {ask(gateway)[1] for _ in range(5)}
     workers = children(gateway.process.pid)
     gateway.process.kill()
     gateway.process.communicate(timeout=20)
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-    again = Gateway(tmp_path, "--workers", "1")
+    again = InstalledGateway(tmp_path, "--workers", "1")
     again.stop()
     assert booked(again) == made
     assert again.command("ledger", "check").returncode == 0
 
 
 def test_fewer_workers_replay_the_slots_of_more(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "--workers", "4")
+    gateway = InstalledGateway(tmp_path, "--workers", "4")
     made = {ask(gateway)[1] for _ in range(12)}
     for worker in children(gateway.process.pid):
         os.kill(worker, signal.SIGSTOP)  # so that none can end in order
@@ -140,7 +141,7 @@ def test_fewer_workers_replay_the_slots_of_more(tmp_path: Path) -> None:
     for worker in children_of_init(gateway.data):
         os.kill(worker, signal.SIGKILL)
     gateway.process.communicate(timeout=20)
-    again = Gateway(tmp_path, "--workers", "2")
+    again = InstalledGateway(tmp_path, "--workers", "2")
     try:
         assert booked(again) == made
     finally:
@@ -163,7 +164,7 @@ def children_of_init(data: Path) -> list[int]:
 
 
 def test_a_second_supervisor_is_refused_and_names_the_first(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "--workers", "2")
+    gateway = InstalledGateway(tmp_path, "--workers", "2")
     try:
         second = subprocess.run(
             [HEADGATE, "serve", "--port", "0", "--workers", "2", "--data", str(gateway.data)],
@@ -186,6 +187,22 @@ def test_a_second_supervisor_is_refused_and_names_the_first(tmp_path: Path) -> N
         assert f"127.0.0.1:{port} is taken by another program" in elsewhere.stderr
     finally:
         assert gateway.stop(signal.SIGINT)[0] == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_monitor_port_that_is_taken_is_said_and_ends_the_start(tmp_path: Path, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = tmp_path / "headgate.toml"
+        settings.write_text(f"[server]\nmonitor_port = {port}\n")
+        refused = subprocess.run(
+            [HEADGATE, "serve", "--port", "0", "--workers", workers, "--config", str(settings),
+             "--data", str(tmp_path / "data")],
+            env=plain_environment(), capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+    assert refused.returncode == 3
+    assert f"127.0.0.1:{port} is taken by another program" in refused.stderr
+    assert "monitor_port under [server]" in refused.stderr
 
 
 def streamed(gateway: Gateway, text: list[str]) -> None:
@@ -216,7 +233,7 @@ def known(gateway: Gateway) -> bool:
 
 
 def test_a_revoked_key_is_refused_by_every_worker_and_its_streams_end(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "--workers", "3")
+    gateway = InstalledGateway(tmp_path, "--workers", "3")
     try:
         texts: list[list[str]] = [[] for _ in range(6)]
         streams = [threading.Thread(target=streamed, args=(gateway, text)) for text in texts]

@@ -14,7 +14,7 @@ from tests.answers import http_answer
 from tests.transport.asking import until
 from tests.upstream import ScriptedUpstream
 
-from headgate.accesskeys import AccessKeyKeeper
+from headgate.process.accesskeys import AccessKeyKeeper
 from headgate.values import AccessKeys, Host, Signing
 
 pytestmark = pytest.mark.anyio

@@ -20,9 +20,9 @@ from tests.transport.asking import HandClock, http, until
 from tests.upstream import RESET, ScriptedUpstream, json_answer
 
 from headgate.config import ServeOptions, load
+from headgate.process.tokens import TokenKeeper
 from headgate.providers.grants import read_token
-from headgate.tokens import TokenKeeper
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.values import Bearer, Host, TokenSource
 
 pytestmark = pytest.mark.anyio

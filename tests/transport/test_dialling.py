@@ -12,6 +12,7 @@ from tests.upstream import ScriptedUpstream
 
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.transport import dial
+from headgate.transport.egress import parse_origin
 
 
 def unused_port() -> int:
@@ -142,3 +143,37 @@ def test_the_socks_library_is_loaded_only_where_it_is_used() -> None:
     script = "import sys, headgate.transport.http; print('python_socks' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+class Dialled(asyncio.Protocol):
+    """Keeps the socket that it is connected by."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.socket = transport.get_extra_info("socket")
+
+
+@pytest.mark.anyio
+async def test_a_system_that_does_not_ask_costs_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "_KEEP_ALIVE", {"TCP_KEEPIDLE": 1 << 30})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        origin = parse_origin(f"http://127.0.0.1:{server.getsockname()[1]}")
+        dialler, dialled = dial.Dialer(dial.system_resolve, dial.system_tls), Dialled()
+        await dialler.open(dialled, origin, None)  # type: ignore[arg-type]
+        assert not dialled.transport.is_closing()
+        dialled.transport.close()
+        await dialler.close()
+
+
+@pytest.mark.anyio
+async def test_the_system_asks_whether_a_silent_connection_is_alive() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        origin = parse_origin(f"http://127.0.0.1:{server.getsockname()[1]}")
+        dialler, dialled = dial.Dialer(dial.system_resolve, dial.system_tls), Dialled()
+        await dialler.open(dialled, origin, None)  # type: ignore[arg-type]
+        assert dialled.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if sys.platform == "linux":
+            asked = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT]
+            assert [dialled.socket.getsockopt(socket.IPPROTO_TCP, each) for each in asked] == [60, 20, 3]
+        dialled.transport.close()
+        await dialler.close()

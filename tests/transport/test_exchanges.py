@@ -18,6 +18,7 @@ from tests.upstream import (
     chat_json,
     chunk,
     http_head,
+    json_answer,
     stream_steps,
 )
 
@@ -296,3 +297,15 @@ async def test_closing_the_transport_ends_open_exchanges_and_idle_connections() 
         with pytest.raises(UpstreamInterrupted, match="closing"):
             await transport.acquire(to)
         await until(lambda: upstream.open == 0)
+
+
+@pytest.mark.parametrize("said", [None, "Sat, 01 Jan 2000 00:00:00 GMT"])
+@pytest.mark.parametrize("status", [200, 429, 503])
+async def test_a_refusal_without_a_date_has_the_time_at_which_it_came(status: int, said: str | None) -> None:
+    clock = HandClock()
+    clock.now_s = 1_000_000_000.75
+    answer = json_answer({}, status, [("date", said)] if said else [])
+    async with ScriptedUpstream(answer) as upstream, http(clock) as transport:
+        head, _ = await ask(transport, target(upstream.base_url))
+        ours = None if status == 200 else b"Sun, 09 Sep 2001 01:46:40 GMT"
+        assert head.get(b"date") == (said.encode() if said else ours)

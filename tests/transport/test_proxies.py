@@ -232,6 +232,22 @@ async def test_a_hosts_own_proxy_comes_first_and_direct_means_none() -> None:
     assert choose(origin, "", ProxySettings()) is None
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_hosts_own_proxy_is_used_on_this_machine_too(host: str) -> None:
+    async with (
+        ScriptedUpstream() as upstream,
+        LoopbackProxy("http", upstream.port) as own,
+        through("http", upstream) as (usual, transport),
+    ):
+        url = f"http://{host}:{upstream.port}/v1"
+        assert (await ask(transport, target(url, proxy=f"http://127.0.0.1:{own.port}")))[1] in chat_json()
+        assert own.asked == [f"{host}:{upstream.port}"]
+        await ask(transport, target(url))
+        await ask(transport, target(url, proxy="direct"))
+        assert len(own.asked) == 1
+        assert usual.asked == []
+
+
 @pytest.mark.parametrize(
     ("url", "proxy"),
     [

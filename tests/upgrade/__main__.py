@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.ensemble.table import tell
+from tests.longform import verdict
 from tests.upgrade.rounds import play
 
 
@@ -18,7 +19,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headgate-upgrade-") as folder:
         row = tell(asyncio.run(play(Path(folder), options.calls)))
-    return 1 if row.wrong else 0
+    return verdict(len(row.wrong))
 
 
 if __name__ == "__main__":

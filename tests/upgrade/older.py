@@ -16,11 +16,18 @@ BENCH = Path(__file__).parents[2] / "bench"
 _HERE = "current_schema()"
 _TABLES = f"SELECT tablename FROM pg_tables WHERE schemaname = {_HERE}"
 _COLUMNS = f"SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = {_HERE}"
+_COLUMNS_OF = (
+    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'older' AND table_name = ?"
+)
 _INDEXES = f"SELECT indexname FROM pg_indexes WHERE schemaname = {_HERE}"
 _TRIGGERS = (
     "SELECT c.relname, tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
     f" JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {_HERE} AND NOT tgisinternal"
 )
+
+
+_INSIDE = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'older' AND tablename = ?"
+_GUARDS = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = to_regclass(?) AND NOT tgisinternal"
 
 
 def write_calls(place: Database, calls: int) -> None:
@@ -40,7 +47,9 @@ def make_older(place: Database, revision: str) -> int:
         sql.execute("CREATE SCHEMA older")
     made_at(other, revision)
     taken = 0
-    with closing(connect(other)) as old, closing(connect(place)) as sql, writing(sql):
+    with closing(connect(other)) as old, closing(connect(place, wait="patient")) as sql, writing(sql):
+        for table in ("calls", "entries"):
+            make_whole(sql, table)
         for question, statement in (
             (_TRIGGERS, 'DROP TRIGGER "{1}" ON "{0}"'),
             (_TABLES, 'DROP TABLE "{0}"'),
@@ -55,6 +64,18 @@ def make_older(place: Database, revision: str) -> int:
     with closing(connect(place)) as sql:
         sql.execute("DROP SCHEMA older CASCADE")
     return taken
+
+
+def make_whole(sql: Connection, table: str) -> None:
+    """Make a table what it is in the schema `older`: not parted, and as wide as it was."""
+    sql.execute(f"CREATE TABLE {table}_whole (LIKE older.{table} INCLUDING DEFAULTS)")
+    columns = [name for (name,) in sql.execute(f"{_COLUMNS_OF} ORDER BY ordinal_position", (table,))]
+    sql.execute(f"INSERT INTO {table}_whole SELECT {', '.join(columns)} FROM {table}")
+    sql.execute(f"DROP TABLE {table}")
+    sql.execute(f"ALTER TABLE {table}_whole RENAME TO {table}")
+    for question, of in ((_INSIDE, table), (_GUARDS, f"older.{table}")):
+        for (definition,) in sql.execute(question, (of,)).fetchall():
+            sql.execute(definition.replace("older.", ""))
 
 
 def _added(question: str, old: Connection, new: Connection) -> list[tuple[str, ...]]:

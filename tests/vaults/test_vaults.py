@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from headgate.config import ServeOptions, load
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.vaults import VaultError, fetch
 
 TLS = Path(__file__).parents[1] / "transport/tls"

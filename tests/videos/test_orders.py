@@ -75,7 +75,7 @@ def test_an_order_is_the_same_as_json_and_as_a_form() -> None:
         ({"size": 720}, "size"),
         ({"n": 2}, "n"),
         ({"input_reference": "x"}, "input_reference"),
-        ({"input_reference": {"file_id": "file-1"}}, "input_reference"),
+        ({"input_reference": {"file_id": "file-1"}}, "input_reference.file_id"),
         ({"input_reference": {"image_url": "data:image/png;base64,!"}}, "input_reference"),
     ],
 )

@@ -5,11 +5,11 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from headgate.counting import LocalCounter
 from headgate.errors import CallerError
 from headgate.http.parse import parse
 from headgate.http.scan import scan
 from headgate.money.tokens import Tokenizers
+from headgate.process.counting import LocalCounter
 from headgate.values import Call, Host, Media, Model, Target
 from headgate.wire.messages import text_bytes
 
@@ -314,7 +314,7 @@ def test_media_are_weighed_apart_from_text():
 )
 def test_parts_of_unknown_length_are_noted(part):
     call = with_parts(part)
-    assert call.media == Media(hidden=1)
+    assert call.media == Media(hidden=1, files=int(part["type"] == "file"))
     assert call.input_bytes < 300
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -74,6 +75,11 @@ class Words(Protocol):
         ...
 
 
+@cache  # most processes are never asked for it
+def _description(table: Table) -> bytes:
+    return msgspec.json.encode(describe(table))
+
+
 class AdminApi:
     """Serve a table.
 
@@ -103,7 +109,6 @@ class AdminApi:
         self._changed = changed
         # A few: writes wait for one another anyway, but one that waits for workers keeps nobody from reading.
         self._threads = ThreadPoolExecutor(_THREADS, "admin")
-        self._description = msgspec.json.encode(describe(table))
 
     def routes(self) -> list[BaseRoute]:
         """Return what Starlette serves: the table's paths, its description, and no other path below them."""
@@ -121,7 +126,9 @@ class AdminApi:
         return served
 
     async def _describe(self, _request: Request) -> Response:
-        return Response(self._description, media_type=_JSON)
+        loop = asyncio.get_running_loop()  # which making it would stop for a tenth of a second
+        made = await loop.run_in_executor(self._threads, _description, self._table)
+        return Response(made, media_type=_JSON)
 
     async def respond(self, methods: Mapping[str, Route], request: Request) -> Response:
         """Answer one request to a path that has these methods."""

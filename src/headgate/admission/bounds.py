@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.money.cost import covers, only_units, unit_price, upper_bound
-from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, HIDDEN, IMAGE_BOUND
+from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, FILE_USUAL, HIDDEN, IMAGE_BOUND
 
 if TYPE_CHECKING:
     from headgate.values import Call, Media, Model, NanoUSD, Operation, Target, Units
@@ -48,7 +48,9 @@ def output_limit(call: Call, target: Target) -> int:
         return call.max_output or 0
     if call.shrunk_to:
         return call.shrunk_to
-    return call.max_output if call.max_output is not None else _unasked(call, target)
+    if call.max_output is not None:
+        return call.max_output
+    return (call.operation == "chat" and target.model.max_output) or _unasked(call, target)
 
 
 def _unasked(call: Call, target: Target) -> int:
@@ -69,7 +71,7 @@ def assumed_output(call: Call, targets: tuple[Target, ...]) -> int:
     if call.max_output is not None or call.operation in TEXTLESS:
         return 0
     for target in targets:
-        if not _keeps_a_limit(call, target):
+        if not (target.model.max_output or _keeps_a_limit(call, target)):
             break
     else:
         return 0
@@ -113,7 +115,7 @@ def input_bound(call: Call, target: Target) -> int:
     if call.counted is not None:
         tokens = min(tokens, call.counted.get((target.host.name, model.name), tokens))
     window = model.context_window * call.inputs
-    return min(tokens, window) if window else tokens
+    return window if 0 < window < tokens else tokens
 
 
 def _media_bound(media: Media, model: Model) -> int:
@@ -178,5 +180,6 @@ def rough_input(call: Call) -> int:
     """Return a guess of the input's tokens without a tokenizer: a quarter of its bytes."""
     tokens = -(-call.input_bytes // 4)
     if call.media is not None:
-        tokens += call.media.images * _IMAGE_USUAL + call.media.audio // _AUDIO_CHARS_USUAL
+        media = call.media
+        tokens += media.images * _IMAGE_USUAL + media.audio // _AUDIO_CHARS_USUAL + media.files * FILE_USUAL
     return tokens

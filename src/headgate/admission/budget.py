@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import msgspec
 
 from headgate.admission.purse import Slice
-from headgate.money.credit import Need, cover
+from headgate.money.credit import Need, cover, in_tokens
 from headgate.money.periods import FOREVER, PeriodClock
 from headgate.money.pots import PotName, Want
 from headgate.ports import Source
@@ -62,7 +62,7 @@ class Budget:
 class Cover:
     """What the calls of one key spend from in one book: resolved once, anew when a period or grant ends."""
 
-    __slots__ = ("budgets", "capped", "grants", "offers", "pots", "prepaid", "slices", "until")
+    __slots__ = ("budgets", "capped", "first", "grants", "offers", "pots", "prepaid", "slices", "until")
 
     def __init__(self, budgets: tuple[Budget, ...], grants: tuple[Slice, ...], *, prepaid: bool) -> None:
         self.budgets = budgets
@@ -70,6 +70,7 @@ class Cover:
         self.prepaid = prepaid
         self.slices: tuple[Slice, ...] = ()  # of the budgets, in the same order
         self.offers: tuple[Slice, ...] = ()  # the grants that have not expired
+        self.first: Slice | None = None  # of them, where that is in money
         self.pots: tuple[int, ...] | None = None  # of the slices; None: not all are known
         self.until: WallMicros = 0
         self.capped = prepaid or bool(budgets)  # anything limits these calls
@@ -225,6 +226,7 @@ class Budgets:
         purse = self._purse
         found.slices = tuple(budget.at(now, purse) for budget in found.budgets)
         found.offers = tuple(own for own in found.grants if own.until > now)
+        found.first = found.offers[0] if found.offers and not found.offers[0].model else None
         for own in found.grants:
             if own.until <= now:
                 purse.retire(own)
@@ -257,11 +259,16 @@ class Budgets:
                 return None
         sources, parts = _NO_CREDIT
         if found.prepaid:
-            assert need is not None
-            drawn = _draw(found.offers, need, now)
-            if drawn is None:
-                return None
-            sources, parts = drawn
+            first = found.first
+            if first is not None and first.free >= amount > 0 and first.until > now:
+                first.free -= amount  # the usual: the first in order has enough
+                sources, parts = (Source(first.pot, first.grant, amount),), (first,)
+            else:
+                assert need is not None
+                drawn = _draw(found.offers, need, now)
+                if drawn is None:
+                    return None
+                sources, parts = drawn
         for own in slices:
             own.free -= amount
         pots = found.pots
@@ -296,19 +303,31 @@ class Budgets:
         for own in hold.slices:
             own.free += rest
             own.drawn += charge
-        if hold.parts:
+        parts = hold.parts
+        if len(parts) == 1 and not hold.sources[0].tokens:  # the usual: one grant covers all of it
+            own = parts[0]
+            own.free += rest
+            own.drawn += charge
+        elif parts:
             _close_parts(hold, charge, tokens)
         if self._waiters:
             self.wake()
 
-    @staticmethod
-    def carry_away(hold: Hold) -> None:
-        """Take a hold out of this worker's slices, as the store has done."""
+    def carry_away(self, hold: Hold) -> None:
+        """Take a hold out of this worker's slices, as the store has done.
+
+        What a grant in tokens covers is charged to no budget: there it is free again.
+        """
         hold.open = False
+        covered = in_tokens(hold.sources)
         for own in hold.slices:
-            own.granted -= hold.amount
+            if covered:
+                own.free += hold.amount
+            else:
+                own.granted -= hold.amount
         for own, source in zip(hold.parts, hold.sources, strict=True):
-            own.granted -= source.amount
+            own.granted -= source.tokens or source.amount
+        self.wake()
 
     # ── when it does not fit ─────────────────────────────────────────────────────────────────────
 
@@ -318,7 +337,7 @@ class Budgets:
         if not found.prepaid or need is None:
             return Want(amount, names)
         sources = [own.name for own in found.offers if not own.model or fnmatchcase(need.model, own.model)]
-        return Want(amount, names, tuple(sources), need.tokens, in_order)
+        return Want(amount, names, tuple(sources), need.tokens if need.only_tokens else 0, in_order)
 
     def standing(self, found: Cover) -> Standing:
         """Say how much is left, by what the store said last."""
@@ -367,11 +386,6 @@ class Budgets:
 
 def _draw(offers: tuple[Slice, ...], need: Need, now: WallMicros) -> Credit | None:
     """Hold a call's need in the credit; None where it does not fit, or the store is to be asked first."""
-    amount = need.amount
-    first = offers[0] if offers else None
-    if first is not None and not first.model and first.free >= amount > 0 and first.until > now:
-        first.free -= amount  # the usual: the first in order has enough
-        return (Source(first.pot, first.grant, amount),), (first,)
     sources = None if _out_of_order(offers, need) else cover(offers, need, now)
     if sources is None:
         return None
@@ -399,8 +413,11 @@ def _out_of_order(offers: Iterable[Slice], need: Need) -> bool:
         if rest <= 0:
             break
         if own.model:
-            short = own.free < need.tokens and (not own.known or need.tokens <= own.reach)
-            if short and fnmatchcase(need.model, own.model):
+            if not (need.only_tokens and need.tokens and fnmatchcase(need.model, own.model)):
+                continue
+            if own.free >= need.tokens:  # it covers all, so nothing behind it is asked for
+                return False
+            if not own.known or need.tokens <= own.reach:
                 return True
             continue
         if own.free < rest and (own.elsewhere > 0 or not own.known):

@@ -132,6 +132,7 @@ class Entrance:
         if not gate.queue_ms or any(tokens > bucket.limit for bucket in gate.tokens):
             return False
         most = gate.queue_ms * 1_000_000
+        gate.close()
         return all(bucket.wait_ns(1, now) <= most for bucket in gate.requests)
 
     def _room(self, gate: Gate) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from headgate.admission.durations import go_duration
 from headgate.admission.leased import group, token_group
-from headgate.admission.meters import OwnGroup, OwnTokenGroup
+from headgate.admission.passes import CLOSED, Pass, Told
 from headgate.errors import RateLimited
 from headgate.values import MonotonicNs
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
+    from headgate.admission.passes import Turnstile
     from headgate.values import Principal
 
 _WORDS: dict[Kind, str] = {
@@ -42,6 +43,7 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
     gate: Gate
     tokens: int
     since: MonotonicNs = 0  # when it was admitted
+    taken_of: Pass | None = None  # then it was admitted when that was booked
     open: bool = True
     queued_ns: int = 0  # how long it has waited before
 
@@ -95,6 +97,7 @@ class Gate:
 
     def wait_ns(self, tokens: int, now: MonotonicNs) -> int:
         """Return how long until a call of so many tokens passes; 0: it does now."""
+        self.close()
         longest = 0
         for bucket in self.requests:
             wait = bucket.wait_ns(1, now)
@@ -111,6 +114,7 @@ class Gate:
 
     def waits(self, tokens: int, now: MonotonicNs) -> Iterator[tuple[Bucket | Count, int]]:
         """Yield each meter and how long until a call of so many tokens passes it."""
+        self.close()
         for bucket in self.requests:
             yield bucket, bucket.wait_ns(1, now)
         for bucket in self.tokens:
@@ -129,27 +133,24 @@ class Gate:
         for count in self.counts:
             if count.full():
                 return None
-        requests, own_tokens = self._requests, self._tokens
-        if not (isinstance(requests, OwnGroup) and isinstance(own_tokens, OwnTokenGroup)):
-            passes = requests.passes(1, now) and own_tokens.passes(tokens, now)
-            return self.take(tokens, now) if passes else None
-        if not own_tokens.enter(tokens, now):
-            return None
-        if not requests.admit(1, now):
-            own_tokens.cancel(tokens)
-            return None
-        return self._begin(tokens, now)
+        passes = self._requests.passes(1, now) and self._tokens.passes(tokens, now)
+        return self.take(tokens, now) if passes else None
 
     def take(self, tokens: int, now: MonotonicNs) -> Ticket:
         """Count a call, whether it passes or not."""
+        self.close()
         self._requests.take(1, now)
         self._tokens.reserve(tokens, now)
-        return self._begin(tokens, now)
-
-    def _begin(self, tokens: int, now: MonotonicNs) -> Ticket:
         for count in self.counts:
             count.begin()
         return Ticket(self, tokens, now)
+
+    def close(self) -> None:
+        """Bring the meters up to date. Those that are shared always are."""
+
+    def without_counts(self) -> Gate:
+        """Return what a call must pass that is counted in another one that is open."""
+        return Gate(self.principal, self.requests, self.tokens, ())
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
@@ -160,6 +161,7 @@ class Gate:
 
     def uncount(self, now: MonotonicNs) -> None:
         """Give back a request, as if it had never come."""
+        self.close()
         for bucket in self.requests:
             bucket.give(1, now)
 
@@ -181,6 +183,7 @@ class Gate:
 
         Where it would pass by now, but others wait before it, the tightest limit is told.
         """
+        self.close()
         for bucket in self.tokens:
             if tokens > bucket.limit:
                 return self._too_large(bucket, model, tokens)
@@ -227,3 +230,110 @@ class Gate:
             "account": f"the organization{f', tier {self.principal.tier}' if self.principal.tier else ''}",
         }[place.scope]
         return f"This is the limit of {whose}{f' for {place.model}' if place.model else ''}."
+
+
+class OwnGate(Gate):
+    """The gate of a process that shares its limits with no other.
+
+    Args:
+        turnstile: of the principal's account.
+    """
+
+    __slots__ = ("_pass", "_turnstile")
+
+    def __init__(
+        self,
+        principal: Principal,
+        requests: tuple[Bucket, ...],
+        tokens: tuple[TokenBucket, ...],
+        counts: tuple[Count, ...],
+        queue_ms: int,
+        turnstile: Turnstile,
+    ) -> None:
+        super().__init__(principal, requests, tokens, counts, queue_ms)
+        self._turnstile = turnstile
+        self._pass = CLOSED
+
+    def admit(self, tokens: int, now: MonotonicNs) -> Ticket | None:
+        """Count a call of so many tokens if it passes; else None, and nothing is counted."""
+        own = self._pass
+        if now >= own.until or own.calls >= own.most or own.tokens + tokens > own.room:
+            own = self._open(now)
+            if own.most < 1 or tokens > own.room:
+                return None
+        for count in self.counts:
+            if count.open >= count.limit:
+                return None
+        for count in self.counts:
+            count.open += 1
+        own.last = now
+        own.calls += 1
+        own.tokens += tokens
+        own.reserved += tokens
+        return Ticket(self, tokens, now, own)
+
+    def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
+        """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
+        for count in self.counts:
+            count.open -= 1
+        own, taken_of, over = self._pass, ticket.taken_of, used - ticket.tokens
+        since = ticket.since if taken_of is None else taken_of.last
+        if now >= own.until:
+            self.close()
+            self._tokens.settle(ticket.tokens, used, since, now)
+            return
+        own.last = now
+        own.reserved -= ticket.tokens
+        if over >= 0 or taken_of is own:
+            own.tokens += over
+        else:
+            own.unused[since] = own.unused.get(since, 0) - over
+            own.back -= over
+
+    def lines(self, now: MonotonicNs) -> bytes:
+        """Return the `x-ratelimit-*` header lines; see `Gate.lines`."""
+        own = self._pass
+        if now >= own.until:
+            own = self._open(now)
+        lines, passed = b"", now - own.began
+        for bucket, lacked, template, of_tokens in own.told:
+            limit, unit = bucket.limit, bucket.unit
+            taken = own.tokens - own.back if of_tokens else own.calls
+            lack = lacked + taken * unit - passed * limit
+            if lack <= 0:
+                lines += template % (limit, limit, b"0ms")
+            else:
+                left = max((bucket.size - lack) // unit, 0)
+                lines += template % (limit, left, go_duration(-(-lack // limit)))
+        return lines
+
+    def without_counts(self) -> Gate:
+        """Return what a call must pass that is counted in another one that is open."""
+        return OwnGate(self.principal, self.requests, self.tokens, (), 0, self._turnstile)
+
+    # ── passes ───────────────────────────────────────────────────────────────────────────────────
+
+    def _open(self, now: MonotonicNs) -> Pass:
+        """Look at the meters, which all that was taken of is booked in."""
+        self.close()
+        own = self._pass = Pass(now)
+        self._turnstile.gate = self
+        if self.requests:
+            own.most = self._requests.room(now)
+        if self.tokens:
+            own.room = self._tokens.room(now)
+        for meters, template in self._told:
+            own.told.append(Told(*meters.tightest(now), template, meters is not self._requests))
+        return own
+
+    def close(self) -> None:
+        """Book what the calls of the account's pass have taken."""
+        gate = self._turnstile.gate
+        if gate is not None:
+            self._turnstile.gate = None
+            gate.book()
+
+    def book(self) -> None:
+        """Book what the calls of the own pass have taken."""
+        own, self._pass = self._pass, CLOSED
+        own.book(self._requests, self._tokens)

@@ -18,8 +18,6 @@ from headgate.admission.meters import (
     Place,
     TokenBucket,
     TokenGroup,
-    group as own_group,
-    token_group as own_token_group,
 )
 from headgate.money.shares import MICRO, Ask
 
@@ -369,10 +367,10 @@ class LeasedTokenGroup(LeasedGroup, TokenGroup):
 def group(buckets: tuple[Bucket, ...]) -> Group:
     """Return some buckets as a group."""
     leased = tuple(bucket for bucket in buckets if isinstance(bucket, LeasedBucket))
-    return LeasedGroup(leased) if 0 < len(leased) == len(buckets) else own_group(buckets)
+    return LeasedGroup(leased) if 0 < len(leased) == len(buckets) else Group(buckets)
 
 
 def token_group(buckets: tuple[TokenBucket, ...]) -> TokenGroup:
     """Return some buckets of tokens as a group."""
     leased = tuple(bucket for bucket in buckets if isinstance(bucket, LeasedBucket))
-    return LeasedTokenGroup(leased) if 0 < len(leased) == len(buckets) else own_token_group(buckets)
+    return LeasedTokenGroup(leased) if 0 < len(leased) == len(buckets) else TokenGroup(buckets)

@@ -10,6 +10,7 @@ reaches a running process.
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import methodcaller
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -159,11 +160,6 @@ class TokenBucket(Bucket):
         self.take(amount, now)
         self.reserved += amount * self.unit
 
-    def cancel(self, amount: int) -> None:
-        """Undo a reservation of this very moment."""
-        self.due -= amount * self.unit
-        self.reserved -= amount * self.unit
-
     def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
         """End a call: give back what of its reservation it did not use, or take what it used beyond."""
         self.reserved -= reserved * self.unit
@@ -237,6 +233,15 @@ class Group:
         for bucket in self.buckets:
             bucket.take(amount, now)
 
+    def room(self, now: MonotonicNs) -> int:
+        """Return how many units pass all of them now; below 0 where one lacks more than it holds."""
+        return min((b.size - max(b.due - now * b.limit, 0)) // b.unit for b in self.buckets)
+
+    def tightest(self, now: MonotonicNs) -> tuple[Bucket, int]:
+        """Return the bucket with the fewest units left, and what it lacks."""
+        least = min(self.buckets, key=methodcaller("remaining", now))
+        return least, max(least.due - now * least.limit, 0)
+
     def least(self, now: MonotonicNs) -> tuple[int, int, int]:
         """Return the limit of the bucket with the fewest units left, those, and when it is full again."""
         left = [bucket.remaining(now) for bucket in self.buckets]
@@ -264,101 +269,16 @@ class TokenGroup(Group):
         for bucket in self.tokens:
             bucket.settle(reserved, used, since, now)
 
-
-class OwnGroup(Group):
-    """A group of this process's own buckets. Each call meets several: the loops do without their methods."""
-
-    __slots__ = ()
-
-    def admit(self, amount: int, now: MonotonicNs) -> bool:
-        """Take `amount` from each if it fits into each; else say so, and take nothing."""
-        for bucket in self.buckets:
-            base = now * bucket.limit
-            lack = bucket.due - base
-            due = (bucket.due if lack > 0 else base) + amount * bucket.unit
-            if due - base > bucket.size:
-                self._give_back(amount, bucket)
-                return False
-            bucket.due = due
-        return True
-
-    def _give_back(self, amount: int, before: Bucket) -> None:
-        """Undo what was taken from the buckets before one."""
-        for bucket in self.buckets:
-            if bucket is before:
-                return
-            bucket.due -= amount * bucket.unit
-
-    def least(self, now: MonotonicNs) -> tuple[int, int, int]:
-        """Return the limit of the bucket with the fewest units left, those, and when it is full again."""
-        fewest, limit, short = 1 << 62, 1, 0
-        for bucket in self.buckets:
-            lack = bucket.due - now * bucket.limit
-            left = (bucket.size - lack) // bucket.unit if lack > 0 else bucket.limit
-            if left < fewest:
-                fewest, limit, short = left, bucket.limit, lack
-                if left <= 0:  # beyond its limit is no less than nothing
-                    break
-        return limit, max(fewest, 0), -(-short // limit) if short > 0 else 0
-
-
-class OwnTokenGroup(OwnGroup, TokenGroup):
-    """The same of buckets that give back what a call did not use."""
-
-    __slots__ = ()
-
-    def cancel(self, amount: int, before: TokenBucket | None = None) -> None:
-        """Undo the reservation of this very moment: in each, or in those before one."""
+    def book(self, taken: int, reserved: int, now: MonotonicNs) -> None:
+        """Take from each what some calls have come to, of which so much is to be settled."""
         for bucket in self.tokens:
-            if bucket is before:
-                return
-            bucket.cancel(amount)
+            bucket.take(taken, now)
+            bucket.reserved += reserved * bucket.unit
 
-    def enter(self, amount: int, now: MonotonicNs) -> bool:
-        """Take `amount` from each until `settle` if it fits into each; else say so, and take nothing."""
+    def release(self, amount: int, since: MonotonicNs, now: MonotonicNs) -> None:
+        """Give back to each a part of what was reserved at a time, as if it had never been taken."""
         for bucket in self.tokens:
-            base = now * bucket.limit
-            low = bucket.due - base
-            taken = amount * bucket.unit
-            if low <= 0:
-                low, bucket.full_at = 0, now
-            elif low < bucket.reserved:
-                bucket.note(low, now)
-            if low + taken > bucket.size:
-                self.cancel(amount, bucket)
-                return False
-            bucket.due = base + low + taken
-            bucket.reserved += taken
-        return True
-
-    def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
-        """End a call in each that has reserved so much at a time."""
-        over = used - reserved
-        if over < 0:
-            super().settle(reserved, used, since, now)
-            return
-        for bucket in self.tokens:
-            base = now * bucket.limit
-            low = bucket.due - base
-            unit = bucket.unit
-            bucket.reserved -= reserved * unit
-            if low <= 0:
-                low, bucket.full_at = 0, now
-            elif low < bucket.reserved:
-                bucket.note(low, now)
-            bucket.due = base + low + over * unit
-
-
-def group(buckets: tuple[Bucket, ...]) -> Group:
-    """Return some buckets as a group."""
-    own = all(type(bucket) in {Bucket, TokenBucket} for bucket in buckets)
-    return OwnGroup(buckets) if own else Group(buckets)
-
-
-def token_group(buckets: tuple[TokenBucket, ...]) -> TokenGroup:
-    """Return some buckets of tokens as a group."""
-    own = all(type(bucket) is TokenBucket for bucket in buckets)
-    return OwnTokenGroup(buckets) if own else TokenGroup(buckets)
+            bucket.release(amount, since, now)
 
 
 class Count:

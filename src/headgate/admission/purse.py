@@ -26,6 +26,7 @@ LEASE_NS: Final = 1_000_000_000  # without a look at the store for so long, a wo
 _LIVE_NS: Final = 2_000_000_000  # a slot whose stamp has not changed for so long is not waited for
 _BEAT_NS: Final = 400_000_000
 _LOOK_NS: Final = 100_000_000  # between two looks at how fast slices are spent,
+_LOOKED_AT: Final = 400  # of them, at most,
 _PACED_NS: Final = 1_000_000_000  # and at the same one
 _PACE_S: Final = 10.0  # the memory of that
 _LASTS_S: Final = 60.0  # a slice is filled up to what it gives in so long, once it is half empty
@@ -141,7 +142,7 @@ class Purse:
         self._seen = 0
         self._stamps: dict[str, tuple[int, MonotonicNs]] = {}
         self._beat_at: MonotonicNs = 0
-        self._walk = Walk[PotName]()
+        self._walk = Walk[PotName](_LOOKED_AT)
         self._looked_at: MonotonicNs = 0
 
     @property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from headgate.admission.gates import Gate
+from headgate.admission.gates import Gate, OwnGate
 from headgate.admission.limits import LimitTable
 from headgate.admission.meters import Count, Kind, TokenBucket
+from headgate.admission.passes import Turnstiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,7 +41,7 @@ class Rates:
 
     __slots__ = (
         "_buckets", "_by_model", "_count_failed", "_counts", "_gates", "_restored", "_table", "_touched",
-        "freed", "shares",
+        "_turnstiles", "freed", "shares",
     )  # fmt: skip
 
     def __init__(
@@ -54,14 +55,14 @@ class Rates:
         self._buckets: dict[str, TokenBucket] = {}  # one class for all: code that meets two is slower
         self._counts: dict[str, Count] = {}
         self._touched: list[Gate] = []  # since the last readings
+        self._turnstiles = Turnstiles()
         self.freed: Callable[[int], None] | None = None  # told of an account whose call has ended
         self._restored: dict[str, tuple[int, MonotonicNs]] = {}  # of the last run, not asked for yet
 
     def replace(self, table: LimitTable) -> None:
         """Take over other limits; what is used stays used."""
         self._table = table
-        self._gates.clear()
-        self._by_model.clear()
+        self._forget()
 
     def gate(self, principal: Principal, model: str, now: MonotonicNs) -> Gate:
         """Return what a principal's calls for a model pass."""
@@ -133,7 +134,10 @@ class Rates:
         tokens = tuple(each for each in buckets if each.kind in {"tpm", "tpd"})
         requests = tuple(each for each in buckets if each.kind in {"rpm", "rpd"})
         counts = tuple(self._count(bound) for bound in bounds if bound.limits.concurrency)
-        return Gate(principal, requests, tokens, counts, self._table.queue_ms(principal))
+        queue_ms = self._table.queue_ms(principal)
+        if self.shares is not None:
+            return Gate(principal, requests, tokens, counts, queue_ms)
+        return OwnGate(principal, requests, tokens, counts, queue_ms, self._turnstiles.of(principal.account))
 
     def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> TokenBucket:
         name = place.named(kind)
@@ -161,10 +165,15 @@ class Rates:
 
     def prune(self, now: MonotonicNs) -> None:
         """Forget every gate, and the meters that say nothing: of full buckets and no open calls."""
-        self._gates.clear()
-        self._by_model.clear()
+        self._forget()
         self._buckets = {name: each for name, each in self._buckets.items() if not each.idle(now)}
         self._counts = {name: each for name, each in self._counts.items() if not each.idle()}
+
+    def _forget(self) -> None:
+        for gate in (*self._gates.values(), *self._by_model.values()):
+            gate.close()
+        self._gates.clear()
+        self._by_model.clear()
 
     # ── across restarts ──────────────────────────────────────────────────────────────────────────
 
@@ -177,5 +186,6 @@ class Rates:
         touched, self._touched = self._touched, []
         for gate in touched:
             gate.touched = False
+            gate.close()
         buckets = {bucket for gate in touched for bucket in (*gate.requests, *gate.tokens)}
         return [Reading(bucket.place.named(bucket.kind), bucket.lacking(now)) for bucket in buckets]

@@ -2,7 +2,8 @@
 
 A line fails only for its own reasons. What limits us slows all lines of a model and counts for nothing;
 what breaks down is tried again, a bounded number of times. A line has its place among those at once until its
-output is kept, so no more than that are ever in flight.
+output is kept, so no more than that are ever in flight, and waits before it is sent where the answers of all
+take much memory.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ from typing import TYPE_CHECKING, Final
 
 from headgate.admission.entrance import Entrance
 from headgate.admission.gates import Gate, Ticket
+from headgate.admission.load import Load
+from headgate.batch import answers
+from headgate.batch.answers import Answers
+from headgate.batch.films import Films
 from headgate.batch.hands import Hands
 from headgate.batch.line import LineAnswers, LineJournal, LineObserver, LineSink, Running
 from headgate.batch.money import LineReservations
 from headgate.batch.pace import Pace
-from headgate.batch.replay import OneAttempt, ReplayPipeline, Replays
+from headgate.batch.parts import names_files, take_in
+from headgate.batch.replay import NOT_SENT, OneAttempt, ReplayPipeline, Replays
+from headgate.batch.waiting import WaitingAttempts, WaitingPipeline, waits
 from headgate.errors import (
     CallerError,
     GatewayError,
     Internal,
+    OrderUnclear,
     QuotaExceeded,
     Unavailable,
     UpstreamError,
@@ -29,16 +37,16 @@ from headgate.errors import (
     UpstreamRefused,
     WrongShape,
 )
-from headgate.identity.standing import allow
 from headgate.money.batchterms import BATCH, PASSED
 from headgate.pipeline import Pipeline
+from headgate.providers.batchcalls import AT_ONCE
 from headgate.settle import Ledger
 from headgate.values import Call
-from headgate.wire.batches import LineRefused, answered, read_line, unanswered
+from headgate.wire.batches import LineRefused, answered, unanswered
 from headgate.wire.batchjobs import Finished, Returned, line_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Coroutine
 
     from headgate.batch.parts import Parts
     from headgate.pipeline import Stages
@@ -46,9 +54,10 @@ if TYPE_CHECKING:
     from headgate.wire.batches import BatchError
     from headgate.wire.batchjobs import Claim, KeptBatch
 
-_OWN_REASONS: Final = (CallerError, QuotaExceeded, UpstreamRefused, WrongShape)
+_OWN_REASONS: Final = (CallerError, QuotaExceeded, UpstreamRefused, WrongShape, OrderUnclear)
 _BACKOFF_US: Final = 1_000_000
 _LONGEST_US: Final = 60_000_000
+_LOADS: Final = 2  # the files of so many of the largest lines are in memory at once
 
 
 class OpenEntrance(Entrance):
@@ -77,14 +86,21 @@ class Crew:
         self._parts = parts
         self._kept = kept
         self.hands = Hands()
+        most = _LOADS * parts.largest
+        # Of lines that run, and of those that wait for hours.
+        self._loads = (Load(most, parts.stopping), Load(most, parts.stopping))
+        self._answers = Answers(answers.MOST, parts.stopping)
         self._running: dict[bytes, Running] = {}
         self._paces: dict[str, Pace] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         stages = self._stages(parts.stages)
         self.pipeline = Pipeline(stages)
+        self.films = Films(parts, stages, self.pipeline)
         self._answered: dict[str, Running] = {}  # by the ids of their requests
         known = replace(stages, transport=Replays(self._answered), attempts=OneAttempt(stages.attempts))
         self._replay = ReplayPipeline(known, self._answered)
+        patient = replace(stages, attempts=WaitingAttempts(stages.attempts))
+        self._waiting = WaitingPipeline(patient, parts, self._running)
 
     def _stages(self, stages: Stages) -> Stages:
         ledger, running = stages.ledger, self._running
@@ -104,6 +120,25 @@ class Crew:
         if pace is None:
             pace = self._paces[model] = Pace(self._parts.terms().concurrency)
         return pace
+
+    def paced(self, batch: KeptBatch) -> Pace:
+        """Return the same for the model of a batch, by the settings of now."""
+        job, terms = batch.job, self._parts.terms()
+        pace, own = self.pace(job.model), terms.of(job.model).concurrency
+        waiting = waits(self._parts, job)
+        pace.follow(own or (max(AT_ONCE, terms.concurrency) if waiting else terms.concurrency), eager=waiting)
+        return pace
+
+    async def give_up(self, batch: KeptBatch) -> None:
+        """End the calls of a batch's lines that wait at their provider; they wait again."""
+        lines = {call: line for call, line in self._running.items() if line.waits and line.batch.n == batch.n}
+        if not lines:
+            return
+        for line in lines.values():
+            line.given_up = True
+        await self._parts.each(
+            lambda call: Unavailable("Its batch waits for it no longer.") if call.id in lines else None
+        )
 
     def take(self, batch: KeptBatch, calls: Collection[bytes], claims: Collection[Claim]) -> None:
         """Take the lines that were claimed with these ids of calls; each is then started or given back."""
@@ -133,6 +168,7 @@ class Crew:
     def stored(self, batch: KeptBatch, lines: Collection[Finished | Returned]) -> None:
         """Take note that what came of some lines is kept, so others may begin."""
         self.hands.let_go(batch, lines)
+        self._answers.give(batch, lines)
         self.pace(batch.job.model).running -= len(lines)
 
     async def close(self) -> None:
@@ -155,21 +191,44 @@ class Crew:
         self._running[claim.call] = line
         call = Call(claim.call, self._parts.operations[batch.job.endpoint], self._monotonic())
         try:
-            await self._prepare(batch, claim, call, data)
-            pipeline = self.pipeline
-            if claim.answer is not None:
-                self._answered[call.request_id] = line
-                pipeline = self._replay
-            self._parts.start(pipeline.serve(call, sink, self._parts.routes()), call)
+            body = await self._prepare(line, call, data)
+            self._parts.start(self._serving(call, sink, line, body), call)
             await sink.ended.wait()
         except GatewayError as error:
             sink.error = error
         except LineRefused as refused:  # its file is another one than was read
             sink.error = CallerError(refused.error.message, code=refused.error.code)
         finally:
+            self._loads[line.waits].give(line.carried)
             del self._running[claim.call]
             self._answered.pop(call.request_id, None)
-        return self._ended(line, sink, call)
+        came = self._ended(line, sink, call)
+        self._answers.came(batch, came, call)
+        return came
+
+    def _serving(self, call: Call, sink: LineSink, line: Running, body: bytes) -> Coroutine[None, None, None]:
+        """Return what serves a line: a maker of videos, its provider, or the answer that it has."""
+        if call.operation == "videos":
+            return self._guarded(self.films.serve(call, sink, line, body), sink)
+        pipeline = self._waiting if line.waits else self.pipeline
+        if line.claim.answer is not None:
+            self._answered[call.request_id] = line
+            pipeline = self._replay
+        return pipeline.serve(call, sink, self._parts.routes())
+
+    async def _guarded(self, run: Coroutine[None, None, None], sink: LineSink) -> None:
+        """Serve a line that the pipeline does not; never raises but on cancellation."""
+        try:
+            await run
+        except GatewayError as error:
+            sink.error = error
+        except asyncio.CancelledError:  # the gateway is stopping: whoever runs the line again goes on
+            sink.abort()
+            raise
+        except Exception as fault:
+            self._parts.troubles.caught("a line that orders a video", fault)
+            sink.error = Internal("The server had an error while processing your request.")
+        sink.finish()
 
     def _broken(self, line: Running) -> Finished | Returned:
         """Return what is to be kept of a line that a bug of ours ended."""
@@ -181,14 +240,34 @@ class Crew:
         output = unanswered(line_id(job, claim.n), claim.custom_id, "internal_error", error.message)
         return Finished(claim.n, claim.fence, output, False, line.charge, line.left() if job.capped else ())
 
-    async def _prepare(self, batch: KeptBatch, claim: Claim, call: Call, data: bytes) -> None:
-        """Make the call of a line."""
-        job = batch.job
-        call.principal = principal = await self._parts.principal(job.key, job.book)
+    async def _prepare(self, line: Running, call: Call, data: bytes) -> bytes:
+        """Make the call of a line; return its body."""
+        job, claim = line.batch.job, line.claim
+        call.principal = await self._parts.principal(job.key, job.book)
         call.parent = job.call
-        self._parts.parse(read_line(data, claim.n, job.endpoint).body, call)
-        allow(principal, call.operation, call.model)
-        call.tier = BATCH if claim.answer is None else PASSED
+        body = take_in(self._parts, job, (claim.n, data), call)
+        line.waits = claim.answer is None and call.operation != "videos" and waits(self._parts, job)
+        if not (line.waits or call.operation == "videos"):  # which for hours have none
+            await self._answers.take(line.batch, claim, call)
+        if names_files(call) and (claim.answer is None or claim.answer.startswith(NOT_SENT)):
+            await self._carry(line, call)
+        elif line.waits:
+            await self._take_load(line, len(body))
+        call.tier = PASSED if line.waits or claim.answer is not None else BATCH
+        call.received_ns = self._monotonic()  # what it has waited here is none of its time
+        return body
+
+    async def _take_load(self, line: Running, size: int) -> None:
+        """Wait for room in memory for what a line holds as long as it runs. Raises `Unavailable`."""
+        await self._loads[line.waits].take(size)
+        line.carried = size
+        if self._parts.stopping():
+            raise Unavailable("The gateway is shutting down.")
+
+    async def _carry(self, line: Running, call: Call) -> None:
+        """Put the files that a call names into it, when those of others leave room."""
+        await self._take_load(line, await self._parts.inlining.size(call))
+        await self._parts.inlining.inline(call)
 
     def _monotonic(self) -> int:
         return self._parts.stages.ledger.clock.monotonic()
@@ -196,7 +275,7 @@ class Crew:
     def _ended(self, line: Running, sink: LineSink, call: Call) -> Finished | Returned:
         """Return what is to be kept of a line."""
         error, claim, pace = sink.error, line.claim, self.pace(line.batch.job.model)
-        if sink.aborted:
+        if sink.aborted or (error is not None and line.given_up):
             return Returned(claim.n, claim.fence, 0, line.charge, tried=False)
         if error is None:
             pace.served()

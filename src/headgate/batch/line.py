@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 class Running:
     """A line that a worker runs."""
 
-    __slots__ = ("batch", "charge", "claim", "drawn", "free", "offset", "usage")
+    __slots__ = (
+        *("batch", "carried", "charge", "claim", "drawn"),
+        *("free", "given_up", "offset", "usage", "waits"),
+    )
 
     def __init__(self, batch: KeptBatch, claim: Claim) -> None:
         self.batch = batch
@@ -34,12 +37,15 @@ class Running:
         self.charge: NanoUSD = claim.paid
         self.drawn: dict[int, int] = {}  # by pot, in this run
         self.usage = Usage()
+        self.carried = 0  # bytes of it in memory, where these are counted
+        self.waits = False  # at its provider, which takes it as a call at its batch API
+        self.given_up = False  # its batch does not wait for it any more
 
     def take(self, amount: NanoUSD, *, whole: bool) -> tuple[NanoUSD, NanoUSD]:
-        """Return where the money of a call begins and how much it is.
+        """Return where the money, or the tokens, of a call begins and how much it is.
 
         Args:
-            amount: what the call may cost.
+            amount: what the call may cost, in the same unit.
             whole: it is the line; else one of several calls that the line has come apart into.
         """
         claim = self.claim
@@ -61,11 +67,11 @@ class Running:
             cached_tokens=own.cached_tokens + used.cached_tokens,
             reasoning_tokens=own.reasoning_tokens + used.reasoning_tokens,
         )
-        self.charge += settled.charge
+        self.charge += settled.tokens if self.batch.job.in_tokens else settled.charge
         for pot in opened.pots:
             self.drawn[pot] = self.drawn.get(pot, 0) + settled.charge
         if opened.sources:
-            for part in taken(opened.sources, settled.charge, 0):
+            for part in taken(opened.sources, settled.charge, settled.tokens):
                 self.drawn[part.source.pot] = self.drawn.get(part.source.pot, 0) + part.amount
 
     def left(self) -> tuple[tuple[int, int], ...]:

@@ -8,6 +8,7 @@ from headgate.admission.bounds import assumed_output, weigh
 from headgate.admission.budget import Hold
 from headgate.admission.reserve import Reservations, unpriced
 from headgate.errors import QuotaExceeded
+from headgate.money.credit import in_tokens
 from headgate.ports import Source
 from headgate.values import Call, Host, Model, Prices, Target
 from headgate.wire.batchjobs import portions_of
@@ -19,28 +20,48 @@ if TYPE_CHECKING:
     from headgate.ports import Clock
     from headgate.values import NanoUSD, Principal
 
-_UNIT: Final = "batch"  # so that no grant in tokens, which is for a call, is taken for it
+_UNIT: Final = "batch"
 _PICO: Final = 1_000
 
 
-class Lump(NamedTuple):
-    """The money of a whole batch."""
+class Weight(NamedTuple):
+    """What lines may cost together."""
 
-    held: NanoUSD
+    money: NanoUSD = 0
+    tokens: int = 0
+    only_tokens: bool = True  # and no other unit, which no grant in tokens covers
+
+    def plus(self, other: Weight) -> Weight:
+        """Return the sum. What costs nothing takes no tokens, either."""
+        tokens = other.tokens if other.money else 0
+        return Weight(self.money + other.money, self.tokens + tokens, self.only_tokens and other.only_tokens)
+
+
+class Lump(NamedTuple):
+    """The money of a whole batch, or the tokens that cover it."""
+
+    weight: Weight
     hold: Hold
 
     @property
-    def taken(self) -> tuple[tuple[int, NanoUSD], ...]:
-        """Return how much of it is of each pot."""
+    def in_tokens(self) -> bool:
+        """Say whether a grant in tokens covers it."""
+        return in_tokens(self.hold.sources)
+
+    @property
+    def taken(self) -> tuple[tuple[int, int], ...]:
+        """Return how much of it is of each pot: of budgets nothing, where a grant in tokens covers it."""
         hold = self.hold
+        if self.in_tokens:
+            return tuple((source.pot, source.tokens) for source in hold.sources)
         budgets = tuple((own.pot, hold.amount) for own in hold.slices)
         return (*budgets, *((source.pot, source.amount) for source in hold.sources))
 
 
 async def hold_lump(
-    reservations: Reservations, principal: Principal, call_id: bytes, model: str, amount: NanoUSD
+    reservations: Reservations, principal: Principal, call_id: bytes, model: str, weight: Weight
 ) -> Lump:
-    """Hold what a batch may cost, as for one call that costs so much.
+    """Hold what a batch may cost, as for one call that costs so much and takes so many tokens.
 
     Raises:
         QuotaExceeded: it does not fit; the message says what it could cost, and what is left.
@@ -48,15 +69,19 @@ async def hold_lump(
     """
     call = Call(call_id, "embeddings", 0)  # no output whose limit could be lowered
     call.principal, call.model = principal, model
-    call.units = ((_UNIT, 1),)
+    call.unknown = (_UNIT,)  # so that nobody counts its input
+    call.input_bytes, call.counted = weight.tokens, {(_UNIT, model): weight.tokens}
+    prices = Prices(request=weight.money * _PICO)
+    if not weight.only_tokens:
+        call.units, prices = ((_UNIT, 1),), Prices(more=((_UNIT, weight.money * _PICO),))
     target = Target(
         host=Host(name=_UNIT, base_url=""),
         model=Model(name=model),
-        prices=Prices(more=((_UNIT, amount * _PICO),)),
-        by_unit=True,
+        prices=prices,
+        by_unit=not weight.only_tokens,
     )
     try:
-        return Lump(amount, await reservations.reserve(call, (target,)))
+        return Lump(weight, await reservations.reserve(call, (target,)))
     except QuotaExceeded as error:
         error.message = error.message.replace("This call may cost", "This batch may cost")
         error.code = "insufficient_quota"
@@ -92,13 +117,18 @@ class LineReservations(Reservations):
         if any(target.prices is None for target in targets):
             raise unpriced(call)
         call.shrunk_to = assumed_output(call, targets)
-        amount = weigh(call, targets)[0]
+        amount, tokens, _ = weigh(call, targets)
         if amount and not line.claim.bound:
             raise QuotaExceeded(
                 "Nothing was held for this request, since it could not be served when its batch began. "
                 "Send it again in another batch."
             )
-        start, amount = line.take(amount, whole=call.id == line.claim.call)
+        whole = call.id == line.claim.call
+        if job.in_tokens:
+            parts = portions_of(job, *line.take(tokens if amount else 0, whole=whole))
+            sources = tuple(Source(part.pot, part.grant, amount, part.amount) for part in parts)
+            return Hold(amount if parts else 0, job.held_at, (), (), sources)
+        start, amount = line.take(amount, whole=whole)
         sources = tuple(Source(part.pot, part.grant, part.amount) for part in portions_of(job, start, amount))
         return Hold(amount, job.held_at, (), job.pots, sources)
 

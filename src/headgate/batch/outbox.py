@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _EVERY_S: Final = 0.01
 _AGAIN_S: Final = 0.5
-_AT_ONCE: Final = 256
+_AT_ONCE: Final = 256  # lines in one transaction,
+_BYTES_AT_ONCE: Final = 4 << 20  # and bytes, unless one line has more: all who write wait for it
 _ABOUT: Final = "outputs"
 LINES: Final = "headgate_batch_lines"  # a counter
 
@@ -67,7 +68,7 @@ class Outputs:
 
     async def _keep(self) -> None:
         first = self._waiting[0][0]
-        taken = [each for each in self._waiting if each[0].n == first.n][:_AT_ONCE]
+        taken = self._together(first)
         done = [line for _, line in taken if isinstance(line, Finished)]
         back = [line for _, line in taken if isinstance(line, Returned)]
         if done:
@@ -80,6 +81,18 @@ class Outputs:
         self._waiting = [each for each in self._waiting if id(each[1]) not in gone]
         self._kept(first, [line for _, line in taken])
         self._count(done, len(back))
+
+    def _together(self, batch: KeptBatch) -> list[tuple[KeptBatch, Finished | Returned]]:
+        """Return what of a batch is kept in one transaction."""
+        taken: list[tuple[KeptBatch, Finished | Returned]] = []
+        size = 0
+        for each in self._waiting:
+            if each[0].n == batch.n and len(taken) < _AT_ONCE:
+                size += len(each[1].output) if isinstance(each[1], Finished) else 0
+                if taken and size > _BYTES_AT_ONCE:
+                    break
+                taken.append(each)
+        return taken
 
     def _count(self, done: list[Finished], again: int) -> None:
         count = self._parts.stages.steering.trials.counter.count

@@ -2,20 +2,22 @@
 
 Each step is kept before the next one begins, by whoever holds the batch. That a batch is about to be made is
 kept before it is, so nobody makes a second one: who finds that it may have been made looks for it first.
+What a provider does not take as one batch becomes several, made one after the other.
 """
 
 from __future__ import annotations
 
-import asyncio
+import re
 import tempfile
+from contextlib import contextmanager
+from math import ceil
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headgate.admission.bounds import assumed_output
-from headgate.batch.parts import owner_of
-from headgate.batch.reading import InputRefused, lines_of
+from headgate.batch.reading import InputRefused
 from headgate.batch.replay import at_its_provider, packed
+from headgate.batch.translation import AT_ONCE, PIECE, Span, Translation, keep
 from headgate.errors import (
     CallerError,
     GatewayError,
@@ -23,37 +25,39 @@ from headgate.errors import (
     UpstreamDenied,
     UpstreamError,
     UpstreamInterrupted,
+    UpstreamLacks,
     UpstreamRefused,
 )
-from headgate.identity.standing import allow
 from headgate.money.batchterms import PASSED
-from headgate.providers import shaping
-from headgate.values import Call
-from headgate.wire.batches import BatchError, LineRefused, read_line
-from headgate.wire.batchjobs import Passed
+from headgate.wire.batches import BatchError
+from headgate.wire.batchjobs import Part, Passed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headgate.batch.parts import Parts
+    from headgate.batch.translation import Sheet
     from headgate.batch.uplink import Uplink
     from headgate.pipeline import Pipeline
-    from headgate.providers.batches import BatchWire
-    from headgate.values import Principal, Target
+    from headgate.providers.batches import BatchState, BatchWire
+    from headgate.values import Operation, Target
     from headgate.wire.batchjobs import KeptBatch
 
 _US: Final = 1_000_000
 _FIRST_S, _LONGEST_S = 1.0, 60.0  # how long until a batch is looked at again: ever longer
 _UNCLEAR_US: Final = 3 * _US  # a provider may take so long to list what it was asked to make
 _LATE_US: Final = 60 * _US  # who was asleep so long after an intention makes nothing
+_SLOW_US: Final = 600 * _US  # a provider may end a batch so long after its time
 _GIVEN_UP_US: Final = 86_400 * _US  # after its end in time nothing more is expected
+_STORED: Final = re.compile(r"\b(?:s3|gs)://[^\s'\",]*[A-Za-z0-9/]")
 _REFUSED: Final = (UpstreamRefused, UpstreamDenied)
-_PIECE: Final = 1 << 20
-_SPELL: Final = 16  # lines that are translated without a pause for others
-_AT_ONCE: Final = 200  # lines in one write to the store
 
 
-def passed_on(uplink: Uplink, target: Target | None) -> Passed | None:
+def passed_on(uplink: Uplink, target: Target | None, operation: Operation) -> Passed | None:
     """Return what a batch begins with that its provider shall run; None: we do."""
-    if target is None or uplink.wire(target) is None:
+    if operation == "videos":  # each is asked for, and fetched, by the name that its maker gives it
+        return None
+    if target is None or uplink.wire(target, operation) is None:
         return None
     host = target.host
     return Passed(provider=host.name, credential=host.credential, upstream=target.model.name)
@@ -84,24 +88,31 @@ class Passing:
         Raises:
             GatewayError: the provider or the store does not answer; the step is taken again.
         """
-        job, passed = batch.job, batch.job.passed
-        assert passed is not None
+        passed = _passed(batch)
         if passed.ended:
             return await self._fetch(batch, passed)
-        if self._wall() >= job.expires_at + _GIVEN_UP_US:
-            return await self._end(batch, "expired")
-        return await (self._look(batch, passed) if passed.batch else self._make(batch, passed))
+        if self._wall() >= batch.job.expires_at + _GIVEN_UP_US:  # what lies there may be of use to somebody
+            await self._note(batch, ended="expired", fetched=not any(map(_answers, passed.parts)))
+            return 0.0
+        making = not passed.whole or passed.parts[-1].open
+        return await (self._make(batch, passed) if making else self._look(batch, passed))
 
     async def _make(self, batch: KeptBatch, passed: Passed) -> float:
-        """Send the lines, or make the batch of them; a provider that refuses either ends the batch."""
+        """Send the lines of a part, or make the batch of them; a provider may refuse either."""
+        part = passed.parts[-1] if passed.parts else None
         try:
-            if passed.intended:
-                return await self._resolve(batch, passed)
+            if part is not None and part.open and part.intended:
+                return await self._resolve(batch, part)
             if self._over(batch):
-                return await self._end(batch, self._how(batch))
-            return await (self._create(batch) if passed.file else self._send(batch))
+                return await self._stop(batch, passed)
+            if part is not None and part.open and part.file:
+                return await self._create(batch, part)
+            return await self._send(batch, passed)
         except _REFUSED as error:
-            return await self._fail(batch, (BatchError(error.code or "batch_refused", error.message),))
+            return await self._refused(batch, error)
+
+    async def _refused(self, batch: KeptBatch, error: UpstreamError) -> float:
+        return await self._fail(batch, (BatchError(error.code or "batch_refused", error.message),))
 
     def pause(self, batch: KeptBatch) -> float:
         """Return how long to wait before the next look: ever longer."""
@@ -120,79 +131,193 @@ class Passing:
 
     async def _note(self, batch: KeptBatch, /, **changes: Any) -> KeptBatch:
         """Keep what is known now. Raises `Unavailable`: somebody else sees to the batch."""
-        assert batch.job.passed is not None
-        passed = msgspec.structs.replace(batch.job.passed, **changes)
+        passed = msgspec.structs.replace(_passed(batch), **changes)
         noted = msgspec.structs.replace(batch, job=msgspec.structs.replace(batch.job, passed=passed))
         if not await self._parts.store.note(noted):
             raise Unavailable("Somebody else has this batch now.")
         return noted
 
+    async def _note_part(self, batch: KeptBatch, /, at: int = -1, **changes: Any) -> KeptBatch:
+        """Keep what is known of a part now. Raises `Unavailable`."""
+        parts = list(_passed(batch).parts)
+        parts[at] = msgspec.structs.replace(parts[at], **changes)
+        return await self._note(batch, parts=tuple(parts))
+
     async def _end(self, batch: KeptBatch, how: str) -> float:
-        await self._note(batch, ended=how, fetched=True)
+        fetched = not any(map(_answers, _passed(batch).parts))
+        if fetched:
+            await self._clear(batch)
+        await self._note(batch, ended=how, fetched=fetched)
         return 0.0
 
-    async def _fail(self, batch: KeptBatch, why: tuple[BatchError, ...]) -> float:
-        """End a batch that its provider does not run: nothing was charged, and all its money is free."""
+    async def _stop(self, batch: KeptBatch, passed: Passed) -> float:
+        """Make nothing more of a batch that is cancelled, or whose time is over."""
+        if not passed.parts:
+            return await self._end(batch, self._how(batch))
+        if passed.parts[-1].open:
+            batch = await self._note_part(batch, ended=self._how(batch))
+        await self._note(batch, whole=True)
+        return 0.0
+
+    async def _fail(self, batch: KeptBatch, why: tuple[BatchError, ...], *, anywhere: bool = False) -> float:
+        """End what its provider does not run, nor we, if it can be run nowhere.
+
+        Where nothing of a batch was made, nothing was charged, and all its money is free. Where others of its
+        parts were, each line of this one fails with what was said.
+        """
+        passed = _passed(batch)
+        why = tuple(_ours(batch, each) for each in why) or (
+            BatchError("batch_failed", "The provider could not run this batch."),
+        )
+        if any(part.batch for part in passed.parts):
+            if not passed.parts[-1].open:  # the next part cannot even be written down
+                rest = Part(until=batch.counts.total, lines=0)
+                batch = await self._note(batch, parts=(*passed.parts, rest), whole=True)
+            return await self._fail_part(batch, len(_passed(batch).parts) - 1, why[0])
         if batch.status == "cancelling":
             return await self._end(batch, "cancelled")
-        why = why or (BatchError("batch_failed", "The provider could not run this batch."),)
-        await self._parts.store.fail(batch, tuple(_ours(batch, each) for each in why), self._wall())
+        if not anywhere and self._target(batch).batch == "provider-first":
+            return await self._take_back(batch, why[0])
+        self._parts.troubles.met(batch.job.id, f"It has failed: {why[0].message}")
+        await self._clear(batch)
+        await self._parts.store.fail(batch, why, self._wall())
         return 0.0
+
+    async def _take_back(self, batch: KeptBatch, why: BatchError) -> float:
+        """Run a batch here that its provider does not run."""
+        self._parts.troubles.met(batch.job.id, f"{why.message} It is run here.")
+        await self._clear(batch)
+        ours = msgspec.structs.replace(batch, job=msgspec.structs.replace(batch.job, passed=None))
+        if not await self._parts.store.take_back(ours):
+            raise Unavailable("Somebody else has this batch now.")
+        return 0.0
+
+    async def _fail_part(self, batch: KeptBatch, at: int, why: BatchError) -> float:
+        """Give each line of a part its provider's refusal as its answer."""
+        told = msgspec.json.encode({"error": {"message": why.message, "code": why.code}})
+        begin, until = _begin(_passed(batch), at), _passed(batch).parts[at].until
+        for first in range(begin + 1, until + 1, AT_ONCE):
+            lines = range(first, min(first + AT_ONCE, until + 1))
+            await keep(self._parts, batch, [(n, packed(400, told)) for n in lines])
+        await self._note_part(batch, at, ended="failed")
+        return 0.0
+
+    async def _clear(self, batch: KeptBatch) -> None:
+        """Remove what was laid down for a batch that is over; what cannot be is told, and stays."""
+        await self._note(batch)  # raises where somebody else has the batch by now, and needs it
+        try:
+            await self._parts.uplink.clear(batch.job, self._target(batch))
+        except GatewayError as error:
+            self._parts.troubles.met(batch.job.id, f"What was laid down for it stays there: {error.message}")
+        self._parts.stages.failpoints.hit("batch-cleared")
 
     def _target(self, batch: KeptBatch) -> Target:
         job = batch.job
-        assert job.passed is not None
         found = self._parts.routes().candidates(job.model, job.book, self._wall(), PASSED)
-        return at_its_provider(found, job.passed)
+        return at_its_provider(found, _passed(batch))
 
     # ── there ───────────────────────────────────────────────────────────────────────────────────
 
-    async def _send(self, batch: KeptBatch) -> float:
+    async def _send(self, batch: KeptBatch, passed: Passed) -> float:
+        """Write down a part, and send it: as a file, or, where there are none, as the batch."""
         target = self._target(batch)
+        wire = self._parts.uplink.known(target)
+        again = bool(passed.parts) and passed.parts[-1].open
+        begin = _begin(passed, len(passed.parts) - again)
+        most = _most(batch.counts.total, target, wire)
+        span = Span(begin, passed.parts[-1].until if again else 0, most, _least(target, wire))
+        with self._spool() as spool:
+            try:
+                sheet = await Translation(self._parts, self._pipeline, batch, wire).write(spool, span)
+            except (CallerError, InputRefused) as error:
+                code = error.errors[0].code if isinstance(error, InputRefused) else error.code
+                why = BatchError(code or "batch_failed", str(error))
+                return await self._fail(batch, (why,), anywhere=True)
+            if not sheet.lines:  # each has its own error
+                return await self._nothing(batch, again=again)
+            if not again:
+                part = Part(until=sheet.until, lines=sheet.lines)
+                batch = await self._note(batch, parts=(*passed.parts, part), whole=sheet.last)
+            elif sheet.lines != passed.parts[-1].lines:  # a file that some named is gone
+                batch = await self._note_part(batch, lines=sheet.lines)
+            if sheet.lines < _least(target, wire):
+                return await self._fail(batch, (_too_few(sheet.lines, _least(target, wire)),))
+            return await self._bring(batch, target, spool, sheet)
+
+    async def _nothing(self, batch: KeptBatch, *, again: bool) -> float:
+        """Go on where the lines of a part cannot be sent."""
+        if again:
+            await self._note_part(batch, ended="completed")
+        elif _passed(batch).parts:
+            await self._note(batch, whole=True)
+        else:
+            await self._end(batch, "completed")
+        return 0.0
+
+    @contextmanager
+    def _spool(self) -> Iterator[IO[bytes]]:
         try:
             with tempfile.TemporaryFile(dir=self._parts.uplink.folder) as spool:
-                try:
-                    lines = await _Translation(self._parts, self._pipeline, batch, target).write(spool)
-                except (CallerError, InputRefused) as error:
-                    code = error.errors[0].code if isinstance(error, InputRefused) else error.code
-                    return await self._fail(batch, (BatchError(code or "batch_failed", str(error)),))
-                if not lines:  # each has its own error
-                    return await self._end(batch, "completed")
-                file = await self._upload(batch, target, spool)
+                yield spool
         except OSError as fault:
             raise Unavailable(
                 f"A batch cannot be written down for its provider: {fault.strerror}."
             ) from fault
-        await self._note(batch, file=file)
+
+    async def _bring(self, batch: KeptBatch, target: Target, spool: IO[bytes], sheet: Sheet) -> float:
+        uplink = self._parts.uplink
+        boundary, files = f"headgate-{self._parts.new_id().hex()}", uplink.known(target).files
+        if not files:
+            batch = await self._intend(batch)
+        try:
+            name = await uplink.send(batch.job, target, spool, (sheet.values, boundary))
+        except _REFUSED as error:
+            return await self._refused(batch, error)
+        except UpstreamError:
+            if not files:
+                await self._unclear(batch)
+            raise
+        if not files:
+            return await self._made(batch, name)
+        await self._note_part(batch, file=name)
         return 0.0
 
-    async def _upload(self, batch: KeptBatch, target: Target, spool: IO[bytes]) -> str:
-        uplink = self._parts.uplink
-        wire = uplink.known(target)
-        form = wire.form(f"headgate-{self._parts.new_id().hex()}")
-        return await uplink.upload(target, form, spool, batch.job.id)
-
-    async def _create(self, batch: KeptBatch) -> float:
-        """Make the batch, once it is kept that it may be there."""
-        intended, target, hit = self._wall(), self._target(batch), self._parts.stages.failpoints.hit
-        batch = await self._note(batch, intended=intended)
-        hit("batch-intended")
+    async def _intend(self, batch: KeptBatch) -> KeptBatch:
+        """Keep that a batch may be there from now on. Raises `Unavailable`: this worker was asleep."""
+        intended = self._wall()
+        batch = await self._note_part(batch, intended=intended)
+        self._parts.stages.failpoints.hit("batch-intended")
         if self._wall() - intended > _LATE_US:
             raise Unavailable("This worker was asleep; whether the batch was made is looked up.")
+        return batch
+
+    async def _unclear(self, batch: KeptBatch) -> None:
+        """Take note that a batch may be made yet: that is looked up, a while from now."""
+        await self._note_part(batch, intended=self._wall())
+
+    async def _made(self, batch: KeptBatch, name: str) -> float:
+        self._parts.stages.failpoints.hit("batch-passed")
+        await self._note_part(batch, batch=name)
+        return _FIRST_S if _passed(batch).whole else 0.0
+
+    async def _create(self, batch: KeptBatch, part: Part) -> float:
+        """Make the batch of a file, once it is kept that it may be there."""
+        target, uplink = self._target(batch), self._parts.uplink
+        if not await uplink.ready(target, part.file):
+            return self.pause(batch)
+        batch = await self._intend(batch)
         try:
-            made = await self._parts.uplink.create(batch.job, target)
+            made = await uplink.create(batch.job, target)
         except _REFUSED:
             raise
-        except UpstreamError:  # it may be made yet: that is looked up, a while from now
-            await self._note(batch, intended=self._wall())
+        except UpstreamError:
+            await self._unclear(batch)
             raise
-        hit("batch-passed")
-        await self._note(batch, batch=made)
-        return _FIRST_S
+        return await self._made(batch, made)
 
-    async def _resolve(self, batch: KeptBatch, passed: Passed) -> float:
+    async def _resolve(self, batch: KeptBatch, part: Part) -> float:
         """Find out whether a batch was made, and make it where it was not."""
-        rest = passed.intended + _UNCLEAR_US - self._wall()
+        rest = part.intended + _UNCLEAR_US - self._wall()
         if rest > 0:
             return rest / _US
         try:
@@ -200,146 +325,149 @@ class Passing:
         except _REFUSED as error:  # that says nothing of the batch
             raise UpstreamInterrupted(error.message) from error
         if found:
-            await self._note(batch, batch=found)
+            await self._note_part(batch, batch=found)
             return 0.0
         if self._over(batch):
-            return await self._end(batch, self._how(batch))
-        return await self._create(batch)
+            return await self._stop(batch, _passed(batch))
+        return await (self._create(batch, part) if part.file else self._send(batch, _passed(batch)))
 
     # ── until it has ended ──────────────────────────────────────────────────────────────────────
 
     async def _look(self, batch: KeptBatch, passed: Passed) -> float:
         target, uplink = self._target(batch), self._parts.uplink
-        if batch.status == "cancelling" and not passed.cancelled:
+        slow = self._wall() >= batch.job.expires_at + _SLOW_US and not uplink.known(target).forgets
+        if batch.status == "cancelling" or slow:
+            batch = await self._cancel(batch, target)
+        for at, part in enumerate(passed.parts):
+            if part.ended:
+                continue
+            state = await uplink.look(target, part)
+            if not state.ended:
+                return self.pause(batch)
+            self._pauses.pop(batch.n, None)
+            if state.ended == "failed" and not (state.output or state.errors):
+                return await self._failed(batch, at, state)
+            ended = "expired" if state.ended == "cancelled" and self._late(batch) else state.ended
+            batch = await self._note_part(batch, at, ended=ended, output=state.output, errors=state.errors)
+        return await self._end_all(batch)
+
+    def _late(self, batch: KeptBatch) -> bool:
+        return batch.status != "cancelling" and self._wall() >= batch.job.expires_at
+
+    async def _end_all(self, batch: KeptBatch) -> float:
+        ended = {part.ended for part in _passed(batch).parts}
+        how = next((each for each in ("expired", "cancelled") if each in ended), "completed")
+        await self._note(batch, ended=how)
+        return 0.0
+
+    async def _failed(self, batch: KeptBatch, at: int, state: BatchState) -> float:
+        """End a part that failed; alone it is the whole batch."""
+        if len(_passed(batch).parts) > 1:
+            why = state.why or (BatchError("batch_failed", "The provider could not run this batch."),)
+            return await self._fail_part(batch, at, _ours(batch, why[0]))
+        batch = await self._note_part(batch, at, batch="")
+        return await self._fail(batch, state.why)
+
+    async def _cancel(self, batch: KeptBatch, target: Target) -> KeptBatch:
+        """Tell the provider to end what has not ended."""
+        for at, part in enumerate(_passed(batch).parts):
+            if part.ended or part.cancelled:
+                continue
             try:
-                await uplink.cancel(target, passed.batch)
+                await self._parts.uplink.cancel(target, part)
             except UpstreamRefused as error:  # it has ended meanwhile
                 self._parts.troubles.met(batch.job.id, error.message)
-            batch = await self._note(batch, cancelled=True)
+            batch = await self._note_part(batch, at, cancelled=True)
             self._pauses.pop(batch.n, None)
-        state = await uplink.look(target, passed.batch)
-        if not state.ended:
-            return self.pause(batch)
-        self._pauses.pop(batch.n, None)
-        if state.ended == "failed":
-            return await self._fail(batch, state.why)
-        await self._note(batch, ended=state.ended, output=state.output, errors=state.errors)
-        return 0.0
+        return batch
 
     async def _fetch(self, batch: KeptBatch, passed: Passed) -> float:
         """Fetch what was answered; where that cannot be had for a day it is given up."""
-        if self._wall() < batch.job.expires_at + _GIVEN_UP_US:
+        if self._wall() < batch.job.expires_at + 2 * _GIVEN_UP_US:
             target = self._target(batch)
-            for file in (passed.output, passed.errors):
-                if file:
-                    await self._keep(batch, target, file)
-        self._parts.stages.failpoints.hit("batch-fetched")
+            for at, part in enumerate(passed.parts):
+                if part.had or not _answers(part):
+                    continue
+                read = [await self._take(batch, target, name, part) for name in _answers(part)]
+                batch = await self._note_part(batch, at, had=True, unread=not all(read))
+            self._parts.stages.failpoints.hit("batch-fetched")
+            if not any(part.unread for part in _passed(batch).parts):  # else they are nowhere but there
+                await self._clear(batch)
         await self._note(batch, fetched=True)
         return 0.0
 
-    async def _keep(self, batch: KeptBatch, target: Target, file: str) -> None:
-        uplink, size = self._parts.uplink, 0
-        wire, fresh = uplink.known(target), list[tuple[int, bytes]]()
-        async for line in uplink.lines(target, file):
-            answer = self._read(batch, wire, line)
+    async def _take(self, batch: KeptBatch, target: Target, name: str, part: Part) -> bool:
+        """Keep the answers of a name; say whether all could be read."""
+        try:
+            return await self._keep(batch, target, name)
+        except UpstreamLacks:
+            if part.ended == "completed":
+                raise
+            self._parts.troubles.met(batch.job.id, f"Of a part that was {part.ended} there are no answers.")
+            return True
+
+    async def _keep(self, batch: KeptBatch, target: Target, name: str) -> bool:
+        uplink, size, whole = self._parts.uplink, 0, True
+        read, fresh = uplink.known(target).reading(batch.job), list[tuple[int, bytes]]()
+        async for line in uplink.lines(target, name):
+            try:
+                answer = read(line)
+            except UpstreamInterrupted as error:  # its request has no answer, then
+                self._parts.troubles.met(batch.job.id, error.message)
+                whole = False
+                continue
             if answer is None:
                 continue
-            fresh.append(answer)
+            fresh.append((answer.n, packed(answer.status, answer.body)))
             size += len(line)
-            if len(fresh) >= _AT_ONCE or size >= _PIECE:
-                await _keep(self._parts, batch, fresh)
+            if len(fresh) >= AT_ONCE or size >= PIECE:
+                await keep(self._parts, batch, fresh)
                 fresh, size = [], 0
-        await _keep(self._parts, batch, fresh)
+        await keep(self._parts, batch, fresh)
+        return whole
 
-    def _read(self, batch: KeptBatch, wire: BatchWire, line: bytes) -> tuple[int, bytes] | None:
-        try:
-            answer = wire.answer(line)
-        except UpstreamInterrupted as error:  # its request has no answer, then
-            self._parts.troubles.met(batch.job.id, error.message)
-            return None
-        return None if answer is None else (answer.n, packed(answer.status, answer.body))
+
+def _passed(batch: KeptBatch) -> Passed:
+    assert batch.job.passed is not None
+    return batch.job.passed
+
+
+def _begin(passed: Passed, at: int) -> int:
+    """Return the line behind which a part begins."""
+    return passed.parts[at - 1].until if at else 0
+
+
+def _answers(part: Part) -> list[str]:
+    """Return the names of a part's answers."""
+    return [name for name in (part.output, part.errors) if name]
+
+
+def _least(target: Target, wire: BatchWire) -> int:
+    """Return how many lines the smallest batch has that is passed on."""
+    return target.host.handover.least or wire.least_lines
+
+
+def _most(total: int, target: Target, wire: BatchWire) -> int:
+    """Return how many lines a part has: as many as may be, or so that none is left too small."""
+    most = min(target.host.handover.lines or wire.most_lines, wire.most_lines)
+    if _least(target, wire) <= 1 or total <= most:
+        return most
+    return ceil(total / ceil(total / most))
+
+
+def _too_few(lines: int, least: int) -> BatchError:
+    return BatchError(
+        "too_few_requests",
+        f"The provider of this model runs batches of {least:,} requests and more; this one has {lines:,} "
+        "that can be sent. Send more together, or ask for each by itself.",
+    )
 
 
 def _ours(batch: KeptBatch, error: BatchError) -> BatchError:
     """Return an error of a provider with our names in place of its own."""
-    job, passed = batch.job, batch.job.passed
-    assert passed is not None
-    message = error.message.replace(passed.file or job.input_file, job.input_file)
-    return msgspec.structs.replace(error, message=message.replace(passed.batch or job.id, job.id))
-
-
-async def _keep(parts: Parts, batch: KeptBatch, answers: list[tuple[int, bytes]]) -> None:
-    if answers and not await parts.store.keep_answers(batch, answers):
-        raise Unavailable("Somebody else has this batch now.")
-
-
-class _Translation:
-    """The input of a batch as its provider takes it: the requests that it would get one by one."""
-
-    def __init__(self, parts: Parts, pipeline: Pipeline, batch: KeptBatch, target: Target) -> None:
-        self._parts = parts
-        self._pipeline = pipeline
-        self._batch = batch
-        self._wire = parts.uplink.known(target)
-        self._sent = 0
-        self._refused: list[tuple[int, bytes]] = []
-
-    async def write(self, spool: IO[bytes]) -> int:
-        """Write the lines that can be sent; return how many. The others are marked.
-
-        Raises:
-            CallerError: the batch's key makes no calls any more.
-            InputRefused: its file is gone.
-        """
-        parts, job = self._parts, self._batch.job
-        principal = await parts.principal(job.key, job.book)
-        file = await parts.files.find(owner_of(job), job.input_file)
-        if file is None:
-            raise InputRefused(BatchError("file_not_found", f"The input file {job.input_file} is gone."))
-        number, piece = 0, bytearray()
-        async for _, line in lines_of(parts.files.read(file), parts.largest):
-            number += 1
-            if not number % _SPELL:
-                await asyncio.sleep(0)
-            piece += await self._line(line or b"", number, principal)
-            if len(piece) >= _PIECE:
-                await asyncio.to_thread(spool.write, bytes(piece))
-                piece.clear()
-        await asyncio.to_thread(spool.write, bytes(piece))
-        await asyncio.to_thread(spool.flush)
-        await _keep(parts, self._batch, self._refused)
-        return self._sent
-
-    async def _line(self, data: bytes, number: int, principal: Principal) -> bytes:
-        """Return a line; empty where the request cannot be sent, which its call will say."""
-        try:
-            body = await self._body(data, number, principal)
-        except (CallerError, LineRefused):
-            self._refused.append((number, packed(0, b"")))
-            if len(self._refused) >= _AT_ONCE:
-                await _keep(self._parts, self._batch, self._refused)
-                self._refused = []
-            return b""
-        self._sent += 1
-        return self._wire.line(number, self._batch.job.endpoint, body)
-
-    async def _body(self, data: bytes, number: int, principal: Principal) -> bytes:
-        parts, job = self._parts, self._batch.job
-        assert job.passed is not None
-        call = Call(parts.new_id(), parts.operations[job.endpoint], 0)
-        call.principal = principal
-        parts.parse(read_line(data, number, job.endpoint).body, call)
-        allow(principal, call.operation, call.model)
-        call.tier = PASSED
-        try:
-            targets = await self._pipeline.candidates(call, parts.routes())
-        except CallerError:
-            raise
-        except GatewayError as error:
-            raise Unavailable(error.message) from error
-        if job.capped:
-            call.shrunk_to = assumed_output(call, targets)
-        target = at_its_provider(targets, job.passed)
-        codec = parts.stages.codecs[target.host.kind][call.operation]
-        request = codec.encode(call, target) if call.shape is None else shaping.encode(codec, call, target)
-        return request.whole()
+    job, message = batch.job, error.message
+    for part in _passed(batch).parts:
+        message = message.replace(part.file or job.input_file, job.input_file)
+        message = message.replace(part.batch or job.id, job.id)
+    message = _STORED.sub(job.input_file, message)
+    return msgspec.structs.replace(error, message=message)

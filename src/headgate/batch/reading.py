@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from headgate.admission.bounds import assumed_output, rough_input, weigh
 from headgate.admission.reserve import unpriced
+from headgate.batch.money import Weight
 from headgate.choices import come_apart
 from headgate.errors import CallerError, GatewayError, NotFound, Unavailable
 from headgate.identity.standing import allow
@@ -51,6 +52,13 @@ class InputRefused(Exception):
         self.errors = errors
 
 
+class Terms(NamedTuple):
+    """How the lines of a batch are weighed."""
+
+    capped: bool  # something limits what it may spend
+    in_tokens: bool = False  # a grant in tokens covers it, so its lines hold tokens
+
+
 class Reader:
     """Reads the input of one batch, and weighs its lines.
 
@@ -59,23 +67,24 @@ class Reader:
         pipeline: of the calls of lines.
         batch: owned by this worker.
         principal: whose it is.
-        capped: something limits what it may spend.
+        terms: how its lines are weighed.
     """
 
     def __init__(
-        self, parts: Parts, pipeline: Pipeline, batch: KeptBatch, principal: Principal, *, capped: bool
+        self, parts: Parts, pipeline: Pipeline, batch: KeptBatch, principal: Principal, terms: Terms
     ) -> None:
         self.model = ""
         self.first: Target | None = None  # of its model
+        self.ours = 0  # the first line that is none for a provider's own batch API; 0: each is one
         self.tokens = 0  # of the input, roughly
-        self.held = 0
+        self.weight = Weight()  # of all lines
         self.lines = 0
         self._inputs = 0
         self._parts = parts
         self._pipeline = pipeline
         self._batch = batch
         self._principal = principal
-        self._capped = capped
+        self._terms = terms
         self._operation = parts.operations[batch.job.endpoint]
         self._seen: set[str] = set()
         self._errors: list[BatchError] = []
@@ -120,7 +129,7 @@ class Reader:
                     f"have {self._inputs:,}.",
                 )
             )
-        if not self.lines:
+        if not (self.lines or self._errors):
             raise InputRefused(
                 BatchError(
                     "empty_file",
@@ -140,14 +149,15 @@ class Reader:
         try:
             line = read_line(data, number, self._batch.job.endpoint)
             self._meet(line.custom_id, number)
-            bound = await self._weigh(line.body, number)
+            weight = await self._weigh(line.body, number)
         except LineRefused as refused:
             self._wrong(refused.error)
             return
         if self._errors:
             return
-        self._fresh.append(NewLine(number, at, len(data), line.custom_id, self.held, bound))
-        self.held += bound
+        held, self.weight = self.weight, self.weight.plus(weight)
+        start, end = (each.tokens if self._terms.in_tokens else each.money for each in (held, self.weight))
+        self._fresh.append(NewLine(number, at, len(data), line.custom_id, start, end - start))
         if len(self._fresh) >= _AT_ONCE:
             await self._keep()
 
@@ -171,8 +181,8 @@ class Reader:
             raise Unavailable("Somebody else has this batch now.")
         self._stored = True
 
-    async def _weigh(self, body: bytes, number: int) -> int:
-        """Return what a request may cost; 0 where it cannot be served, which its call will say.
+    async def _weigh(self, body: bytes, number: int) -> Weight:
+        """Return what a request may cost; nothing where it cannot be served, which its call will say.
 
         Raises:
             LineRefused: it is not one for a batch, or not for this one.
@@ -184,7 +194,7 @@ class Reader:
         except CallerError as error:
             if error.code == "missing_required_parameter" and error.param == "model":
                 raise LineRefused(line_error(error, number)) from error
-            return 0
+            return Weight()
         self._check(call, number)
         self.tokens += rough_input(call)
         if self._operation == "embeddings":
@@ -195,12 +205,14 @@ class Reader:
         except NotFound as error:
             raise LineRefused(line_error(error, number)) from error
         except CallerError:
-            return 0
+            return Weight()
         except GatewayError as error:
             if isinstance(error, Unavailable) and error.retry_after_s is None:  # waiting does not help
                 raise LineRefused(line_error(error, number)) from error
             raise Unavailable(error.message) from error
         self.first = self.first or targets[0]
+        if not self._parts.uplink.takes(call, targets[0]):
+            self.ours = self.ours or number
         return self._bound(call, targets, number)
 
     def _check(self, call: Call, number: int) -> None:
@@ -230,13 +242,16 @@ class Reader:
         except CallerError as error:
             raise LineRefused(line_error(error, number)) from error
 
-    def _bound(self, call: Call, targets: tuple[Target, ...], number: int) -> int:
-        if self._capped:
+    def _bound(self, call: Call, targets: tuple[Target, ...], number: int) -> Weight:
+        if self._terms.capped:
             if any(target.prices is None for target in targets):
                 raise LineRefused(line_error(unpriced(call), number))
             call.shrunk_to = assumed_output(call, targets)
-        apart = call.n if call.n > 1 and come_apart(call, targets) else 1  # each has the input for itself
-        return weigh(call, targets)[0] * apart
+        each = 1
+        if call.n > 1 and come_apart(call, targets):
+            self.ours, each = self.ours or number, call.n  # they are asked for one by one: each has the input
+        money, tokens, other = weigh(call, targets)
+        return Weight(money * each, tokens * each, not other)
 
 
 async def lines_of(data: AsyncIterator[bytes], longest: int) -> AsyncIterator[tuple[int, bytes | None]]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headgate.values import Call, Target
     from headgate.wire.batchjobs import Passed
 
+NOT_SENT = b"0 "  # how the answer begins that there is to what was not sent
 _JSON = ((b"content-type", b"application/json"),)
 
 
@@ -86,7 +87,7 @@ class Answered:
         """Find the answer."""
         self.sent = True
         line = self._running.get(request.request_id)
-        status, _, self._body = ((line.claim.answer if line else None) or b"0 ").partition(b" ")
+        status, _, self._body = ((line.claim.answer if line else None) or NOT_SENT).partition(b" ")
         self._status = int(status)
 
     async def head(self) -> Head:

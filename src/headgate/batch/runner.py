@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.batch.crew import Crew
+from headgate.batch.films import VIDEOS
 from headgate.batch.inputs import Input
 from headgate.batch.money import hold_lump
 from headgate.batch.outbox import Outputs
 from headgate.batch.passing import Passing, passed_on, why_not_run
 from headgate.batch.publishing import publish
-from headgate.batch.reading import InputRefused, Reader, begun
+from headgate.batch.reading import InputRefused, Reader, Terms, begun
 from headgate.batch.summons import LOOK_S
 from headgate.errors import CallerError, GatewayError, NotFound, QuotaExceeded, Unavailable, UpstreamError
 from headgate.wire.batches import BatchError
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from headgate.batch.money import Lump
     from headgate.batch.parts import Parts
     from headgate.values import Principal, WallMicros
-    from headgate.wire.batchjobs import Claim, Finished, KeptBatch, Place, Returned
+    from headgate.wire.batchjobs import Claim, Finished, KeptBatch, Passed, Place, Returned
 
 _US: Final = 1_000_000
 _LEASE_US: Final = 1_200 * _US  # of a line, or of a batch that is read or published: longer than any call
 _PASSED_LEASE_US: Final = 4_800 * _US  # of a batch at its provider: longer than any file takes
+_LOOKS_WHILE_BUSY: Final = 20
 _ELSEWHERE_S: Final = 2.0  # until we ask again whether who sees to it still does
 _RENEW_US: Final = 60 * _US
 _TAKE_OVER_US: Final = 2 * _US
@@ -217,10 +219,8 @@ class Runner:
     async def _read(self, batch: KeptBatch, principal: Principal) -> None:
         parts = self._parts
         capped = parts.stages.ledger.budgets.covering(principal).capped
-        file = await Input(parts, batch.job).file()
-        reader = Reader(parts, self._crew.pipeline, batch, principal, capped=capped)
-        await reader.read(parts.files.read(file), file.size)
-        ready = begun(batch, reader, self._wall(), passed_on(parts.uplink, reader.first))
+        reader = await self._reader(batch, principal, Terms(capped))
+        ready = begun(batch, reader, self._wall(), self._passed_on(batch, reader))
         parts.stages.failpoints.hit("batch-read")
         if not capped:
             held_at = msgspec.structs.replace(ready.job, held_at=self._wall())
@@ -228,12 +228,49 @@ class Runner:
             await self._start(ready, reader, None)
             return
         lump = await hold_lump(
-            parts.stages.reservations, principal, batch.job.call, reader.model, reader.held
+            parts.stages.reservations, principal, batch.job.call, reader.model, reader.weight
         )
-        if len(lump.hold.pots) != len(lump.hold.slices):
+        try:
+            await self._fits(batch, principal, reader, lump)
+        except BaseException:
             parts.stages.ledger.budgets.close(lump.hold, 0)
-            raise Unavailable("Not every budget is known yet. Try again in a moment.")
+            raise
         await self._fund(_funded(ready, lump), reader, lump)
+
+    def _passed_on(self, batch: KeptBatch, reader: Reader) -> Passed | None:
+        """Return what a batch that was read begins with at its provider; None: it is run here."""
+        uplink, operation = self._parts.uplink, self._parts.operations[batch.job.endpoint]
+        passed, first = passed_on(uplink, reader.first, operation), reader.first
+        if passed is not None and not reader.ours:
+            return passed
+        if passed is not None:
+            said = f"Line {reader.ours} is none for the batch API of {passed.provider}."
+            self._parts.troubles.met(batch.job.id, f"{said} The whole batch is run here, by calls.")
+        elif first is not None and uplink.lacks(first, operation):
+            said = f"The batch API of {first.host.name} has no {operation}."
+            self._parts.troubles.met(batch.job.id, f"{said} It is run here, by calls.")
+        return None
+
+    async def _reader(self, batch: KeptBatch, principal: Principal, terms: Terms) -> Reader:
+        """Read the input of a batch, and keep its lines."""
+        file = await Input(self._parts, batch.job).file()
+        reader = Reader(self._parts, self._crew.pipeline, batch, principal, terms)
+        await reader.read(self._parts.files.read(file), file.size)
+        return reader
+
+    async def _fits(self, batch: KeptBatch, principal: Principal, reader: Reader, lump: Lump) -> None:
+        """Look that what is held can be given to the lines; where it is in tokens they are read once more.
+
+        Raises:
+            Unavailable: not now.
+        """
+        if len(lump.hold.pots) != len(lump.hold.slices):
+            raise Unavailable("Not every budget is known yet. Try again in a moment.")
+        if not lump.in_tokens:
+            return
+        again = await self._reader(batch, principal, Terms(capped=True, in_tokens=True))
+        if again.weight != reader.weight:
+            raise Unavailable("What the lines of this batch may cost has changed. Try again in a moment.")
 
     async def _fund(self, batch: KeptBatch, reader: Reader, lump: Lump) -> None:
         """Start a batch with its money, which is then no longer this worker's."""
@@ -296,12 +333,22 @@ class Runner:
             elif await self._parts.store.settle_down(batch.n, self._wall()) is not None:
                 return True
             else:
-                await self._pause(LOOK_S / 2)
+                await self._rest()
         return False
+
+    async def _rest(self) -> None:
+        """Wait for the next look. Who waits for nothing but a gateway with less to do goes on once it has."""
+        if not self._parts.busy():
+            await self._pause(LOOK_S / 2)
+            return
+        for _ in range(_LOOKS_WHILE_BUSY):
+            await asyncio.sleep(LOOK_S / 2 / _LOOKS_WHILE_BUSY)
+            if not self._parts.busy():
+                return
 
     async def _start_lines(self, batch: KeptBatch, given: Input) -> bool:
         """Start lines that wait, as many as there is room for; say whether there were any."""
-        room = 0 if self._parts.busy() else self._crew.pace(batch.job.model).room(self._monotonic())
+        room = 0 if self._parts.busy() else self._crew.paced(batch).room(self._monotonic())
         left = {claim.n: claim for claim in await self._claim(batch, room)} if room else {}
         if not left:
             return False
@@ -322,7 +369,8 @@ class Runner:
         self._crew.hands.ask(calls)
         claims: list[Claim] = []
         try:
-            room = Room(calls, parts.terms().concurrency)
+            most = self._crew.pace(batch.job.model).most
+            room = Room(calls, most, round(parts.terms().silent_s * _US))
             claims = await parts.store.claim(batch.n, parts.place(), room, now, now + _LEASE_US)
         except (GatewayError, asyncio.CancelledError):  # what it may have done is undone at the next renewal
             self._renewal = 0
@@ -370,6 +418,7 @@ class Runner:
     async def _close(self, batch: KeptBatch, code: str) -> bool:
         """Give every line that waits an error; go on to publish once none runs."""
         await self._close_waiting(batch, code)
+        await self._crew.give_up(batch)
         ended = await self._parts.store.settle_down(batch.n, self._wall())
         if ended is None:
             await asyncio.sleep(LOOK_S / 2)
@@ -388,19 +437,24 @@ class Runner:
         owned = await self._own(batch)
         if owned is None:
             return False
+        if owned.job.endpoint == VIDEOS:
+            await self._crew.films.forsake(owned)
         await publish(self._parts, owned, self._wall())
         return True
 
 
 def _funded(batch: KeptBatch, lump: Lump) -> KeptBatch:
     """Return a batch with the money that is held for it."""
-    hold = lump.hold
+    hold, covered = lump.hold, lump.in_tokens
     job = msgspec.structs.replace(
         batch.job,
         capped=True,
-        held=lump.held,
+        held=lump.weight.tokens if covered else lump.weight.money,
         held_at=hold.at,
-        pots=hold.pots,
-        portions=tuple(Portion(source.pot, source.grant, source.amount) for source in hold.sources),
+        pots=() if covered else hold.pots,
+        portions=tuple(
+            Portion(source.pot, source.grant, source.tokens or source.amount, covered)
+            for source in hold.sources
+        ),
     )
     return msgspec.structs.replace(batch, job=job)

@@ -73,6 +73,10 @@ class BatchStore(Protocol):
         """Keep what is known of a batch at its provider. False: fenced."""
         ...
 
+    async def take_back(self, batch: KeptBatch) -> bool:
+        """Keep that we run a batch of which its provider has run nothing; its answers go. False: fenced."""
+        ...
+
     async def keep_answers(self, batch: KeptBatch, answers: Sequence[tuple[int, bytes]]) -> bool:
         """Keep what a provider has answered to lines that wait. False: fenced."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,7 @@ import msgspec
 from headgate.cli import compose
 from headgate.cli.batchrows import TEMPLATES, Prompt, read_rows, template_of
 from headgate.cli.batchrun import Run
-from headgate.cli.batchwire import CHAT, DONE, BatchClient
+from headgate.cli.batchwire import CHAT, DONE, BatchClient, writing
 from headgate.cli.exits import Failed, Unusable
 from headgate.cli.options import examples, json_option
 from headgate.cli.output import print_fields, print_json, print_list
@@ -64,6 +65,9 @@ def command() -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Results: .jsonl or .csv. [default: next to FILE]"
 )
+@click.option(
+    "--encoding", metavar="NAME", help="Of FILE, such as gbk. [default: UTF-8, or its byte order mark's]"
+)
 @click.option("--dry-run", is_flag=True, help="Say lines, tokens and cost, and order nothing.")
 @client_options
 @json_option
@@ -75,31 +79,47 @@ def run(
     Results are written as they come, with the columns of their rows. Ctrl-C leaves the batch running: the
     same command goes on where it was. A row's `custom_id` or `id` names it, else its line does.
     """
-    rows, prompt = read_rows(file), _prompt(wishes)
-    kind = ".csv" if file.suffix.lower() == ".csv" else ".jsonl"
-    kept = out or file.with_name(f"{file.stem}.results{kind}")
+    sheet, prompt, kept = read_rows(file, wishes["encoding"]), _prompt(wishes), _kept(file, out)
     if dry_run:
-        _say(_estimate(rows, prompt), as_json=as_json)
+        _say(_estimate(sheet.rows, prompt), as_json=as_json)
         return
-    job = Run(BatchClient(url, _key(key)), kept, rows, prompt)
+    job = Run(BatchClient(url, _key(key)), kept, sheet, prompt)
+    before = signal.signal(signal.SIGINT, job.end)
     try:
         batch = job.run()
     except KeyboardInterrupt:
-        click.echo("\nThe batch goes on. The same command writes the rest of its results.", err=True)
+        click.echo(f"\n{job.left}", err=True)
         raise
-    _judge_input(batch, rows)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    _judge_input(batch, sheet.rows)
     if as_json:
-        print_json({"batch": batch, "out": str(kept), "results": job.written, "failed": job.failed})
+        found = {
+            "out": str(kept),
+            "results": job.written,
+            "failed": job.failed,
+            "charge_nano_usd": job.charge,
+        }
+        print_json({"batch": batch, **found})
     else:
-        click.echo(f"{job.written:,} results in {kept}, {job.failed:,} without an answer.")
+        cost = format_usd(job.charge)
+        click.echo(f"{job.written:,} results in {kept}, {job.failed:,} without an answer; {cost} in all.")
     _judge(batch, job.failed)
 
 
+def _kept(file: Path, out: Path | None) -> Path:
+    """Return where results go."""
+    if out is not None and out.suffix.lower() not in {".csv", ".jsonl"}:
+        raise Unusable(f"--out {out}: results are .jsonl or .csv.")
+    kind = ".csv" if file.suffix.lower() in {".csv", ".tsv"} else ".jsonl"
+    return out or file.with_name(f"{file.stem}.results{kind}")
+
+
 def _prompt(wishes: dict[str, Any]) -> Prompt:
-    fields = tuple(name.strip() for name in (wishes["fields"] or "").split(",") if name.strip())
+    fields = _listed(wishes["fields"])
     listed = {
         "to": wishes["to"] or "",
-        "labels": ", ".join(name.strip() for name in (wishes["labels"] or "").split(",")),
+        "labels": ", ".join(_listed(wishes["labels"])),
         "fields": ", ".join(fields),
     }
     return Prompt(
@@ -110,6 +130,10 @@ def _prompt(wishes: dict[str, Any]) -> Prompt:
         wishes["temperature"],
         fields if wishes["template"] == "extract" else (),
     )
+
+
+def _listed(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
 
 
 def _judge_input(batch: dict[str, Any], rows: list[Row]) -> None:
@@ -139,7 +163,7 @@ def _key(given: str | None) -> str:
 
 
 def _estimate(rows: list[Row], prompt: Prompt) -> dict[str, Any]:
-    """Return what a run would ask, and about what it would cost."""
+    """Return what a run would ask, and about what it would cost; null where no price is known here."""
     from headgate.cli.pricing import Shelf
     from headgate.money.batchterms import BATCH, in_tier
     from headgate.money.cost import cost
@@ -147,22 +171,23 @@ def _estimate(rows: list[Row], prompt: Prompt) -> dict[str, Any]:
     from headgate.values import Usage
 
     config = compose.settings()
-    priced, tokenizers = Shelf(config).find(prompt.model), Tokenizers()
+    priced, tokenizers = Shelf(config).guess(prompt.model), Tokenizers()
     if priced.model.tokenizer:
         tokenizers.load_now(priced.model.tokenizer)
-    given = made = usual = cheap = 0
-    assert priced.row is not None
-    batch = in_tier(priced.row, BATCH, config.batch, prompt.model) or priced.row.prices
+    used = []
     for row in rows:
         body = prompt.body(row)
         count = tokenizers.count_chat(priced.model, body["messages"], body).tokens
-        used = Usage(count, prompt.max_tokens or _OUTPUT_GUESS)
-        given, made = given + count, made + used.output_tokens
-        usual, cheap = usual + cost(used, priced.row.prices), cheap + cost(used, batch)
+        used.append(Usage(count, prompt.max_tokens or _OUTPUT_GUESS))
+    usual = cheap = None
+    if priced.row is not None:
+        prices = priced.row.prices
+        batch = in_tier(priced.row, BATCH, config.batch, prompt.model) or prices
+        usual, cheap = sum(cost(each, prices) for each in used), sum(cost(each, batch) for each in used)
     return {
         "lines": len(rows),
-        "input_tokens": given,
-        "output_tokens": made,
+        "input_tokens": sum(each.input_tokens for each in used),
+        "output_tokens": sum(each.output_tokens for each in used),
         "output_is": "the limit of each" if prompt.max_tokens else f"a guess of {_OUTPUT_GUESS} each",
         "usual_nano_usd": usual,
         "batch_nano_usd": cheap,
@@ -174,8 +199,11 @@ def _say(found: dict[str, Any], *, as_json: bool) -> None:
         print_json(found)
         return
     given, made = found["input_tokens"], found["output_tokens"]
-    usual, cheap = (format_usd(found[name]) for name in ("usual_nano_usd", "batch_nano_usd"))
     click.echo(f"{found['lines']:,} lines, {given:,} tokens in, {made:,} out ({found['output_is']})")
+    if found["usual_nano_usd"] is None:
+        click.echo("No price of this model is known here. What the gateway charges is in its settings.")
+        return
+    usual, cheap = (format_usd(found[name]) for name in ("usual_nano_usd", "batch_nano_usd"))
     click.echo(f"{usual} one by one, {cheap} as a batch")
 
 
@@ -208,8 +236,7 @@ def status(batch: str, url: str, key: str | None, as_json: bool) -> None:
 @json_option
 def cancel(batch: str, url: str, key: str | None, as_json: bool) -> None:
     """Cancel a batch: what is done stays, the rest is not run."""
-    found = BatchClient(url, _key(key)).ask("POST", f"/v1/batches/{batch}/cancel", {})
-    _show([found], as_json=as_json)
+    _show([BatchClient(url, _key(key)).cancel(batch)], as_json=as_json)
 
 
 @examples("batch fetch batch_01a2186b247f7bf89dfc20d4b46c5a7e --out answers.jsonl")
@@ -227,13 +254,16 @@ def fetch(batch: str, out: Path | None, url: str, key: str | None, as_json: bool
     found = client.find(batch)
     if found["status"] not in DONE:
         raise Failed(f"{batch} is {found['status']}: its files are not there yet.", "not_ready")
+    if found["output_file_id"] is None and found["error_file_id"] is None:
+        said = f": {errors}" if (errors := _errors(found)) else "."
+        raise Failed(f"{batch} is {found['status']} and has no lines{said}", "no_lines")
     lines = (line for name in ("output_file_id", "error_file_id") for line in client.lines(found[name]))
     if as_json:
         print_json([msgspec.Raw(line) for line in lines])
     elif out is None:
         _write(lines, sys.stdout.buffer.write)
     else:
-        with out.open("wb") as file:
+        with writing(out), out.open("wb") as file:
             _write(lines, file.write)
 
 
@@ -269,5 +299,12 @@ def _show(batches: list[dict[str, Any]], *, as_json: bool) -> None:
             print_json(batch)
             continue
         heads = ("id", "status", "model", "done", "failed", "of")
-        errors = "; ".join(error["message"] for error in (batch["errors"] or {"data": []})["data"][:5])
-        print_fields([*zip(heads, _cells(batch), strict=True), ("errors", errors)])
+        print_fields([*zip(heads, _cells(batch), strict=True), ("errors", _errors(batch))])
+
+
+def _errors(batch: dict[str, Any]) -> str:
+    """Return the first things that are wrong with a batch, by their lines."""
+    told = (batch["errors"] or {"data": []})["data"][:5]
+    return "; ".join(
+        f"line {each['line']}: {each['message']}" if each["line"] else each["message"] for each in told
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, lookup
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -13,10 +15,21 @@ from headgate.cli.exits import Failed, Unusable
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Protocol
+
+    class Reader(Protocol):
+        """A `csv.reader`."""
+
+        line_num: int
+
+        def __next__(self) -> list[str]: ...
+
 
 _FIELD: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _TEXT: Final = "text"
 _ID: Final = ("custom_id", "id")
+LONGEST_CELL: Final = 1 << 28  # characters; what is too long for a batch the gateway says
+_WIDER: Final = {"gbk": "gb18030", "gb2312": "gb18030", "utf-8": "utf-8-sig"}  # these read all of those
 TEMPLATES: Final = {
     "translate": "Translate the text into {{to}}. Answer with the translation alone.\n\n{{{column}}}",
     "classify": "Which of these labels fits best: {{labels}}? Answer with that label alone.\n\n{{{column}}}",
@@ -75,23 +88,42 @@ def filled(template: str, row: Row) -> str:
                 f"this line: {known}.",
                 "missing_column",
             )
-        return given if isinstance(given, str) else msgspec.json.encode(given).decode()
+        return _told(given)
 
     return _FIELD.sub(value, template)
 
 
-def read_rows(path: Path) -> list[Row]:
+def _told(given: Any) -> str:
+    """Return a value of a row as text: JSON, where it is none."""
+    return given if isinstance(given, str) else msgspec.json.encode(given).decode()
+
+
+class Sheet(NamedTuple):
+    """What is in a file of rows."""
+
+    rows: list[Row]
+    marked: bool  # it is no plain UTF-8, so a spreadsheet needs a byte order mark to read ours
+
+
+def read_rows(path: Path, encoding: str | None = None) -> Sheet:
     """Return the rows of a JSONL or CSV file.
+
+    Args:
+        path: of the file.
+        encoding: of its text; None: UTF-8, or what its byte order mark says.
 
     Raises:
         Failed: one is wrong; says its line, and the column where that is known.
+        Unusable: there is no such encoding.
     """
+    codec = ""
     try:
-        rows = list(_csv(path) if path.suffix.lower() in {".csv", ".tsv"} else _jsonl(path))
+        marked, codec = _codec(path, encoding)
+        rows = list((_csv if path.suffix.lower() in {".csv", ".tsv"} else _jsonl)(path, codec))
     except OSError as fault:
         raise Failed(f"Cannot read {path}: {fault.strerror}.") from fault
-    except UnicodeDecodeError as fault:
-        raise Failed(f"{path} is not UTF-8 text: {fault.reason} at byte {fault.start}.") from fault
+    except UnicodeError as fault:
+        raise Failed(_other_text(path, codec), "bad_encoding") from fault
     if not rows:
         raise Failed(f"{path} has no rows.")
     seen: dict[str, int] = {}
@@ -102,11 +134,47 @@ def read_rows(path: Path) -> list[Row]:
                 "duplicate_id",
             )
         seen[row.name] = row.line
-    return rows
+    return Sheet(rows, marked)
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def _codec(path: Path, given: str | None) -> tuple[bool, str]:
+    """Return whether a text is other than plain UTF-8, and the name of what reads it."""
     with path.open("rb") as file:
+        mark = file.read(3)
+    if given is not None:
+        try:
+            name = lookup(given).name
+            b"a".decode(name, "ignore")  # not all of them are of texts
+        except LookupError as fault:
+            raise Unusable(f"--encoding {given} is not known; gbk, big5, cp1252 and utf-16 are.") from fault
+        return name != "utf-8" or mark == BOM_UTF8, _WIDER.get(name, name)
+    if mark[:2] in {BOM_UTF16_LE, BOM_UTF16_BE}:
+        return True, "utf-16"
+    return mark == BOM_UTF8, "utf-8-sig"
+
+
+def _other_text(path: Path, codec: str) -> str:
+    """Return what to do about a text that is in another encoding."""
+    if codec != "utf-8-sig":
+        return f"{path} is not {codec} text: say another --encoding."
+    with path.open("rb") as file:
+        at = next((n for n, line in enumerate(file, 1) if not _is_utf8(line)), 1)
+    return (
+        f"{path}, line {at}: not UTF-8 text. Say how it was saved, such as --encoding gbk (Excel in Chinese) "
+        "or cp1252, or save it as UTF-8."
+    )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _jsonl(path: Path, codec: str) -> Iterator[Row]:
+    with path.open(encoding=codec, newline="\n") as file:
         for number, data in enumerate(file, 1):
             if not data.strip():
                 continue
@@ -120,29 +188,61 @@ def _jsonl(path: Path) -> Iterator[Row]:
             yield Row(number, _name(values, number), values)
 
 
-def _csv(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        heads = next(reader, None)
-        if not heads:
-            raise Failed(f"{path} is empty: its first line has the names of the columns.")
-        for cells in reader:
-            number = reader.line_num
-            if not cells:
-                continue
-            if len(cells) != len(heads):
-                raise Failed(
-                    f"{path}, line {number}, column {min(len(cells), len(heads)) + 1}: {len(cells)} cells, "
-                    f"the head has {len(heads)}.",
-                    "bad_row",
-                )
-            values = dict(zip(heads, cells, strict=True))
-            yield Row(number, _name(values, number), values)
+def _csv(path: Path, codec: str) -> Iterator[Row]:
+    csv.field_size_limit(LONGEST_CELL)
+    with path.open(encoding=codec, newline="") as file:
+        first = file.readline()
+        reader = csv.reader(itertools.chain([first], file), delimiter=_delimiter(path, first), strict=True)
+        heads = _heads(path, next(_records(path, reader), (1, []))[1])
+        for number, cells in _records(path, reader):
+            if cells:
+                values = _values(path, number, heads, cells)
+                yield Row(number, _name(values, number), values)
+
+
+def _records(path: Path, reader: Reader) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV with the lines where they begin. Raises `Failed`: one is none."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            yield number, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as fault:
+            raise Failed(f"{path}, line {number}: not CSV: {fault}.", "bad_row") from fault
+
+
+def _delimiter(path: Path, first: str) -> str:
+    """Return what parts the cells: Excel writes semicolons where the comma is in numbers."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return next((sign for sign in (",", ";", "\t") if sign in first), ",")
+
+
+def _heads(path: Path, heads: list[str]) -> list[str]:
+    heads = [name.strip() for name in heads]  # as the prompt's are read
+    if not heads:
+        raise Failed(f"{path} is empty: its first line has the names of the columns.")
+    twice = next((name for name in heads if name and heads.count(name) > 1), None)
+    if twice is not None:
+        raise Failed(f"{path}, line 1: two columns are named {twice!r}. Rename one.", "bad_row")
+    return heads
+
+
+def _values(path: Path, number: int, heads: list[str], cells: list[str]) -> dict[str, Any]:
+    """Return the cells of a row by their columns; those without a name are left out."""
+    if len(cells) != len(heads):
+        raise Failed(
+            f"{path}, line {number}, column {min(len(cells), len(heads)) + 1}: {len(cells)} cells, "
+            f"the head has {len(heads)}.",
+            "bad_row",
+        )
+    return {head: cell for head, cell in zip(heads, cells, strict=True) if head}
 
 
 def _name(values: dict[str, Any], number: int) -> str:
-    given = next((values[name] for name in _ID if values.get(name) not in {None, ""}), None)
-    return f"row-{number}" if given is None else str(given)
+    given = next((values[name] for name in _ID if values.get(name) not in (None, "")), None)
+    return f"row-{number}" if given is None else _told(given)
 
 
 def template_of(chosen: str | None, prompt: str | None, wishes: dict[str, str], column: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -38,7 +40,8 @@ class BatchClient(Client):
         ).encode()
         tail = f"\r\n--{border}--\r\n".encode()
         try:
-            size = len(head) + path.stat().st_size + len(tail)
+            with path.open("rb"):  # what is wrong with it is not the gateway's
+                size = len(head) + path.stat().st_size + len(tail)
             headers = {
                 "content-type": f"multipart/form-data; boundary={border}",
                 "content-length": str(size),
@@ -53,20 +56,29 @@ class BatchClient(Client):
             raise Refused(status, f"{error.get('message')} (HTTP {status})", error.get("code"))
         return str(answer["id"])
 
-    def create(self, file_id: str, endpoint: str, metadata: dict[str, str]) -> dict[str, Any]:
-        """Order a batch."""
+    def create(self, file_id: str, endpoint: str, metadata: dict[str, str], once: str = "") -> dict[str, Any]:
+        """Order a batch; of several orders with the same `once` the first is made."""
         body = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": "24h"}
-        made: dict[str, Any] = self.ask("POST", "/v1/batches", {**body, "metadata": metadata or None})
+        content = msgspec.json.encode({**body, "metadata": metadata or None})
+        headers = {"content-type": "application/json", "content-length": str(len(content))}
+        headers |= {"idempotency-key": once} if once else {}
+        with self.exchange("POST", "/v1/batches", [content], headers) as response:
+            made: dict[str, Any] = msgspec.json.decode(response.read())
         return made
 
     def find(self, name: str) -> dict[str, Any]:
         """Return a batch."""
-        found: dict[str, Any] = self.ask("GET", f"/v1/batches/{name}")
+        found: dict[str, Any] = self.ask("GET", _place(name))
+        return found
+
+    def cancel(self, name: str) -> dict[str, Any]:
+        """Cancel a batch; return it."""
+        found: dict[str, Any] = self.ask("POST", f"{_place(name)}/cancel", {})
         return found
 
     def results(self, name: str, after: int) -> dict[str, Any]:
         """Return the results that came behind another, and how the batch stands."""
-        found: dict[str, Any] = self.ask("GET", f"/v1/batches/{name}/results?after={after}")
+        found: dict[str, Any] = self.ask("GET", f"{_place(name)}/results?after={after}")
         return found
 
     def lines(self, file_id: str | None) -> Iterator[bytes]:
@@ -79,6 +91,10 @@ class BatchClient(Client):
             yield from response
 
 
+def _place(name: str) -> str:
+    return f"/v1/batches/{quote(name, safe='')}"
+
+
 def _parts(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
     yield head
     with path.open("rb") as file:
@@ -88,7 +104,21 @@ def _parts(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole, or as it was."""
+    """Write a file so that it is there whole, or as it was. Raises `Failed`."""
     fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(content)
-    os.replace(fresh, path)
+    with writing(path):
+        try:
+            fresh.write_bytes(content)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+        os.replace(fresh, path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a message with the name of the file. Raises `Failed`."""
+    try:
+        yield
+    except OSError as fault:
+        raise Failed(f"Cannot write {path}: {fault.strerror or fault}.", "cannot_write") from fault

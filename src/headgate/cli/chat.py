@@ -17,7 +17,7 @@ from headgate.cli.keyless import key_for
 from headgate.cli.options import data_option, examples, json_option
 from headgate.cli.output import print_json
 from headgate.money.amounts import format_usd
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 from headgate.values import Book, Usage
 
 if TYPE_CHECKING:

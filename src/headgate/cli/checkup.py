@@ -22,16 +22,17 @@ import click
 import msgspec
 
 from headgate import __version__
-from headgate.cli import compose, redischeck
+from headgate.cli import accountcheck, answercheck, bucketcheck, compose, queuecheck, redischeck
 from headgate.cli.client import Client
 from headgate.cli.reach import State, reach
 from headgate.config import Config, ServeOptions, load
 from headgate.program import advise
+from headgate.providers.registry import BATCH_CALLS
+from headgate.settings.upstreams import ConfigError
 from headgate.stores.sql.bootstrap import SCHEMA, version
 from headgate.stores.sql.database import FILE, Database, connect
 from headgate.stores.sql.pepper import FILE as PEPPER, DataFolderError, check_pepper
 from headgate.stores.sql.whereabouts import noted
-from headgate.upstreams import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +55,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(given: Mapping[str, Any], *, offline: bool = False) -> list[Finding]:
-    """Look at everything, in the order in which it would stop a start; `offline`: but the providers."""
+    """Look at everything, in the order in which it would stop a start; `offline`: but what others run."""
     findings = list(_versions())
     try:
         config = load(msgspec.convert(given, ServeOptions))
@@ -68,9 +69,12 @@ def examine(given: Mapping[str, Any], *, offline: bool = False) -> list[Finding]
     findings += _folder(place)
     findings += _clock(place)
     findings.append(_server(config))
+    findings += _batch_calls(config)
     if not offline:
         findings += _redis(config)
+        findings += _queue(config)
         findings += _reach(config)
+        findings += _batches(config)
     return findings
 
 
@@ -81,6 +85,40 @@ def _redis(config: Config) -> Iterator[Finding]:
     elif config.storage.database:
         says = "none: every replica on this database lets the whole of each limit through"
         yield Finding("redis", "note", says, "Set storage.redis before a second replica.")
+
+
+def _queue(config: Config) -> Iterator[Finding]:
+    if config.storage.queue:
+        seen = queuecheck.look(config)
+        yield Finding("queue", seen.state, seen.says, seen.advice, dict(seen.measured))
+
+
+def _batches(config: Config) -> Iterator[Finding]:
+    for provider, seen in (*bucketcheck.look(config), *accountcheck.look(config), *answercheck.look(config)):
+        yield Finding(f"batches of {provider}", seen.state, seen.says, seen.advice, dict(seen.measured))
+
+
+def _batch_calls(config: Config) -> Iterator[Finding]:
+    """Say by which names lines of batches are asked for, where they are calls at a batch API."""
+    for host in config.hosts:
+        calls = BATCH_CALLS.get(host.batches)
+        routed = [
+            target.model
+            for route in config.routes.values()
+            for target in route.targets
+            if target.provider == host.name and (target.batch or host.batch) != "own"
+        ]
+        if calls is None or (host.batch == "own" and not routed):
+            continue
+        names = {model: calls.named(host, model) for model in (*host.handover.models, *routed)}
+        says = ", ".join(f"{model} is asked for as {name}" for model, name in names.items())
+        if names and all(name.startswith(calls.endpoint) for name in names.values()):
+            yield Finding(f"batches of {host.name}", "ok", says)
+            continue
+        advice = f"Make an endpoint for batches ({calls.endpoint}...) there, and name it in batch_models."
+        yield Finding(
+            f"batches of {host.name}", "warning", says or "no model has an endpoint for batches", advice
+        )
 
 
 def _versions() -> Iterator[Finding]:

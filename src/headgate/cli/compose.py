@@ -205,17 +205,21 @@ def price_book(config: Config) -> PriceBook:
     Raises:
         Unusable: there is no such book, or a row of it is none.
     """
+    from headgate.money.pricedata import PriceData
     from headgate.money.prices import PriceBook
+    from headgate.providers.registry import book_names
 
+    data, prices = PriceData.load(), config.prices
+    names = book_names(config.hosts, data)
     try:
-        return PriceBook.load(config.prices.rows, config.prices.margins, config.prices.book)
+        return PriceBook.load(prices.rows, prices.margins, prices.book, data, names)
     except ValueError as fault:
         raise Unusable(f"{fault}") from fault
 
 
 def routes(config: Config) -> tuple[Routes, Book]:
     """Return the table of models of some settings, and the book that a key would spend from."""
-    from headgate.outward import build_routes
+    from headgate.process.outward import build_routes
 
     return build_routes(config, ""), Book.REAL if config.hosts or config.has_file else Book.SIM
 
@@ -241,8 +245,8 @@ def status(data: str | None) -> Report:
     Raises:
         Unreachable: there is no data folder, or another version of Headgate serves it.
     """
-    from headgate.lookout import BOARDS
     from headgate.observe.scoreboard import shown as boards
+    from headgate.process.lookout import BOARDS
     from headgate.stores.sql import uptime
     from headgate.stores.sql.bootstrap import SCHEMA, version
     from headgate.stores.sql.folder import holder

@@ -14,7 +14,7 @@ from headgate.cli.output import print_json, print_table
 from headgate.cli.promote import promote
 from headgate.cli.redischeck import place_of
 from headgate.program import without_password
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 
 if TYPE_CHECKING:
     from headgate.config import Config

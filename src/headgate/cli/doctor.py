@@ -18,14 +18,16 @@ _MARKS = {"ok": ("ok", "green"), "note": ("--", "cyan"), "warning": ("!!", "yell
 @env_option
 @click.option("--host", metavar="H", help="Address that `serve` is given.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="P", help="Port that `serve` is given.")
-@click.option("--offline", is_flag=True, help="Ask no provider, and no Redis.")
+@click.option("--offline", is_flag=True, help="Ask no provider, no Redis, no broker and no bucket.")
 @json_option
 @click.pass_context
 def command(context: click.Context, /, as_json: bool, offline: bool, **given: str | int | None) -> None:
     """Check environment, configuration, data folder, port, clock and the way to each provider.
 
     Each provider is asked for its list of models, which costs nothing: how long name, connection, TLS and
-    first byte take, and whether it takes the key. Changes nothing. Exits 1 on a fault.
+    first byte take, and whether it takes the key. So are Redis, the broker of `storage.queue` and the buckets
+    of batches, where they are set, and batch APIs that have an account or answers elsewhere. Changes
+    nothing. Exits 1 on a fault.
     """
     from headgate.cli.checkup import examine
 

@@ -73,8 +73,8 @@ def speaking() -> Iterator[None]:
     import sqlite3
 
     from headgate.errors import GatewayError
+    from headgate.settings.upstreams import ConfigError
     from headgate.stores.sql.pepper import DataFolderError
-    from headgate.upstreams import ConfigError
 
     try:
         yield

@@ -73,6 +73,13 @@ class Shelf:
             f"`{advise('models --all')} {prefix[:4]}`, or name its provider with --provider."
         )
 
+    def guess(self, name: str) -> Priced:
+        """Return a model by its name; one that nobody knows as the first provider's, without a price."""
+        try:
+            return self.find(name)
+        except Failed:
+            return self.at(self.default_providers()[0], name)
+
     def at(self, provider: str, name: str) -> Priced:
         """Return a model of one provider."""
         row = self.book.find(provider, name, self._now)

@@ -1,7 +1,7 @@
 """`headgate config promote`: take from one environment's file what another shall have of it.
 
-Models, prices and limits move; where providers are, and the keys that they are asked with, belong to an
-environment and stay. Nothing of a provider is printed but which settings differ.
+Models, demands, prices and limits move; where providers are, and the keys that they are asked with, belong
+to an environment and stay. Nothing of a provider is printed but which settings differ.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from headgate.cli.exits import Failed
 from headgate.cli.options import env_option, examples, json_option
 from headgate.cli.output import print_json, print_table
 from headgate.cli.tomltext import with_sections
-from headgate.upstreams import ConfigError
+from headgate.settings.upstreams import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SECTIONS: Final = (
     "models",
+    "demands",
     "aliases",
     "prices",
     "deadlines",
@@ -73,7 +74,9 @@ class _File(NamedTuple):
 def promote(
     source: str, target: str, only: tuple[str, ...], apply: bool, env_file: str, as_json: bool
 ) -> None:
-    """Show what TO would take over of FROM: models, prices, limits, rules of keys. With --yes, write it.
+    """Show what TO would take over of FROM: models, demands, prices, limits, rules of keys.
+
+    With --yes, write it.
 
     Providers and their keys stay as they are in TO, and so does every comment outside of what changes. The
     new file is checked before it takes the place of the old one, which is kept beside it; a running server

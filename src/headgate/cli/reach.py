@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
+from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from headgate.cli import compose
 from headgate.errors import GatewayError, UpstreamDenied, UpstreamError, UpstreamRegion
-from headgate.outward import build_routes, outbound
 from headgate.ports import Request
+from headgate.process.outward import build_routes, outbound
 from headgate.providers.registry import CODECS
+from headgate.settings.upstreams import STORED
 from headgate.transport.dial import system_resolve, system_tls
 from headgate.transport.egress import literal, parse_origin, refusal
 from headgate.transport.faults import describe
 from headgate.transport.http import HttpTransport
 from headgate.transport.proxy import choose
-from headgate.upstreams import STORED
 from headgate.values import Book, Deadlines
 from headgate.vitals import ADVICE
 
@@ -49,8 +50,13 @@ _WAYS: Final = {
     "connect": "Check the port in its base_url and the firewall; behind a proxy set HTTPS_PROXY or the "
     "provider's `proxy`.",
     "tls": "Check this machine's clock; where a proxy opens TLS, name its certificate in SSL_CERT_FILE.",
+    "handshake": "What answers there may speak no TLS: check port and scheme of its base_url.",
     "http": "What answers there speaks no HTTP, or too slowly: check port and scheme of its base_url.",
 }
+_NO_LIST: Final = (
+    "It has no list of models there. If calls are answered by 404 as well, check the path of its base_url, "
+    "which often ends in /v1."
+)
 
 
 class Reached(NamedTuple):
@@ -198,8 +204,11 @@ async def _step(step: str, what: str, doing: Awaitable[T]) -> T:
         async with asyncio.timeout(_STEP_S):
             return await doing
     except TimeoutError as fault:
+        step = "handshake" if step == "tls" else step
         raise _Stuck(step, f"{what}no answer within {_STEP_S:g} s") from fault
     except OSError as fault:
+        if step == "tls" and not isinstance(fault, SSLCertVerificationError):
+            step = "handshake"
         words = describe(fault)
         said = "does not resolve" if step == "dns" else words
         raise _Stuck(step, f"{what}{said}") from fault
@@ -251,7 +260,9 @@ def _verdict(target: Target, head: Head, body: bytes, measured: dict[str, float]
             host, "warning", f"{times}; it limits the rate ({status})", ADVICE["limited"], measured
         )
     if status >= 400:
-        return Reached(host, "ok", f"{times}; reached, its key was not tried ({status})", "", measured)
+        state: State = "note" if status == 404 else "ok"
+        advice = _NO_LIST if status == 404 else ""
+        return Reached(host, state, f"{times}; reached, its key was not tried ({status})", advice, measured)
     says = "its key is accepted" if host.api_key else "reached, without a key"
     return Reached(host, "ok", f"{times}; {says}", "", measured)
 

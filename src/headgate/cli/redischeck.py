@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.cli.reach import State
-    from headgate.storage import Storage
+    from headgate.settings.storage import Storage
 
 _PATIENCE_S: Final = 1.0
 _NEAR_MS: Final = 20.0

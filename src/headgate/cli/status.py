@@ -119,4 +119,6 @@ def errors(counts: Mapping[str, int]) -> str:
 
 
 def _time(at: int) -> str:
-    return f"{date_text(at * _US)[11:]} UTC"
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"  # most are less than a minute away

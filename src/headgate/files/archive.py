@@ -10,6 +10,7 @@ from headgate.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headgate.files.inlining import Inlining
     from headgate.files.shelf import Shelf
     from headgate.files.uploads import Uploads
 
@@ -22,12 +23,16 @@ class Archive:
     Args:
         shelf: who keeps files.
         uploads: who puts them together.
+        inlining: who puts them into requests that name them.
         trouble: told what was wrong when nobody waits for it.
     """
 
-    def __init__(self, shelf: Shelf, uploads: Uploads, trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, shelf: Shelf, uploads: Uploads, inlining: Inlining, trouble: Callable[[str], None]
+    ) -> None:
         self.shelf = shelf
         self.uploads = uploads
+        self.inlining = inlining
         self._trouble = trouble
 
     async def run(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from string import punctuation
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from headgate.http.errors import VERSION, render, stream_event
 from headgate.values import BUILT_IN, NANO_PER_USD, Book
@@ -23,6 +25,12 @@ _SIMULATED = (b"x-headgate-simulated", b"true")
 _PROVIDER = b"x-headgate-provider"
 _KEPT = 10_000
 _NO_CACHE = (b"cache-control", b"no-cache")
+_PLAIN = punctuation.replace("%", " ")
+
+
+def value_of(text: str) -> bytes:
+    """Return a text as a header's value: what is not ASCII in it is percent-encoded, as in URLs."""
+    return text.encode() if text.isascii() else quote(text, safe=_PLAIN).encode()
 
 
 class HttpAnswers:
@@ -52,7 +60,7 @@ class HttpAnswers:
         if not (call.stream or call.flows):
             lines += b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
         if call.operation == "embeddings":
-            lines += lines_of([(b"openai-model", target.model.name.encode("ascii", "replace"))])
+            lines += lines_of([(b"openai-model", value_of(target.model.name))])
         if target.notice:
             lines += lines_of([(name.encode(), value.encode()) for name, value in target.notice])
         if call.face is not None:
@@ -62,13 +70,13 @@ class HttpAnswers:
             if tab.hedge:
                 lines += b"x-headgate-hedge: %b\r\n" % tab.hedge
         if call.notes:
-            rows = [(note.name.encode(), note.value.encode("ascii", "replace")) for note in call.notes]
+            rows = [(note.name.encode(), value_of(note.value)) for note in call.notes]
             lines += lines_of(rows)
         return lines
 
     def early_head(self, call: Call, target: Target, tab: Tab) -> bytes:
         """Return the header lines of a stream before it is known who answers: they name nobody."""
-        named = lines_of([(_PROVIDER, target.host.name.encode("ascii", "replace"))])
+        named = lines_of([(_PROVIDER, value_of(target.host.name))])
         return self.head(call, target, tab).replace(named, b"", 1)
 
     def _fix(self, call: Call, target: Target, principal: Principal) -> bytes:
@@ -77,7 +85,7 @@ class HttpAnswers:
             _STREAM if call.stream else _JSON,
             VERSION,
             *whose(principal),
-            (_PROVIDER, target.host.name.encode("ascii", "replace")),
+            (_PROVIDER, value_of(target.host.name)),
         ]
         if call.stream:
             rows.append(_NO_CACHE)

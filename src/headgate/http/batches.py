@@ -108,12 +108,19 @@ class BatchRoutes:
                 "object": "list",
                 "data": [msgspec.Raw(result.output.rstrip(b"\n")) for result in found],
                 "last_seq": found[-1].seq if found else after,
-                "charge_nano_usd": batch.charge,
-                "held_nano_usd": batch.job.held,
+                **_spent(batch),
                 "batch": batch.shown(),
             },
             sink,
         )
+
+
+def _spent(batch: KeptBatch) -> dict[str, int]:
+    """Return what a batch has cost, and what its lines may cost together: money, or tokens of a grant."""
+    charge, held = batch.charge, batch.job.held
+    if batch.job.in_tokens:
+        return {"charge_nano_usd": 0, "held_nano_usd": 0, "charge_tokens": charge, "held_tokens": held}
+    return {"charge_nano_usd": charge, "held_nano_usd": held}
 
 
 def _given(query: bytes) -> dict[str, str]:

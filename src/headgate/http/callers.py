@@ -91,7 +91,7 @@ def _identify(service: Service, head: RequestHead) -> Caller:
         sim.decode("latin-1"),
         bounded,
         _own_id(head),
-        read_demand(demanded.decode("latin-1")) if demanded is not None else None,
+        read_demand(demanded.decode("utf-8", "replace")) if demanded is not None else None,
         session,
         patience(head),
         _wish(head),

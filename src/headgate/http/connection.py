@@ -17,8 +17,11 @@ from headgate.http.intake import Intake
 from headgate.http.sink import HttpSink
 
 if TYPE_CHECKING:
-    from headgate.http.edge import Edge
+    from collections.abc import Callable
+
+    from headgate.http.edge import Edge, EdgeEvents
     from headgate.http.incoming import Incoming
+    from headgate.ports import Sink
     from headgate.values import MonotonicNs
 
 # What a connection waits for: its first request, the next one, the rest of a head, the rest of a
@@ -41,10 +44,12 @@ class Connection(asyncio.Protocol):
     """The protocol object of one connection. The edge's ticker calls `check`."""
 
     __slots__ = (
-        "_advancing", "_eof", "_held", "_intake", "_probe_s", "_reading", "_since", "_sink", "_stalled_ns",
-        "_state", "_transport", "_tunnel", "_unsent", "_waiter", "edge", "write_paused",
+        "_advancing", "_alone", "_eof", "_held", "_intake", "_probe_s", "_reading", "_since", "_sink",
+        "_stalled_ns", "_state", "_transport", "_tunnel", "_unsent", "_waiter", "edge", "write",
+        "write_paused",
     )  # fmt: skip
     _transport: asyncio.Transport
+    write: Callable[[bytes], None]  # sends bytes, at the latest when this turn of the loop ends
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
@@ -55,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._state = _NEW
         self._since: MonotonicNs = 0  # when the state began, by the edge's coarse clock
         self._advancing = False
+        self._alone = False  # the request that is answered came with nothing behind it
         self._reading = True
         self._eof = False
         self._probe_s = _FIRST_PROBE_S
@@ -68,6 +74,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; beyond the limit of connections, refuse."""
         self._transport = cast("asyncio.Transport", transport)
+        self.write = partial(self.edge.outbox.send, self._transport)
         self._intake.peer = transport.get_extra_info("peername")
         full = self.edge.enter(self)
         self._since = self.edge.now
@@ -83,12 +90,18 @@ class Connection(asyncio.Protocol):
         self._release_waiter()
         sink, self._sink = self._sink, None
         if sink is not None:
-            sink.lost()
+            self.edge.farewells.lost(sink)
 
     def data_received(self, data: bytes) -> None:
         """Parse, or keep what comes before its turn."""
         if self._sink is None and not self.write_paused and not self._held:
-            self._feed(data)
+            intake = self._intake
+            if not intake.recognise(data):
+                self._feed(data)
+            elif intake.ready:  # one request alone, as nearly all come
+                self._alone = True
+                self._serve(intake.ready.pop())
+                return
             self._advance()
         elif self._tunnel is not None:
             self._tunnel.feed(data)
@@ -153,6 +166,7 @@ class Connection(asyncio.Protocol):
         ready = self._intake.ready
         while self._sink is None and not self.write_paused and self._state != _CLOSING:
             if ready:
+                self._alone = False
                 self._serve(ready.pop(0))
             elif self._held:
                 self._feed_held()
@@ -167,7 +181,7 @@ class Connection(asyncio.Protocol):
             return
         if not item.head.keep_alive:
             self._intake.ended = True
-        sink = self._sink = HttpSink(self, item)
+        sink = self._sink = HttpSink(self, item.head, item.head.keep_alive)
         self._state = _BUSY
         try:
             item.head.route.handle(item, sink)
@@ -181,7 +195,8 @@ class Connection(asyncio.Protocol):
         if keep_alive:
             self._state = _IDLE
             self._since = self.edge.now
-            self._advance()
+            if not self._alone or self._held or self._eof:
+                self._advance()
         else:
             self._close()
 
@@ -229,10 +244,6 @@ class Connection(asyncio.Protocol):
             self._resume_reading()
 
     # ── what goes out ───────────────────────────────────────────────────────────────────────────
-
-    def write(self, data: bytes) -> None:
-        """Send bytes, at the latest when this turn of the loop ends."""
-        self.edge.outbox.send(self._transport, data)
 
     async def drained(self) -> None:
         """Wait until a client has read enough to be sent more."""
@@ -350,7 +361,16 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-def fail(incoming: Incoming, sink: HttpSink) -> None:
+def serve(incoming: Incoming, sink: Sink, events: EdgeEvents) -> None:
+    """Serve a request by its route, later than in the callback that brought it."""
+    try:
+        incoming.head.route.handle(incoming, sink)
+    except Exception as fault:
+        events.fault(incoming.path, fault)
+        fail(incoming, sink)
+
+
+def fail(incoming: Incoming, sink: Sink) -> None:
     """Answer a request on which our own code failed: with a 500, or by a cut where an answer has begun."""
     if sink.started:
         sink.abort()

@@ -1,21 +1,23 @@
-"""Refusals of calls beyond what the process can serve: made beforehand, and given a moment later.
+"""Calls that come while there is much to do: begun a few in each turn of the loop, or refused.
 
-Nothing of such a call but its head is looked at. Its answer waits for some forty milliseconds, and longer
-among very many, so that who asks again at once on the same connection takes the less of the time that those
-need who are served.
+A turn first sends the answers that have come, then begins calls and sends what they ask of providers, and
+gives refusals while those work: a call that is served waits for little but the turn in which it came. Nothing
+of a refused call but its head is looked at, and its answer is made beforehand.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from time import thread_time_ns
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from headgate.admission.shedding import wait_ns
+from headgate.admission.lobby import Lobby
+from headgate.admission.refusals import Refusals
+from headgate.admission.shedding import Place
 from headgate.errors import GatewayError
 from headgate.http.answers import whose
 from headgate.http.callers import identify
+from headgate.http.connection import serve
 from headgate.http.errors import render
 from headgate.wire.headers import lines_of
 
@@ -24,53 +26,138 @@ if TYPE_CHECKING:
 
     from headgate.errors import Crowded
     from headgate.http.dataplane import Service
+    from headgate.http.edge import Edge
     from headgate.http.incoming import Incoming
+    from headgate.outbox import Outbox
     from headgate.ports import Sink
     from headgate.providers.registry import FaceMaker
-    from headgate.values import MonotonicNs, Operation
+    from headgate.values import MonotonicNs, Operation, Principal
 
 _NS: Final = 1_000_000_000
-_TOGETHER_NS: Final = 2_000_000  # those that are due so soon are given together
 _VARIANTS: Final = 64  # of the time to come back
 _KEPT: Final = 1_000
 
 
+class Arrival(NamedTuple):
+    """A call that has come; `face` makes the errors of one that is not in OpenAI's form."""
+
+    principal: Principal
+    operation: Operation
+    face: FaceMaker | None
+    incoming: Incoming
+    sink: Sink
+
+
 class Crowd:
-    """Turn calls away. One per process.
+    """Let calls wait, begin them, and turn them away. One per process.
 
     Args:
         service: the process.
         worked: returns for how many nanoseconds the loop has worked, since some moment.
     """
 
-    __slots__ = ("_begun_ns", "_held", "_next", "_service", "_variants", "_whose", "_worked")
+    __slots__ = (
+        "_begins", "_edge", "_next", "_outbox", "_refusals", "_service", "_timer", "_turning", "_variants",
+        "_whose", "_worked", "lobby",
+    )  # fmt: skip
+    _edge: Edge
+    _outbox: Outbox
 
     def __init__(self, service: Service, worked: Callable[[], int] = thread_time_ns) -> None:
         self._service = service
         self._worked = worked
-        self._held: deque[tuple[MonotonicNs, Sink, bytes, bytes]] = deque()
+        self.lobby = Lobby[Arrival]()
+        self._begins = False  # a call, just now
+        self._turning = False  # the next turn of the loop begins some
+        self._refusals: Refusals[tuple[Sink, bytes, bytes]] = Refusals()
+        self._timer: asyncio.Handle | None = None
         self._variants: list[tuple[Crowded, bytes, bytes]] = []
         self._next = 0
-        self._begun_ns = 0  # what it had worked when the first call of this turn came; 0: none yet
         self._whose: dict[int, bytes] = {}
 
-    def turns_away(
-        self, operation: Operation, face: FaceMaker | None, incoming: Incoming, sink: Sink
-    ) -> bool:
-        """Refuse a call if there is no room for it; say whether that was done."""
+    def join(self, edge: Edge, outbox: Outbox) -> None:
+        """Take where calls come from, and through what they are sent on."""
+        self._edge, self._outbox = edge, outbox
+        outbox.on_many = self._service.shedder.watch
+
+    def takes(self, operation: Operation, face: FaceMaker | None, incoming: Incoming, sink: Sink) -> bool:
+        """Take a call, to be begun later or refused; say whether that was done."""
+        if self._begins:
+            self._begins = False
+            return False
         service = self._service
         try:
             principal = identify(service, incoming).principal
         except GatewayError:
             return False  # the route says why
-        now = incoming.received_ns
-        worked_ns = self._worked()
-        if not self._begun_ns:
-            self._begun_ns = worked_ns
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        if service.shedder.admits(principal, now, worked_ns - self._begun_ns):
-            return False
+        now = service.clock.monotonic()
+        arrival = Arrival(principal, operation, face, incoming, sink)
+        place = service.shedder.place(principal, now)
+        if place is Place.OUT:
+            self._refuse(arrival, now)
+            return True
+        first, last = place is Place.FIRST, principal.priority == "batch"
+        self.lobby.enter(arrival, principal.key, now, first=first, last=last)
+        if not self._turning:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._plan()
+        return True
+
+    def held_up_s(self, _now_s: float) -> float:
+        """Return how long the first call has waited already."""
+        return self.lobby.age_ns(self._service.clock.monotonic()) / _NS
+
+    def _turn(self) -> None:
+        """Do what there is to do in a turn of the loop; one that breaks is not the last."""
+        self._turning = True
+        try:
+            self._go_on()
+        finally:
+            self._begins = False
+            self._plan()
+
+    def _plan(self) -> None:
+        """Come back in the next turn while calls wait, and else when refusals are due."""
+        loop = asyncio.get_running_loop()
+        self._turning = bool(self.lobby)
+        if self._turning:
+            self._timer = loop.call_soon(self._turn)
+        elif self._refusals:
+            self._timer = loop.call_later(self._refusals.pause_ns / _NS, self._turn)
+        else:
+            self._timer = None
+
+    def _go_on(self) -> None:
+        """Begin some of those who wait, and refuse who has waited too long."""
+        service, lobby = self._service, self.lobby
+        self._edge.outbox.flush()  # answers that have come
+        shedder, now, began_ns = service.shedder, service.clock.monotonic(), self._worked()
+        turn_ns, worked_ns = shedder.turn_ns, 0
+        lobby.turn(now, refuses=shedder.full)
+        while (arrival := lobby.next(worked_ns, turn_ns)) is not None:
+            if not arrival.sink.gone:
+                shedder.begun()
+                self._begins = True
+                serve(arrival.incoming, arrival.sink, self._edge.events)
+                self._begins = False
+                worked_ns = self._worked() - began_ns
+        self._outbox.flush()  # providers work while others are refused
+        now = service.clock.monotonic()
+        if shedder.full and not shedder.few:
+            while (arrival := lobby.late(now)) is not None:
+                shedder.refused()
+                self._refuse(arrival, now)
+        refusals = self._refusals
+        refusals.turn(now)
+        while (refusal := refusals.next()) is not None:
+            sink, head, body = refusal
+            sink.whole(503, head, body)
+
+    def _refuse(self, arrival: Arrival, now: MonotonicNs) -> None:
+        """Make the refusal of a call, and let it wait."""
         error, lines, body = self._variant()
+        principal, incoming = arrival.principal, arrival.incoming
         named = self._whose.get(principal.key)
         if named is None:
             if len(self._whose) >= _KEPT:
@@ -78,15 +165,13 @@ class Crowd:
             named = self._whose[principal.key] = lines_of(whose(principal))
         request_id = incoming.request_id
         head = b"%bx-request-id: %b\r\n%b" % (lines, request_id.encode(), named)
-        if face is not None:
-            body = face(incoming.head.header).error(error, request_id)
+        if arrival.face is not None:
+            body = arrival.face(incoming.head.header).error(error, request_id)
             head += b"request-id: %b\r\n" % request_id.encode()
-        service.refused(operation, error)
-        wait = wait_ns(len(self._held))
-        if not self._held:
-            asyncio.get_running_loop().call_later(wait / _NS, self._answer)
-        self._held.append((now + wait, sink, head, body))
-        return True
+        self._service.refused(arrival.operation, error)
+        self._refusals.enter((arrival.sink, head, body), now, incoming.received_ns)
+        if self._timer is None and not self._turning:
+            self._plan()
 
     def _variant(self) -> tuple[Crowded, bytes, bytes]:
         """Return the next of some refusals, which differ in when to come back: error, headers, body."""
@@ -98,15 +183,3 @@ class Crowd:
                 self._variants.append((error, lines_of(kept), body))
         self._next = (self._next + 1) % _VARIANTS
         return self._variants[self._next]
-
-    def _end_turn(self) -> None:
-        self._begun_ns = 0
-
-    def _answer(self) -> None:
-        """Give the refusals whose time has come."""
-        held, now = self._held, self._service.clock.monotonic()
-        while held and held[0][0] <= now + _TOGETHER_NS:
-            _, sink, head, body = held.popleft()
-            sink.whole(503, head, body)
-        if held:
-            asyncio.get_running_loop().call_later((held[0][0] - now) / _NS, self._answer)

@@ -245,9 +245,8 @@ def _group(path: str) -> str:
 
 
 def _not_allowed(method: bytes, path: str, methods: Mapping[bytes, Route]) -> GatewayError:
-    if method in {b"GET", b"HEAD"} and path.endswith(
-        "/chat/completions"
-    ):  # OpenAI lists stored answers there
+    # OpenAI lists stored answers there.
+    if method in {b"GET", b"HEAD"} and path.endswith("/chat/completions"):
         return unknown_url(method, path)
     return wrong_method(method, path, methods)
 
@@ -302,10 +301,11 @@ class CallRoute:
     def handle(self, incoming: Incoming, sink: Sink) -> None:
         """Authenticate, parse, and give the call to the pipeline."""
         service = self._service
-        if service.shedder.active and service.crowd.turns_away(self._operation, self._face, incoming, sink):
+        if service.shedder.active and service.crowd.takes(self._operation, self._face, incoming, sink):
             return
         call = Call(service.ids.next(), self._operation, incoming.received_ns)
-        call.face = None if self._face is None else self._face(incoming.head.header)
+        if self._face is not None:
+            call.face = self._face(incoming.head.header)
         try:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
@@ -333,7 +333,11 @@ class CallRoute:
         service.start_call(run, call)
 
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:
-        return self._service.pipeline.serve(call, sink, self._service.routes)
+        service = self._service
+        if call.media is not None and call.media.stored:
+            run = partial(service.pipeline.serve, call, sink, service.routes)
+            return service.files().inlining.carry(call, run)
+        return service.pipeline.serve(call, sink, service.routes)
 
     def _record(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
         return recorded(self._service, call, incoming, sink, partial(self._serve, call))

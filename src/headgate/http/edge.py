@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headgate.http.asgi import AsgiRoute
 from headgate.http.connection import Connection
+from headgate.http.farewells import Farewells
 from headgate.http.heads import Heads
 from headgate.http.incoming import Incoming, RequestHead, Route
 from headgate.outbox import Outbox
@@ -79,6 +80,7 @@ class Edge:
         "_walk",
         "draining",
         "events",
+        "farewells",
         "heads",
         "heartbeat_ns",
         "known",
@@ -105,6 +107,7 @@ class Edge:
         self.heads = Heads()
         self.known = KnownHeads[RequestHead]()
         self.outbox = Outbox()
+        self.farewells = Farewells()
         self.draining = False
         self.monotonic = clock.monotonic
         self.new_id = ids.next

@@ -13,12 +13,14 @@ from headgate.http.ranges import read_range, unsatisfiable
 from headgate.wire.files import file_object, no_such_file, read_label
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming
     from headgate.http.uploads import Uploads
     from headgate.ports import Sink
     from headgate.shelf import Draft, FileOwner, FileShelf, StoredFile
-    from headgate.values import Call
+    from headgate.values import Call, Principal
 
 
 class Archive(Protocol):
@@ -32,6 +34,23 @@ class Archive(Protocol):
     @property
     def uploads(self) -> Uploads:
         """Return who puts them together of parts."""
+        ...
+
+    @property
+    def inlining(self) -> Inlining:
+        """Return who puts them into requests that name them."""
+        ...
+
+
+class Inlining(Protocol):
+    """Puts files into requests that name them."""
+
+    async def carry(self, call: Call, run: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run a call that names files of ours, which are put into it when it is sent."""
+        ...
+
+    async def picture(self, principal: Principal, name: str, param: str) -> tuple[str, bytes]:
+        """Return an image of the caller's: its media type and its bytes. Raises `GatewayError`."""
         ...
 
 

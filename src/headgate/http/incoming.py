@@ -9,6 +9,7 @@ from __future__ import annotations
 from mmap import mmap
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from headgate.callstate import CallState
 from headgate.errors import BodyTooLarge, CallerError, HeadersTooLarge, MediaTypeRefused, MethodRefused
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class RequestHead:
 
     __slots__ = (
         "fields", "headers", "keep_alive", "length", "memo", "method", "path", "query", "route", "switches",
-        "target", "version",
+        "target", "usual", "version",
     )  # fmt: skip
     route: Route
 
@@ -105,6 +106,7 @@ class RequestHead:
         self.headers = headers
         self.path, self.query = split_target(target)
         self.keep_alive = False
+        self.usual = False  # a POST of HTTP/1.1 whose connection stays open
         self.fields = fields = dict(headers)
         announced = fields.get(b"content-length")
         self.length = int(announced) if announced is not None else 0
@@ -153,6 +155,13 @@ class RequestHead:
         for name in _SINGLE:
             if names.count(name) > 1:
                 raise CallerError(f"The request has more than one {name.decode()} header.")
+        if len({value.rstrip() for name, value in self.headers if name == b"idempotency-key"}) > 1:
+            raise CallerError(
+                "The request has more than one 'Idempotency-Key' header, with different values: which of "
+                "them names it cannot be known. Send one.",
+                param="Idempotency-Key",
+                code="invalid_value",
+            )
 
     def _check_version(self) -> None:
         if self.version != "1.0":
@@ -183,26 +192,21 @@ class RequestHead:
         self.keep_alive = False  # where it is refused, nothing else follows
 
 
-class Incoming:
+class Incoming(CallState):
     """One request, complete when a route sees it. `length` is what its head announced.
 
     `spooled` holds the body in place of `body` where it is a long form for a `FileRoute`: mapped, or in
     what the route keeps it in.
     """
 
-    __slots__ = ("_new_id", "_request_id", "body", "head", "length", "peer", "received_ns", "spooled")
-
-    def __init__(
-        self, head: RequestHead, length: int, received_ns: MonotonicNs, new_id: Callable[[], bytes]
-    ) -> None:
-        self.head = head
-        self.length = length
-        self.received_ns = received_ns
-        self.body = b""
-        self.spooled: mmap | Growing | None = None
-        self.peer: tuple[str, int] | None = None
-        self._new_id = new_id
-        self._request_id = ""
+    head: RequestHead
+    length: int
+    received_ns: MonotonicNs
+    _new_id: Callable[[], bytes]
+    peer: tuple[str, int] | None = None
+    body: bytes = b""
+    spooled: mmap | Growing | None = None
+    _request_id: str = ""
 
     @property
     def request_id(self) -> str:

@@ -63,7 +63,7 @@ class Intake:
     def feed(self, data: bytes) -> bytes:
         """Parse bytes; return those of a long read that were left for later."""
         if not self._fed:
-            if self._recognise(data):
+            if self.recognise(data):
                 return b""
             data = self._unparsed + data
             self._unparsed = b""
@@ -88,8 +88,10 @@ class Intake:
             self._head_bytes = 0
         return rest
 
-    def _recognise(self, data: bytes) -> bool:
+    def recognise(self, data: bytes) -> bool:
         """Take a request, a head or a body that needs no parser; say whether it was one."""
+        if self._fed or self.ended:
+            return False
         incoming = self.partial
         if incoming is not None:  # its head was known
             if len(data) == incoming.length:
@@ -105,10 +107,9 @@ class Intake:
         more = len(data) - size
         if length > head.route.max_body_bytes or (more and more != length):
             return False
-        incoming = Incoming(head, length, edge.monotonic(), edge.new_id)
-        incoming.peer = self.peer
+        incoming = Incoming(head, length, edge.monotonic(), edge.new_id, self.peer, data[size:])
         if more == length:
-            self._finish(incoming, data[size:])
+            self.ready.append(incoming)
         else:
             self.partial = incoming
             self._unparsed = data
@@ -203,13 +204,13 @@ class Intake:
         head = RequestHead(parser.get_method(), target, parser.get_http_version(), headers)
         head.check()
         head.keep_alive = parser.should_keep_alive()
+        head.usual = head.keep_alive and head.version == "1.1" and head.method == b"POST"
         route = head.route = edge.route(head.method, head.path)
         if parser.should_upgrade():
             head.check_upgrade()
         if head.length > route.max_body_bytes:
             raise too_large(route.max_body_bytes)
-        incoming = Incoming(head, head.length, edge.monotonic(), edge.new_id)
-        incoming.peer = self.peer
+        incoming = Incoming(head, head.length, edge.monotonic(), edge.new_id, self.peer)
         self.partial = incoming
         self.received = 0
         self._body = b""

@@ -13,7 +13,7 @@ from headgate.http.scan import scan
 from headgate.values import Call, Media, Shape
 from headgate.wire.checks import Check, decode, missing
 from headgate.wire.media import MEASURES
-from headgate.wire.messages import inspect, text_bytes
+from headgate.wire.messages import Weight, inspect, text_bytes
 from headgate.wire.requests import (
     DEFAULT_MODELS,
     INPUT_MEMBERS,
@@ -37,7 +37,9 @@ _PARSE_FAULT = (
 _PRICED_TIERS = frozenset({"flex", "priority", "fast"})
 _COUNTS = frozenset({"n", "best_of", "prompt", "input"})
 _LIMITS = ("max_completion_tokens", "max_tokens")
+_NO_MESSAGES = Weight(0)
 _LONGEST_NAMES = 1_024  # characters: beyond, a caller's names would fill memory
+_LONGEST_SEEN, _MOST_SEEN = 256, 32  # bytes of the parameters that are kept, and how many of one shape
 
 
 class _Shape(msgspec.Struct, frozen=True):
@@ -50,24 +52,26 @@ class _Shape(msgspec.Struct, frozen=True):
     counted: bool  # something may say how many answers there are
     limits: tuple[str, ...]
     tools: bool
+    parameters: tuple[str, ...]  # the names of those that are checked, where none is input
+    seen: dict[bytes, dict[str, object]]  # what these were before, as they came: clients repeat theirs
     measure: Callable[[Call, dict[str, object]], None] | None  # of what makes no text
 
 
 @lru_cache(maxsize=1024)  # a client sends few
 def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
     checks = MEMBERS[operation]
+    checked = tuple(name for name in names if name in checks and name != "messages")
+    inputs = tuple(name for name in names if name in INPUT_MEMBERS)
     return _Shape(
         next((name for name in REQUIRED[operation] if name not in names), ""),
-        tuple(
-            (name, checks[name], name not in NOT_NULL)
-            for name in names
-            if name in checks and name != "messages"
-        ),
+        tuple((name, checks[name], name not in NOT_NULL) for name in checked),
         tuple(name for name in names if name not in checks),
-        tuple(name for name in names if name in INPUT_MEMBERS),
+        inputs,
         not _COUNTS.isdisjoint(names),
         tuple(name for name in _LIMITS if name in names),
         "tools" in names or "web_search_options" in names,
+        () if inputs else checked,
+        {},
         MEASURES.get(operation) or UPLOADS.get(operation),
     )
 
@@ -86,6 +90,15 @@ def parse(body: bytes, call: Call) -> None:
     shape = (_shape if few else _shape.__wrapped__)(call.operation, tuple(members))
     if shape.missing:
         shape = _supplied(call, members, shape)
+    parameters = b"\n".join(map(members.__getitem__, shape.parameters))
+    values = shape.seen.get(parameters) or _values(members, shape, parameters)
+    call.unknown = shape.unknown
+    call.members = members
+    _read(call, values, shape)
+
+
+def _values(members: dict[str, msgspec.Raw], shape: _Shape, parameters: bytes) -> dict[str, object]:
+    """Check the members, and keep what they are if they are plain."""
     values: dict[str, object] = {}
     for name, check, optional in shape.checked:
         try:
@@ -96,9 +109,12 @@ def parse(body: bytes, call: Call) -> None:
             continue
         check(name, value)
         values[name] = value
-    call.unknown = shape.unknown
-    call.members = members
-    _read(call, values, shape)
+    plain = not any(isinstance(value, (list, dict)) for value in values.values())
+    if parameters and plain and len(parameters) <= _LONGEST_SEEN:
+        if len(shape.seen) >= _MOST_SEEN:
+            shape.seen.clear()
+        shape.seen[parameters] = values
+    return values
 
 
 def _supplied(call: Call, members: dict[str, msgspec.Raw], shape: _Shape) -> _Shape:
@@ -164,11 +180,9 @@ def _choices(call: Call, values: dict[str, object]) -> int:
 def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     """Note what the request holds that may be read as input."""
     members = call.members
-    size = images = audio = hidden = 0
-    if call.operation == "chat":
-        weight = inspect(bytes(members["messages"]))
-        size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
-        call.structured = weight.structured
+    weight = inspect(bytes(members["messages"])) if call.operation == "chat" else _NO_MESSAGES
+    size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
+    call.structured = weight.structured
     for name in shape.inputs:
         size += text_bytes(bytes(members[name]))
         if name in SHAPED_MEMBERS:
@@ -184,7 +198,7 @@ def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
         call.predicted = text_bytes(bytes(members["prediction"]))
     call.input_bytes = size
     if images or audio or hidden:
-        call.media = Media(images, audio, hidden)
+        call.media = Media(images, audio, hidden, weight.files, weight.stored)
 
 
 def _note_shape(call: Call, wanted: object) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import socket
@@ -98,6 +98,8 @@ class Server:
         route to say. Returns True when nothing had to be cut.
         """
         self.edge.draining = True
+        if not self._listeners and not self.edge.open_connections:
+            return True
         for listener in (*self._listeners, *self._twins):
             listener.close()
         self._listeners.clear()
@@ -125,16 +127,31 @@ def reserve_address(host: str, port: int) -> Iterator[int]:
     """
     import socket
 
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        address = (address[0], probe.getsockname()[1], *address[2:])
+    family, address = try_address(host, port)
     with socket.socket(family, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(address)
         yield int(address[1])
+
+
+def try_address(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
+    """Return the family and the address of a port that nobody has.
+
+    Raises:
+        OSError: the address is taken, also by others that share it, or is not ours; `filename` is HOST:PORT.
+    """
+    import socket
+
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if sys.platform != "win32":  # there it would share the address
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as fault:
+            raise OSError(fault.errno, fault.strerror, f"{host}:{port}") from fault
+        return family, (address[0], probe.getsockname()[1], *address[2:])
 
 
 def connection_limit(most: int = 10_000) -> int:

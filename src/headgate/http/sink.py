@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.callstate import CallState
 from headgate.channels import Socket
 from headgate.errors import CallerGone
 from headgate.http.heads import CONTINUE
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from headgate.channels import Channel, SocketLimits
     from headgate.http.connection import Connection
-    from headgate.http.incoming import Incoming
+    from headgate.http.incoming import RequestHead
     from headgate.ports import Headers
     from headgate.values import MonotonicNs
 
@@ -25,28 +26,24 @@ _COMMENT = b"3\r\n:\n\n\r\n"  # a chunk with an SSE comment
 _WITHOUT_BODY = frozenset({204, 304})
 
 
-class HttpSink:
+class HttpSink(CallState):
     """Implements `ports.Sink`. After `finish`, or once the caller has gone, its methods do nothing.
 
     The head waits for the first bytes of the body, so that a JSON answer leaves in one write.
     """
 
-    __slots__ = (
-        "_asked", "_callback", "_connection", "_framing", "_head", "_headers", "_keep_alive", "_left",
-        "_quiet", "_quiet_since", "gone", "started",
-    )  # fmt: skip
-
-    def __init__(self, connection: Connection, incoming: Incoming) -> None:
-        self.gone = self.started = False
-        self._connection: Connection | None = connection
-        self._asked = incoming.head
-        self._keep_alive = incoming.head.keep_alive
-        self._framing = _UNSTARTED
-        self._head = b""
-        self._left = 0
-        self._callback: Callable[[], None] | None = None
-        self._quiet: Callable[[], None] | None = None
-        self._quiet_since: MonotonicNs = 0  # 0: not since the last look
+    _connection: Connection | None
+    _asked: RequestHead
+    _keep_alive: bool
+    gone: bool = False
+    started: bool = False
+    _framing: int = _UNSTARTED
+    _headers: Headers = ()
+    _head: bytes = b""
+    _left: int = 0
+    _callback: Callable[[], None] | None = None
+    _quiet: Callable[[], None] | None = None
+    _quiet_since: MonotonicNs = 0  # 0: not since the last look
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Take the head. `length` is the body's length in bytes, None for a stream."""
@@ -68,8 +65,7 @@ class HttpSink:
     def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
         connection, asked = self._connection, self._asked
-        usual = self._keep_alive and asked.version == "1.1" and asked.method == b"POST"
-        if connection is None or not usual or status in _WITHOUT_BODY or not connection.stays_open():
+        if connection is None or not asked.usual or status in _WITHOUT_BODY or not connection.stays_open():
             self.start(status, headers, len(body))
             self.write(body)
             self.finish()
@@ -129,6 +125,7 @@ class HttpSink:
         """End the answer; the connection serves its next request."""
         connection = self._connection
         if connection is None:
+            self._callback = None
             return
         if self._left or self._framing == _UNSTARTED:
             self.abort()
@@ -169,6 +166,7 @@ class HttpSink:
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call back once when the caller goes before `finish`; a later callback takes the place."""
         if self.gone:
+            self._callback = None
             callback()
         elif self._connection is not None:
             self._callback = callback
@@ -196,11 +194,14 @@ class HttpSink:
         self._connection = self._callback = self._quiet = None
         connection.cut()
 
-    def lost(self) -> None:
-        """Take note that the caller has gone."""
+    def leave(self) -> None:
+        """Take note that the caller has gone; whoever waits for that hears it by `tell`."""
         self.gone = True
+        self._connection = self._quiet = None
+
+    def tell(self) -> None:
+        """Call back that the caller has gone."""
         callback, self._callback = self._callback, None
-        self._connection = None
         if callback is not None:
             callback()
 

@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs
 
+import msgspec
+
 from headgate.errors import CallerError, NotFound
 from headgate.http.kept import (
     KeptRoute,
@@ -87,12 +89,15 @@ class VideoRoutes:
     # ── what each does ──────────────────────────────────────────────────────────────────────────
 
     async def _order(self, call: Call, incoming: Incoming, sink: Sink) -> None:
-        from headgate.wire.videos import read_order
+        from headgate.wire.videos import STORED, Picture, read_order
 
         principal = caller_of(call)
         order = read_order(incoming.head.header(b"content-type") or b"", incoming.body)
         call.model = order.model
         allow(principal, "videos", call.model)
+        if order.stored:
+            shown = await self._service.files().inlining.picture(principal, order.stored, STORED)
+            order = msgspec.structs.replace(order, picture=Picture(*shown))
         job = await self._service.videos().order(call, order, sink)
         send(call, job.shown(), sink)
 

@@ -231,7 +231,10 @@ class Keyring:
         if refusal is not None and refusal.code == "invalid_api_key":
             raise incorrect(token, refusal.message)
         if refusal is not None:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # a name for it were a cycle, which would hold the request
         ceiling = ceiling_now(row)
         if ceiling is None:
             raise incorrect(token, f"What the key may do that made it leaves it nothing. {HOW}")

@@ -180,8 +180,7 @@ class Till:
         """Return the limits of a turn: all but calls at once, in which the session counts."""
         principal = self._session.principal
         assert principal is not None
-        gate = self._stages.ledger.rates.gate(principal, self.model, now)
-        return Gate(principal, gate.requests, gate.tokens, ())
+        return self._stages.ledger.rates.gate(principal, self.model, now).without_counts()
 
     async def admit(self, bound: int, limit: int) -> Ticket:
         """Count a turn in.

@@ -40,6 +40,7 @@ class BatchModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     model: str  # as callers name it, or a pattern: `*` stands for any characters
     price_percent: Decimal | None = None  # of the standard price, before what the price book says of batches
     enqueued_tokens: int | None = None  # instead of all three limits below; 0: no limit
+    concurrency: int = 0  # lines at once in all workers; 0: the general one, or as the provider's API has it
 
 
 class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +49,7 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     run: Literal["auto", "here", "workers"] = "auto"  # who runs lines; auto: workers where there is a queue
     price_percent: Decimal = Decimal(50)  # of the standard price, where the price book has no batch price
     concurrency: int = 32  # lines of a model at once in all workers; fewer while a provider limits us
+    silent_s: float = 60  # of a worker that says nothing: then its part of `concurrency` is the others'
     tries: int = 10  # of a line that a provider fails; waiting for its limits counts for none
     enqueued_tokens_per_key: int = 0  # input tokens of a model in batches that are not done; 0: no limit
     enqueued_tokens_per_project: int = 0  # the same of all keys of a project
@@ -61,6 +63,12 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             return "price_percent is 0 to 1000"
         if not (1 <= self.concurrency <= 10_000 and 1 <= self.tries <= 1_000):
             return "concurrency is 1 to 10000, tries 1 to 1000"
+        if not all(0 <= each.concurrency <= 10_000 for each in self.models):
+            return "concurrency of a model is 0 to 10000"
+        if not 2 <= self.silent_s <= 3_600:
+            return (
+                "silent_s is 2 to 3600: workers say twice a second that they live, by clocks that may differ"
+            )
         limits = [self.enqueued_tokens_per_key, self.enqueued_tokens_per_project, self.enqueued_tokens]
         if min(*limits, *(each.enqueued_tokens or 0 for each in self.models), 0) < 0:
             return "limits of enqueued tokens begin at 0, which is none"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MODALITIES: Final = ("text", "image", "audio", "video", "file", "embedding", "scores")
 ABILITIES: Final = ("tools", "parallel_tools", "schema", "reasoning", "cache", "search")
 
-_DATE = re.compile(r"-(20\d\d-\d\d-\d\d|20\d{6}|\d{4}|latest)$")
+_DATE = re.compile(r"[-@](20\d\d-\d\d-\d\d|20\d{6}|\d{4}|latest)$")
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

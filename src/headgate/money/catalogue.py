@@ -24,7 +24,7 @@ _ANY: Final = ("chat", "completions", "embeddings")
 _NEEDED: Final[dict[Holding, str]] = {  # what a card says of a model that can do with it
     "images": "image", "audio": "audio", "files": "file", "tools": "tools", "schema": "schema",
 }  # fmt: skip
-_DATE = re.compile(r"-(20\d\d-\d\d-\d\d|20\d{6}|\d{4}|latest)$")
+_DATE = re.compile(r"[-@](20\d\d-\d\d-\d\d|20\d{6}|\d{4}|latest)$")
 _PLACE = re.compile(r"^(?:[a-z-]+\.){1,2}(?=[a-z])")  # a cloud's region and maker: `us.anthropic.claude-…`
 _EMBEDS = re.compile(r"embed|^(bge|gte|e5)-|^all-minilm")
 

@@ -35,10 +35,14 @@ def cost(usage: Usage, prices: Prices) -> NanoUSD:
     while prices.long is not None and tokens_in > prices.long_above:
         prices = prices.long
     pico = prices.request
-    if tokens_in:
+    if usage.cached_tokens or usage.cache_write_tokens or usage.input_audio_tokens:
         pico += _input(usage, prices, tokens_in)
-    if tokens_out:
+    else:
+        pico += tokens_in * prices.input
+    if usage.reasoning_tokens or usage.output_audio_tokens:
         pico += _output(usage, prices, tokens_out)
+    else:
+        pico += tokens_out * prices.output
     if usage.more:
         pico += _more(usage.more, prices)
     return (pico + _UP) // PICO_PER_NANO

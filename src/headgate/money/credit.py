@@ -95,7 +95,7 @@ def cover(offers: Iterable[Offer], need: Need, now: WallMicros) -> tuple[Source,
         if free <= 0 or offer.until <= now:
             continue
         if offer.model:
-            if need.only_tokens and free >= need.tokens and fnmatchcase(need.model, offer.model):
+            if need.only_tokens and free >= need.tokens > 0 and fnmatchcase(need.model, offer.model):
                 return (Source(offer.pot, offer.grant, need.amount, need.tokens),)
             continue
         part = min(rest, free)

@@ -42,17 +42,18 @@ class PriceOverride(PriceParts, frozen=True, kw_only=True, forbid_unknown_fields
     """A price row of one's own, perhaps valid only from a day on.
 
     `model` is a whole name, or the beginning of one with a trailing `*`. A whole name wins over a
-    beginning, a later `since` over an earlier one, a later row over one before it.
+    beginning, a longer beginning over a shorter one, a provider's own row over one for all, a later
+    `since` over an earlier one, a later row over one before it.
     """
 
-    model: str  # a name, or the beginning of one with `*`
-    provider: str = "*"  # of this one alone
+    model: str  # a name, or the beginning of one with `*`: the row with the longest that fits holds
+    provider: str = "*"  # of this one alone: before rows for all
     per: int = 1_000_000  # tokens: 1, 1000 or 1000000
     request: Decimal = Decimal(0)  # a fee per call, in USD
     long_above: int = 0  # with `long`: prices of calls whose input is longer
     long: PriceParts | None = None  # the prices of such calls
     batch: PriceParts | None = None  # prices of batches
-    since: str = ""  # ISO date, UTC
+    since: str = ""  # ISO date, UTC: the latest that has come holds
     source: str = ""  # where the prices are from, shown with them
     dated: str = ""  # as of when, shown with them
     context_window: int = 0  # tokens; 0: not known

@@ -74,7 +74,7 @@ class _OwnRow(msgspec.Struct, frozen=True):
     model: str
     begins: bool  # `model` is the beginning of a name
     since: WallMicros
-    rank: tuple[int, bool, int, int]  # layer, whole name, since, position
+    rank: tuple[int, bool, int, bool, int, int]  # layer, whole, length, provider, since, position
     row: PriceRow
 
 
@@ -92,6 +92,7 @@ class PriceBook:
         data: the shipped prices.
         layers: own rows, the weakest layer first.
         margins: what customers pay on top.
+        names: of providers in the shipped prices, by the names that they have here, where they differ.
 
     Raises:
         ValueError: a row is negative, finer than a pico-USD per token, or of an unknown date.
@@ -102,8 +103,10 @@ class PriceBook:
         data: PriceData,
         layers: Sequence[Sequence[PriceOverride]] = (),
         margins: Sequence[Margin] = (),
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
+        self._names = names or {}
         self._own = tuple(
             _own_row(row, layer, position)
             for layer, rows in enumerate(layers)
@@ -119,6 +122,7 @@ class PriceBook:
         margins: Sequence[Margin] = (),
         book: str = "default",
         data: PriceData | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> PriceBook:
         """Read the shipped prices and lay a named book and own rows over them.
 
@@ -127,11 +131,12 @@ class PriceBook:
             margins: of the configuration.
             book: `default`, `guide-2025`, or the path of a TOML file of the same form.
             data: the shipped prices, where they are loaded already.
+            names: as above.
 
         Raises:
             ValueError: no such book, or a row that is not one.
         """
-        return cls(data or PriceData.load(), (read_book(book), overrides), margins)
+        return cls(data or PriceData.load(), (read_book(book), overrides), margins, names)
 
     def find(self, provider: str, model: str, at: WallMicros) -> PriceRow | None:
         """Return what a customer pays, margin included; None: unpriced."""
@@ -156,7 +161,7 @@ class PriceBook:
         return span
 
     def _resolve(self, provider: str, model: str, at: WallMicros) -> _Span:
-        provider_id = self.data.provider_id(provider) or provider
+        provider_id = self._names.get(provider) or self.data.provider_id(provider) or provider
         own = [row for row in self._own if _applies(row, provider, provider_id, model)]
         shipped, edges = self._shipped(provider_id, model, at)
         edges += [row.since for row in own]
@@ -230,8 +235,8 @@ def _own_row(own: PriceOverride, layer: int, position: int) -> _OwnRow:
         context_window=own.context_window,
     )
     begins = own.model.endswith("*")
-    rank = (layer, not begins, since, position)
     name = own.model.removesuffix("*").lower()
+    rank = (layer, not begins, len(name), own.provider != "*", since, position)
     return _OwnRow(own.provider.lower(), name, begins, since, rank, row)
 
 

@@ -70,6 +70,21 @@ def entries(opens: Sequence[Open], settle: Settle) -> list[Entry]:
     return booked
 
 
+def is_plain(opens: Sequence[Open], settle: Settle) -> bool:
+    """Say whether a call books its charge and the cost of its one attempt, and has nothing else to tell.
+
+    Nearly all do. Where account, grant and provider are the same, only the amounts of their entries differ.
+    """
+    if len(opens) != 1 or settle.attempt or settle.lost or settle.usage.more:
+        return False
+    opened, charge, costs, sources = opens[0], settle.charge, settle.costs, opens[0].sources
+    if opened.parent or opened.replay_of or settle.absorbed or settle.promoted or settle.tokens:
+        return False
+    if not charge or len(costs) != 1 or not costs[0]:
+        return False
+    return not sources or (len(sources) == 1 and not sources[0].tokens and charge <= sources[0].amount)
+
+
 def _by_source(sources: Sequence[Source], settle: Settle) -> list[Entry]:
     """Return what a prepaid call takes: money of its grants, or tokens and the house's money."""
     attempt = settle.attempt

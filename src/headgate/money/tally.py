@@ -30,7 +30,8 @@ AUDIO_LEAST: Final = 64
 _TOOL = (8, 64)  # framing of one tool, call or schema, beside its JSON
 _AUDIO_CHARS_USUAL = 6_400  # 0.1 s of 16-bit WAV
 _PAST_AUDIO = (1_000, 16_384)  # an earlier spoken answer, known by its id only
-_FILE = (5_000, HIDDEN)
+FILE_USUAL: Final = 5_000
+_FILE = (FILE_USUAL, HIDDEN)
 
 _COUNTED = frozenset({"role", "content", "name", "tool_calls", "function_call", "audio"})
 _SILENT = frozenset({"tool_call_id", "annotations"})

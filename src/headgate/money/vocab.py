@@ -20,15 +20,18 @@ import msgspec
 from headgate.money.pricedata import DATA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import tiktoken
 
-# tiktoken's patterns look ahead over white space, and overflow their stack on a run of a million.
+# tiktoken's patterns look ahead over white space, and overflow their stack on a run of a million. A word of
+# many millions takes it minutes and 60 bytes for each; Chinese of a hundred thousand may well have no space.
 LONGEST_RUN: Final = 100_000
+LONGEST_WORD: Final = 1_000_000
 
 # Not `{LONGEST_RUN,}`, which would scan a run that is just too short again from each of its places.
-_RUN = re.compile(r"\s{64,}")
+_RUN = re.compile(r"\s{64,}|\S{64,}")
 _LINES = 2_000  # parsed at a time: about 2 ms, after which other threads get their turn
 
 
@@ -114,16 +117,13 @@ class Vocabularies:
     def encode(self, encoding: str, text: str) -> list[int]:
         """Return the token ids of a text; special tokens in it are only text.
 
-        A run of more than `LONGEST_RUN` white space characters is encoded in pieces, which may
-        differ from the whole by a token at each cut.
+        A run of more than `LONGEST_RUN` white space characters, or `LONGEST_WORD` others, is encoded in
+        pieces, which may differ from the whole by a token at each cut.
 
         Raises:
             KeyError: the encoding is not loaded.
         """
-        loaded = self._loaded[encoding]
-        if len(text) <= LONGEST_RUN:
-            return loaded.encode_ordinary(text)
-        return [token for piece in pieces(text) for token in loaded.encode_ordinary(piece)]
+        return [token for piece in self._encoded(encoding, text) for token in piece]
 
     def decode(self, encoding: str, ids: list[int]) -> bytes:
         """Return the UTF-8 bytes of token ids, which may end within a character.
@@ -139,16 +139,21 @@ class Vocabularies:
         Raises:
             KeyError: the encoding is not loaded.
         """
-        return len(self.encode(encoding, text))
+        return sum(map(len, self._encoded(encoding, text)))
+
+    def _encoded(self, encoding: str, text: str) -> Iterator[list[int]]:
+        return map(self._loaded[encoding].encode_ordinary, pieces(text))
 
 
 def pieces(text: str) -> list[str]:
-    """Return a text cut so that no piece has a longer run of white space than can be encoded."""
+    """Return a text cut so that no piece has a longer run of any kind than can be encoded."""
     if len(text) <= LONGEST_RUN:
         return [text]
     cuts = [0]
     for run in _RUN.finditer(text):
-        cuts.extend(range(run.start() + LONGEST_RUN, run.end(), LONGEST_RUN))
+        start, end = run.span()
+        if end - start > LONGEST_WORD or text[start].isspace():
+            cuts.extend(range(start + LONGEST_RUN, end, LONGEST_RUN))
     return [text[start:end] for start, end in pairwise((*cuts, len(text)))]
 
 

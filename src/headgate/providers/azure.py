@@ -165,8 +165,6 @@ class AzureCodec(OpenAICodec):
 class AzureJson(JsonReader):
     """A whole JSON answer."""
 
-    __slots__ = ()
-
     def _mistake(self, body: bytes) -> UpstreamError:
         return _reported(body, 502)
 

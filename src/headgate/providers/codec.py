@@ -9,7 +9,7 @@ from headgate.errors import NotFound
 from headgate.providers.refusals import no_credential
 
 if TYPE_CHECKING:
-    from headgate.errors import UpstreamError
+    from headgate.errors import GatewayError
     from headgate.ports import Head, Reader, Request
     from headgate.values import Call, Pairs, Target
 
@@ -31,7 +31,7 @@ class Codec(Protocol):
         """Return a reader for the answer of one attempt."""
         ...
 
-    def error(self, head: Head, body: bytes) -> UpstreamError:
+    def error(self, head: Head, body: bytes) -> GatewayError:
         """Return what a refusing answer (status 400 and above) means for the caller."""
         ...
 

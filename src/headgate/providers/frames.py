@@ -60,3 +60,8 @@ def data_of(frame: bytes) -> bytes | None:
     ]
     data = b"\n".join(lines).strip()
     return data or None
+
+
+def whole_json(frame: bytes) -> bool:
+    """Say whether it is JSON where frames were asked for: a whole answer, or an error under its status."""
+    return frame.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")

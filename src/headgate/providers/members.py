@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from headgate.providers.stance import TUNING, leave_out, says_something
 from headgate.values import Note
-from headgate.wire.requests import MEMBERS
 
 if TYPE_CHECKING:
     from headgate.values import Call, Target
 
 _encode = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
-_KEYS = {name: b',"%b":' % name.encode() for checks in MEMBERS.values() for name in checks}
+_LONGEST_NAMES = 1_024  # characters: beyond, a caller's names would fill memory
 
 
 def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
@@ -36,17 +37,15 @@ def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
 
 def written(members: dict[str, msgspec.Raw]) -> bytes:
     """Write the members as one object; their values are copied once, into it."""
-    parts: list[bytes | msgspec.Raw] = []
-    for name, raw in members.items():
-        parts += (_KEYS.get(name) or _key(name), raw)
-    parts[0] = b"{" + bytes(parts[0])[1:]
-    parts.append(b"}")
-    return b"".join(parts)
+    few = sum(map(len, members)) <= _LONGEST_NAMES
+    keys = (_keys if few else _keys.__wrapped__)(tuple(members))
+    return b"".join((*chain.from_iterable(zip(keys, members.values(), strict=True)), b"}"))
 
 
-def _key(name: str) -> bytes:
-    """Return a member's name as it stands between two members."""
-    return b"," + _encode(name) + b":"
+@lru_cache(maxsize=1024)  # clients and hosts know few
+def _keys(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return what stands before each value."""
+    return tuple(b"%b%b:" % (b"," if n else b"{", _encode(name)) for n, name in enumerate(names))
 
 
 def rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:

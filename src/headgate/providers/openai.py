@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.callstate import CallState
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Request
 from headgate.providers import compat, plain, uploads
@@ -86,7 +87,8 @@ class OpenAICodec:
             _shrink(call, members)
         if target.model.wants_max_completion_tokens and "max_tokens" in members and self._operation == "chat":
             rename(call, members, "max_tokens", "max_completion_tokens")
-        adapt(call, target, members)
+        if host.renames or host.drops:
+            adapt(call, target, members)
         if call.stream and not call.include_usage and host.stream_usage:
             members["stream_options"] = _ask_usage(members.get("stream_options"))
         headers = target.headers
@@ -119,20 +121,17 @@ def _ask_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     return msgspec.Raw(_encode(given))
 
 
-class JsonReader:
+class JsonReader(CallState):
     """A whole JSON answer."""
 
-    __slots__ = ("_answer", "_body", "_call", "_parts", "_size", "_target", "awaits_count", "done")
-
-    def __init__(self, call: Call, target: Target) -> None:
-        self._call = call
-        self._target = target
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._answer: Answer | None = None
-        self._body = b""
-        self.awaits_count = False
-        self.done = False
+    _call: Call
+    _target: Target
+    _parts: list[bytes] = msgspec.field(default_factory=list)
+    _size: int = 0
+    _answer: Answer | None = None
+    _body: bytes = b""
+    awaits_count: bool = False
+    done: bool = False
 
     def feed(self, data: bytes) -> bytes:
         """Keep the bytes; nothing is passed on before the answer is whole."""

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from headgate.errors import DeadlinePassed
+from headgate.providers.refusals import detail_of
+
 if TYPE_CHECKING:
-    from headgate.errors import UpstreamError
+    from headgate.errors import GatewayError
     from headgate.ports import Clock, Head, Reader, Request
     from headgate.providers.codec import Codec
     from headgate.values import Call, Target
@@ -48,6 +51,11 @@ class PassingOn:
         """Return a reader for the answer of one attempt."""
         return self._codec.reader(call, target)
 
-    def error(self, head: Head, body: bytes) -> UpstreamError:
-        """Return what a refusing answer means for the caller."""
+    def error(self, head: Head, body: bytes) -> GatewayError:
+        """Return what a refusing answer means for the caller, whose time may have passed over there."""
+        if head.status == 408 and detail_of(body).code == DeadlinePassed.default_code:
+            return DeadlinePassed(
+                "The answer was not there in the time that the request gives it. What was used until then is "
+                "paid. Give it more time, or ask for less."
+            )
         return self._codec.error(head, body)

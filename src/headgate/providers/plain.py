@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.errors import UpstreamInterrupted
-from headgate.ports import Head, Reader, Request
+from headgate.ports import Reader, Request
 from headgate.providers.edits import splice_model
-from headgate.providers.frames import Frames, data_of
+from headgate.providers.frames import Frames, data_of, whole_json
 from headgate.providers.members import adapt, written
-from headgate.providers.refusals import refusal
+from headgate.providers.refusals import refusal, reported
 from headgate.providers.used import image_usage, input_usage, spoken_usage
-from headgate.providers.whole import KeptAnswer
+from headgate.providers.whole import Body, KeptAnswer
 from headgate.wire.answers import NOT_JSON
 from headgate.wire.checks import unknown
 from headgate.wire.strict import refuse_misplaced
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from headgate.errors import UpstreamError
+    from headgate.ports import Head
     from headgate.providers.codec import Codec
     from headgate.values import Call, Operation, Target, Usage
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.encode
 _MOST_MB = 128
+_NO_SOUND = (b"application/json", b"text/")
 
 
 class PlainAnswer(msgspec.Struct, gc=False):
@@ -60,7 +62,7 @@ def read_plain(body: bytes) -> PlainAnswer:
     except NOT_JSON as fault:
         raise UpstreamInterrupted("The provider sent an answer that is not the API's JSON.") from fault
     if answer.error is not None:
-        raise refusal(Head(502, ()), body)
+        raise reported(body, 502)
     return answer
 
 
@@ -178,6 +180,8 @@ class EventReader:
     def _pass(self, frame: bytes) -> bytes:
         out, self._held = self._held, b""
         event = data_of(frame)
+        if event is None and whole_json(frame):
+            read_plain(frame)  # raises where it is an error
         if event is None or event == b"[DONE]":
             return out + frame + b"\n\n"
         answer = read_plain(event)
@@ -218,20 +222,24 @@ class EventReader:
 
 
 class FlowingReader:
-    """Bytes of sound, which pass as they come."""
+    """Bytes of sound, which pass as they come; what says of itself that it is JSON or text is none."""
 
-    __slots__ = ("_call", "_came", "_count", "_target", "awaits_count", "done")
+    __slots__ = ("_call", "_came", "_count", "_said", "_target", "awaits_count", "done")
 
     def __init__(self, call: Call, target: Target, count: Counting) -> None:
         self._call = call
         self._target = target
         self._count = count
         self._came = False
+        self._said = Body() if (call.answer_type or b"").lower().startswith(_NO_SOUND) else None
         self.awaits_count = False
         self.done = False
 
     def feed(self, data: bytes) -> bytes:
-        """Pass the bytes on."""
+        """Pass the bytes on, if they are sound."""
+        if self._said is not None:
+            self._said.add(data)
+            return b""
         self._came = True
         return data
 
@@ -239,8 +247,12 @@ class FlowingReader:
         """Take note of the end.
 
         Raises:
-            UpstreamInterrupted: nothing came.
+            UpstreamInterrupted: nothing came, or no sound.
+            UpstreamError: an error came under the status of an answer.
         """
+        if self._said is not None:
+            read_plain(self._said.whole())
+            raise UpstreamInterrupted("The provider sent an answer that is no sound.")
         if not self._came:
             raise UpstreamInterrupted("The provider's answer is empty.")
         return b""

@@ -11,6 +11,7 @@ from headgate.errors import (
     UpstreamError,
     UpstreamFailed,
     UpstreamInterrupted,
+    UpstreamLacks,
     UpstreamOverloaded,
     UpstreamRefused,
     UpstreamRegion,
@@ -63,7 +64,17 @@ def _is_status(value: int | str) -> bool:
 
 
 def meaning(head: Head, detail: ErrorDetail) -> UpstreamError:
-    """Return the error for a status and for what the provider says of it, in OpenAI's terms."""
+    """Return the error for a status and for what the provider says of it, in OpenAI's terms.
+
+    `x-should-retry: false` is OpenAI's word, and that of another Headgate which has tried as often as it may.
+    """
+    error = _meaning(head, detail)
+    if head.get(b"x-should-retry") == b"false":
+        error.same_target = error.retry = False
+    return error
+
+
+def _meaning(head: Head, detail: ErrorDetail) -> UpstreamError:
     named = isinstance(detail.code, (str, int)) and not _is_status(detail.code)
     code = str(detail.code) if named else None
     status = head.status
@@ -74,7 +85,7 @@ def meaning(head: Head, detail: ErrorDetail) -> UpstreamError:
     if status in {429, 503, 529}:
         return _overloaded(head, detail, message)
     if status in _PASSED_ON:
-        return UpstreamRefused(
+        return (UpstreamLacks if status == 404 else UpstreamRefused)(
             message or f"The provider refused the request ({status}).",
             upstream_status=status,
             upstream_type=detail.type or "invalid_request_error",
@@ -86,6 +97,14 @@ def meaning(head: Head, detail: ErrorDetail) -> UpstreamError:
     return UpstreamFailed(
         message or "The server had an error while processing your request. Try again in a moment.",
         upstream_status=status,
+    )
+
+
+def wrong_country() -> UpstreamRegion:
+    """Return the error of a provider that does not serve the country that we ask from."""
+    return UpstreamRegion(
+        "The provider does not serve the country or region that this gateway asks from. Whoever runs it "
+        "may give the provider a `proxy`, or the model a target at another provider."
     )
 
 
@@ -101,10 +120,7 @@ def no_credential(trouble: str) -> UpstreamError:
 
 def _denied(status: int, detail: ErrorDetail, code: str | None) -> UpstreamDenied | None:
     if status == 403 and code in _ELSEWHERE:
-        return UpstreamRegion(
-            "The provider does not serve the country or region that this gateway asks from. Whoever runs it "
-            "may give the provider a `proxy`, or the model a target at another provider."
-        )
+        return wrong_country()
     if status in {401, 403}:
         return UpstreamDenied(
             f"The provider refused the gateway's own credential ({status}). Whoever runs this gateway "

@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from headgate.providers import anthropic, azure, bedrock, cohere, gemini, openai, plain
+from headgate.providers.azurebatches import AzureBatches
+from headgate.providers.batchcalls import BatchCalls
 from headgate.providers.batches import OpenAIBatches
 from headgate.providers.codec import Absent
 from headgate.providers.edits import checked_headers
+from headgate.providers.fireworksbatches import FireworksBatches
+from headgate.providers.hostbatches import HostBatches
+from headgate.providers.mistral import MistralBatches
 from headgate.providers.ours import PassingOn
+from headgate.providers.siliconflowbatches import SiliconFlowBatches
+from headgate.providers.togetherbatches import TogetherBatches
 from headgate.providers.videos import OpenAIVideos
 from headgate.providers.xai import XaiVideos
+from headgate.providers.xaibatches import XaiBatches
 from headgate.values import BUILT_IN, Operation, Schemas
 
 if TYPE_CHECKING:
+    from headgate.money.pricedata import PriceData
     from headgate.ports import Clock, Face
     from headgate.providers.batches import BatchWire
     from headgate.providers.codec import Codec
@@ -43,6 +52,8 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str] = {}
     example: str = ""
     videos: str = ""
+    batches: str = ""
+    batch_hosts: tuple[str, ...] = ()
     extras: Literal["pass", "refuse"] = "pass"
     stream_usage: bool = True
     deviates: bool = True
@@ -74,6 +85,7 @@ _WIRES: Mapping[str, Mapping[Operation, Codec]] = {
     "anthropic": anthropic.CODECS,
     "gemini": gemini.STUDIO,
     "vertex": gemini.VERTEX,
+    "vertex-claude": anthropic.AT_VERTEX,
     "bedrock": bedrock.CODECS,
     "cohere": cohere.CODECS,
     "azure": azure.CODECS,
@@ -98,6 +110,7 @@ CREDENTIALS: Mapping[str, Callable[[Host], Mapping[str, str]]] = {
     "anthropic": anthropic.credentials,
     "gemini": gemini.credentials,
     "vertex": gemini.credentials,
+    "vertex-claude": gemini.credentials,
     "azure": azure.credentials,
     "bedrock": bedrock.credentials,
     "cohere": openai.credentials,
@@ -110,14 +123,16 @@ SCHEMAS: Mapping[str, Callable[[Call, Target], Schemas]] = {
     "anthropic": anthropic.keeps_schema,
     "gemini": gemini.keeps_schema,
     "vertex": gemini.keeps_schema,
+    "vertex-claude": anthropic.keeps_schema_at_vertex,
     "bedrock": bedrock.keeps_schema,
     "cohere": cohere.keeps_schema,
 }
 # Wires of which an answer has one choice.
-ONE_ANSWER: Final = frozenset({"anthropic", "bedrock", "cohere"})
+ONE_ANSWER: Final = frozenset({"anthropic", "bedrock", "cohere", "vertex-claude"})
 # Where a host is, as its base URL and what else is said of its place have it; raises ValueError.
 ADDRESSES: Mapping[str, Callable[[str, Place], str]] = {
     "vertex": gemini.located,
+    "vertex-claude": gemini.located,
     "azure": azure.located,
     "bedrock": bedrock.located,
 }
@@ -129,8 +144,33 @@ DEPLOYED: Mapping[str, str] = {"azure": "azure"}
 # location say; raises ValueError.
 REGIONS: Mapping[str, Callable[[str, str], str]] = {"bedrock": bedrock.region_of}
 
-# Whose own batch API is spoken to, by the kind of host.
-BATCHES: Mapping[str, BatchWire] = {"openai": OpenAIBatches(), OURS: OpenAIBatches()}
+# Whose own batch API is spoken to, by the kind of host; a row of `hosts.toml` may have one for that alone.
+BATCHES: Mapping[str, BatchWire] = {
+    "openai": OpenAIBatches(),
+    OURS: OpenAIBatches(),
+    "anthropic": anthropic.MessageBatches(),
+    "azure": AzureBatches(),
+    "gemini": gemini.ContentBatches(),
+    "vertex": gemini.PredictionJobs(),
+    "vertex-claude": anthropic.ClaudeJobs(),
+    "bedrock": bedrock.InvocationJobs(),
+    "cohere": cohere.DatasetBatches(),
+    "mistral": MistralBatches(),
+    "groq": HostBatches({"chat"}, most_mb=99),
+    "dashscope": HostBatches({"chat", "embeddings"}, most_mb=499),
+    "moonshotai": HostBatches({"chat"}, most_mb=99),
+    "zhipu": HostBatches({"chat", "embeddings"}, most_mb=99, version="v4"),
+    "cerebras": HostBatches({"chat"}),
+    "x-ai": XaiBatches(),
+    "together": TogetherBatches(),
+    "siliconflow": SiliconFlowBatches(),
+    "fireworks": FireworksBatches(),
+}
+
+# Whose batch API takes lines as calls, by what its row in `hosts.toml` names.
+BATCH_CALLS: Mapping[str, BatchCalls] = {
+    "volcengine": BatchCalls({"chat", "embeddings"}, "/batch", "ep-bi-"),
+}
 
 # Who makes videos, by the wire that it speaks; a row of `hosts.toml` may have one for its videos alone.
 VIDEOS: Mapping[str, VideoWire] = {
@@ -153,6 +193,13 @@ def nicknames(hosts: Collection[Host], taken: Collection[str]) -> dict[str, str]
     here = {row for host in hosts for row in (host.name, host.kind)} if hosts else rows
     found = {name: model for row in here if row in rows for name, model in rows[row].aliases.items()}
     return {name: model for name, model in found.items() if name not in taken}
+
+
+def book_names(hosts: Collection[Host], data: PriceData) -> dict[str, str]:
+    """Return under which name the shipped prices have each host; empty: they do not have it."""
+    return {
+        host.name: DEPLOYED.get(host.kind) or data.provider_id(host.name, host.base_url) for host in hosts
+    }
 
 
 def constant_headers(host: Host, extra: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

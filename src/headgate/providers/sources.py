@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headgate.errors import UpstreamInterrupted
-from headgate.providers.frames import Frames, data_of
+from headgate.providers.frames import Frames, data_of, whole_json
 from headgate.providers.whole import Body
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class DataStream(Frames):
 
     def _read(self, block: bytes) -> Iterator[Event]:
         for frame in block.split(b"\n\n"):
-            data = data_of(frame)
+            data = data_of(frame) or (frame if whole_json(frame) else None)
             if data is not None and data != b"[DONE]" and not self.done:
                 yield from self._data(data)
 

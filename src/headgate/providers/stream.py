@@ -3,6 +3,7 @@
 A frame that needs no edit goes out as the bytes that came in. The count and `[DONE]` are held back: a call
 is settled before its last byte, and what the caller reads as its usage is what was booked. Chunks that show
 nothing of an answer (a role, empty texts) wait for the first that does: until then another target may answer.
+A whole answer in place of a stream is kept until it ends, and then read as the chunks that say the same.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import msgspec
 from headgate.errors import UpstreamInterrupted
 from headgate.providers import compat
 from headgate.providers.edits import read_answer, splice_model, splice_usage
-from headgate.providers.frames import Frames, data_of
+from headgate.providers.frames import Frames, data_of, whole_json
 from headgate.providers.refusals import reported
+from headgate.providers.unstreamed import chunks_of
+from headgate.providers.whole import Body
 
 if TYPE_CHECKING:
     from headgate.errors import UpstreamError
@@ -37,7 +40,7 @@ class StreamReader(Frames):
 
     __slots__ = (
         "_alike", "_call", "_count_frame", "_edits", "_events", "_fell", "_finished", "_opening", "_others",
-        "_parts", "_target", "_text_bytes", "_usage", "_wire", "done",
+        "_parts", "_target", "_text_bytes", "_usage", "_whole", "_wire", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
@@ -53,6 +56,7 @@ class StreamReader(Frames):
         self._count_frame = b""  # and the chunk without a choice that held it
         self._fell = False
         self._finished = 0  # choices
+        self._whole: Body | None = None  # of an answer that comes in place of a stream
         self._opening: list[bytes] | None = []  # what was held back; None: something has been shown
         self._alike: dict[str, Any] = {}  # what the chunks have in common, where we write them anew
         self._edits = target.host.deviates or target.model.name != call.model
@@ -65,8 +69,37 @@ class StreamReader(Frames):
             UpstreamError: the provider reported an error in its stream.
             UpstreamInterrupted: a frame is not the API's JSON, or has no end.
         """
+        if self._opening is not None and self._comes_whole(data):
+            return b""
         block = self.whole(data)
         return self._frames(block) if block else b""
+
+    def _comes_whole(self, data: bytes) -> bool:
+        """Keep bytes of an answer that is no stream: it begins as JSON."""
+        if self._whole is None:
+            if self._opening or not whole_json(self._tail + data):
+                return False
+            self._whole = Body()
+            data, self._tail = self._tail + data, b""
+        self._whole.add(data)
+        return True
+
+    def _unstreamed(self, body: bytes) -> bytes:
+        """Return the frames that say a whole answer.
+
+        Raises:
+            UpstreamError: it is an error.
+            UpstreamInterrupted: it is no answer.
+        """
+        body = body.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf")
+        if b"\n\ndata:" in body:  # which no JSON has: they are frames after all
+            return self._frames(body)
+        answer = read_answer(body)
+        if answer.error is not None:
+            raise self._mistake(body)
+        if answer.choices is None:
+            raise UpstreamInterrupted("The provider's answer lacks its choices.")
+        return self._frames(chunks_of(body, self._call.operation))
 
     def _frames(self, block: bytes) -> bytes:
         out = []
@@ -75,6 +108,8 @@ class StreamReader(Frames):
                 break
             payload = frame[6:] if frame.startswith(b"data: {") and _LF not in frame else data_of(frame)
             if payload is None:
+                if whole_json(frame) and read_answer(frame).error is not None:
+                    raise self._mistake(frame)
                 continue
             if payload == b"[DONE]":
                 self.done = True
@@ -153,8 +188,9 @@ class StreamReader(Frames):
             UpstreamInterrupted: the provider broke off.
         """
         out = b""
-        if self._tail.strip() and not self.done:
-            out = self._frames(self.rest())
+        rest = self.rest() if self._whole is None else self._whole.whole()
+        if rest.strip() and not self.done:
+            out = self._frames(rest) if self._opening or not whole_json(rest) else self._unstreamed(rest)
         every_choice = self._finished > len(self._others)
         if not self.done and not (every_choice and self._target.host.deviates):
             raise UpstreamInterrupted("The provider ended its stream before the answer was complete.")

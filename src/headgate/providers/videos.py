@@ -15,15 +15,18 @@ import msgspec
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Request
 from headgate.providers.refusals import refusal
-from headgate.values import VideoStatus
+from headgate.values import Host, Model, Target, Usage, VideoStatus
+from headgate.wire.videos import VideoJob
 
 if TYPE_CHECKING:
     from headgate.errors import UpstreamError
     from headgate.ports import Head
-    from headgate.values import Target
-    from headgate.wire.videos import VideoJob, VideoOrder
+    from headgate.values import Call, WallMicros
+    from headgate.wire.videos import VideoOrder
 
 _encode = msgspec.json.encode
+_US = 1_000_000
+_LIVES_US = 2 * 3_600 * _US  # what is not done after so long will not be
 _FAILED = "The provider could not make this video."
 _URI = re.compile(r"(https?://[A-Za-z0-9.:-]+)(/[!-~]*)", re.ASCII)
 
@@ -70,6 +73,73 @@ class VideoWire(Protocol):
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer means for the caller."""
         ...
+
+
+def ordered(call: Call, order: VideoOrder, target: Target, now: WallMicros) -> VideoJob:
+    """Return the job that an order is at a target, at the prices of now."""
+    principal = call.principal
+    assert principal is not None
+    return VideoJob(
+        id=f"video_{call.id.hex()}",
+        call=call.id,
+        slot=0,
+        account=principal.account,
+        project=principal.project,
+        key=principal.key,
+        member=principal.member,
+        book=principal.book,
+        model=order.model,
+        provider=target.host.name,
+        upstream=target.model.name,
+        prompt=order.prompt,
+        seconds=order.seconds,
+        size=order.size,
+        unit=order.unit,
+        created_at=now,
+        prepaid=principal.prepaid,
+        prices=target.prices,
+        costs=target.costs,
+    )
+
+
+def told(job: VideoJob, state: VideoState, now: WallMicros) -> VideoJob:
+    """Return a job as it is once its maker has said how far it is."""
+    after = msgspec.structs.replace(
+        job,
+        operation=state.operation or job.operation,
+        status=state.status,
+        progress=state.progress,
+        source=state.source,
+    )
+    if state.status == "failed":
+        after = failed(after, state.error_code, state.error_message)
+    if after.open and late(job, now):
+        after = failed(after, "timeout", "The provider was not done in time.")
+    if after.open:
+        return after
+    expires = now + state.kept_s * _US if after.status == "completed" else 0
+    return msgspec.structs.replace(after, completed_at=now, expires_at=expires)
+
+
+def failed(job: VideoJob, code: str, message: str) -> VideoJob:
+    """Return a job that is not made, and why."""
+    return msgspec.structs.replace(job, status="failed", error_code=code, error_message=message)
+
+
+def late(job: VideoJob, now: WallMicros) -> bool:
+    """Say whether a job is so old that it will not be done."""
+    return now - job.created_at > _LIVES_US
+
+
+def booked_at(job: VideoJob) -> Target:
+    """Return what the books say of where a job was made, also where that is gone."""
+    host = Host(name=job.provider, base_url="")
+    return Target(host=host, model=Model(name=job.upstream), prices=job.prices, costs=job.costs)
+
+
+def used(job: VideoJob) -> Usage:
+    """Return what a job is paid for: its seconds where it was made, else nothing."""
+    return Usage(more=((job.unit, job.seconds),)) if job.status == "completed" else Usage()
 
 
 def kept_at(job: VideoJob) -> tuple[str, str]:

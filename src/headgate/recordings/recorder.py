@@ -256,7 +256,10 @@ class Recorder:
             code="idempotent_answer_lost",
         )
         error.retry = False
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # a name for it were a cycle, which would hold the request
 
     def _stale(self, kept: Kept) -> bool:
         """Say whether a recording is said to be ours and is not."""

@@ -64,10 +64,13 @@ def read_demand(header: str) -> Demand:
     found: dict[str, list[str]] = {"region": [], "data": []}
     for part in header.split(","):
         name, _, tag = part.strip().partition("=")
-        if name not in found or _TAG(tag) is None:
+        wrong = f"{part.strip()[:100]!r} is none of region=NAME and data=NAME"
+        if name in found and tag:
+            wrong = wrong_tags((tag[:100],))
+        if wrong:
             raise CallerError(
-                f"Invalid '{HEADER}' header: {part.strip()[:100]!r} is none of region=NAME and data=NAME, "
-                "separated by commas: region=eu, data=no_training."
+                f"Invalid '{HEADER}' header: {wrong}. It is a list such as region=eu, data=no_training.",
+                code="invalid_value",
             )
         found[name].append(tag)
     return Demand(tuple(found["region"]), tuple(found["data"]), f"the header {HEADER}")

@@ -326,6 +326,11 @@ class Doors:
         self.idle = False
         door.pace.refused(int((BUSY_S if retry_after_s is None else retry_after_s) * _NS), now)
 
+    def paces(self, target: Target) -> bool:
+        """Say whether a target has refused calls lately, so that few go there at once."""
+        door = self._doors.get(place_of(target))
+        return door is not None and door.pace is not None and door.pace.slow
+
     # ── what is kept ─────────────────────────────────────────────────────────────────────────────
 
     def _rest(self, door: _Door) -> None:

@@ -207,6 +207,11 @@ class Pace:
         self._stepwise = True
         self._open = 1
 
+    @property
+    def slow(self) -> bool:
+        """Say whether only so many calls may be on their way, as others were refused."""
+        return self._open > 0
+
     def forgettable(self, now: MonotonicNs) -> bool:
         """Say whether nothing of it matters any more."""
         if self._requests.out or max(self._until + _KEPT_NS * self._stepwise, self._doubted_until) > now:

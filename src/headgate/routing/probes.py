@@ -13,7 +13,7 @@ _MOST_TARGETS = 100
 class ProbeTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Small calls that the gateway makes itself, so that it knows how a target does while nobody asks it."""
 
-    every_s: float = 0.0  # how often each target is asked, in seconds; 0: never
+    every_s: float = 0.0  # how often each target is asked, in seconds, at least 10; 0: never
     targets: tuple[str, ...] = ()  # models as callers name them, or `provider/model`: each target of theirs
     budget: str = "0.10/day"  # most that they cost together; they rest when it is used up
 

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headgate.errors import GatewayError, NotFound, Unavailable
-from headgate.money.batchterms import BatchSettings, cost_in_tier, in_tier
+from headgate.money.batchterms import cost_in_tier, in_tier
 from headgate.money.prices import scaled
-from headgate.routing.demands import DemandSettings
 from headgate.routing.rooms import rooms_of
 from headgate.routing.settings import CHOSEN
 from headgate.values import (
     BUILT_IN,
     LEXICAL,
     Book,
-    Deadlines,
     Host,
-    KeyRules,
     Model,
-    Pairs,
     Prices,
     Target,
     WallMicros,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from headgate.routing.hedging import HedgeTerms
+    from headgate.routing.makers import Makers, Priced
     from headgate.routing.settings import Route, RouteTarget, Shadow
     from headgate.routing.trials import Trial
-    from headgate.values import Demand, Holding, Principal, When
+    from headgate.values import Deadlines, Demand, Principal, When
 
 _DAY_US = 86_400_000_000
 _BUILT_IN = Target(
@@ -49,76 +45,6 @@ UPLOADED = ("image_edits", "image_variations", "transcriptions", "translations")
 _EVERYTHING = ("chat", "completions", "embeddings", "moderations", "images", "speech", *UPLOADED)
 _SHARES = 5040  # a weight in parts that up to ten keys share without a rest
 _SIM_LIKE = "gpt-4o-mini"  # what the simulator's own models are priced like
-
-
-class PriceSource(Protocol):
-    """What routing asks of the price book."""
-
-    def find(self, provider: str, model: str, at: WallMicros) -> Priced | None:
-        """Return what the customer pays."""
-        ...
-
-    def find_cost(self, provider: str, model: str, at: WallMicros) -> Priced | None:
-        """Return what the provider takes."""
-        ...
-
-    def valid(self, provider: str, model: str, at: WallMicros) -> tuple[WallMicros, WallMicros]:
-        """Return since when and until when (exclusive) what both say of `at` holds."""
-        ...
-
-
-class Priced(Protocol):
-    """A row of the price book."""
-
-    @property
-    def prices(self) -> Prices:
-        """Return the unit prices."""
-        ...
-
-    @property
-    def tiers(self) -> Mapping[str, Prices]:
-        """Return the unit prices of other service tiers."""
-        ...
-
-    @property
-    def context_window(self) -> int:
-        """Return the model's window in tokens; 0: the row does not say."""
-        ...
-
-
-class Facts(Protocol):
-    """What routing asks of the catalogue."""
-
-    def model(self, provider: str, name: str) -> Model:
-        """Return what is known of a model."""
-        ...
-
-    def names(self, provider: str) -> tuple[str, ...]:
-        """Return the current models of a provider."""
-        ...
-
-    def end(self, host: Host, name: str) -> tuple[str, Pairs]:
-        """Return the day on which a model is shut down there, and the response headers that say so."""
-        ...
-
-    def cannot(self, host: Host, name: str) -> tuple[Holding, ...]:
-        """Return what a model cannot do with, as far as that is known."""
-        ...
-
-
-class Makers(msgspec.Struct, frozen=True):
-    """Where prices and facts of a model come from, and how a host is addressed."""
-
-    facts: Facts
-    prices: PriceSource
-    price_names: Mapping[str, str]  # a host's name in the price book, where it differs
-    headers: Callable[[Host], tuple[tuple[str, str], ...]]
-    base_path: Callable[[Host], str]
-    deadlines: Deadlines = Deadlines()  # where a route has none of its own
-    sellers: tuple[str, ...] = ()  # of the price book, makers first: whose prices the simulator plays
-    key_rules: Mapping[str, KeyRules] = {}  # for the calls of a key, by its name
-    demands: tuple[DemandSettings, ...] = ()  # of all calls
-    batch: BatchSettings = BatchSettings()
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -148,10 +74,12 @@ class _Wanted:
 
 
 def bounded(host: Host, names: Iterable[str]) -> Iterable[str]:
-    """Return the models, of those that are known by name, that a host is given to serve."""
+    """Return the models that a host is given to serve: of those that are known, and those given in full."""
     if not host.limited:
         return names
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in host.models)]
+    exact = (pattern for pattern in host.models if not {*"*?["}.intersection(pattern))
+    known = (name for name in names if any(fnmatchcase(name, pattern) for pattern in host.models))
+    return dict.fromkeys((*known, *exact))
 
 
 def _steered(target: Target) -> bool:
@@ -198,7 +126,7 @@ class Routes:
         if known is not None and known.since <= at < known.until:
             return known.targets
         wanted = _Wanted(book, at, tier, model)
-        targets = tuple(self._resolve(model, wanted, set()))
+        targets = tuple(self._resolve(model, wanted, set())) if model.isprintable() else ()
         if not targets:
             raise self.not_found(model, book)
         targets = (*targets, *self._canary(model, wanted))
@@ -250,7 +178,7 @@ class Routes:
         if name == LEXICAL:
             return [_BUILT_IN]
         if wanted.book is Book.SIM:
-            return self._simulated(name, wanted)
+            return self._simulated(name, wanted) or self._played(name, wanted)
         route = self.routes.get(name)
         if route is None:
             host, upstream = self._host_of(name)
@@ -317,6 +245,8 @@ class Routes:
             said["region"] = target.region
         if target.data is not None:
             said["data"] = target.data
+        if target.batch is not None:
+            said["batch"] = target.batch
         if route.choice in CHOSEN:
             said |= {"choice": route.choice, "weight": 0}
         if said:
@@ -384,7 +314,7 @@ class Routes:
         makers = self._makers
         book_name = makers.price_names.get(host.name) or host.name
         name, known_as = host.deployed(name)
-        row = self._row(book_name, known_as, wanted)
+        row = self._row(host.name, known_as, wanted)
         model = makers.facts.model(book_name, known_as)
         if name != known_as:
             model = msgspec.structs.replace(model, name=name)
@@ -395,7 +325,7 @@ class Routes:
             costs: Prices | None = Prices()
         else:
             prices = in_tier(row, wanted.tier, makers.batch, wanted.name)
-            costs = cost_in_tier(makers.prices.find_cost(book_name, known_as, wanted.at), wanted.tier)
+            costs = cost_in_tier(makers.prices.find_cost(host.name, known_as, wanted.at), wanted.tier)
         shutdown, notice = makers.facts.end(host, known_as)
         return Target(
             host=host,
@@ -409,6 +339,7 @@ class Routes:
             base_path=makers.base_path(host),
             region=host.region,
             data=host.data,
+            batch=host.batch,
             by_unit=prices is not None and bool(prices.more),
             room=self._rooms.get((host.name, name)) or msgspec.structs.replace(host.room, max_concurrent=0),
         )
@@ -439,6 +370,29 @@ class Routes:
             )
         ]
 
+    def _played(self, name: str, wanted: _Wanted) -> list[Target]:
+        """Return the simulator in place of a model of the settings, for keys that reach no provider."""
+        route = self.routes.get(name)
+        if route is None:
+            return []
+        targets = sorted(route.targets, key=lambda target: -target.weight)
+        known = next(filter(None, (self._simulated(each.model, wanted) for each in targets)), None)
+        if known is not None:
+            return known
+        [like] = self._simulated(_SIM_LIKE, wanted)  # nobody knows what that model is
+        first = targets[0]
+        row = self._row(self._makers.price_names.get(first.provider) or first.provider, first.model, wanted)
+        prices = in_tier(row, wanted.tier, self._makers.batch, name) or like.prices
+        return [
+            msgspec.structs.replace(
+                like,
+                model=msgspec.structs.replace(like.model, name=first.model, operations=_EVERYTHING),
+                prices=prices,
+                costs=prices,
+                by_unit=prices is not None and bool(prices.more),
+            )
+        ]
+
     def _maker(self, name: str, at: WallMicros) -> str | None:
         """Return the provider whose model the simulator plays."""
         known = self._makers.facts.model("openai", name).context_window
@@ -459,7 +413,12 @@ class Routes:
             )
         shown = model if len(model) <= 100 else model[:100] + "..."
         message = f"The model `{shown}` does not exist or you do not have access to it."
-        if self.hosts:
+        if book is Book.SIM and self.hosts:
+            message += (
+                " This key is for tests: the simulator answers it, as any model that is widely known or"
+            )
+            message += " named under [[models]] in the settings."
+        elif self.hosts:
             names = ", ".join(self.hosts)
             example = next((host.example for host in self.hosts.values() if host.example), "MODEL")
             message += f" Providers found here: {names}. To serve it by another model, start with"

@@ -12,7 +12,7 @@ from headgate.routing.canary import TrialTerms
 from headgate.routing.demands import wrong_tags
 from headgate.routing.hedging import HedgeTerms
 from headgate.routing.trials import Trial
-from headgate.values import Deadlines, When
+from headgate.values import BatchRunner, Deadlines, When
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -35,6 +35,7 @@ class RouteTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_concurrent: int = 0  # calls that are there at once, whoever sends them; 0: as many as come
     max_waiting: int | None = None  # calls that may wait for that; else as at its provider
     longest_wait_s: float | None = None  # of each; else as at its provider
+    batch: BatchRunner | None = None  # who runs its batches; not given: as at its provider
 
 
 class Canary(TrialTerms, frozen=True, kw_only=True, forbid_unknown_fields=True):

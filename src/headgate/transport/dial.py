@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _TRIES = 4  # addresses of one host
+# How long a connection is silent until its other side is asked, how often, and until it counts as gone.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 _NEXT_ADDRESS_S = 1.0  # a silent address holds up the next one this long
 
 
@@ -47,6 +49,23 @@ async def system_resolve(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
+
+
+def _kept_alive(transport: asyncio.Transport) -> asyncio.Transport:
+    """Let the system ask now and then whether the other side of a connection is there.
+
+    An answer may take hours, on a connection over which nothing goes meanwhile: what stands between forgets
+    it after minutes, and nobody would hear of that.
+    """
+    sock = transport.get_extra_info("socket")
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if hasattr(socket, name):  # not on every system
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    except OSError:  # its system does not do that, or it was closed meanwhile, of which its protocol hears
+        return transport
+    return transport
 
 
 class Dialer:
@@ -121,13 +140,14 @@ class Dialer:
             except BaseException:
                 sock.close()
                 raise
-            return transport
+            return _kept_alive(transport)
 
         async def connect(address: str) -> asyncio.Transport:
             transport, _ = await loop.create_connection(lambda: protocol, address, origin.port)
             return transport
 
-        return await self._first(await self._addresses(origin.host, origin.port), origin.host, connect)
+        addresses = await self._addresses(origin.host, origin.port)
+        return _kept_alive(await self._first(addresses, origin.host, connect))
 
     async def _tunnel(self, origin: Origin, proxy: Proxy) -> socket.socket:
         destination = origin.host

@@ -8,9 +8,12 @@ cleanly, was read to its end, and no wait on it was cancelled.
 from __future__ import annotations
 
 import asyncio
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol, cast
 
+from headgate.callstate import CallState
 from headgate.errors import CallerGone, GatewayError, UpstreamInterrupted, UpstreamTimeout
+from headgate.ports import Head
 from headgate.transport.faults import Malformed, Redirected, StaleConnection, describe
 from headgate.transport.framing import Answer
 from headgate.waits import Wait
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from headgate.outbox import Outbox
-    from headgate.ports import Clock, Head, Request
+    from headgate.ports import Clock, Request
     from headgate.transport.framing import Bounds, Proven
     from headgate.transport.request import Writer
     from headgate.values import Deadlines, MonotonicNs
@@ -110,6 +113,14 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is not None:
             exchange.lose(exc)
 
+    def begin(self, deadlines: Deadlines, *, reused: bool) -> HttpExchange:
+        """Return the exchange that has this connection from now on."""
+        lane = self.lane
+        self.exchange = found = HttpExchange(
+            lane, self, self.wait, deadlines, Answer(lane.bounds, lane.known), reused
+        )
+        return found
+
     def pause_writing(self) -> None:
         """Take note that the provider takes no more for now."""
         self.full = True
@@ -134,43 +145,23 @@ class Connection(asyncio.BufferedProtocol):
         return not self.transport.is_closing() and not self.transport.get_write_buffer_size()
 
 
-class HttpExchange:
+class HttpExchange(CallState):
     """One request and its answer; see `ports.Exchange`."""
 
-    __slots__ = (
-        "_answer",
-        "_connection",
-        "_deadlines",
-        "_error",
-        "_lane",
-        "_paused",
-        "_quiet_since",
-        "_rest",
-        "_seen",
-        "_sent_at",
-        "_wait",
-        "_waits",
-        "reused",
-        "sent",
-    )
-
-    def __init__(self, connection: Connection, deadlines: Deadlines, *, reused: bool) -> None:
-        lane = connection.lane
-        self.reused = reused
-        self.sent = False
-        self._lane = lane
-        self._connection: Connection | None = connection
-        self._deadlines = deadlines
-        self._answer = Answer(lane.bounds, lane.known)
-        self._wait = connection.wait
-        self._error: GatewayError | CallerGone | None = None
-        self._paused = False
-        self._waits = 0  # that did not come to their end
-        self._sent_at: MonotonicNs = 0
-        self._quiet_since: MonotonicNs = 0
-        self._rest: Iterator[memoryview] | None = None  # of a long body that is being sent
-        self._seen = 0
-        connection.exchange = self
+    _lane: Lane
+    _connection: Connection | None
+    _wait: Wait
+    _deadlines: Deadlines
+    _answer: Answer
+    reused: bool
+    sent: bool = False
+    _error: GatewayError | CallerGone | None = None
+    _paused: bool = False
+    _waits: int = 0  # that did not come to their end
+    _sent_at: MonotonicNs = 0
+    _quiet_since: MonotonicNs = 0
+    _rest: Iterator[memoryview] | None = None  # of a long body that is being sent
+    _seen: int = 0
 
     # ── the port ────────────────────────────────────────────────────────────────────────────────
 
@@ -202,15 +193,32 @@ class HttpExchange:
             self._waits += 1  # one that is cancelled never comes to its end
             await self._wait
             self._waits -= 1
-        if 300 <= answer.head.status < 400:
+        head = answer.head
+        return head if head.status < 300 else self._refused(head)
+
+    def _refused(self, head: Head) -> Head:
+        """Return the head of a refusal, with a date if it has none: the time at which it came.
+
+        A wait may be until a date, by the clock of who says it; RFC 9110, 6.6.1, lets ours stand in.
+
+        Raises:
+            Redirected: it is a redirect.
+        """
+        if head.status < 400:
             error = Redirected(
-                f"{self._lane.label} answered {answer.head.status}, a redirect; redirects are never "
+                f"{self._lane.label} answered {head.status}, a redirect; redirects are never "
                 "followed. Check the provider's base_url.",
-                (answer.head.get(b"location") or b"").decode("latin-1"),
+                (head.get(b"location") or b"").decode("latin-1"),
             )
             self._break(error)
-            raise error
-        return answer.head
+            try:
+                raise error
+            finally:
+                del error  # a name for it were a cycle, which would hold the request
+        if head.get(b"date") is not None:
+            return head
+        now = formatdate(self._lane.clock.wall() // 1_000_000, usegmt=True).encode()
+        return Head(head.status, (*head.headers, (b"date", now)), head.rated)
 
     async def read(self) -> bytes:
         """Wait for more of the body; b"" at its end."""
@@ -236,6 +244,7 @@ class HttpExchange:
     def release(self) -> None:
         """Give the connection back if the answer ended cleanly and was read, else close it."""
         answer = self._answer
+        self._error = None  # its traceback knows us, and so would keep all of the call for the collector
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.exchange = None

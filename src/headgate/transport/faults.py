@@ -18,6 +18,8 @@ class StaleConnection(UpstreamInterrupted):
 class Redirected(UpstreamInterrupted):
     """The provider answered with a redirect, which is not followed where a call is made."""
 
+    same_target = False
+
     def __init__(self, message: str, location: str) -> None:
         super().__init__(message)
         self.location = location  # as it came

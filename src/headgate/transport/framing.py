@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from httptools import (
     HttpParserCallbackError,
     HttpParserError,
@@ -18,6 +19,7 @@ from httptools import (
     HttpResponseParser,
 )
 
+from headgate.callstate import CallState
 from headgate.ports import Head
 from headgate.transport.decoding import Inflater
 from headgate.transport.faults import Malformed
@@ -47,7 +49,7 @@ class Proven:
     keep_alive: bytes | None
 
 
-class Answer:
+class Answer(CallState):
     """What has arrived of one answer: `head`, unread bytes of the body, whether it is `complete`.
 
     `reusable` says, once complete, that the connection may carry another exchange: the body ended by
@@ -58,25 +60,28 @@ class Answer:
         known: heads of the same host; an answer that comes at once with one of them needs no parser.
     """
 
-    __slots__ = (
-        "_body", "_bounds", "_chunks", "_closed", "_inflater", "_interim", "_known", "_parser", "_raw",
-        "_room", "_silent", "_sized", "_start", "_tail", "complete", "head", "keep_alive", "received",
-        "reusable", "unread", "until_close",
-    )  # fmt: skip
-
-    def __init__(self, bounds: Bounds, known: KnownHeads[Proven] | None = None) -> None:
-        self._bounds = bounds
-        self._known = known
-        self._chunks: list[bytes] = []
-        self._closed = False  # nothing more is expected
-        self._parser: HttpResponseParser | None = None
-        self.keep_alive: bytes | None = None  # the header, as it came
-        self.head: Head | None = None
-        self.complete = False
-        self.reusable = False
-        self.until_close = False
-        self.unread = 0
-        self.received = 0
+    _bounds: Bounds
+    _known: KnownHeads[Proven] | None = None
+    _chunks: list[bytes] = msgspec.field(default_factory=list)
+    _closed: bool = False  # nothing more is expected
+    _parser: HttpResponseParser | None = None
+    keep_alive: bytes | None = None  # the header, as it came
+    head: Head | None = None
+    complete: bool = False
+    reusable: bool = False
+    until_close: bool = False
+    unread: int = 0
+    received: int = 0
+    # While there is a parser:
+    _raw: bytes = b""  # what arrived until the head was complete
+    _start: int = 0  # where in it the head begins, behind interim ones
+    _inflater: Inflater | None = None
+    _interim: int = 0
+    _body: int = 0
+    _room: int = 0
+    _silent: int = 0  # bytes since the body last grew
+    _sized: bool = False
+    _tail: bytes = b""  # the last bytes of a sized body, as they came
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the connection, cut anywhere.
@@ -120,15 +125,7 @@ class Answer:
             self._known.learn(data, Proven(Head(200, rest, head.rated), self.keep_alive))
 
     def _begin(self) -> HttpResponseParser:
-        self._raw = b""  # what arrived until the head was complete
-        self._start = 0  # where in it the head begins, behind interim ones
-        self._inflater: Inflater | None = None
-        self._interim = 0
-        self._body = 0
         self._room = self._bounds.body_bytes
-        self._silent = 0  # bytes since the body last grew
-        self._sized = False
-        self._tail = b""  # the last bytes of a sized body, as they came
         self._parser = HttpResponseParser(self)
         return self._parser
 

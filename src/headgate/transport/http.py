@@ -12,6 +12,7 @@ from headgate.transport.dial import Dialer, system_resolve, system_tls
 from headgate.transport.egress import parse_origin
 from headgate.transport.exchange import AT_ONCE, Connection, HttpExchange
 from headgate.transport.framing import Bounds, Proven
+from headgate.transport.line import Line
 from headgate.transport.proxy import ProxySettings, choose
 from headgate.transport.request import Writer
 from headgate.waits import own_task
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 _FOREVER = 1 << 62
 _CLOSING_S = 1.0
+_TOGETHER = 16 * 1024  # bytes of requests that leave together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,7 @@ class Pool:
         "idle",
         "known",
         "label",
+        "line",
         "open",
         "origin",
         "outbox",
@@ -77,6 +80,7 @@ class Pool:
         self.watched = owner.watched
         self._idle_ns = int(owner.settings.idle_s * _NS)
         self.idle: list[Connection] = []
+        self.line = Line(self.idle, owner.outbox.crowded)
         self.open: set[Connection] = set()  # idle ones included
 
     def take(self) -> Connection | None:
@@ -100,7 +104,8 @@ class Pool:
 
     def distrust(self) -> None:
         """Drop every idle connection."""
-        idle, self.idle = self.idle, []
+        idle = self.idle.copy()
+        self.idle.clear()
         for connection in idle:
             connection.close()
 
@@ -163,7 +168,7 @@ class HttpTransport:
         self.settings = settings = settings or HttpSettings()
         self.watched: set[HttpExchange] = set()
         self._walk = Walk[HttpExchange]()
-        self.outbox = Outbox()
+        self.outbox = Outbox(_TOGETHER)
         self.buffer = memoryview(bytearray(AT_ONCE))
         self.now: MonotonicNs = 0  # as of the last tick
         self._dialer = Dialer(resolve, tls or (lambda: system_tls(settings.ca_file)))
@@ -179,11 +184,14 @@ class HttpTransport:
         """Return an exchange on an idle connection, without waiting, or on a new one."""
         host = target.host
         pool = self._ways.get((host.base_url, host.proxy)) or self._way(host)
-        connection = pool.take()
+        connection = None if pool.line.waiting else pool.take()
+        if connection is None:
+            await pool.line.stand()
+            connection = pool.take()
         reused = connection is not None
         if connection is None:
             connection = await self._connect(pool, target.deadlines.connect_s)
-        exchange = HttpExchange(connection, target.deadlines, reused=reused)
+        exchange = connection.begin(target.deadlines, reused=reused)
         self.watched.add(exchange)
         if not self._ticking:
             self._start_ticking()
@@ -237,6 +245,10 @@ class HttpTransport:
         """Return how many connections to a host serve a call now."""
         pool = self._ways.get((host.base_url, host.proxy))
         return len(pool.open) - len(pool.idle) if pool is not None else 0
+
+    def held_up_s(self, now_s: float) -> float:
+        """Return how long somebody has waited already for a connection that is not there yet."""
+        return max((pool.line.age_s(now_s) for pool in self._pools.values()), default=0.0)
 
     @property
     def idle(self) -> int:

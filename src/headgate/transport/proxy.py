@@ -95,15 +95,15 @@ def parse_proxy(url: str) -> Proxy:
 
 
 def choose(origin: Origin, own: str, settings: ProxySettings) -> Proxy | None:
-    """Return the proxy for an origin: its own, else the settings'; none for this machine.
+    """Return the proxy for an origin: its own, else the settings', which are not for this machine.
 
     Raises:
         ValueError: the proxy's URL is none.
     """
-    if own == DIRECT or origin.loopback:
-        return None
     if own:
-        return parse_proxy(own)
+        return None if own == DIRECT else parse_proxy(own)
+    if origin.loopback:
+        return None
     url = settings.https if origin.scheme == "https" else settings.http
     if not url or any(_covers(entry.strip().lower(), origin) for entry in settings.no_proxy):
         return None

@@ -17,9 +17,10 @@ import msgspec
 from headgate.admission.budget import Hold
 from headgate.admission.gates import Gate, Ticket
 from headgate.errors import GatewayError, Limited, NotFound, Unavailable, UpstreamRefused
+from headgate.providers.videos import booked_at, failed, late, ordered, told, used
 from headgate.settle import Tab
-from headgate.values import Call, Host, Model, Principal, Target, Usage
-from headgate.wire.videos import VideoJob
+from headgate.values import Call, Principal
+from headgate.wire.videos import weigh_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
     from headgate.providers.videos import VideoState
     from headgate.routing.doors import Seat
     from headgate.routing.routes import Routes
-    from headgate.values import MonotonicNs
+    from headgate.values import MonotonicNs, Target
     from headgate.videos.works import Works
-    from headgate.wire.videos import VideoOrder
+    from headgate.wire.videos import VideoJob, VideoOrder
 
-_US, _NS = 1_000_000, 1_000_000_000
+_NS = 1_000_000_000
 _LOOK_S = 0.2
 _FIRST_NS, _LONGEST_NS = _NS // 2, 10 * _NS  # how long until a job is asked for again: ever longer
-_LIVES_US = 2 * 3_600 * _US  # what is not done after so long will not be
-_FAILED = 502
+FAILED = 502
+_LOST = "The gateway was stopped while it ordered this video."
 
 
 class VideoStore(Protocol):
@@ -109,7 +110,7 @@ class Keeper:
         self.store = store
         self._stages = stages
         self._pipeline = pipeline
-        self._works = works
+        self.works = works
         self._routes = routes
         self._slot, self._workers = team
         self._tasks: dict[str, _Task] = {}
@@ -128,8 +129,7 @@ class Keeper:
         assert principal is not None
         if not ledger.journal.accepting:
             raise Unavailable("The gateway cannot write its books now. Try again in a moment.")
-        call.max_output = 0
-        call.units = ((order.unit, order.seconds),)
+        weigh_order(order, call)
         targets = await self._pipeline.candidates(call, self._routes())
         now = ledger.clock.monotonic()
         gate = ledger.rates.gate(principal, call.model, now)
@@ -164,7 +164,7 @@ class Keeper:
             if call.sim and target.simulated:
                 asked = msgspec.structs.replace(target, headers=(("x-headgate-sim", call.sim),))
             try:
-                state = await self._works.order(order, asked, call.request_id)
+                state = await self.works.order(order, asked, call.request_id)
             except BaseException:
                 await asyncio.shield(self.store.drop(job))
                 raise
@@ -175,29 +175,8 @@ class Keeper:
         return placed[0]
 
     def _job(self, call: Call, order: VideoOrder, target: Target) -> VideoJob:
-        principal = call.principal
-        assert principal is not None
-        return VideoJob(
-            id=f"video_{call.id.hex()}",
-            call=call.id,
-            slot=self._slot,
-            account=principal.account,
-            project=principal.project,
-            key=principal.key,
-            member=principal.member,
-            book=principal.book,
-            model=order.model,
-            provider=target.host.name,
-            upstream=target.model.name,
-            prompt=order.prompt,
-            seconds=order.seconds,
-            size=order.size,
-            unit=order.unit,
-            created_at=self._stages.ledger.clock.wall(),
-            prepaid=principal.prepaid,
-            prices=target.prices,
-            costs=target.costs,
-        )
+        job = ordered(call, order, target, self._stages.ledger.clock.wall())
+        return msgspec.structs.replace(job, slot=self._slot)
 
     async def _taken(self, task: _Task, state: VideoState) -> VideoJob:
         """Keep a job that its provider has taken: from here on it is asked for, whatever happens."""
@@ -219,21 +198,22 @@ class Keeper:
     async def adopt(self) -> None:
         """Take over the jobs of a process that is no more. Raises `Unavailable`."""
         for job in await self.store.open(self._slot, self._workers):
-            if job.id in self._tasks:
+            if job.id in self._tasks or job.batch:  # who runs the batch asks for it
                 continue
             call = self._call(job)
             if not job.operation:  # it may have been ordered: nobody knows
-                await self._finish(_Task(job, call, self._unheld()), _lost(job))
+                lost = failed(job, "interrupted", _LOST)
+                await self._finish(_Task(job, call, self._unheld()), lost)
                 continue
             booked = await self.store.booked(job)
             hold = self._unheld() if booked else await self._hold(job, call)
-            self._tasks[job.id] = _Task(job, call, hold, seat=self._seat(job), settled=booked)
+            self._tasks[job.id] = _Task(job, call, hold, seat=self.seat(job), settled=booked)
 
-    def _seat(self, job: VideoJob) -> Seat | None:
+    def seat(self, job: VideoJob) -> Seat | None:
         """Return the room that a job takes at its provider; where that has none left it has none."""
         doors = self._stages.attempts.doors
         try:
-            return None if doors.idle else doors.at_once(self._target(job), 0)
+            return None if doors.idle else doors.at_once(self.target(job), 0)
         except NotFound:
             return None
 
@@ -250,14 +230,14 @@ class Keeper:
     async def _hold(self, job: VideoJob, call: Call) -> Hold:
         """Hold the money of a job again; where somebody has spent it since, the house pays."""
         try:
-            return await self._stages.reservations.reserve(call, (self._target(job),))
+            return await self._stages.reservations.reserve(call, (self.target(job),))
         except (Limited, NotFound):
             return self._unheld()
 
     def _unheld(self) -> Hold:
         return Hold(0, self._stages.ledger.clock.wall(), (), ())
 
-    def _target(self, job: VideoJob) -> Target:
+    def target(self, job: VideoJob) -> Target:
         """Return where a job is made, at the prices that it was ordered at.
 
         Raises:
@@ -275,41 +255,25 @@ class Keeper:
         task.wait = min(task.wait * 3 // 2, _LONGEST_NS)
         task.due = clock.monotonic() + task.wait
         try:
-            state = await self._works.ask(job, self._target(job))
+            state = await self.works.ask(job, self.target(job))
             await self._follow(task, state)
         except GatewayError as error:
             unknown = isinstance(error, UpstreamRefused)  # it knows nothing of this job
-            late = clock.wall() - job.created_at > _LIVES_US
-            if (unknown or late) and not self._closed:
+            if (unknown or late(job, clock.wall())) and not self._closed:
                 with suppress(Unavailable):
-                    await self._finish(task, _broken(job, error))
+                    await self._finish(task, failed(job, error.code or "video_failed", error.message))
 
     async def _follow(self, task: _Task, state: VideoState) -> None:
         """Take in what a provider says."""
         if self._closed:  # the next start will ask again
             return
         job = task.job
-        told = msgspec.structs.replace(
-            job,
-            operation=state.operation or job.operation,
-            status=state.status,
-            progress=state.progress,
-            source=state.source,
-        )
-        if state.status == "failed":
-            told = msgspec.structs.replace(
-                told, error_code=state.error_code, error_message=state.error_message
-            )
-        now = self._stages.ledger.clock.wall()
-        if told.open and now - job.created_at > _LIVES_US:
-            told = _late(told)
-        if not told.open:
-            expires = now + state.kept_s * _US if told.status == "completed" else 0
-            told = msgspec.structs.replace(told, completed_at=now, expires_at=expires)
-            await self._finish(task, told)
-        elif told != job:
-            task.job = told
-            await self.store.put(told)
+        after = told(job, state, self._stages.ledger.clock.wall())
+        if not after.open:
+            await self._finish(task, after)
+        elif after != job:
+            task.job = after
+            await self.store.put(after)
 
     async def _finish(self, task: _Task, done: VideoJob) -> None:
         """Settle a job, and write it down as done."""
@@ -336,16 +300,9 @@ class Keeper:
             return
         tab = self._tab(task.call, task.hold)
         if task.job.operation or done.operation:
-            tab.open(self._booked_at(task.job))
-        made = done.status == "completed"
-        usage = Usage(more=((done.unit, done.seconds),)) if made else Usage()
-        tab.settle(200 if made else _FAILED, usage)
+            tab.open(booked_at(task.job))
+        tab.settle(200 if done.status == "completed" else FAILED, used(done))
         task.settled = True
-
-    def _booked_at(self, job: VideoJob) -> Target:
-        """Return what the books say of where a job was made, also where that is gone."""
-        host = Host(name=job.provider, base_url="")
-        return Target(host=host, model=Model(name=job.upstream), prices=job.prices, costs=job.costs)
 
     # ── what callers ask ────────────────────────────────────────────────────────────────────────
 
@@ -378,7 +335,7 @@ class Keeper:
 
     async def fetch(self, job: VideoJob) -> tuple[Exchange, Head]:
         """Begin to fetch a video from where it is kept. Raises `GatewayError`."""
-        return await self._works.fetch(job, self._target(job))
+        return await self.works.fetch(job, self.target(job))
 
     def close(self) -> None:
         """Give back what is held: the next start holds it again."""
@@ -387,19 +344,3 @@ class Keeper:
             self._stages.ledger.budgets.close(task.hold, 0)
             self._leave(task)
         self._tasks.clear()
-
-
-def _lost(job: VideoJob) -> VideoJob:
-    message = "The gateway was stopped while it ordered this video."
-    return msgspec.structs.replace(job, status="failed", error_code="interrupted", error_message=message)
-
-
-def _late(job: VideoJob) -> VideoJob:
-    message = "The provider was not done in time."
-    return msgspec.structs.replace(job, status="failed", error_code="timeout", error_message=message)
-
-
-def _broken(job: VideoJob, error: GatewayError) -> VideoJob:
-    return msgspec.structs.replace(
-        job, status="failed", error_code=error.code or "video_failed", error_message=error.message
-    )

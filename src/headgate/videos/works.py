@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
 from headgate.errors import NotFound, OrderUnclear, UpstreamInterrupted
+from headgate.transport.elsewhere import at_origin, place_of
 from headgate.transport.faults import Redirected
-from headgate.values import Host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +69,7 @@ class Works:
         origin, request = wire.content(job, target)
         for _ in range(_HOPS):
             try:
-                return await self._begin(wire, _at(target, origin) if origin else target, request)
+                return await self._begin(wire, at_origin(target, origin) if origin else target, request)
             except Redirected as elsewhere:
                 origin, request = _followed(elsewhere, request)
         raise UpstreamInterrupted("The provider redirects the download without end.")
@@ -115,19 +114,10 @@ class Works:
         return wire.state(body)
 
 
-def _at(target: Target, origin: str) -> Target:
-    """Return a target at another origin, which gets no credential of ours."""
-    host = Host(name=target.host.name, base_url=origin, proxy=target.host.proxy)
-    return msgspec.structs.replace(target, host=host, headers=(), base_path="")
-
-
 def _followed(elsewhere: Redirected, asked: Request) -> tuple[str, Request]:
     """Return where a redirect leads: to https alone, without what we say to the provider itself."""
-    parts = urlsplit(elsewhere.location)
-    if parts.scheme != "https" or not parts.netloc:
-        raise UpstreamInterrupted("The provider redirects the download to what is no https address.")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return f"https://{parts.netloc}", msgspec.structs.replace(asked, path=path, headers=())
+    origin, path = place_of(elsewhere.location)
+    return origin, msgspec.structs.replace(asked, path=path, headers=())
 
 
 async def _whole(exchange: Exchange) -> bytes:

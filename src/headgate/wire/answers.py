@@ -27,6 +27,7 @@ class _OutputDetails(msgspec.Struct, gc=False):
 
 
 _NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
+_NO_PARTS = (0, 0, 0, 0, 0)
 
 
 class WireUsage(msgspec.Struct, gc=False):
@@ -44,20 +45,21 @@ class WireUsage(msgspec.Struct, gc=False):
         """Return the usage, or None when a count is not a count: it is then not believed."""
         given = self.prompt_tokens_details or _NO_INPUT
         made = self.completion_tokens_details or _NO_OUTPUT
-        cached = given.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens or 0
-        counts = (
-            self.prompt_tokens or 0,
-            self.completion_tokens or 0,
-            cached,
+        got, out = self.prompt_tokens or 0, self.completion_tokens or 0
+        parts = (
+            given.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens or 0,
             given.cache_write_tokens or 0,
             made.reasoning_tokens or 0,
             given.audio_tokens or 0,
             made.audio_tokens or 0,
         )
-        # A sum of integers alone is one.
-        if type(sum(counts)) is not int or min(counts) < 0 or max(counts) > MOST_TOKENS:
+        if type(got) is not int or type(out) is not int or not (0 <= got <= MOST_TOKENS >= out >= 0):
             return None
-        usage = Usage(*counts)  # type: ignore[arg-type]  # all are int, as checked above
+        if parts == _NO_PARTS:  # nearly all
+            return Usage(got, out) if got or out else None
+        if min(parts) < 0 or max(parts) > MOST_TOKENS:
+            return None
+        usage = Usage(got, out, *parts)
         extra = usage.reasoning_tokens
         if extra and self.total_tokens == usage.input_tokens + usage.output_tokens + extra:
             # xAI counts reasoning beside the completion; elsewhere it is a part of it.

@@ -196,7 +196,7 @@ def read_line(data: bytes, number: int, endpoint: str) -> InputLine:
     try:
         found = _line(data)
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise _refused("invalid_json_line", "This line is not parseable as valid JSON.", number) from fault
+        raise _refused("invalid_json_line", _unparseable(data), number) from fault
     custom_id = _member(found.custom_id, "custom_id", number)
     if not custom_id or len(custom_id) > LONGEST_ID or "\0" in custom_id:
         raise _refused(
@@ -234,6 +234,16 @@ def _member(raw: msgspec.Raw, name: str, number: int) -> str:
         raise _refused(
             "invalid_type", f"Invalid type for '{name}': expected a string.", number, name
         ) from fault
+
+
+def _unparseable(data: bytes) -> str:
+    """Return what is wrong with a line that is no JSON object, and why where that can be seen."""
+    said = "This line is not parseable as valid JSON"
+    if not data.strip():
+        return f"{said}: it is empty."
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        return f"{said}: it begins with a byte order mark. Save the file as UTF-8 without one."
+    return f"{said}."
 
 
 def _refused(code: str, message: str, line: int, param: str | None = None) -> LineRefused:

@@ -22,7 +22,29 @@ class Portion(msgspec.Struct, frozen=True, array_like=True):
 
     pot: int
     grant: int
-    amount: int  # nano-USD
+    amount: int  # nano-USD, or tokens
+    in_tokens: bool = False  # then it is the only one, and covers all of the batch
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the batches that a batch is at its provider; one that is within its bounds is one."""
+
+    until: int  # its last line; its first one is behind the part before
+    lines: int  # how many of them it has
+    file: str = ""  # the provider's name of them
+    intended: WallMicros = 0  # it may have been made since
+    batch: str = ""  # the provider's name of it
+    cancelled: bool = False  # the provider was told to end it
+    ended: str = ""  # how it ended: completed, failed, expired, cancelled
+    output: str = ""  # the provider's name of its answers
+    errors: str = ""  # and that of errors
+    had: bool = False  # what it answered is kept here,
+    unread: bool = False  # but for lines that nobody could read
+
+    @property
+    def open(self) -> bool:
+        """Say whether it is still to be made."""
+        return not (self.batch or self.ended)
 
 
 class Passed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,13 +53,9 @@ class Passed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider: str
     credential: str = ""  # which of its keys; empty: its only one
     upstream: str  # the model, as the provider calls it
-    file: str = ""  # its name of our lines
-    intended: WallMicros = 0  # it may have been made since
-    batch: str = ""  # its name of the batch
-    cancelled: bool = False  # it was told to end it
+    parts: tuple[Part, ...] = ()  # in the order in which they are made
+    whole: bool = False  # they have all lines
     ended: str = ""  # how it ended: completed, expired, cancelled
-    output: str = ""  # its file of answers
-    errors: str = ""  # and that of errors
     fetched: bool = False  # all that it has answered is with the lines
 
 
@@ -63,12 +81,17 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     output_file: str = ""
     error_file: str = ""
     capped: bool = False  # its money is held
-    held: NanoUSD = 0  # what its lines may cost together
+    held: NanoUSD = 0  # what its lines may cost together; of one in tokens: how many
     held_at: WallMicros = 0  # its calls belong to the periods and grants of this instant
     pots: tuple[int, ...] = ()  # of budgets: all of `held` was taken from each
     portions: tuple[Portion, ...] = ()  # of grants: together they are `held`
     late: bool = False  # it expired
     passed: Passed | None = None  # None: we run it
+
+    @property
+    def in_tokens(self) -> bool:
+        """Say whether a grant in tokens covers it: then its lines hold, and are charged, tokens."""
+        return bool(self.portions) and self.portions[0].in_tokens
 
 
 class KeptBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +103,7 @@ class KeptBatch(msgspec.Struct, frozen=True, kw_only=True):
     fence: int = 0  # grows with each owner
     counts: BatchCounts = BatchCounts()
     usage: Usage = Usage()
-    charge: NanoUSD = 0
+    charge: NanoUSD = 0  # of one in tokens: how many
 
     @property
     def slot(self) -> str:
@@ -117,7 +140,7 @@ class NewLine(NamedTuple):
     at: int  # where it begins in the file, in bytes
     size: int
     custom_id: str
-    start: NanoUSD  # where its part of the batch's money begins,
+    start: NanoUSD  # where its part of the batch's money, or tokens, begins,
     bound: NanoUSD  # and how much it is
 
 
@@ -180,6 +203,7 @@ class Room(NamedTuple):
 
     calls: Sequence[bytes]  # ids for the calls of so many lines
     most: int  # lines of the model that may run at once, of all workers together
+    silent_us: int = 60_000_000  # of a worker that says nothing: then it has no part of them
 
 
 class Loan(NamedTuple):
@@ -202,6 +226,11 @@ def line_id(job: BatchJob, n: int) -> str:
     return f"batch_req_{job.call.hex()}{n:05x}"
 
 
+def video_id(job: BatchJob, n: int) -> str:
+    """Return the id of the video that a line orders: the same however often the line is run."""
+    return f"video_{job.call.hex()}{n:05x}"
+
+
 def slot_of(n: int) -> str:
     """Return the slot of the slices that hold a batch's money."""
     return f"{_SLOT}{n}"
@@ -219,7 +248,7 @@ def portions_of(job: BatchJob, start: NanoUSD, bound: NanoUSD) -> tuple[Portion,
     for part in job.portions:
         low, high = max(start, begin), min(end, begin + part.amount)
         if low < high:
-            found.append(Portion(part.pot, part.grant, high - low))
+            found.append(Portion(part.pot, part.grant, high - low, part.in_tokens))
         begin += part.amount
     return tuple(found)
 

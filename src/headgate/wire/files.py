@@ -21,7 +21,13 @@ _SHORTEST_S, _LONGEST_S = 3_600, 2_592_000
 _BATCH_S: Final = 2_592_000  # OpenAI keeps files of batches for 30 days where nothing else is said
 _LONGEST_NAME: Final = 512  # characters
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # categories of characters
-_KNOWN_KINDS: Final = {"jsonl": "application/jsonl", "json": "application/json", "txt": "text/plain"}
+_KNOWN_KINDS: Final = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "jsonl": "application/jsonl",
+    "md": "text/markdown",
+    "txt": "text/plain",
+}
 
 
 def file_object(file: StoredFile) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from headgate.wire.checks import (
     required,
     text,
 )
+from headgate.wire.references import names_file
 
 ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 # Parts that hold all their input as text. What others stand for, the request does not show.
@@ -71,6 +72,8 @@ class Weight(msgspec.Struct, gc=False):
     audio: int = 0  # base64 characters
     hidden: int = 0  # parts that stand for input of unknown length
     structured: bool = False  # there are parts, names or tools, which strict hosts look into
+    files: int = 0  # of the hidden parts, how many are files
+    stored: bool = False  # some are named that are ours
 
 
 def inspect(raw: bytes) -> Weight:
@@ -116,6 +119,7 @@ def kinds_of_parts(raw: bytes) -> set[str]:
 def _weigh(weight: Weight, media: list[Part]) -> Weight:
     """Take media out of the text's bytes."""
     size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
+    files, stored = 0, False
     for part in media:
         if part.type == "image_url":
             size -= text_bytes(bytes(part.image_url))
@@ -127,7 +131,10 @@ def _weigh(weight: Weight, media: list[Part]) -> Weight:
         else:
             size -= text_bytes(bytes(part.file))
             hidden += 1
-    return Weight(size, images, audio, hidden, weight.structured)
+            if part.type == "file":
+                files += 1
+                stored = stored or names_file(bytes(part.file))
+    return Weight(size, images, audio, hidden, weight.structured, files, stored)
 
 
 def _audio_data(part: Part) -> str:

@@ -15,7 +15,6 @@ from headgate.values import Media
 from headgate.wire.checks import (
     Check,
     Json,
-    anything,
     boolean,
     list_of,
     mapping,
@@ -26,6 +25,7 @@ from headgate.wire.checks import (
 )
 from headgate.wire.forms import forget, is_form, parts_of
 from headgate.wire.media import IMAGES, measure_images
+from headgate.wire.references import is_ours, picture_reference
 from headgate.wire.sound import longest_of
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def _chunking(path: str, value: Json) -> None:
 
 EDITS: Mapping[str, Check] = {
     **{name: check for name, check in IMAGES.items() if name != "style"},
-    "images": anything,  # of a JSON body: references
-    "mask": anything,
+    "images": list_of(picture_reference, least=1, most=16),  # of a JSON body
+    "mask": picture_reference,
     "input_fidelity": one_of("high", "low"),
 }
 VARIATIONS: Mapping[str, Check] = {
@@ -168,14 +168,21 @@ def _typed(name: str, value: str) -> Json:
 def measure_pictures(call: Call, values: Mapping[str, Json]) -> None:
     """Bound the images that come and those that are made."""
     measure_images(call, values)
-    given = values.get("images")
-    count = len(call.files) if call.files is not None else len(given) if isinstance(given, list) else 1
-    if call.files is None and given is None:
-        raise missing("images")
-    call.media = Media(images=count)
+    given = _referred(values) if call.files is None else []
+    count = len(given) if call.files is None else len(call.files)
+    call.media = Media(images=count, stored=any(is_ours(each.get("file_id")) for each in given))
     assert call.measures is not None
     pieces, tokens = call.measures
     call.measures = pieces, (*tokens, ("input_image", _IMAGE_TOKENS * count))
+
+
+def _referred(values: Mapping[str, Json]) -> list[Json]:
+    """Return the references to images, and to a mask, of a JSON body. Raises `CallerError`."""
+    images = values.get("images")
+    if images is None:
+        raise missing("images")
+    mask = values.get("mask")
+    return [*images, mask] if mask is not None else images
 
 
 def measure_sound(call: Call, values: Mapping[str, Json]) -> None:

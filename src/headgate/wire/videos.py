@@ -9,13 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headgate.errors import CallerError
 from headgate.values import Book, Prices, VideoStatus, WallMicros
+from headgate.wire.files import no_such_file
 from headgate.wire.forms import is_form, read_form
+from headgate.wire.references import is_ours, picture_reference
+
+if TYPE_CHECKING:
+    from headgate.values import Call
 
 _SIZE = re.compile(r"([1-9]\d{2,3})x([1-9]\d{2,3})")
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,(.*)", re.DOTALL)
@@ -23,6 +28,7 @@ _LONGEST_S = 60
 _LONGEST_PROMPT = 32_000
 _FOUR_K = 2_160
 _US = 1_000_000
+STORED = "input_reference.file_id"
 _MEMBERS = ("prompt", "model", "seconds", "size", "input_reference")
 
 
@@ -42,6 +48,7 @@ class VideoOrder(msgspec.Struct, frozen=True):
     width: int
     height: int
     picture: Picture | None = None
+    stored: str = ""  # the file of ours that is its picture, which is not read yet
 
     @property
     def size(self) -> str:
@@ -91,6 +98,7 @@ class VideoJob(msgspec.Struct, frozen=True, omit_defaults=True):
     error_code: str = ""
     error_message: str = ""
     deleted: bool = False
+    batch: str = ""  # of one of whose lines it is: its money is that batch's, whose worker asks for it
 
     @property
     def open(self) -> bool:
@@ -128,14 +136,39 @@ def read_order(content_type: bytes, body: bytes) -> VideoOrder:
         if name not in _MEMBERS:
             raise CallerError(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
     width, height = _size(given.get("size"))
+    reference = given.get("input_reference")
     return VideoOrder(
         _text(given, "model", 200),
         _text(given, "prompt", _LONGEST_PROMPT),
         _seconds(given.get("seconds")),
         width,
         height,
-        _picture(given.get("input_reference")),
+        None if _stored(reference) else _picture(reference),
+        _stored(reference),
     )
+
+
+def weigh_order(order: VideoOrder, call: Call) -> None:
+    """Note on a call what an order can use."""
+    call.model = order.model
+    call.max_output = 0
+    call.units = ((order.unit, order.seconds),)
+
+
+def take_order(body: bytes, call: Call) -> None:
+    """Fill a call from the JSON of an order. Raises `CallerError`."""
+    weigh_order(read_order(b"application/json", body), call)
+
+
+def _stored(reference: Any) -> str:
+    """Return the name of the file that a reference names; empty where it names none."""
+    name = reference.get("file_id") if isinstance(reference, dict) else None
+    if name is None:
+        return ""
+    picture_reference("input_reference", reference)
+    if not is_ours(name):
+        raise no_such_file(name, STORED)
+    return str(name)
 
 
 def _form(content_type: bytes, body: bytes) -> dict[str, Any]:
@@ -206,7 +239,9 @@ def _picture(value: Any) -> Picture | None:
     url = value.get("image_url") if isinstance(value, dict) else None
     found = _DATA_URL.fullmatch(url) if isinstance(url, str) else None
     if found is None:
-        raise _no_picture("send a file, or {'image_url': 'data:image/png;base64,...'}")
+        raise _no_picture(
+            "send it in a form, or {'file_id': 'file-...'}, or {'image_url': 'data:image/png;base64,...'}"
+        )
     try:
         return Picture(found[1], base64.b64decode(found[2], validate=True))
     except binascii.Error:

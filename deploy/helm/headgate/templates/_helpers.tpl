@@ -22,6 +22,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{/* The file that the gateway reads. */}}
 {{- define "headgate.toml" -}}
+{{- range $name := list "database" "redis" "queue" }}
+{{- if regexMatch "^[^:/]+://[^/@]*:[^/@]+@" (index $.Values.storage $name) }}
+{{- fail (printf "storage.%s: its password would stand in a ConfigMap: put the whole URL into a Secret of secrets.existing, and say env:NAME here" $name) }}
+{{- end }}
+{{- end }}
 {{- if regexMatch "(?m)^\\s*\\[+\\s*(server|storage)\\b" .Values.config }}
 {{- fail "config: [server] and [storage] are written by the chart: set server.*, workers and storage.* instead" }}
 {{- end -}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -51,12 +51,17 @@ def keeps_schema(call: Call, target: Target) -> Schemas:
     Newer models keep to a schema by themselves, others get it as the only tool, whose arguments they need
     not keep to. JSON without a schema has no word in this API.
     """
+    return kept(call, target, keeps=True)
+
+
+def kept(call: Call, target: Target, *, keeps: bool) -> Schemas:
+    """Return the same of a host that takes schemas which it keeps to, or takes none of them."""
     if isinstance(call.face, MessagesFace):  # it asked in Claude's own words
         return "enforced"
     schema = shape_of(call).schema
     if schema is None:
         return "none"
-    return "enforced" if is_native(schema, target) else "tried"
+    return "enforced" if keeps and is_native(schema, target) else "tried"
 
 
 class MessagesCodec:
@@ -64,34 +69,39 @@ class MessagesCodec:
 
     __slots__ = ()
 
+    def keeps(self, target: Target) -> bool:
+        """Say whether a host takes schemas that it keeps to."""
+        del target
+        return True
+
     def encode(self, call: Call, target: Target) -> Request:
         """Return the request.
 
         Raises:
             CallerError: what this model cannot do.
+            UpstreamError: there is no token to ask with.
         """
-        if isinstance(call.face, MessagesFace):
-            return self._faithful(call.face, call, target)
-        body, samples = build(call, target)
-        headers = versioned(target.headers, SAMPLING_VERSION if samples else VERSION)
-        return Request("POST", target.base_path + "/messages", headers, _encode(body), call.request_id)
-
-    @staticmethod
-    def _faithful(face: MessagesFace, call: Call, target: Target) -> Request:
-        body = faithful_body(face.given, call, target)
+        face = call.face
+        if not isinstance(face, MessagesFace):
+            body, samples = build(call, target, keeps=self.keeps(target))
+            return self._request(call, target, body, (SAMPLING_VERSION if samples else VERSION, ""))
         samples = not _SAMPLING.isdisjoint(face.given)
         version = face.version or (SAMPLING_VERSION if samples else VERSION)
-        headers = versioned(target.headers, version, face.betas)
-        return Request("POST", target.base_path + "/messages", headers, body, call.request_id)
+        return self._request(call, target, faithful_body(face.given, call, target), (version, face.betas))
+
+    def _request(self, call: Call, target: Target, body: dict[str, Any], known: tuple[str, str]) -> Request:
+        """Return the request of a body; `known` are the version that it is of, and betas."""
+        headers = versioned(target.headers, *known)
+        return Request("POST", target.base_path + "/messages", headers, _encode(body), call.request_id)
 
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream or for a whole message."""
         if isinstance(call.face, MessagesFace):
             return FaithfulReader(call, target)
         shape = shape_of(call)
-        wrapped = shape.schema is not None and not is_native(shape.schema, target)
+        native = shape.schema is None or (self.keeps(target) and is_native(shape.schema, target))
         source = StreamSource() if call.stream else MessageSource()
-        return TranslatedReader(call, source, shape.tool() if wrapped else "")
+        return TranslatedReader(call, source, "" if native else shape.tool())
 
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer means for the caller."""

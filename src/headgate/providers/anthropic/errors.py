@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.errors import UpstreamDenied
-from headgate.providers.refusals import meaning
+from headgate.providers.refusals import meaning, wrong_country
 from headgate.wire.answers import NOT_JSON, ErrorDetail
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ STATUSES: Mapping[str, int] = {
     "overloaded_error": 529,
 }
 _SPENT = ("credit balance is too low", "reached your specified api usage limits", "spend limit")
+_COUNTRY = ("forbidden", "request not allowed")  # the type and the message of a 403
 _TOO_LONG = ("prompt is too long", "exceed context limit", "exceeds the context window")
 
 
@@ -62,6 +63,8 @@ def mistake(head: Head, body: bytes) -> UpstreamError:
             "The gateway's account at the provider may not spend more. Whoever runs this gateway must raise "
             "its limit or its credit there."
         )
+    if head.status == 403 and (error.type, message.lower()) == _COUNTRY:
+        return wrong_country()
     return meaning(head, ErrorDetail(message, *_terms(head.status, message.lower())))
 
 

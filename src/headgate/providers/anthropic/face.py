@@ -30,7 +30,7 @@ _TYPES = {status: kind for kind, status in STATUSES.items()} | {
 _LIMIT = re.compile(rb"x-ratelimit-(limit|remaining|reset)-(requests|tokens): ([^\r]*)\r\n")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-KIND = "anthropic"
+_THEIRS = frozenset({"anthropic", "vertex-claude"})  # hosts that take a message as it came
 _WORD = re.compile(r"[!-~]{1,200}")
 
 
@@ -82,7 +82,7 @@ class MessagesFace:
             else:
                 self._dropped.append("output_config.effort")
         most, asked = target.model.max_output, body["max_tokens"]
-        if most and type(asked) is int and asked > most and target.host.kind != KIND:
+        if most and type(asked) is int and asked > most and target.host.kind not in _THEIRS:
             body["max_tokens"] = most
             self._dropped.append(f"max_tokens>{most}")
 

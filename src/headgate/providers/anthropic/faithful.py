@@ -29,7 +29,7 @@ _FIRST = frozenset({"message_start", "ping"})  # promise no content: an error ma
 _LAST = frozenset({"message_delta", "message_stop"})
 
 
-def faithful_body(given: Mapping[str, Any], call: Call, target: Target) -> bytes:
+def faithful_body(given: Mapping[str, Any], call: Call, target: Target) -> dict[str, Any]:
     """Return the body to send for the members that the caller gave."""
     body = {name: _marked(value, call) for name, value in given.items()}
     body["model"] = target.model.name
@@ -39,7 +39,7 @@ def faithful_body(given: Mapping[str, Any], call: Call, target: Target) -> bytes
     for message in body["messages"]:
         if isinstance(message["content"], list):
             message["content"] = [block for block in message["content"] if _is_theirs(block)]
-    return _encode(body)
+    return body
 
 
 def _is_theirs(block: Mapping[str, Any]) -> bool:

@@ -41,8 +41,13 @@ _OPEN = frozenset(  # what `output_config.format` does not enforce, and refuses
 )
 
 
-def build(call: Call, target: Target) -> tuple[dict[str, Any], bool]:
+def build(call: Call, target: Target, *, keeps: bool = True) -> tuple[dict[str, Any], bool]:
     """Return the body, and whether it has sampling parameters.
+
+    Args:
+        call: for chat.
+        target: where to.
+        keeps: its host takes schemas that it keeps to, of answers and of tools.
 
     Raises:
         CallerError: what Claude, or this one, cannot do.
@@ -56,11 +61,12 @@ def build(call: Call, target: Target) -> tuple[dict[str, Any], bool]:
     if system:
         body["system"] = system
     body["messages"] = messages(asked.turns, call)
-    if asked.schema is not None and is_native(asked.schema, target):
+    tools = [_tool(tool, call, strict=keeps) for tool in asked.tools]
+    if asked.schema is not None and keeps and is_native(asked.schema, target):
         body["output_config"] = {"format": {"type": "json_schema", "schema": asked.schema.schema}}
-        _add_tools(body, asked, call, "")
+        _add_tools(body, asked, tools, "")
     else:
-        _add_tools(body, asked, call, Shape(asked.schema, asked.tools, asked.choice).tool())
+        _add_tools(body, asked, tools, Shape(asked.schema, asked.tools, asked.choice).tool())
     think(body, asked, able, call)
     stop = [text for text in asked.stop if text.strip()]
     if len(stop) < len(asked.stop):
@@ -101,8 +107,9 @@ def is_closed(schema: Any) -> bool:
     return is_closed(inner) if inner else True
 
 
-def _add_tools(body: dict[str, Any], asked: ChatRequest, call: Call, schema_tool: str) -> None:
-    tools = [_tool(tool, call) for tool in asked.tools]
+def _add_tools(
+    body: dict[str, Any], asked: ChatRequest, tools: list[dict[str, Any]], schema_tool: str
+) -> None:
     choice = _choice(asked.choice) if tools else None
     parallel = asked.parallel_tool_calls is not False
     schema = asked.schema
@@ -121,13 +128,13 @@ def _add_tools(body: dict[str, Any], asked: ChatRequest, call: Call, schema_tool
         body["tool_choice"] = choice
 
 
-def _tool(tool: Tool, call: Call) -> dict[str, Any]:
+def _tool(tool: Tool, call: Call, *, strict: bool) -> dict[str, Any]:
     schema = dict(tool.parameters)
     schema.setdefault("type", "object")
     made: dict[str, Any] = {"name": tool.name, "input_schema": schema}
     if tool.description:
         made["description"] = tool.description
-    if tool.strict and is_closed(schema):
+    if strict and tool.strict and is_closed(schema):
         made["strict"] = True
     if tool.cache is not None:
         made["cache_control"] = cache_control(tool.cache, call)

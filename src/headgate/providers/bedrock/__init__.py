@@ -8,6 +8,7 @@ found and renewed elsewhere.
 from __future__ import annotations
 
 from headgate.providers.bedrock.codec import CODECS, credentials, located, region_of
+from headgate.providers.bedrock.jobs import InvocationJobs
 from headgate.providers.bedrock.request import keeps_schema
 
-__all__ = ["CODECS", "credentials", "keeps_schema", "located", "region_of"]
+__all__ = ["CODECS", "InvocationJobs", "credentials", "keeps_schema", "located", "region_of"]

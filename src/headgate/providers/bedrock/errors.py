@@ -13,7 +13,7 @@ import msgspec
 
 from headgate.errors import UpstreamDenied, UpstreamFailed, UpstreamTimeout
 from headgate.ports import Head
-from headgate.providers.refusals import meaning
+from headgate.providers.refusals import meaning, wrong_country
 from headgate.wire.answers import NOT_JSON, ErrorDetail
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _TOO_LONG = (
     "context window",
 )
 _NO_MODEL = ("model identifier is invalid", "model id is not found", "could not resolve the foundation model")
+_COUNTRY = "access to anthropic models is not allowed from unsupported countries"  # a 400
 _SIGNED = frozenset({"invalidsignature", "requestexpired", "signaturedoesnotmatch"})
 
 
@@ -63,6 +64,8 @@ def _meaning(head: Head, kind: str, error: Mapping[str, Any]) -> UpstreamError:
     name, message = _plain(kind), _message(error)
     words = message.lower()
     status = _STATUSES.get(name, head.status)
+    if words.startswith(_COUNTRY):
+        return wrong_country()
     if status == 400 and any(part in words for part in _NO_MODEL):
         status = 404
     if status == 408:

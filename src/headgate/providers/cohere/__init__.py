@@ -7,7 +7,8 @@ read: `billed_units` are the words of the caller and of the answer, `tokens` als
 
 from __future__ import annotations
 
+from headgate.providers.cohere.batches import DatasetBatches
 from headgate.providers.cohere.codec import CODECS
 from headgate.providers.cohere.request import keeps_schema
 
-__all__ = ["CODECS", "keeps_schema"]
+__all__ = ["CODECS", "DatasetBatches", "keeps_schema"]

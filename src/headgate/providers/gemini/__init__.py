@@ -7,8 +7,19 @@ for embeddings, and in the credential: a key, or a token that expires.
 
 from __future__ import annotations
 
+from headgate.providers.gemini.batches import ContentBatches
 from headgate.providers.gemini.codec import STUDIO, VERTEX, credentials, located
+from headgate.providers.gemini.jobs import PredictionJobs
 from headgate.providers.gemini.request import keeps_schema
 from headgate.providers.gemini.veo import VeoVideos
 
-__all__ = ["STUDIO", "VERTEX", "VeoVideos", "credentials", "keeps_schema", "located"]
+__all__ = [
+    "STUDIO",
+    "VERTEX",
+    "ContentBatches",
+    "PredictionJobs",
+    "VeoVideos",
+    "credentials",
+    "keeps_schema",
+    "located",
+]

@@ -14,7 +14,7 @@ import msgspec
 
 from headgate.errors import UpstreamDenied
 from headgate.ports import Head
-from headgate.providers.refusals import meaning
+from headgate.providers.refusals import meaning, wrong_country
 from headgate.wire.answers import NOT_JSON, ErrorDetail
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from headgate.errors import UpstreamError
 
 _KEYS = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED", "BILLING_DISABLED"})
-_DENIED = ("api key not valid", "api key expired", "user location is not supported", "enable billing")
+_DENIED = ("api key not valid", "api key expired", "enable billing")
+_COUNTRY = "user location is not supported"  # a 400
 _SPENT = ("credits are depleted", "spending cap", "spend limit")
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
@@ -50,6 +51,8 @@ def reported(error: Any, head: Head | None = None) -> UpstreamError:
     message = message if isinstance(message, str) else ""
     words = message.lower()
     reasons = {detail.get("reason") for detail in _details(error, "ErrorInfo")}
+    if head.status == 400 and words.startswith(_COUNTRY):
+        return wrong_country()
     if head.status == 400 and (reasons & _KEYS or any(part in words for part in _DENIED)):
         head = Head(403, head.headers)
     if head.status == 429 and any(part in words for part in _SPENT):

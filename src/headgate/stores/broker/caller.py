@@ -49,6 +49,7 @@ class Caller:
         self._task: AsyncTaskiqDecoratedTask[[str], Coroutine[Any, Any, None]] | None = None
         self._lost = asyncio.Event()
         self._told = False
+        self._helpers: list[asyncio.Task[None]] = []
         self.up = False
 
     async def call(self, batch: str, times: int = 1) -> bool:
@@ -74,16 +75,19 @@ class Caller:
         while True:
             broker = self._open()
             self._lost = asyncio.Event()
+            start = asyncio.create_task(broker.startup())
             try:
                 async with asyncio.timeout(_START_S):
-                    await broker.startup()
+                    await asyncio.shield(start)
                 pause_s = _FIRST_PAUSE_S
                 await self._serve(broker)
             except Exception as fault:  # any library's: it is told, and tried again
                 self._lose(_named(fault))
             finally:
                 self.up, self._task = False, None
+                await _made(start)
                 await _close(broker)
+                await _end(self._helpers)  # those that ended with the connection
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -97,9 +101,9 @@ class Caller:
         self._task = broker.register_task(visit, task_name=_TASK)
         finish = asyncio.Event()
         spawn = asyncio.get_running_loop().create_task
-        helpers = [spawn(self._signs())]
+        self._helpers = [spawn(self._signs())]
         if self._answering is not None:
-            helpers.append(spawn(self._listen(broker, finish)))
+            self._helpers.append(spawn(self._listen(broker, finish)))
         self.up = True
         if self._told:
             self._told = False
@@ -108,7 +112,7 @@ class Caller:
             await self._lost.wait()
         finally:
             finish.set()
-            await _end(helpers)
+            await _end(self._helpers)
 
     async def _listen(self, broker: AsyncBroker, finish: asyncio.Event) -> None:
         from taskiq.receiver import Receiver
@@ -157,7 +161,17 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
     """End tasks of ours; one whose library swallows its cancellation ends with the connection."""
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks, timeout=_CLOSE_S)
+    if tasks:
+        await asyncio.wait(tasks, timeout=_CLOSE_S)
+
+
+async def _made(start: asyncio.Task[None]) -> None:
+    """Wait until a connection is made, or is not: one that is cut aio-pika makes again, for ever."""
+    await asyncio.wait({start}, timeout=_START_S)
+    if not start.done():
+        start.cancel()
+    elif not start.cancelled():
+        start.exception()  # it was told
 
 
 async def _close(broker: AsyncBroker) -> None:

@@ -6,7 +6,9 @@ behind, or has just begun, it reads them too, until it is where the hand-over go
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate.stores.journal.segments import Position
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from headgate.stores.journal.cursor import Settled
 
 _MOST: Final = 8_192  # calls that may wait here: some 6 MB; with more the drain reads the files
+_END: Final = itemgetter(0)
 
 
 class Taken(NamedTuple):
@@ -59,14 +62,9 @@ class Handover:
         waiting = self._waiting  # before the gap is looked at; see `give`
         if done < self._gap:
             return None
-        taken: list[Settled] = []
-        records = 0
-        while waiting and waiting[0][0] <= until:
-            end, count, settled = waiting.popleft()
-            if end <= done:  # it was read meanwhile
-                continue
-            taken.append(settled)
-            records += count
-            if len(taken) == limit:
-                return Taken(taken, Position(*end), records)
-        return Taken(taken, max(done, until), records)
+        while waiting and waiting[0][0] <= done:  # it was read meanwhile
+            waiting.popleft()
+        count = bisect_right(waiting, until, 0, min(limit, len(waiting)), key=_END)
+        given = [waiting.popleft() for _ in range(count)]
+        end = Position(*given[-1][0]) if count == limit else max(done, until)
+        return Taken([settled for _, _, settled in given], end, sum(records for _, records, _ in given))

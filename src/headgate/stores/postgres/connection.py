@@ -13,17 +13,20 @@ import sqlite3
 import sys
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import asyncpg
 
-from headgate.stores.postgres.words import PRELUDE, defined, marked, spread
+from headgate.stores.postgres.months import PostgresMonths, of_a_month
+from headgate.stores.postgres.words import LZ4, PRELUDE, defined, marked, ordered, own, spread
+from headgate.stores.sql.connection import Form, LockedError
 from headgate.stores.sql.sqlite import statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
 Result = TypeVar("Result")
+NAME: Final = "headgate 0014"  # what sessions are called; step 0014 ends those of servers before it
 WRITERS: Final = 0x68656164676174  # the advisory lock of those who write; locks are of one database
 _CONNECT_S: Final = 5.0
 _LATE_S: Final = 1.0  # beyond what the server bounds itself
@@ -46,7 +49,7 @@ _FAULTS: Final[tuple[tuple[Any, type[sqlite3.Error], str, bool], ...]] = (
     (asyncpg.IntegrityConstraintViolationError, sqlite3.IntegrityError, "{}", True),
     (
         asyncpg.LockNotAvailableError,
-        sqlite3.OperationalError,
+        LockedError,
         "database is locked: another writer has not ended",
         True,
     ),
@@ -59,7 +62,12 @@ _FAULTS: Final[tuple[tuple[Any, type[sqlite3.Error], str, bool], ...]] = (
     ),
     (asyncpg.PostgresError, sqlite3.OperationalError, "PostgreSQL refuses: {}", True),
     (TimeoutError, sqlite3.OperationalError, "PostgreSQL does not answer in time", False),
-    (ValueError, sqlite3.DataError, "{}", True),  # of ours: a value that its column cannot hold
+    (
+        (ValueError, OverflowError),
+        sqlite3.DataError,
+        "{}",
+        True,
+    ),  # of ours: a value that its column cannot hold
     (
         (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError),
         sqlite3.OperationalError,
@@ -134,11 +142,17 @@ class PostgresConnection:
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]] = {}
         self._plain: dict[str, Callable[[Any], tuple[Any, ...]]] = {}  # what makes rows of decimals integers
         self._known: dict[str, list[tuple[str, str]]] = {}  # columns of tables
+        self._parted = False  # calls, by months
         try:
             self._opened()
         except BaseException:
             self._loop.close()
             raise
+
+    @property
+    def months(self) -> PostgresMonths:
+        """Return the tables that calls are in, month by month."""
+        return PostgresMonths(self)
 
     @property
     def in_transaction(self) -> bool:
@@ -152,7 +166,7 @@ class PostgresConnection:
         if sql in _END:
             return self._end(sql)
         text, names = marked(sql)
-        return self._wait(self._fetch(text, _ordered(names, parameters)))
+        return self._wait(self._fetch(text, ordered(names, parameters)))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Rows:
         """Run one statement for each of many rows of values, in one go."""
@@ -168,7 +182,7 @@ class PostgresConnection:
     def scan(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Iterator[Any]:
         """Go through many rows, some at a time."""
         text, names = marked(sql)
-        portal = self._wait(self._open_portal(text, _ordered(names, values)))
+        portal = self._wait(self._open_portal(text, ordered(names, values)))
         while rows := self._wait(portal.fetch(_AT_ONCE)):
             yield from map(self._plain.get(text, tuple), rows)
 
@@ -182,10 +196,11 @@ class PostgresConnection:
             new += self._wait(self._fetch(text, columns)).rowcount
         return new
 
-    def insert_all(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert whole rows: by `COPY`, since asyncpg looks at length at each member of an array."""
+    def insert_all(self, table: str, rows: Sequence[tuple[Any, ...]], form: Form | None = None) -> None:
+        """Insert rows: by `COPY`, since asyncpg looks at length at each member of an array."""
         if not rows:
             return
+        rows = rows if form is None else form.full(rows)
         names = [name for name, _ in self._columns(table, len(rows[0]))]
         size = max(1, _CELLS // len(names))
         for start in range(0, len(rows), size):
@@ -206,7 +221,7 @@ class PostgresConnection:
 
     def define(self, script: str) -> None:
         """Run statements of a schema."""
-        made = (text for statement in statements(script) for text in defined(statement))
+        made = (text for statement in statements(own(script)) for text in defined(statement))
         self._wait(self._script(PRELUDE + ";\n".join(text.rstrip().rstrip(";") for text in made)))
 
     def wait_for_writers(self, seconds: float) -> None:
@@ -227,16 +242,20 @@ class PostgresConnection:
         return f"convert_to(CAST(json_object_agg({key}, {value}) AS text), 'UTF8')"
 
     def tables(self) -> set[str]:
-        """Return the names of the tables in the schema that new ones are made in."""
-        rows = self.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-        return {name for (name,) in rows}
+        """Return the names of the tables in the schema that new ones are made in, but for those of months."""
+        rows = self.execute(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+        )
+        return {name for (name,) in rows if not of_a_month(name)}
 
     def triggers(self) -> set[str]:
-        """Return the names of the triggers that fire."""
+        """Return the names of the triggers that fire on every table that has them."""
         rows = self.execute(
             "SELECT tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
             " JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = current_schema() AND NOT tgisinternal AND tgenabled <> 'D'"
+            " WHERE n.nspname = current_schema() AND NOT tgisinternal"
+            " GROUP BY tgname HAVING bool_and(tgenabled <> 'D')"
         )
         return {name for (name,) in rows}
 
@@ -287,11 +306,20 @@ class PostgresConnection:
         self._inside = True
         try:
             self._opened()
-            self._wait(self._script(text))
+            self._wait(self._script(text + self._held(text)))
         except BaseException:
             self._leave()
             raise
         return Rows(iter(()), -1)
+
+    def _held(self, text: str) -> str:
+        """Return what holds the months of calls while they are read: one that is dropped is gone at once."""
+        if text != _BEGIN["BEGIN"]:
+            return ""
+        if not self._parted:
+            query = "SELECT 1 FROM pg_class WHERE oid = to_regclass('calls') AND relkind = 'p'"
+            self._parted = self._wait(self._fetch(query, ())).fetchone() is not None
+        return "; LOCK TABLE ONLY calls IN ACCESS SHARE MODE" if self._parted else ""
 
     def _end(self, how: str) -> Rows:
         if how == "ROLLBACK":
@@ -325,6 +353,7 @@ class PostgresConnection:
         if self._link is None or self._link.is_closed():
             self._drop()
             self._link = self._bounded(self._connect())
+            self._bounded(self._script(LZ4))
         return self._link
 
     async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
@@ -336,7 +365,7 @@ class PostgresConnection:
             statement_cache_size=_COPIED,
             max_cached_statement_lifetime=0,
             server_settings={
-                "application_name": "headgate",
+                "application_name": NAME,
                 "default_transaction_isolation": "read committed",  # of each statement by itself
                 "statement_timeout": str(round(bounds.longest_s * 1000)),
                 "lock_timeout": str(round(bounds.writers_s * 1000)),
@@ -426,11 +455,6 @@ class PostgresConnection:
         with suppress(Exception):
             link.terminate()
         self._loop.run_until_complete(_end_tasks())
-
-
-def _ordered(names: tuple[str, ...], values: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
-    """Return values in the order of a statement's marks."""
-    return [values[name] for name in names] if isinstance(values, dict) else cast("Sequence[Any]", values)
 
 
 def _told(fault: BaseException) -> tuple[type[sqlite3.Error] | None, str, bool]:

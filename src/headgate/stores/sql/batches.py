@@ -77,6 +77,10 @@ class SqlBatches:
         """Keep what is known of a batch at its provider. False: fenced."""
         return await self._thread.run(_note, batch)
 
+    async def take_back(self, batch: KeptBatch) -> bool:
+        """Keep that we run a batch of which its provider has run nothing. False: fenced."""
+        return await self._thread.run(_take_back, batch)
+
     async def keep_answers(self, batch: KeptBatch, answers: Sequence[tuple[int, bytes]]) -> bool:
         """Keep what a provider has answered to lines that wait. False: fenced."""
         return await self._thread.run(batchlines.keep_answers, batch, answers)
@@ -281,6 +285,17 @@ def _note(sql: Connection, batch: KeptBatch) -> bool:
             f"UPDATE batches SET job = ? WHERE n = ? AND fence = ? AND status IN ({_PASSED})",
             (_encode(batch.job).decode(), batch.n, batch.fence),
         ).rowcount
+    return bool(kept)
+
+
+def _take_back(sql: Connection, batch: KeptBatch) -> bool:
+    with writing(sql):
+        kept = sql.execute(
+            "UPDATE batches SET job = ? WHERE n = ? AND fence = ? AND status = 'in_progress'",
+            (_encode(batch.job).decode(), batch.n, batch.fence),
+        ).rowcount
+        if kept:
+            batchlines.without_answers(sql, batch.n)
     return bool(kept)
 
 

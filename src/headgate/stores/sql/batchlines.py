@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headgate.values import WallMicros
     from headgate.wire.batchjobs import Finished, Place, Returned, Room
 
+PAGE_BYTES: Final = 8 << 20  # of outputs that are read in one go
 _ADD: Final = (
     "INSERT INTO batch_lines (batch, n, at, size, custom_id, start, bound) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -47,7 +48,6 @@ _RUNNING_NOW: Final = (
     f" AND b.model = (SELECT model FROM batches WHERE n = ?) AND l.state = {RUNNING}"
     " AND s.epoch = l.epoch AND s.pid <> 0 AND s.seen_at > ? GROUP BY l.slot"
 )
-_SILENT_US: Final = 60_000_000  # workers say twice a second that they live; their clocks may differ
 _DONE: Final = (
     "UPDATE batch_lines SET state = ?, seq = ?, output = ?, paid = ? WHERE batch = ? AND n = ?"
     f" AND fence = ? AND state = {RUNNING} RETURNING unsure"
@@ -87,6 +87,11 @@ def keep_answers(sql: Connection, batch: KeptBatch, answers: Sequence[tuple[int,
             ((answer, batch.n, line) for line, answer in answers),
         )
     return True
+
+
+def without_answers(sql: Connection, n: int) -> None:
+    """Forget what was noted of lines that wait; in a transaction of the caller."""
+    sql.execute(f"UPDATE batch_lines SET output = NULL WHERE batch = ? AND n > 0 AND state = {WAITING}", (n,))
 
 
 def forget(sql: Connection, n: int) -> None:
@@ -141,9 +146,9 @@ def _share(sql: Connection, n: int, place: Place, room: Room, now: WallMicros) -
     """Return how many lines of a batch's model a worker may take now, of what all have room for together.
 
     Those that run lines have equal parts; where there is somebody else who could, one place is left for him
-    to begin with. Who has been silent for a minute has none.
+    to begin with. Who has been silent for too long has none.
     """
-    heard = now - _SILENT_US
+    heard = now - room.silent_us
     lines: dict[str, int] = dict(sql.execute(_RUNNING_NOW, (n, heard)).fetchall())
     mine = lines.pop(place.slot, 0)
     others = sql.execute(
@@ -336,18 +341,35 @@ def _note_late(sql: Connection, batch: KeptBatch) -> None:
 
 
 def results(sql: Connection, n: int, after: int, limit: int) -> list[Result]:
-    """Return the outputs that came behind another."""
+    """Return outputs that came behind another: up to so many, and no more than fit into memory well."""
+    last = _last_of_page(sql, "seq", "batch = ? AND seq > ?", (n, max(0, after)), limit)
     rows = sql.execute(
-        "SELECT seq, state, output FROM batch_lines WHERE batch = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (n, max(0, after), limit),
+        "SELECT seq, state, output FROM batch_lines WHERE batch = ? AND seq > ? AND seq <= ? ORDER BY seq",
+        (n, max(0, after), last),
     ).fetchall()
     return [Result(seq, state == ANSWERED, bytes(output)) for seq, state, output in rows]
 
 
 def outputs(sql: Connection, n: int, after: int, most: int, *, answered: bool) -> list[tuple[int, bytes]]:
-    """Return outputs behind a line, in the order of the input: the line and its output."""
+    """Return outputs behind a line, by lines of the input: the line and its output; as many as `results`."""
+    which, given = "batch = ? AND state = ? AND n > ?", (n, ANSWERED if answered else FAILED, after)
+    last = _last_of_page(sql, "n", which, given, most)
     rows = sql.execute(
-        "SELECT n, output FROM batch_lines WHERE batch = ? AND state = ? AND n > ? ORDER BY n LIMIT ?",
-        (n, ANSWERED if answered else FAILED, after, most),
+        f"SELECT n, output FROM batch_lines WHERE {which} AND n <= ? ORDER BY n", (*given, last)
     ).fetchall()
     return [(line, bytes(output)) for line, output in rows]
+
+
+def _last_of_page(sql: Connection, order: str, which: str, given: tuple[int, ...], most: int) -> int:
+    """Return the last line of a page: a request for embeddings may well have 50 MB of answer."""
+    rows = sql.execute(
+        f"SELECT {order}, length(output) FROM batch_lines WHERE {which} ORDER BY {order} LIMIT ?",
+        (*given, most),
+    )
+    last = size = 0
+    for number, length in rows.fetchall():
+        size += length
+        if last and size > PAGE_BYTES:
+            break
+        last = number
+    return last

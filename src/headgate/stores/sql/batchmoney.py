@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headgate.errors import Unavailable
+from headgate.money.rules import TOKENS
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
 from headgate.wire.batchjobs import Quota
@@ -116,13 +117,17 @@ def sweep(sql: Connection) -> None:
 
 
 def booked(sql: Connection, call: bytes) -> int:
-    """Return what a call was charged, and those that came apart from it, by the books."""
+    """Return what a call was charged, and those that came apart from it, by the books: money, or tokens."""
     low = int.from_bytes(call[8:])
     last = call[:8] + min(low + _CHILDREN, 2**64 - 1).to_bytes(8)
     (charge,) = sql.execute(
         "SELECT coalesce(sum(charge), 0) FROM calls WHERE call >= ? AND call <= ?", (call, last)
     ).fetchone()
-    return int(charge)
+    (tokens,) = sql.execute(
+        f"SELECT coalesce(sum(amount), 0) FROM entries WHERE kind = {TOKENS} AND call >= ? AND call <= ?",
+        (call, last),
+    ).fetchone()
+    return int(charge) + int(tokens)
 
 
 def recover(sql: Connection) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from headgate.records import BucketLine, BucketOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.database import connect, folder_of
-from headgate.stores.sql.ledger import HOUR_US
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
+from headgate.stores.sql.series import HOUR_US
 from headgate.stores.sql.stretches import Stretch, clip, stretches
 
 if TYPE_CHECKING:

@@ -8,12 +8,94 @@ times and ids are `int`, ids of calls and digests `bytes`. Statements are those 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+import sqlite3
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from headgate.values import WallMicros
+
 Values: TypeAlias = "Sequence[Any] | Mapping[str, Any]"
+
+
+class LockedError(sqlite3.OperationalError):
+    """Somebody else has what is to be locked. Raised where a server has locks, not by SQLite."""
+
+
+class Month(NamedTuple):
+    """A month that has a table of calls of its own."""
+
+    name: str  # 2026_11
+    first: bytes  # the ids of its calls begin here
+    before: bytes  # and end before this one
+
+    @property
+    def calls(self) -> str:
+        """Return the table of its calls."""
+        return f"calls_{self.name}"
+
+    @property
+    def suffix(self) -> str:
+        """Return what is behind the name of each table that its calls are added up in."""
+        return f"_{self.name}"
+
+
+class Months(Protocol):
+    """The tables that calls are in, one for each month. `calls` is all of them; for one thread at a time."""
+
+    def cover(self, ids: Iterable[bytes]) -> None:
+        """Make the tables of calls whose months have none; in a transaction that writes."""
+        ...
+
+    def ahead(self, now: WallMicros) -> None:
+        """Make the tables of this month and the next ones; transactions are this method's.
+
+        Raises:
+            LockedError: somebody reads calls of the months that have no table; nothing was made.
+        """
+        ...
+
+    def oldest(self, before: bytes) -> Month | None:
+        """Return the oldest month whose ids are all below one."""
+        ...
+
+    def begun(self, month: Month) -> bytes | None:
+        """Return the id from which on its calls are not added up yet; in a transaction that writes.
+
+        Begins with tables for that, where nobody has begun or a call came or went meanwhile. None: there is
+        no such month any more.
+        """
+        ...
+
+    def lock(self, month: Month) -> None:
+        """Lock a month whose calls are added up; first in a transaction that writes.
+
+        Raises:
+            LockedError: somebody reads them now.
+        """
+        ...
+
+    def drop(self, month: Month) -> None:
+        """Drop the calls of a month that is locked, and let their sums count from now on."""
+        ...
+
+
+class Form(NamedTuple):
+    """How rows of a table are made of fewer cells than they have.
+
+    A place in a row is that of one of the cells or, behind them, of a constant.
+    """
+
+    cells: int  # that are given at once
+    constants: tuple[int | str | None, ...]
+    rows: tuple[tuple[int, ...], ...]  # that are made of these: the places that their columns come from
+
+    def full(self, given: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Return whole rows."""
+        made = [itemgetter(*places) for places in self.rows]
+        return [row(cells + self.constants) for cells in given for row in made]
 
 
 class Cursor(Protocol):
@@ -52,6 +134,11 @@ class Connection(Protocol):
     calls_at_once: ClassVar[int]  # how many calls one statement inserts, between two pauses
 
     @property
+    def months(self) -> Months | None:
+        """Return the tables that calls are in; None where they are in one."""
+        ...
+
+    @property
     def in_transaction(self) -> bool:
         """Say whether a transaction was begun that has not ended."""
         ...
@@ -76,8 +163,13 @@ class Connection(Protocol):
         """Insert whole rows, but for those whose key is there; return how many were inserted."""
         ...
 
-    def insert_all(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert whole rows, none of which may be there: the quickest way, in a transaction.
+    def insert_all(self, table: str, rows: Sequence[tuple[Any, ...]], form: Form | None = None) -> None:
+        """Insert rows, none of which may be there: the quickest way, in a transaction.
+
+        Args:
+            table: where they go.
+            rows: whole ones, or the cells that they are made of.
+            form: how they are made.
 
         Raises:
             sqlite3.IntegrityError: one is there; the transaction can only be undone.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headgate.stores.journal.handover import Handover
     from headgate.stores.sql.connection import Connection
 
-BATCH: Final = 512  # settled calls in one transaction, at most
+BATCH: Final = 1024  # settled calls in one transaction, at most
 _PAUSE_S: Final = 0.0005
 _SLOWEST_RETRY_S: Final = 2.0
 
@@ -206,11 +206,11 @@ class Drain:
             return
         done = asyncio.Event()
         self._when(self._journal.position, asyncio.get_running_loop(), done)
-        self._journal.sync_soon()
-        self._hurry.ring()
-        self._wake()
         self._flushes += 1
         try:
+            self._journal.sync_soon()
+            self._hurry.ring()
+            self._wake()
             await done.wait()
         finally:
             self._flushes -= 1
@@ -254,7 +254,8 @@ class Drain:
         retry_s = self._every_s
         while not self._stopping:
             self._kick.wait()
-            self._hurry.wait(self._every_s)
+            if not self._flushes:  # they may wait for the disk: when that has it all, we are woken
+                self._hurry.wait(self._every_s)
             try:
                 copier = copier or self._new_copier()
                 self._copy_all(copier)

@@ -23,7 +23,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _try(handle):
+        if not try_lock(handle):
             holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise DataFolderError(
                 f"{folder} is served by process {holder}. Stop it, or choose another folder with --data."
@@ -49,7 +49,7 @@ def holder(folder: Path) -> int | None:
     except (OSError, ValueError):
         return None
     try:
-        return None if _try(handle) else number
+        return None if try_lock(handle) else number
     finally:
         os.close(handle)
 
@@ -66,7 +66,8 @@ def _alive(number: int) -> bool:
     return True
 
 
-def _try(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
+    """Take the lock of an open file, if nobody has it; it goes with the file, or with the process."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FLEETING: Final = frozenset({"recordings", "recording_parts"})  # answers of a day
+_SUMS: Final = frozenset({"dropped_hours", "dropped_units"})  # each month that was dropped has its own
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _TABLE: Final = re.compile(r"CREATE TABLE (\w+) \((.*?)\)(?: WITHOUT ROWID)?;", re.DOTALL)
 _TRIGGER: Final = re.compile(r"CREATE TRIGGER (\w+)")
@@ -29,6 +30,10 @@ class Table(NamedTuple):
 
     def rows(self) -> str:
         """Return the question for all of its rows, whole and in the order of their keys."""
+        if self.name in _SUMS:
+            sums = ", ".join(f'sum("{column}")' for column in self.columns if column not in self.key)
+            key = _listed(self.key)
+            return f"SELECT {key}, {sums} FROM {self.name} GROUP BY {key} ORDER BY {key}"
         return f"SELECT {_listed(self.columns)} FROM {self.name} ORDER BY {_listed(self.key)}"
 
 

@@ -8,30 +8,31 @@ interpreter to another thread and back.
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headgate.money.rules import entries
+from headgate.money.rules import entries, is_plain
+from headgate.stores.journal.cursor import Settled
+from headgate.stores.sql import series
+from headgate.stores.sql.batch import Batch
 from headgate.stores.sql.horizon import booked
+from headgate.stores.sql.series import HOUR_US, Common, Series
 from headgate.stores.sql.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import TypeAlias
 
     from headgate.ports import Open, Settle
-    from headgate.stores.journal.cursor import Settled
     from headgate.stores.journal.segments import Position
-    from headgate.stores.sql.connection import Connection
-    from headgate.values import NanoUSD, Prices, Usage
+    from headgate.stores.sql.batch import Insert
+    from headgate.stores.sql.connection import Connection, Form
+    from headgate.values import Prices, Usage
 
-    Insert: TypeAlias = Callable[[str, Sequence[Sequence[Any]]], object]
 
 ESTIMATED, UNPRICED, STREAMED, RECOVERED, REPLAY = 1, 2, 4, 8, 16
-HOUR_US: Final = 3_600_000_000
-SLICE: Final = 32  # calls: about 300 µs of work between two pauses
+MOST_TOKENS: Final = 2**31 - 1  # of each kind, of a call: what is more is a slip of its provider
+SLICE: Final = 32  # records that are read at once
 
 _BALANCE = (
     "INSERT INTO balances VALUES (?, ?, ?) ON CONFLICT (ledger_account) DO UPDATE SET "
@@ -43,6 +44,7 @@ _HOUR = (
     " ON CONFLICT (hour, book, account, project, key, model, provider) DO UPDATE SET "
     + ", ".join(f"{name} = usage_hours.{name} + excluded.{name}" for name in _SUMS)
 )
+_MOST_SERIES: Final = 10_000  # some 5 MB
 _CHANGES: Final = -1  # beside the numbers of books
 _STANDING = (
     f"SELECT {_CHANGES}, coalesce(max(seq), 0), (SELECT before FROM horizon) FROM changes"
@@ -74,6 +76,7 @@ class Books:
         self._prices: dict[Prices | None, int] = {None: 0}
         self._last_prices: tuple[Prices | None, int] = (None, 0)
         self._accounts: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._series: dict[tuple[Any, ...], Series] = {}  # by name: the latest of each
         self._spending = Spending(sql)
 
     def post(self, settled: Sequence[Settled], slot: str, checkpoint: Position) -> int:
@@ -91,12 +94,12 @@ class Books:
             fresh: Sequence[Settled] = settled
             try:
                 self._book(fresh, slot, sql.insert_all)
-            except sqlite3.IntegrityError:  # the books have one of them, or may have had one
+            except (sqlite3.IntegrityError, sqlite3.DataError):  # they have one, or had; or a count is absurd
                 sql.execute("ROLLBACK")
                 self._forget()
                 sql.execute("BEGIN IMMEDIATE")
-                fresh = self._unknown(settled)
-                self._book(fresh, slot, sql.insert_new, looked=True)
+                fresh = [_countable(item) for item in self._unknown(settled)]
+                self._book(fresh, slot, self._insert_new, looked=True)
             sql.execute(_CHECKPOINT, (slot, *checkpoint))
             sql.execute("COMMIT")
         except BaseException:
@@ -106,10 +109,14 @@ class Books:
             raise
         return len(fresh)
 
+    def _insert_new(self, table: str, rows: Sequence[tuple[Any, ...]], form: Form | None) -> None:
+        self._sql.insert_new(table, rows if form is None else form.full(rows))
+
     def _forget(self) -> None:
         """Drop the ids that a transaction gave which is no more."""
         self._words.clear()
         self._accounts.clear()
+        self._series.clear()
         self._prices, self._last_prices = {None: 0}, (None, 0)
         self._spending.forget()
 
@@ -132,21 +139,23 @@ class Books:
             return
         rows = self._sql.execute(_STANDING).fetchall()
         before = rows[0][2] or b""
-        if not looked and any(item.settle.call < before for item in settled):
+        if before and not looked and any(item.settle.call < before for item in settled):
             raise sqlite3.IntegrityError("calls as old as these were dropped")
         found: dict[int, int] = {number: seq for number, seq, _ in rows}
-        self._spending.begin(found.pop(_CHANGES))
-        batch = _Batch(found)
+        if not self._spending.begin(found.pop(_CHANGES)) or len(self._series) > _MOST_SERIES:
+            self._series.clear()
+        batch = Batch(found)
         size = self._sql.calls_at_once
         for start in range(0, len(settled), size):
-            part = settled[start : start + size]
-            rows = [self._row(item, batch) for item in part]
-            insert("calls", rows)
-            if len(batch.entries) >= 2 * size:
-                insert("entries", batch.entries)
-                batch.entries = []
+            for item in settled[start : start + size]:
+                self._add(item, batch)
+            batch.insert(insert, size)
             self._pause()
-        insert("entries", batch.entries)
+        batch.insert(insert, 1)
+        for each in batch.series:
+            batch.add_series(each)
+            self._spending.add_series(each.opened, each.charge, each.at)
+            each.clear()
         self._sql.executemany(_LOST, batch.lost)
         self._sql.executemany(
             "INSERT INTO books VALUES (?, ?) ON CONFLICT (book) DO UPDATE SET seq = excluded.seq",
@@ -157,8 +166,48 @@ class Books:
         self._sql.executemany(_USE, batch.uses.items())
         self._spending.write(slot)
 
-    def _row(self, item: Settled, batch: _Batch) -> tuple[Any, ...]:
-        """Return a call's row; its entries and sums go into the batch."""
+    def _add(self, item: Settled, batch: Batch) -> None:
+        """Put a call into a batch: its row, its entries and its sums."""
+        opens, settle = item.opens, item.settle
+        if item.recovered or not is_plain(opens, settle):
+            self._add_any(item, batch)
+            return
+        opened = opens[0]
+        name = series.name(opened)
+        found = self._series.get(name)
+        if found is None or opened.at >= found.until or found.prices != opened.prices:
+            self._add_any(item, batch)
+            self._series[name] = self._begin(opened, settle)
+        elif opened.at < found.since or found.costs != opened.costs:
+            self._add_any(item, batch)
+        else:
+            if not found.calls:
+                batch.series.append(found)
+            found.take(opened, settle, batch)
+
+    def _begin(self, opened: Open, settle: Settle) -> Series:
+        """Return the series that calls like a plain one are of."""
+        hour = opened.at // HOUR_US * HOUR_US
+        since, until = self._spending.span(opened)
+        settlement, provider_cost = (
+            self._accounts[debit, credit, int(opened.book)]
+            for _, _, _, debit, credit, _ in entries([opened], settle)
+        )
+        common = Common(
+            self._words[opened.operation, opened.model, opened.provider, opened.upstream_model],
+            self._price_row(opened.prices),
+            self._price_row(opened.costs),
+            (
+                _flags(opened, estimated=False, recovered=False),
+                _flags(opened, estimated=True, recovered=False),
+            ),
+            settlement,
+            provider_cost,
+        )
+        return Series(opened, common, (max(since, hour), min(until, hour + HOUR_US)))
+
+    def _add_any(self, item: Settled, batch: Batch) -> None:
+        """Put a call into a batch, whatever it is."""
         opens, settle = item.opens, item.settle
         first, last = opens[0], opens[-1]
         if settle.attempt != last.attempt:
@@ -179,17 +228,18 @@ class Books:
             batch.uses[last.key] = first.at
         costs = prices if last.costs is last.prices else self._price_row(last.costs)
         original = bytes.fromhex(last.replay_of) if last.replay_of else b""
-        return (
-            call, batch.next_seq(book), book, last.account, last.project, last.key, last.member,
+        batch.seq[book] = seq = batch.seq[book] + 1
+        batch.calls.append((
+            call, seq, book, last.account, last.project, last.key, last.member,
             last.parent or original or None, settle.attempt, *ids, first.at, settle.at, settle.status,
             _flags(last, estimated=settle.estimated, recovered=item.recovered), usage.input_tokens,
             usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens,
             usage.input_audio_tokens, usage.output_audio_tokens, prices, costs, last.hold, settle.charge,
             settle.absorbed, cost, settle.first_byte_us, settle.duration_us,
             more_text(usage) if usage.more else "",
-        )  # fmt: skip
+        ))  # fmt: skip
 
-    def _enter(self, call: bytearray, item: Settled, book: int, batch: _Batch) -> None:
+    def _enter(self, call: bytearray, item: Settled, book: int, batch: Batch) -> None:
         accounts, moved = self._accounts, batch.moved
         for kind, attempt, n, debit_code, credit_code, amount in entries(item.opens, item.settle):
             pair = (debit_code, credit_code, book)
@@ -246,44 +296,6 @@ class Books:
         return int(found)
 
 
-class _Batch:
-    """What one transaction adds up."""
-
-    __slots__ = ("entries", "hours", "lost", "moved", "seq", "uses")
-
-    def __init__(self, seq: dict[int, int]) -> None:
-        self.seq = seq
-        self.entries: list[tuple[Any, ...]] = []
-        self.lost: list[tuple[Any, ...]] = []
-        self.moved: dict[tuple[int, int], int] = {}  # by debit and credit account
-        self.hours: defaultdict[tuple[int, ...], list[tuple[int, ...]]] = defaultdict(list)
-        self.uses: dict[int, int] = {}  # when each key made its last call
-
-    def next_seq(self, book: int) -> int:
-        self.seq[book] = seq = self.seq.get(book, 0) + 1
-        return seq
-
-    def add_hour(self, key: tuple[int, ...], settle: Settle, cost: NanoUSD) -> None:
-        usage = settle.usage
-        line = (
-            1, settle.status >= 400, settle.estimated, usage.input_tokens, usage.output_tokens,
-            usage.cached_tokens, settle.charge, cost,
-        )  # fmt: skip
-        self.hours[key].append(line)
-
-    def sums(self) -> Iterable[tuple[int, ...]]:
-        """Return the rows of the roll-up."""
-        return ((*key, *map(sum, zip(*lines, strict=True))) for key, lines in self.hours.items())
-
-    def balances(self) -> list[tuple[int, int, int]]:
-        """Return what each account is debited and credited."""
-        return [
-            side
-            for (debit, credit), amount in self.moved.items()
-            for side in ((debit, amount, 0), (credit, 0, amount))
-        ]
-
-
 def price_text(prices: Prices | None) -> str:
     """Return a price row as the books keep it: JSON, without the prices of units where there are none."""
     row = msgspec.to_builtins(prices)
@@ -303,6 +315,20 @@ def more_text(usage: Usage) -> str:
     for name, count in usage.more:
         sums[name] = sums.get(name, 0) + count
     return msgspec.json.encode(sums, order="sorted").decode()
+
+
+def _countable(item: Settled) -> Settled:
+    """Return a call with no more tokens than the books can hold, so that it does not hold up all others."""
+    usage = item.settle.usage
+    absurd = {
+        name: MOST_TOKENS
+        for name in usage.__struct_fields__
+        if name != "more" and getattr(usage, name) > MOST_TOKENS
+    }
+    if not absurd:
+        return item
+    usage = msgspec.structs.replace(usage, **absurd)
+    return Settled(item.opens, msgspec.structs.replace(item.settle, usage=usage), item.recovered)
 
 
 def _flags(opened: Open, *, estimated: bool, recovered: bool) -> int:

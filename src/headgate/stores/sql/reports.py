@@ -18,8 +18,9 @@ from headgate.records import CallLine, UsageLine, UsageOrder
 from headgate.stores.journal.tails import read_tails
 from headgate.stores.sql.buckets import read_buckets
 from headgate.stores.sql.database import connect, folder_of
-from headgate.stores.sql.ledger import ESTIMATED, HOUR_US, RECOVERED, REPLAY, more_text
+from headgate.stores.sql.ledger import ESTIMATED, RECOVERED, REPLAY, more_text
 from headgate.stores.sql.selection import OPENED, Names, Some, span, undrained
+from headgate.stores.sql.series import HOUR_US
 from headgate.stores.sql.stretches import Stretch, clip, stretches
 from headgate.values import Book, WallMicros
 

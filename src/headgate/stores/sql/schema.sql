@@ -169,6 +169,18 @@ CREATE TABLE calls (call BLOB PRIMARY KEY,
   hold INTEGER NOT NULL, charge INTEGER NOT NULL, absorbed INTEGER NOT NULL, cost INTEGER NOT NULL,
   first_byte_us INTEGER NOT NULL, duration_us INTEGER NOT NULL, more TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 -- more, here and in `lost`: JSON, how much was used of other units than tokens; empty: nothing.
+-- Lines that begin so are for PostgreSQL alone: there calls are in months, by their ids, which begin with the time.
+--| ALTER TABLE calls ALTER book TYPE SMALLINT, ALTER account TYPE INT, ALTER project TYPE INT, ALTER key TYPE INT,
+--|   ALTER member TYPE INT, ALTER attempt TYPE SMALLINT, ALTER operation TYPE INT, ALTER model TYPE INT,
+--|   ALTER provider TYPE INT, ALTER upstream TYPE INT, ALTER status TYPE SMALLINT, ALTER flags TYPE SMALLINT,
+--|   ALTER input TYPE INT, ALTER output TYPE INT, ALTER cached TYPE INT, ALTER cache_write TYPE INT,
+--|   ALTER reasoning TYPE INT, ALTER input_audio TYPE INT, ALTER output_audio TYPE INT,
+--|   ALTER prices TYPE INT, ALTER costs TYPE INT;
+--| CREATE TABLE calls_next (LIKE calls INCLUDING DEFAULTS, PRIMARY KEY (call)) PARTITION BY RANGE (call);
+--| DROP TABLE calls;
+--| ALTER TABLE calls_next RENAME TO calls;
+--| ALTER INDEX calls_next_pkey RENAME TO calls_pkey;
+--| CREATE TABLE calls_rest PARTITION OF calls DEFAULT; -- calls of months that have no table of their own
 CREATE INDEX calls_more ON calls (opened_at) WHERE more <> '';
 CREATE TABLE books (book INTEGER PRIMARY KEY, seq INTEGER NOT NULL); -- the last `calls.seq` of each book
 CREATE TABLE ledger_accounts (id INTEGER PRIMARY KEY, code TEXT NOT NULL, -- credit:1, revenue, cost, payable:openai, house:absorbed
@@ -178,6 +190,8 @@ CREATE TABLE entries (call BLOB NOT NULL, kind INTEGER NOT NULL, -- 1 settlement
   attempt INTEGER NOT NULL, n INTEGER NOT NULL,
   book INTEGER NOT NULL, debit INTEGER NOT NULL, credit INTEGER NOT NULL, amount INTEGER NOT NULL,
   PRIMARY KEY (call, kind, attempt, n)) WITHOUT ROWID;
+--| ALTER TABLE entries ALTER kind TYPE SMALLINT, ALTER attempt TYPE SMALLINT, ALTER n TYPE SMALLINT,
+--|   ALTER book TYPE SMALLINT, ALTER debit TYPE INT, ALTER credit TYPE INT;
 -- what attempts used that failed after they had begun to answer: we owe it, the caller does not
 CREATE TABLE lost (call BLOB NOT NULL, attempt INTEGER NOT NULL,
   provider INTEGER NOT NULL, upstream INTEGER NOT NULL, estimated INTEGER NOT NULL,
@@ -302,6 +316,7 @@ CREATE TABLE recording_parts (call BLOB NOT NULL, n INTEGER NOT NULL, part BLOB 
 CREATE TRIGGER calls_keep_update BEFORE UPDATE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
 CREATE TRIGGER calls_keep_delete BEFORE DELETE ON calls
   WHEN NOT EXISTS (SELECT 1 FROM horizon WHERE OLD.call < before) BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
+--| CREATE TRIGGER calls_keep_truncate BEFORE TRUNCATE ON calls_rest BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
 CREATE TRIGGER entries_keep_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
 CREATE TRIGGER entries_keep_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
 CREATE TRIGGER postings_keep_update BEFORE UPDATE ON postings BEGIN SELECT RAISE(ABORT, 'postings are append-only'); END;

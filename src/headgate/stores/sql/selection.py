@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate.stores.sql.horizon import booked
-from headgate.stores.sql.ledger import HOUR_US
+from headgate.stores.sql.series import HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,6 +36,7 @@ def look(place: Place) -> Soundness:
         found = version(sql)
         if found != SCHEMA:
             said = f"The schema is {found or 'none'}, this version has {SCHEMA}."
+            said = said if found else f"{said[:-1]}: run `headgate db migrate`."
             return Soundness(found, SCHEMA, [said], [], [])
         ours, there = {table.name for table in tables()}, sql.tables()
         wrong = [f"The table {name} is missing." for name in sorted(ours - there)]

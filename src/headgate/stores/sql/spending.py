@@ -113,16 +113,21 @@ class Spending:
         self._by_scope: dict[tuple[str, int, int], list[BudgetSpan]] = {}
         self._start()
 
-    def begin(self, seen: int) -> None:
+    def begin(self, seen: int) -> bool:
         """Begin a batch, in its transaction: whatever was taken before is dropped.
 
         Args:
             seen: the last change that people have made.
+
+        Returns:
+            Whether the spans that it has told still hold.
         """
-        if seen != self._seen or len(self._budgets) > _MOST_KNOWN:
+        known = seen == self._seen and len(self._budgets) <= _MOST_KNOWN
+        if not known:
             self.forget()
             self._seen = seen
         self._start()
+        return known
 
     def forget(self) -> None:
         """Drop what was learnt: the budgets may have changed, or a transaction is no more."""
@@ -142,22 +147,48 @@ class Spending:
         first, last, charge = opens[0], opens[-1], settle.charge
         if last.sources:
             for part in taken(last.sources, charge, settle.tokens):
-                pot = part.source.pot
-                self._grants[pot] = self._grants.get(pot, 0) + part.amount
-                own = (pot, last.purse)
-                self._slices[own] = self._slices.get(own, 0) + part.amount
-        if not charge:
-            return
-        place = (last.pots, last.purse)
+                self._take(part.source.pot, last.purse, part.amount)
+        if charge:
+            self._hold(last, charge)
+            self._tally(first).charge += charge
+            self._at = max(self._at, settle.at)
+
+    def add_series(self, opened: Open, charge: NanoUSD, at: WallMicros) -> None:
+        """Take plain calls that opened in one `span`, held in the same pots and the same grant.
+
+        Args:
+            opened: one of them.
+            charge: of all of them.
+            at: when the last of them was settled.
+        """
+        for source in opened.sources:
+            self._take(source.pot, opened.purse, charge)
+        self._hold(opened, charge)
+        self._tally(opened).charge += charge
+        self._at = max(self._at, at)
+
+    def span(self, opened: Open) -> tuple[WallMicros, WallMicros]:
+        """Return since when and until when calls of its payer open that spend from the same pots."""
+        tally = self._tally(opened)
+        return tally.since, tally.until
+
+    def _take(self, pot: int, purse: str, amount: int) -> None:
+        self._grants[pot] = self._grants.get(pot, 0) + amount
+        own = (pot, purse)
+        self._slices[own] = self._slices.get(own, 0) + amount
+
+    def _hold(self, opened: Open, charge: NanoUSD) -> None:
+        place = (opened.pots, opened.purse)
         self._held[place] = self._held.get(place, 0) + charge
-        payer = (first.book, first.account, first.project, first.key)
+
+    def _tally(self, opened: Open) -> Tally:
+        payer = (opened.book, opened.account, opened.project, opened.key)
         tally = self._last.get(payer)
-        if tally is None or not tally.since <= first.at < tally.until:
-            named = Payer(int(first.book), *payer[1:])
-            tally = self._last[payer] = Tally(named, self._covering(named), first.at)
+        if tally is None or not tally.since <= opened.at < tally.until:
+            named = Payer(int(opened.book), *payer[1:])
+            tally = self._last[payer] = Tally(named, self._covering(named), opened.at)
             self._tallies.append(tally)
-        tally.charge += charge
-        self._at = max(self._at, settle.at)
+        return tally
 
     def _spans(self) -> dict[PotName, tuple[BudgetSpan, int, NanoUSD]]:
         """Return the pots of budgets, whose account each is of, and how much was taken from it."""

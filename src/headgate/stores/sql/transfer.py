@@ -265,6 +265,8 @@ def _copy(old: Connection, new: Connection, table: Table, tell: Progress) -> Tab
 
 
 def _insert(sql: Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    if table == "calls" and sql.months is not None:
+        sql.months.cover(row[0] for row in rows)
     if sql.insert_new(table, rows) != len(rows):
         raise DataFolderError(f"A row of {table} is there twice.")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from headgate.stores.sql.ages import Ages, note_ages
 from headgate.stores.sql.bootstrap import writing
+from headgate.stores.sql.connection import LockedError
 from headgate.stores.sql.postings import expirable, expire, promote_due
 from headgate.stores.sql.pots import prune
 from headgate.stores.sql.retention import drop_calls
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from headgate.money.tiers import Tier
     from headgate.ports import Clock, Failpoints
     from headgate.stores.sql.connection import Connection
+    from headgate.values import WallMicros
 
 _EVERY_S: Final = 1.0
 _RARELY: Final = 600  # rounds
@@ -78,11 +80,18 @@ class Upkeep:
             while expirable(sql, now) and (count := expire(sql, now, self._failpoints)):
                 booked += count
             if self._rounds % _RARELY == 0:
-                promote_due(sql, self._tiers, now)
-                self.ages = note_ages(sql, now)
-                with writing(sql):
-                    prune(sql, now - _KEPT_US)
+                self._look_rarely(sql, now)
             if self._keep_days:
-                drop_calls(sql, now, self._keep_days, _STEPS)
+                with suppress(LockedError):  # by a backup, perhaps
+                    drop_calls(sql, now, self._keep_days, _STEPS)
         self._rounds += 1
         return booked
+
+    def _look_rarely(self, sql: Connection, now: WallMicros) -> None:
+        promote_due(sql, self._tiers, now)
+        self.ages = note_ages(sql, now)
+        with writing(sql):
+            prune(sql, now - _KEPT_US)
+        if sql.months is not None:
+            with suppress(LockedError):  # they are made long before they are needed
+                sql.months.ahead(now)

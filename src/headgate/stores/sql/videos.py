@@ -54,6 +54,10 @@ class SqlVideos:
         """Return a job of a project; None where there is none, or it was deleted."""
         return await self._thread.run(_find, project, name)
 
+    async def placed(self, name: str) -> VideoJob | None:
+        """Return a job by its id alone, also one that its caller has deleted while it was made."""
+        return await self._thread.run(_placed, name)
+
     async def listed(self, project: int, after: str, limit: int, *, newest: bool) -> list[VideoJob] | None:
         """Return a project's jobs behind another; None where that is none of its own."""
         return await self._thread.run(_listed, project, after, limit, newest)
@@ -61,6 +65,10 @@ class SqlVideos:
     async def open(self, slot: int, workers: int) -> list[VideoJob]:
         """Return the jobs that a worker asks for; the first one those of who is no more, too."""
         return await self._thread.run(_open, self._node, slot, workers)
+
+    async def open_of(self, batch: str) -> list[VideoJob]:
+        """Return the jobs of a batch's lines that nobody has seen the end of."""
+        return await self._thread.run(_open_of, batch)
 
     async def booked(self, job: VideoJob) -> bool:
         """Say whether the books have its settlement."""
@@ -93,6 +101,11 @@ def _find(sql: Connection, project: int, name: str) -> VideoJob | None:
     return None if row is None else _job(row[0])
 
 
+def _placed(sql: Connection, name: str) -> VideoJob | None:
+    row = sql.execute("SELECT job FROM videos WHERE id = ?", (name,)).fetchone()
+    return None if row is None else _job(row[0])
+
+
 def _listed(sql: Connection, project: int, after: str, limit: int, newest: bool) -> list[VideoJob] | None:
     query = "SELECT job FROM videos WHERE project = ? AND deleted = 0"
     values: list[int | str] = [project]
@@ -118,6 +131,11 @@ def _open(sql: Connection, node: str, slot: int, workers: int) -> list[VideoJob]
     jobs = [(_job(text), own) for text, own in rows]
     left = [job for job, own in jobs if not own or job.slot >= workers]  # nobody else asks for them
     return [job for job, own in jobs if own and job.slot == slot] + (left if slot == 0 else [])
+
+
+def _open_of(sql: Connection, batch: str) -> list[VideoJob]:
+    rows = sql.execute("SELECT job FROM videos WHERE open = 1 ORDER BY id").fetchall()
+    return [job for job in (_job(text) for (text,) in rows) if job.batch == batch]
 
 
 def _booked(sql: Connection, call: bytes) -> bool:

@@ -45,12 +45,15 @@ async def images_reply(members: dict[str, Any], _wish: Wish, _tokens: ModelToken
     """Return the answer to a body of `/images/generations`, `edits` or `variations`.
 
     Raises:
-        ValueError: a size or a format that cannot be made here.
+        ValueError: a size or a format that cannot be made here, or the name of a file that is not here.
     """
     files = members.pop(FILES, [])
     for part in files:
         if not part.data.startswith(_PICTURES):
             raise ValueError(f"the file {part.filename[:60]!r} is no PNG, JPEG or WebP")
+    for reference in (*(members.get("images") or ()), members.get("mask") or {}):
+        if reference.get("file_id"):  # ours are put in place before
+            raise ValueError(f"it has no file {reference['file_id'][:60]!r}")
     asked = msgspec.convert(members, ImagesAsked)
     asked.given = len(files) or len(members.get("images") or ())
     if asked.output_format not in {None, "png"}:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.money.rules import TOKENS
 from headgate.stores.sql.batchmoney import booked
 from headgate.stores.sql.doubts import DOUBTED
 from headgate.wire.batchjobs import OPEN, RUNNING, BatchJob, left_of, slot_of
@@ -66,9 +67,13 @@ def _check_done(sql: Connection, findings: Findings, states: str) -> None:
 
 def _drained(sql: Connection, n: int, job: BatchJob) -> int:
     """Return what the lines of a batch were charged by the books, without what is in doubt."""
-    (charge,) = sql.execute(
-        "SELECT coalesce(sum(charge), 0) FROM calls WHERE parent = ?", (job.call,)
-    ).fetchone()
+    query = "SELECT coalesce(sum(charge), 0) FROM calls WHERE parent = ?"
+    if job.in_tokens:
+        query = (
+            f"SELECT coalesce(sum(e.amount), 0) FROM entries e JOIN calls c ON c.call = e.call"
+            f" WHERE c.parent = ? AND e.kind = {TOKENS}"
+        )
+    (charge,) = sql.execute(query, (job.call,)).fetchone()
     doubted = f"SELECT call FROM batch_lines WHERE batch = ? AND state = {DOUBTED}"
     return int(charge) - sum(booked(sql, bytes(call)) for (call,) in sql.execute(doubted, (n,)).fetchall())
 

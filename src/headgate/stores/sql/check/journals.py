@@ -21,6 +21,7 @@ from headgate.stores.sql.check.findings import name_of
 from headgate.stores.sql.check.grants import paid_of, split_of
 from headgate.stores.sql.check.rows import CallRow, find_call, find_lost
 from headgate.stores.sql.nodes import belongs, slot_name
+from headgate.wire.batchjobs import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,6 +89,7 @@ class JournalsCheck:
         self._sql = sql
         self._say = findings.add
         self._served = served
+        self._held: set[bytes] | None = None
         self._now = now
 
     def run(self, slots: list[Slot]) -> None:
@@ -198,12 +200,21 @@ class JournalsCheck:
         """Find a hold that nothing will release."""
         began = int.from_bytes(call[:6]) * 1000  # a call of a batch belongs to when that was made
         age = self._now - max(began, opens[0].at)
-        if (self._served and age <= OVERDUE_US) or find_call(self._sql, call) is not None:
+        if self._served and (age <= OVERDUE_US or {call, opens[0].parent} & self._waiting()):
+            return
+        if find_call(self._sql, call) is not None:
             return
         if self._served:
             self._say("hold", f"{name_of(call)}: open for {age // 1_000_000} s and never settled")
         else:
             self._say("hold", f"{name_of(call)}: open when the server ended; the next start settles it")
+
+    def _waiting(self) -> set[bytes]:
+        """Return the calls of lines that their workers hold on to: a provider may keep them for hours."""
+        if self._held is None:
+            running = f"SELECT call FROM batch_lines WHERE state = {RUNNING} AND until > ?"
+            self._held = {bytes(call) for (call,) in self._sql.execute(running, (self._now,)).fetchall()}
+        return self._held
 
 
 def _tokens(usage: Usage) -> Tokens:

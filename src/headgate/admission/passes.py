@@ -1,0 +1,89 @@
+"""Passes: what one key's calls may take of all their meters for a millisecond without looking at them.
+
+A busy key meets its meters thousands of times a second, and finds them the same but for what it took itself.
+So a gate looks at them once, and its calls of the next millisecond take from what it saw: a subtraction each.
+What they took is booked when the pass is closed: when its time is over and somebody asks, or sooner, when
+another gate of the account looks at its meters. So who looks at a meter sees all that was taken of it, and no
+call passes that would not have passed each meter by itself. All is booked as of when the last of it was
+taken: what a full meter lacks begins to be refilled a little late. So less is let through, never more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from weakref import WeakValueDictionary
+
+if TYPE_CHECKING:
+    from headgate.admission.meters import Bucket, Group, TokenGroup
+    from headgate.values import MonotonicNs
+
+LASTS_NS: Final = 1_000_000
+_UNBOUND: Final = 1 << 62
+
+
+class Holder(Protocol):
+    """Whose pass it is."""
+
+    def book(self) -> None:
+        """Book what was taken."""
+        ...
+
+
+class Turnstile:
+    """What all gates of an account pass their calls through: one of them has a pass at a time."""
+
+    __slots__ = ("__weakref__", "gate")
+
+    def __init__(self) -> None:
+        self.gate: Holder | None = None  # that has it
+
+
+class Turnstiles(WeakValueDictionary[int, Turnstile]):
+    """The turnstiles of accounts, for as long as a gate or a ticket knows them."""
+
+    def of(self, account: int) -> Turnstile:
+        """Return that of an account."""
+        found = self.get(account)
+        if found is None:
+            found = self[account] = Turnstile()
+        return found
+
+
+class Told(NamedTuple):
+    """The tightest meter of a kind, as it was seen, and how it is told."""
+
+    bucket: Bucket
+    lacked: int
+    template: bytes
+    of_tokens: bool
+
+
+class Pass:
+    """What a gate saw of its meters, and what was taken since."""
+
+    __slots__ = (
+        "back", "began", "calls", "last", "most", "reserved", "room", "tokens", "told", "until", "unused",
+    )  # fmt: skip
+
+    def __init__(self, now: MonotonicNs) -> None:
+        self.began = self.last = now  # last: when something was taken last, as of when all is booked
+        self.until = now + LASTS_NS
+        self.most = self.room = _UNBOUND  # calls that may be let in, and tokens that they may take
+        self.calls = 0  # that were
+        self.tokens = 0  # that they took, and others of before that they had not reserved
+        self.reserved = 0  # by calls that are open, less by those of before that are not any more
+        self.unused: dict[MonotonicNs, int] = {}  # of what these had reserved, by when that was
+        self.back = 0  # the sum of it
+        self.told: list[Told] = []
+
+    def book(self, requests: Group, tokens: TokenGroup) -> None:
+        """Take from the meters what was taken."""
+        if self.calls:
+            requests.take(self.calls, self.last)
+        if self.tokens or self.reserved:
+            tokens.book(self.tokens, self.reserved, self.last)
+        for since, amount in self.unused.items():
+            tokens.release(amount, since, self.last)
+
+
+CLOSED: Final = Pass(-LASTS_NS)

@@ -1,0 +1,1 @@
+"""The parts of one serving process, which `app` puts together."""

@@ -1,0 +1,48 @@
+-- In PostgreSQL calls are in months from now on, and the rows of calls and entries are narrower.
+-- Lines that begin with bars are for it alone. What is above the next line of dashes may run any number of times:
+-- r0014_months.py runs it first, moves rows in many small transactions, and then all of this.
+--| CREATE TABLE IF NOT EXISTS calls_next (call BLOB PRIMARY KEY,
+--|   seq BIGINT NOT NULL,
+--|   book SMALLINT NOT NULL, account INT NOT NULL, project INT NOT NULL, key INT NOT NULL,
+--|   member INT NOT NULL, parent BLOB, attempt SMALLINT NOT NULL,
+--|   operation INT NOT NULL, model INT NOT NULL, provider INT NOT NULL, upstream INT NOT NULL,
+--|   opened_at BIGINT NOT NULL, settled_at BIGINT NOT NULL, status SMALLINT NOT NULL, flags SMALLINT NOT NULL,
+--|   input INT NOT NULL, output INT NOT NULL, cached INT NOT NULL, cache_write INT NOT NULL,
+--|   reasoning INT NOT NULL, input_audio INT NOT NULL, output_audio INT NOT NULL,
+--|   prices INT NOT NULL, costs INT NOT NULL,
+--|   hold BIGINT NOT NULL, charge BIGINT NOT NULL, absorbed BIGINT NOT NULL, cost BIGINT NOT NULL,
+--|   first_byte_us BIGINT NOT NULL, duration_us BIGINT NOT NULL, more TEXT NOT NULL DEFAULT '')
+--|   PARTITION BY RANGE (call);
+--| CREATE TABLE IF NOT EXISTS calls_rest PARTITION OF calls_next DEFAULT;
+--| CREATE INDEX IF NOT EXISTS calls_next_more ON calls_next (opened_at) WHERE more <> '';
+--| CREATE TABLE IF NOT EXISTS entries_next (call BLOB NOT NULL, kind SMALLINT NOT NULL, attempt SMALLINT NOT NULL,
+--|   n SMALLINT NOT NULL, book SMALLINT NOT NULL, debit INT NOT NULL, credit INT NOT NULL, amount BIGINT NOT NULL,
+--|   PRIMARY KEY (call, kind, attempt, n));
+--| CREATE TABLE IF NOT EXISTS moved (name TEXT PRIMARY KEY, before BLOB NOT NULL);
+--| INSERT INTO moved VALUES ('calls', ''), ('entries', '') ON CONFLICT DO NOTHING;
+-- ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+--| SET LOCAL lock_timeout = '1500ms'; -- which is tried again; a vacuum gives way after a second
+--| LOCK TABLE calls, entries IN ACCESS EXCLUSIVE MODE;
+--| INSERT INTO calls_next SELECT call, seq, book, account, project, key, member, parent, attempt, operation, model,
+--|   provider, upstream, opened_at, settled_at, status, flags, least(input, 2147483647), least(output, 2147483647),
+--|   least(cached, 2147483647), least(cache_write, 2147483647), least(reasoning, 2147483647),
+--|   least(input_audio, 2147483647), least(output_audio, 2147483647), prices, costs, hold, charge, absorbed, cost, first_byte_us, duration_us, more
+--|   FROM calls WHERE call >= (SELECT before FROM moved WHERE name = 'calls') ON CONFLICT DO NOTHING;
+--| INSERT INTO entries_next SELECT call, kind, attempt, n, book, debit, credit, amount
+--|   FROM entries WHERE call >= (SELECT before FROM moved WHERE name = 'entries') ON CONFLICT DO NOTHING;
+--| DROP TABLE calls, entries, moved;
+--| DROP FUNCTION IF EXISTS calls_moving(), entries_moving();
+--| ALTER TABLE calls_next RENAME TO calls;
+--| ALTER TABLE entries_next RENAME TO entries;
+--| ALTER INDEX calls_next_pkey RENAME TO calls_pkey;
+--| ALTER INDEX entries_next_pkey RENAME TO entries_pkey;
+--| ALTER INDEX calls_next_more RENAME TO calls_more;
+--| CREATE TRIGGER calls_keep_update BEFORE UPDATE ON calls BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
+--| CREATE TRIGGER calls_keep_delete BEFORE DELETE ON calls
+--|   WHEN NOT EXISTS (SELECT 1 FROM horizon WHERE OLD.call < before) BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
+--| CREATE TRIGGER calls_keep_truncate BEFORE TRUNCATE ON calls_rest BEGIN SELECT RAISE(ABORT, 'calls are append-only'); END;
+--| CREATE TRIGGER entries_keep_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
+--| CREATE TRIGGER entries_keep_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END;
+-- A server of before would go on to copy rows as wide as they were, since it keeps what it once asked the database.
+--| SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+--|   AND usename = current_user AND application_name = 'headgate' AND pid <> pg_backend_pid();
