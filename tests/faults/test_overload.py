@@ -190,11 +190,14 @@ async def test_a_bug_of_ours_in_a_call_that_waited_is_a_500(
         raise ZeroDivisionError
 
     async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
-        Slow(gateway).look(0.05, 3)
+        slow = Slow(gateway)
+        slow.look(0.05)
+        assert gateway.app.shedder.active
         monkeypatch.setattr(gateway.app, "start_call", breaks)
         reply = await gateway.ask(chat())
         assert (reply.status, reply.whole) == (500, True)
         monkeypatch.undo()
+        slow.look(times=6)
         assert (await gateway.ask(chat())).status == 200
 
 
