@@ -14,7 +14,7 @@ from headgate.failpoints import ArmedFailpoints, FailpointHit
 from headgate.ports import Failpoints, Open, Settle
 from headgate.stores.journal import JournalSettings, SlotJournal, records, slot
 from headgate.stores.journal.cursor import Cursor, OpenCalls
-from headgate.stores.journal.segments import START, Position, segment_numbers, segment_path
+from headgate.stores.journal.segments import START, Position, Segment, segment_numbers, segment_path
 
 SMALL = 4096
 
@@ -74,12 +74,13 @@ def test_what_was_written_is_read_back_in_order(tmp_path: Path) -> None:
 def test_a_record_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes: list[int] = []
 
-    def counting(fd: int, data: bytes, offset: int) -> int:
+    def counting(self: Segment, data: bytes, offset: int) -> None:
         writes.append(len(data))
-        return os.pwrite(fd, data, offset)
+        real(self, data, offset)
 
+    real = Segment.write
     with journal(tmp_path) as book:
-        monkeypatch.setattr(slot, "write_at", counting)
+        monkeypatch.setattr(Segment, "write", counting)
         record = opened()
         book.open(record)
         book.settle(settled(record))
@@ -277,7 +278,7 @@ def test_a_write_error_refuses_the_call_before_it_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with journal(tmp_path) as book:
-        monkeypatch.setattr(slot, "write_at", failing(errno.EIO))
+        monkeypatch.setattr(Segment, "write", failing(errno.EIO))
         with pytest.raises(Unavailable):
             book.open(opened())
         assert not book.accepting
@@ -293,7 +294,7 @@ def test_a_settlement_that_cannot_be_written_is_kept_and_written_later(
     with journal(tmp_path) as book:
         book.open(first)
         book.open(second)
-        monkeypatch.setattr(slot, "write_at", failing(errno.EIO))
+        monkeypatch.setattr(Segment, "write", failing(errno.EIO))
         book.settle(settled(first))
         assert book.open_calls == 2
         monkeypatch.undo()
@@ -308,7 +309,7 @@ def test_what_could_not_be_written_is_written_when_it_closes(
     record = opened()
     with journal(tmp_path) as book:
         book.open(record)
-        monkeypatch.setattr(slot, "write_at", failing(errno.EIO))
+        monkeypatch.setattr(Segment, "write", failing(errno.EIO))
         book.settle(settled(record))
         monkeypatch.undo()
     assert written(tmp_path)[-1] == settled(record)

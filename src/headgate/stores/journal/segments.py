@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 SPARE: Final = "spare"
 DAMAGED: Final = ".damaged"
@@ -17,6 +19,13 @@ _NAME: Final = re.compile(r"\d{10}\.log")
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # Windows
 # What says that the disk is full: space may return, unlike a disk that fails.
 FULL: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
+_WINDOW: Final = 256 << 10  # bytes that are mapped at once
+_BLOCK: Final = 512  # in which the system counts what a file has of the disk
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+# File systems in which what is stored goes where the file was preallocated. Others look for room then, and
+# end the process where there is none.
+_MAPPED: Final = frozenset({"ext4", "xfs", "tmpfs"})
 
 
 class Position(NamedTuple):
@@ -86,11 +95,6 @@ def _reserve(fd: int, size: int) -> None:
     os.ftruncate(fd, size)
 
 
-def open_segment(path: Path) -> int:
-    """Open a segment for reading and writing; return its descriptor."""
-    return os.open(path, os.O_RDWR | _BINARY)
-
-
 def sync_data(fd: int) -> None:
     """Put a file's data on the disk."""
     getattr(os, "fdatasync", os.fsync)(fd)
@@ -113,6 +117,74 @@ def _write_at_seek(fd: int, data: bytes, offset: int) -> int:
 
 
 write_at = getattr(os, "pwrite", _write_at_seek)  # a segment has one writer, so seeking is safe
+
+
+class Segment:
+    """A preallocated file that one thread writes, and another may sync.
+
+    It is written through a mapping of a part of it, where its file system allows that: what is stored there
+    is in the operating system's hands, as after a `write`, and no call of it was needed.
+    """
+
+    __slots__ = ("_begin", "_end", "_mapped", "_window", "fd", "size")
+    _window: mmap.mmap
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR | _BINARY)
+        found = os.fstat(self.fd)
+        self.size = found.st_size
+        self._mapped = _file_system(found.st_dev) in _MAPPED and found.st_blocks * _BLOCK >= self.size
+        self._begin = self._end = 0  # of the mapping
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Put bytes behind those that were written before.
+
+        Raises:
+            OSError: they could not be written.
+        """
+        end = offset + len(data)
+        if end <= self._end or self._moved(offset, end):
+            self._window[offset - self._begin : end - self._begin] = data
+        elif write_at(self.fd, data, offset) != len(data):
+            raise OSError(errno.ENOSPC, "the disk is full")
+
+    def _moved(self, offset: int, end: int) -> bool:
+        """Map the part of the file that begins here; say whether it may be mapped."""
+        if not self._mapped:
+            return False
+        begin = offset - offset % mmap.ALLOCATIONGRANULARITY
+        size = min(max(_WINDOW, end - begin), self.size - begin)
+        self._window = mmap.mmap(self.fd, size, offset=begin)
+        self._begin, self._end = begin, begin + size
+        return True
+
+    @property
+    def open(self) -> bool:
+        """Say whether it was not closed."""
+        return self.fd >= 0
+
+    def close(self, size: int | None = None) -> None:
+        """Close it, and cut off what is behind a size; what was written is not synced by this."""
+        if self._end:
+            self._window.close()
+        if size is not None:
+            os.ftruncate(self.fd, size)
+        os.close(self.fd)
+        self._mapped, self._begin, self._end, self.fd = False, 0, 0, -1
+
+
+def _file_system(device: int) -> str:
+    """Return the type of the file system that a file is in, by the number of its device; empty: not known."""
+    name = f"{os.major(device)}:{os.minor(device)}" if hasattr(os, "major") else ""
+    return next((kind for number, kind in _mounted() if number == name), "")
+
+
+def _mounted() -> Iterator[tuple[str, str]]:
+    """Yield the device and the type of each file system that is mounted; see proc(5)."""
+    with suppress(OSError):
+        for line in _MOUNTS.read_text(errors="replace").splitlines():
+            fields, _, rest = line.partition(" - ")
+            yield fields.split(" ")[2], rest.partition(" ")[0]
 
 
 def read_segment(path: Path, offset: int = 0, size: int = -1) -> bytes | None:

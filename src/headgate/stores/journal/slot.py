@@ -1,4 +1,4 @@
-"""The journal of one worker slot: one `write` per record, made durable in groups by a thread.
+"""The journal of one worker slot: records written one by one, and made durable in groups by a thread.
 
 The hot path writes and never waits for the disk. `Syncer` (a thread, asleep while nothing is written)
 makes it durable every few milliseconds and prepares the next segment. Only what is durable is shown to
@@ -12,8 +12,6 @@ is preallocated, and wait in memory when even that fails.
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -32,15 +30,14 @@ from headgate.stores.journal.segments import (
     SPARE,
     START,
     Position,
+    Segment,
     make_folder,
-    open_segment,
     preallocate,
     remove_before,
     segment_numbers,
     segment_path,
     sync_data,
     sync_folder,
-    write_at,
 )
 from headgate.stores.journal.syncer import Syncer
 from headgate.values import Usage
@@ -90,6 +87,8 @@ class SlotJournal:
         failpoints: `rotate`.
     """
 
+    _file: Segment  # that is written
+
     def __init__(
         self,
         folder: Path,
@@ -111,7 +110,7 @@ class SlotJournal:
         self._failpoints = failpoints or NoFailpoints()
         self._live: dict[bytes, _Live] = {}  # by call
         self._pending: deque[tuple[Settle, bytes]] = deque()  # settlements that could not be written
-        self._retired: list[int] = []  # descriptors to make durable and close
+        self._retired: list[Segment] = []  # to make durable and close
         self._folder_dirty = self._spare_used = True
         self._turning = threading.Lock()  # a rotation against the syncer
         self._syncing = threading.Lock()  # one `make_durable` at a time
@@ -121,8 +120,7 @@ class SlotJournal:
         self._starts: dict[int, int] = {}  # segment: bytes of all segments before it
         self._drained_bytes = 0
         self._segment = max(segment_numbers(folder), default=0)
-        self._fd = -1
-        self._offset = self._start = self._size = 0
+        self._offset = self._start = 0
         self._durable = START
         self._begin_segment(b"")
         self.handover = Handover(self.position)
@@ -250,21 +248,17 @@ class SlotJournal:
         """Make everything durable and close; the unused end of the segment is cut off."""
         self.retry_pending()
         self._syncer.stop()
-        if self._fd >= 0:
-            if not self.broken:
-                os.ftruncate(self._fd, self._offset)
-            os.close(self._fd)
-            self._fd = -1
+        if self._file.open:
+            self._file.close(None if self.broken else self._offset)
         (self.folder / SPARE).unlink(missing_ok=True)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def _append(self, data: bytes, settled: Settle | None = None) -> None:
         size = len(data)
-        if self._offset + size > self._size:
+        if self._offset + size > self._file.size:
             self._rotate(size)
-        if write_at(self._fd, data, self._offset) != size:
-            raise OSError(errno.ENOSPC, "the disk is full")
+        self._file.write(data, self._offset)
         if settled is not None:  # handed over before the syncer, and so the drain, may see its end
             self._hand_over(settled, self._offset + size)
         self._offset += size
@@ -293,17 +287,19 @@ class SlotJournal:
             spare.replace(path)
         else:
             preallocate(path, room)
-        fd = open_segment(path)
-        if write_at(fd, head, 0) != len(head):
-            os.close(fd)
+        file = Segment(path)
+        try:
+            file.write(head, 0)
+        except OSError:
+            file.close()
             path.unlink()
-            raise OSError(errno.ENOSPC, "the disk is full")
+            raise
         with self._turning:
-            if self._fd >= 0:
-                self._retired.append(self._fd)
+            if self._starts:
+                self._retired.append(self._file)
             self._start += self._offset
             self._starts[number] = self._start
-            self._fd, self._offset, self._segment, self._size = fd, len(head), number, room
+            self._file, self._offset, self._segment = file, len(head), number
             self._spare_used = self._folder_dirty = True
 
     def _hand_over(self, settled: Settle, end: int) -> None:
@@ -347,20 +343,20 @@ class SlotJournal:
             with self._turning:
                 self._dirty = False
                 retired, self._retired = self._retired, []
-                fd, position = self._fd, Position(self._segment, self._offset)
+                file, position = self._file, Position(self._segment, self._offset)
                 folder_dirty, self._folder_dirty = self._folder_dirty, False
             if not self.broken:
-                self._sync((*retired, fd), folder_dirty)
+                self._sync((*retired, file), folder_dirty)
             for each in retired:
-                os.close(each)
+                each.close()
             # After a failed fsync the drain still copies what can be read: the database syncs for itself.
             self._durable = max(self._durable, position)
         self.on_durable()
 
-    def _sync(self, fds: tuple[int, ...], folder_dirty: bool) -> None:
+    def _sync(self, files: tuple[Segment, ...], folder_dirty: bool) -> None:
         try:
-            for fd in fds:
-                sync_data(fd)
+            for each in files:
+                sync_data(each.fd)
             if folder_dirty:
                 sync_folder(self.folder)
         except OSError as fault:

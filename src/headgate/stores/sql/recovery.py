@@ -27,7 +27,7 @@ from headgate.stores.journal.segments import (
     DAMAGED,
     SPARE,
     Position,
-    open_segment,
+    Segment,
     preallocate,
     remove_before,
     segment_numbers,
@@ -35,7 +35,6 @@ from headgate.stores.journal.segments import (
     slot_folders,
     sync_data,
     sync_folder,
-    write_at,
 )
 from headgate.stores.sql import batchmoney, doubts, pots
 from headgate.stores.sql.bootstrap import writing
@@ -195,9 +194,10 @@ class _Slot:
         path = segment_path(self._folder, number)
         head = records.frame(records.HEAD, records.Head(number, self._clock.wall()))
         preallocate(path, len(head))
-        fd = open_segment(path)
-        write_at(fd, head, 0)
-        sync_data(fd)
+        file = Segment(path)
+        file.write(head, 0)
+        sync_data(file.fd)
+        file.close()
         sync_folder(self._folder)
         self._books.post([], self._name, Position(number, len(head)))
         remove_before(self._folder, number)
