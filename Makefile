@@ -10,8 +10,9 @@ CANDIDATES := $(or $(PYTHON),/usr/bin/python3 python3 python3.13 python3.12 pyth
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 # Tests wait half of their time and more, for disks, clocks and servers: two run for each core, and one more.
 JOBS ?= $(shell expr `getconf _NPROCESSORS_ONLN` \* 2 + 1)
-# Only wheels with a known hash: a source package would fetch its build tools unchecked.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# Only wheels with a known hash: a source package would fetch its build tools unchecked. What is imported is compiled
+# when it is: all that is installed would take as long again.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile
 LOCKED := $(INSTALL) --only-binary :all: --require-hashes
 EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
 
