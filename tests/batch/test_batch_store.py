@@ -259,7 +259,13 @@ async def test_one_sees_to_a_batch_at_its_provider_and_what_he_notes_is_fenced(w
     assert not await world.store.keep_answers(held, [(1, b"200 {}")])
     cancelled = await world.store.cancel(2, Book.REAL, "batch_1", 110)
     assert (cancelled.status, cancelled.job.passed.parts[0].file) == ("cancelling", "f1")
-    assert not await world.store.note(again)
+    assert not await world.store.note(again, uncancelled=True)  # nothing is begun for it any more
+    made = (Part(until=4, lines=3, file="f1", batch="b1"),)
+    job = msgspec.structs.replace(again.job, passed=msgspec.structs.replace(THERE, parts=made))
+    assert await world.store.note(msgspec.structs.replace(again, job=job))  # but what was made is kept
+    await world.store.fail(again, (), 115)  # of one that was not cancelled
+    kept = await world.store.find(2, Book.REAL, "batch_1")
+    assert (kept.status, kept.job.times.cancelling, kept.job.passed.parts) == ("cancelling", 110, made)
     assert await world.store.see_to(batch.n, world.place, 120, 200) is None  # he has it still
     assert (await world.store.see_to(batch.n, other, 120, 200)).status == "cancelling"
 

@@ -210,6 +210,27 @@ def test_a_cancel_is_passed_on_and_what_was_run_is_paid(lives, wire):
     lives.check(3)
 
 
+@pytest.mark.parametrize("kind", SOME)
+def test_a_cancel_while_it_is_being_made_is_passed_on_as_soon_as_it_is(lives, wire):
+    wire.ends = None
+    client, serve, made = lives.start(), wire.serve, []
+
+    def cancelled_first(what, query, headers, body):
+        if wire.makes(what):
+            until(lambda: made)
+            client.batches.cancel(made[0].id)
+        return serve(what, query, headers, body)
+
+    wire.serve = cancelled_first
+    made.append(order(client, lines(4)))
+    until(wire.cancelled)
+    wire.answer = lambda n, _: None
+    wire.ends = "completed"
+    batch = wait(client, made[0])
+    assert (batch.status, batch.request_counts.failed, len(wire.batches)) == ("cancelled", 4, 1)
+    lives.check(0)
+
+
 @pytest.mark.parametrize(("kind", "what"), REFUSED)
 def test_a_refusal_ends_it_with_what_was_said(lives, wire, what):
     wire.refuse[what] = (400, "too much for us")

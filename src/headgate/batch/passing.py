@@ -129,19 +129,21 @@ class Passing:
     def _how(self, batch: KeptBatch) -> str:
         return "cancelled" if batch.status == "cancelling" else "expired"
 
-    async def _note(self, batch: KeptBatch, /, **changes: Any) -> KeptBatch:
-        """Keep what is known now. Raises `Unavailable`: somebody else sees to the batch."""
+    async def _note(self, batch: KeptBatch, /, *, uncancelled: bool = False, **changes: Any) -> KeptBatch:
+        """Keep what is known now. Raises `Unavailable`: somebody else sees to it, or it was cancelled."""
         passed = msgspec.structs.replace(_passed(batch), **changes)
         noted = msgspec.structs.replace(batch, job=msgspec.structs.replace(batch.job, passed=passed))
-        if not await self._parts.store.note(noted):
-            raise Unavailable("Somebody else has this batch now.")
+        if not await self._parts.store.note(noted, uncancelled=uncancelled):
+            raise Unavailable("Somebody else has this batch now, or its caller no longer wants it.")
         return noted
 
-    async def _note_part(self, batch: KeptBatch, /, at: int = -1, **changes: Any) -> KeptBatch:
+    async def _note_part(
+        self, batch: KeptBatch, /, at: int = -1, *, uncancelled: bool = False, **changes: Any
+    ) -> KeptBatch:
         """Keep what is known of a part now. Raises `Unavailable`."""
         parts = list(_passed(batch).parts)
         parts[at] = msgspec.structs.replace(parts[at], **changes)
-        return await self._note(batch, parts=tuple(parts))
+        return await self._note(batch, parts=tuple(parts), uncancelled=uncancelled)
 
     async def _end(self, batch: KeptBatch, how: str) -> float:
         fetched = not any(map(_answers, _passed(batch).parts))
@@ -204,7 +206,7 @@ class Passing:
 
     async def _clear(self, batch: KeptBatch) -> None:
         """Remove what was laid down for a batch that is over; what cannot be is told, and stays."""
-        await self._note(batch)  # raises where somebody else has the batch by now, and needs it
+        await self._note(batch, uncancelled=True)  # raises where somebody else has it by now, and needs it
         try:
             await self._parts.uplink.clear(batch.job, self._target(batch))
         except GatewayError as error:
@@ -283,9 +285,9 @@ class Passing:
         return 0.0
 
     async def _intend(self, batch: KeptBatch) -> KeptBatch:
-        """Keep that a batch may be there from now on. Raises `Unavailable`: this worker was asleep."""
+        """Keep that a batch may be there from now on. Raises `Unavailable`: it is cancelled, or we slept."""
         intended = self._wall()
-        batch = await self._note_part(batch, intended=intended)
+        batch = await self._note_part(batch, intended=intended, uncancelled=True)
         self._parts.stages.failpoints.hit("batch-intended")
         if self._wall() - intended > _LATE_US:
             raise Unavailable("This worker was asleep; whether the batch was made is looked up.")

@@ -69,8 +69,8 @@ class BatchStore(Protocol):
         """Become who sees to a batch at its provider, with a new fencing number; None: somebody else is."""
         ...
 
-    async def note(self, batch: KeptBatch) -> bool:
-        """Keep what is known of a batch at its provider. False: fenced."""
+    async def note(self, batch: KeptBatch, *, uncancelled: bool = False) -> bool:
+        """Keep what is known of a batch at its provider, perhaps unless it was cancelled. False: fenced."""
         ...
 
     async def take_back(self, batch: KeptBatch) -> bool:

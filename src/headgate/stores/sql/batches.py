@@ -73,9 +73,9 @@ class SqlBatches:
         """Become who sees to a batch at its provider, with a new fencing number; None: somebody else is."""
         return await self._thread.run(_own, n, place, now, until, _PASSED)
 
-    async def note(self, batch: KeptBatch) -> bool:
-        """Keep what is known of a batch at its provider. False: fenced."""
-        return await self._thread.run(_note, batch)
+    async def note(self, batch: KeptBatch, *, uncancelled: bool = False) -> bool:
+        """Keep what is known of a batch at its provider, perhaps unless it was cancelled. False: fenced."""
+        return await self._thread.run(_note, batch, uncancelled=uncancelled)
 
     async def take_back(self, batch: KeptBatch) -> bool:
         """Keep that we run a batch of which its provider has run nothing. False: fenced."""
@@ -225,14 +225,13 @@ def _cancel(
             return Conflict(f"Cannot cancel a batch with status '{batch.status}'.", code="invalid_status")
         times = msgspec.structs.replace(batch.job.times, cancelling=now)
         job = msgspec.structs.replace(batch.job, times=times)
+        sql.execute(
+            "UPDATE batches SET job = ?, status = 'cancelling' WHERE n = ?", (_encode(job).decode(), batch.n)
+        )
         # Who reads a batch is fenced by this: it has nothing to cancel but its lines. Who sees to one at its
         # provider goes on with that: what he has just ordered nobody else can know of yet.
-        sql.execute(
-            "UPDATE batches SET job = ?, fence = fence + 1, status = 'cancelling',"
-            " until = CASE WHEN status = 'validating' THEN 0 ELSE until END WHERE n = ?",
-            (_encode(job).decode(), batch.n),
-        )
         if batch.status == "validating":
+            sql.execute("UPDATE batches SET fence = fence + 1, until = 0 WHERE n = ?", (batch.n,))
             batchlines.forget(sql, batch.n)
         return _by_number(sql, batch.n)
 
@@ -271,21 +270,26 @@ def _fail(sql: Connection, batch: KeptBatch, errors: tuple[BatchError, ...], now
     job = msgspec.structs.replace(batch.job, times=times, errors=errors)
     with writing(sql):
         gone = sql.execute(
-            "UPDATE batches SET status = 'failed', tokens = 0, model = ?, job = ? WHERE n = ? AND fence = ?",
-            (job.model, _encode(job).decode(), batch.n, batch.fence),
+            "UPDATE batches SET status = 'failed', tokens = 0, model = ?, job = ?"
+            " WHERE n = ? AND fence = ? AND status = ?",
+            (job.model, _encode(job).decode(), batch.n, batch.fence, batch.status),
         ).rowcount
         if gone:
             batchlines.forget(sql, batch.n)
             batchmoney.release(sql, batch.slot)
 
 
-def _note(sql: Connection, batch: KeptBatch) -> bool:
+def _note(sql: Connection, batch: KeptBatch, *, uncancelled: bool) -> bool:
     with writing(sql):
-        kept = sql.execute(
-            f"UPDATE batches SET job = ? WHERE n = ? AND fence = ? AND status IN ({_PASSED})",
-            (_encode(batch.job).decode(), batch.n, batch.fence),
-        ).rowcount
-    return bool(kept)
+        row = sql.execute(
+            f"SELECT job, status FROM batches WHERE n = ? AND fence = ? AND status IN ({_PASSED})",
+            (batch.n, batch.fence),
+        ).fetchone()
+        if row is None or (uncancelled and row[1] != batch.status):
+            return False
+        job = msgspec.structs.replace(_job(row[0]), passed=batch.job.passed)  # it may be cancelled by now
+        sql.execute("UPDATE batches SET job = ? WHERE n = ?", (_encode(job).decode(), batch.n))
+    return True
 
 
 def _take_back(sql: Connection, batch: KeptBatch) -> bool:
