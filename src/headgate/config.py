@@ -288,7 +288,12 @@ def _dotenv(path: str) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values
 
-    return {name: value for name, value in dotenv_values(path).items() if value}
+    try:
+        return {name: value for name, value in dotenv_values(path).items() if value}
+    except OSError as fault:
+        raise ConfigError(f"Cannot read {path}: {fault.strerror}.") from fault
+    except UnicodeDecodeError:  # which quotes what is in the file
+        raise ConfigError(f"Cannot read {path}: it is no file of UTF-8 text.") from None
 
 
 @placed("server")

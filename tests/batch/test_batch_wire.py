@@ -59,6 +59,12 @@ def test_a_wrong_order_is_refused(change, param, code):
     assert (refused.value.param, refused.value.code) == (param, code)
 
 
+@pytest.mark.parametrize("body", [b"{", b'{"endpoint": "\xe9"}', b'{"metadata": {"a": "\xe9"}}'])
+def test_an_order_that_is_no_json_is_refused(body):
+    with pytest.raises(CallerError, match="could not parse the JSON body"):
+        read_order(body, [CHAT])
+
+
 def test_a_line_is_read():
     assert read_line(json.dumps(LINE).encode(), 1, CHAT) == ("a", b'{"model": "m"}')
 
@@ -95,6 +101,9 @@ def test_what_is_wrong_with_a_line_is_told_with_its_number(data, code, param):
         (b"\r", "it is empty"),
         (json.dumps(LINE).encode("utf-8-sig"), "byte order mark"),
         (b"\xff\xfe{", "UTF-8"),
+        (json.dumps({**LINE, "custom_id": "caf\xe9"}, ensure_ascii=False).encode("latin-1"), "is not UTF-8"),
+        (json.dumps({**LINE, "method": "\xe9"}, ensure_ascii=False).encode("latin-1"), "is not UTF-8"),
+        (json.dumps({**LINE, "url": "\xe9"}, ensure_ascii=False).encode("latin-1"), "is not UTF-8"),
     ],
 )
 def test_a_line_that_a_spreadsheet_spoilt_is_told_why(data, why):

@@ -48,6 +48,17 @@ def test_a_real_key_in_the_env_file_is_found_behind_our_own_in_the_environment(t
     assert config.hosts[0].api_key == "sk-real"
 
 
+def test_a_file_of_secrets_that_is_no_text_is_told_by_its_name(tmp_path):
+    file = tmp_path / "key"
+    file.write_bytes(b"sk-\xe9-real")
+    toml = tmp_path / "headgate.toml"
+    toml.write_text(f'[[providers]]\nname = "openai"\napi_key = "file:{file}"\n')
+    with pytest.raises(ConfigError, match=r"line 1: provider 'openai': 'file:.*key' is no file of UTF-8"):
+        loaded({}, config=str(toml))
+    with pytest.raises(ConfigError, match=r"Cannot read .*key: it is no file of UTF-8"):
+        loaded({}, env_file=str(file))
+
+
 @pytest.mark.parametrize(
     ("toml", "said"),
     [

@@ -83,7 +83,14 @@ def test_where_the_oldest_come_first_all_are_looked_through():
     assert WIRE.found(page(("a", 100, "x"), ("b", 10_001, "batch_ours")), JOB, "") == Found("b", "")
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"custom_id": "x", "response": null}', b"[" * 5_000])
+GARBLED = (
+    b'{"custom_id": "3", "id": "\xe9", "data": "\xe9", "response": {"status_code": 200}, "error": "\xe9"}'
+)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b'{"custom_id": "x", "response": null}', b"[" * 5_000, GARBLED]
+)
 def test_what_is_no_answer_is_said_to_be_none(data):
     with pytest.raises(UpstreamInterrupted):
         WIRE.answer(data)
@@ -91,6 +98,13 @@ def test_what_is_no_answer_is_said_to_be_none(data):
         WIRE.state(data)
     with pytest.raises(UpstreamInterrupted):
         WIRE.found(data, JOB, "")
+
+
+@pytest.mark.parametrize("n", ["0", "-1", " 1", "1_0", "\u0661", "1" * 10, "9" * 5_000])
+def test_a_line_that_was_not_sent_has_no_answer(n):
+    told = {"custom_id": n, "response": {"status_code": 200, "body": {}}}
+    with pytest.raises(UpstreamInterrupted, match="not sent"):
+        WIRE.answer(json.dumps(told).encode())
 
 
 def test_a_line_was_answered_or_was_not_run():

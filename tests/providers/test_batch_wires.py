@@ -41,8 +41,11 @@ def said(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
+GARBLED = b'{"id": "\xe9", "status": "\xe9", "name": "\xe9", "custom_id": "\xe9", "key": "\xe9"}'  # no UTF-8
+
+
 @pytest.mark.parametrize("wire", EVERY)
-@pytest.mark.parametrize("data", [b"", b"[]", b"7", b'{"custom_id": "x", "key": "x"}', b"[" * 5_000])
+@pytest.mark.parametrize("data", [b"", b"[]", b"7", b'{"custom_id": "x", "key": "x"}', b"[" * 5_000, GARBLED])
 def test_what_is_no_answer_is_said_to_be_none(wire, data):
     for read in (wire.state, wire.named, wire.reading(JOB)):
         with pytest.raises(UpstreamInterrupted):

@@ -90,6 +90,7 @@ def test_what_cannot_be_ordered_is_named(change: dict[str, Any], param: str) -> 
     [
         (JSON, b"{"),
         (JSON, b"[]"),
+        (JSON, b'{"prompt": "\xe9"}'),
         (b"multipart/form-data", form()),
         (FORM, b'--xyz\r\nContent-Disposition: form-data; name="a"\r\n\r\nx'),
         (FORM, b"--xyz\r\n\r\n\r\n--xyz--"),
@@ -115,7 +116,9 @@ def test_an_image_goes_in_the_form_that_veo_takes() -> None:
     assert body["parameters"] == {"aspectRatio": "9:16", "resolution": "720p", "durationSeconds": 4}
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"name": "../x"}', b'{"name": "a b"}', b"<html>"])
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b'{"name": "../x"}', b'{"name": "a b"}', b"<html>", b'{"name": "\xe9"}']
+)
 def test_what_is_no_operation_is_not_believed(body: bytes) -> None:
     with pytest.raises(UpstreamInterrupted):
         VeoVideos().state(body)

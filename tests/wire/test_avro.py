@@ -148,6 +148,20 @@ def test_each_record_may_have_as_many_values():
     assert [len(each) for each in found] == [1 << 20] * 3
 
 
+def test_a_block_of_less_than_nothing_is_not_waited_for():
+    file = AvroFile(1_000)
+    with pytest.raises(AvroError, match="less than nothing"):
+        list(file.feed(head("string") + number(1) + number(-5)))
+
+
+def test_a_block_may_be_as_large_as_may_be():
+    data = text(b"x" * 98)
+    packed = zlib.compress(data)[2:-4]
+    assert read(head("string", b"deflate") + block(1, packed), most=len(data)) == ["x" * 98]
+    with pytest.raises(AvroError, match="too large"):
+        read(head("string", b"deflate") + block(1, packed), most=len(data) - 1)
+
+
 def test_a_head_without_an_end_is_refused():
     file, given = AvroFile(1 << 30), 0
 

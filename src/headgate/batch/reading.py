@@ -259,17 +259,23 @@ async def lines_of(data: AsyncIterator[bytes], longest: int) -> AsyncIterator[tu
 
     A line break at the end of the file begins no line.
     """
-    at, rest = 0, b""
+    at = size = 0
+    begun: list[bytes] = []  # of a line that has not ended: a long one comes in hundreds of pieces
     async for piece in data:
-        *whole, rest = (rest + piece).split(b"\n") if b"\n" in piece else [rest + piece]
-        for line in whole:
-            yield at, line.removesuffix(b"\r")
-            at += len(line) + 1
-        if len(rest) > longest:
+        end, *following = piece.split(b"\n")
+        begun.append(end)
+        size += len(end)
+        for rest in following:
+            if size > longest:
+                break
+            yield at, b"".join(begun).removesuffix(b"\r")
+            at += size + 1
+            begun, size = [rest], len(rest)
+        if size > longest:
             yield at, None
             return
-    if rest:
-        yield at, rest.removesuffix(b"\r")
+    if size:
+        yield at, b"".join(begun).removesuffix(b"\r")
 
 
 def begun(batch: KeptBatch, reader: Reader, now: int, passed: Passed | None) -> KeptBatch:

@@ -207,7 +207,7 @@ def _delta(chunk: Mapping[str, Any], turn: Turn) -> Iterator[str]:
 def _decoded(content: bytes) -> Any:
     try:
         return msgspec.json.decode(content)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         shown = content[:200].decode("utf-8", "replace")
         raise Unreachable(f"This is not a gateway's answer: {shown!r}.") from fault
 

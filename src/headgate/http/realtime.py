@@ -25,6 +25,7 @@ from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.ports import Sink
 from headgate.values import Call
+from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -268,7 +269,7 @@ def _order(body: bytes) -> tuple[_Order, _Asked]:
     try:
         order = msgspec.json.decode(body, type=_Order)
         asked = msgspec.json.decode(order.session, type=_Asked)
-    except msgspec.DecodeError as fault:
+    except NOT_JSON as fault:
         raise CallerError(
             f"We could not read your request: {fault}. Send {{'session': {{'model': 'gpt-realtime'}}}}."
         ) from None

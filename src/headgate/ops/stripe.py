@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import msgspec
 
 from headgate.errors import CallerError
+from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
     from headgate.values import WallMicros
@@ -173,7 +174,7 @@ _READERS: Final = {
 def _decode(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as fault:
+    except NOT_JSON as fault:
         raise CallerError(f"The event is not what Stripe documents: {fault}.") from fault
 
 

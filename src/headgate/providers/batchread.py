@@ -6,15 +6,17 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import msgspec
-
 from headgate.errors import UpstreamInterrupted
+from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import msgspec
+
 T = TypeVar("T")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # of what a provider keeps: it becomes a part of paths
+_NUMBER: Final = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
 def reader(decoder: msgspec.json.Decoder[T]) -> Callable[[bytes], T]:
@@ -24,7 +26,7 @@ def reader(decoder: msgspec.json.Decoder[T]) -> Callable[[bytes], T]:
     def read(body: bytes) -> T:
         try:
             return decode(body)
-        except (msgspec.DecodeError, RecursionError) as fault:
+        except NOT_JSON as fault:
             raise unread(fault) from fault
 
     return read
@@ -44,10 +46,9 @@ def checked(name: str) -> str:
 
 def numbered(told: str) -> int:
     """Return the number of a line. Raises `UpstreamInterrupted`: it is none."""
-    try:
-        return int(told)
-    except ValueError as fault:
-        raise unread(fault) from fault
+    if _NUMBER.fullmatch(told) is None:
+        raise unread(f"it is of {told[:80]!r}, which was not sent")
+    return int(told)
 
 
 def seconds_of(told: int | str) -> int:

@@ -16,6 +16,7 @@ from headgate.errors import UpstreamInterrupted
 from headgate.ports import Request
 from headgate.providers.refusals import refusal
 from headgate.values import Host, Model, Target, Usage, VideoStatus
+from headgate.wire.answers import NOT_JSON
 from headgate.wire.videos import VideoJob
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class OpenAIVideos:
         """Return what the object says."""
         try:
             told = msgspec.json.decode(body, type=_Video)
-        except msgspec.DecodeError as fault:
+        except NOT_JSON as fault:
             raise UpstreamInterrupted(f"The provider's answer is no video: {fault}.") from None
         error = told.error or _Error()
         if told.status == "failed":

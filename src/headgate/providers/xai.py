@@ -19,6 +19,7 @@ from headgate.ports import Request
 from headgate.providers.parts import unsupported
 from headgate.providers.refusals import refusal
 from headgate.providers.videos import VideoState, kept_at
+from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
     from headgate.errors import UpstreamError
@@ -65,7 +66,7 @@ class XaiVideos:
         """Return what an answer to either says; only the first has the id."""
         try:
             told = msgspec.json.decode(body, type=_Told)
-        except msgspec.DecodeError as fault:
+        except NOT_JSON as fault:
             raise UpstreamInterrupted(f"The provider's answer is no video: {fault}.") from None
         if told.status is None and _ID.fullmatch(told.request_id) is None:
             raise UpstreamInterrupted("The provider's answer has no id of a request.")

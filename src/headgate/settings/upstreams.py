@@ -148,6 +148,8 @@ def secret(
         return Path(value[5:]).read_text(encoding="utf-8").strip()
     except OSError as fault:
         raise ConfigError(f"{where}: cannot read {value}: {fault.strerror}.") from fault
+    except ValueError:  # the fault quotes what is in the file
+        raise ConfigError(f"{where}: {value!r} is no file of UTF-8 text.") from None
 
 
 def lookup(name: str, env: Mapping[str, str], dotenv: Mapping[str, str], *, ours: bool = False) -> str:

@@ -292,6 +292,8 @@ class AvroFile:
         given = _Bytes(self._rest)
         try:
             count, size = given.number(), given.number()
+            if size < 0:
+                raise AvroError("a block has less than nothing in it")
             self._bounded(size, self._most)
             data, sync = given.take(size), given.take(_SYNC)
         except _Short:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from headgate.errors import CallerError
+from headgate.wire.answers import NOT_JSON
 from headgate.wire.checks import missing
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def read_order(body: bytes, endpoints: Collection[str]) -> BatchOrder:
         asked = _order(body)
     except msgspec.ValidationError as fault:
         raise CallerError(f"Invalid request: {fault}.", code="invalid_type") from fault
-    except msgspec.DecodeError as fault:
+    except NOT_JSON as fault:
         raise CallerError(f"We could not parse the JSON body of your request: {fault}.") from fault
     for name in ("input_file_id", "endpoint", "completion_window"):
         if not getattr(asked, name):
@@ -195,7 +196,7 @@ def read_line(data: bytes, number: int, endpoint: str) -> InputLine:
     """
     try:
         found = _line(data)
-    except (msgspec.DecodeError, RecursionError) as fault:
+    except NOT_JSON as fault:
         raise _refused("invalid_json_line", _unparseable(data), number) from fault
     custom_id = _member(found.custom_id, "custom_id", number)
     if not custom_id or len(custom_id) > LONGEST_ID or "\0" in custom_id:
@@ -230,6 +231,8 @@ def _member(raw: msgspec.Raw, name: str, number: int) -> str:
         raise _refused("missing_required_parameter", f"Missing required parameter: '{name}'.", number, name)
     try:
         return _text(given)
+    except UnicodeDecodeError as fault:
+        raise _refused("invalid_json_line", _unparseable(given), number) from fault
     except msgspec.DecodeError as fault:
         raise _refused(
             "invalid_type", f"Invalid type for '{name}': expected a string.", number, name
@@ -243,6 +246,10 @@ def _unparseable(data: bytes) -> str:
         return f"{said}: it is empty."
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         return f"{said}: it begins with a byte order mark. Save the file as UTF-8 without one."
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return f"{said}: it is not UTF-8."
     return f"{said}."
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from headgate.errors import CallerError
 from headgate.values import Book, Prices, VideoStatus, WallMicros
+from headgate.wire.answers import NOT_JSON
 from headgate.wire.files import no_such_file
 from headgate.wire.forms import is_form, read_form
 from headgate.wire.references import is_ours, picture_reference
@@ -186,7 +187,7 @@ def _form(content_type: bytes, body: bytes) -> dict[str, Any]:
 def _json(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as fault:
+    except NOT_JSON as fault:
         raise CallerError(f"We could not parse the JSON body of your request: {fault}.") from None
 
 

@@ -171,7 +171,7 @@ class MessageBatches(ReadyAtOnce):
         begin = parts[-2].until if len(parts) > 1 else 0
         try:
             n = _number(_answer(data).custom_id, job)
-        except (msgspec.DecodeError, RecursionError, UpstreamInterrupted):
+        except UpstreamInterrupted:
             return False
         return begin < n <= parts[-1].until
 

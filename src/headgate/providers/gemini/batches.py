@@ -26,7 +26,7 @@ from headgate.providers.batches import (
     posted,
     tag,
 )
-from headgate.providers.batchread import checked, reader, unread
+from headgate.providers.batchread import checked, numbered, reader
 from headgate.providers.codec import headers_of, name_in_path
 from headgate.providers.gemini.errors import mistake
 from headgate.providers.gemini.vectors import EMBEDDINGS, Told, Vectors, texts_apart
@@ -225,9 +225,8 @@ def _told(data: bytes) -> Told:
 def _answered(data: bytes) -> LineAnswer | None:
     """Return what a line of a file says of a request of chat."""
     told = _told(data)
-    if not told.key.isdecimal():
-        raise unread(f"it is of {told.key[:80]!r}, which was not sent")
-    return LineAnswer(int(told.key), told.status, told.body) if told.status else None
+    n = numbered(told.key)
+    return LineAnswer(n, told.status, told.body) if told.status else None
 
 
 def _short(name: str) -> str:

@@ -19,6 +19,7 @@ from headgate.errors import CallerError, NotFound, UpstreamInterrupted
 from headgate.ports import Request
 from headgate.providers.gemini.errors import mistake, reported
 from headgate.providers.videos import VideoState, kept_at
+from headgate.wire.answers import NOT_JSON
 
 if TYPE_CHECKING:
     from headgate.errors import UpstreamError
@@ -70,7 +71,7 @@ class VeoVideos:
         """Return what the operation says."""
         try:
             told = msgspec.json.decode(body, type=_Operation)
-        except msgspec.DecodeError as fault:
+        except NOT_JSON as fault:
             raise UpstreamInterrupted(f"The provider's answer is no operation: {fault}.") from None
         if _OPERATION.fullmatch(told.name) is None or ".." in told.name:
             raise UpstreamInterrupted("The provider's answer has no name of an operation.")
