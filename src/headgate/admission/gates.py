@@ -318,12 +318,13 @@ class OwnGate(Gate):
         self.close()
         own = self._pass = Pass(now)
         self._turnstile.gate = self
-        if self.requests:
-            own.most = self._requests.room(now)
-        if self.tokens:
-            own.room = self._tokens.room(now)
         for meters, template in self._told:
-            own.told.append(Told(*meters.tightest(now), template, meters is not self._requests))
+            bucket, lacked, left = meters.tightest(now)
+            own.told.append(Told(bucket, lacked, template, meters is not self._requests))
+            if meters is self._requests:
+                own.most = left
+            elif meters is self._tokens:
+                own.room = left
         return own
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ reaches a running process.
 from __future__ import annotations
 
 from bisect import bisect_right
-from operator import methodcaller
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ DAY_NS: Final = 86_400 * SECOND_NS
 WINDOWS: Final[dict[Kind, int]] = {"rpm": MINUTE_NS, "tpm": MINUTE_NS, "rpd": DAY_NS, "tpd": DAY_NS}
 _MICRO: Final = 1_000_000  # a saved unit
 _MOST_LOWS: Final = 128
+_UNBOUND: Final = 1 << 62
 
 
 class Place(NamedTuple):
@@ -233,14 +233,21 @@ class Group:
         for bucket in self.buckets:
             bucket.take(amount, now)
 
-    def room(self, now: MonotonicNs) -> int:
-        """Return how many units pass all of them now; below 0 where one lacks more than it holds."""
-        return min((b.size - max(b.due - now * b.limit, 0)) // b.unit for b in self.buckets)
+    def tightest(self, now: MonotonicNs) -> tuple[Bucket, int, int]:
+        """Return the bucket with the fewest units left, what it lacks, and how many units pass all of them.
 
-    def tightest(self, now: MonotonicNs) -> tuple[Bucket, int]:
-        """Return the bucket with the fewest units left, and what it lacks."""
-        least = min(self.buckets, key=methodcaller("remaining", now))
-        return least, max(least.due - now * least.limit, 0)
+        These are below 0 where one lacks more than it holds; of several such the first has the fewest left.
+        """
+        least, lacked = self.buckets[0], 0
+        fewest = room = _UNBOUND
+        for bucket in self.buckets:
+            lack, left = bucket.due - now * bucket.limit, bucket.limit
+            if lack > 0:
+                left = (bucket.size - lack) // bucket.unit
+            room = min(room, left)
+            if left < fewest > 0:
+                least, lacked, fewest = bucket, max(lack, 0), left
+        return least, lacked, room
 
     def least(self, now: MonotonicNs) -> tuple[int, int, int]:
         """Return the limit of the bucket with the fewest units left, those, and when it is full again."""

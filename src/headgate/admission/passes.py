@@ -1,7 +1,7 @@
-"""Passes: what one key's calls may take of all their meters for a millisecond without looking at them.
+"""Passes: what one key's calls may take of all their meters for a moment without looking at them.
 
 A busy key meets its meters thousands of times a second, and finds them the same but for what it took itself.
-So a gate looks at them once, and its calls of the next millisecond take from what it saw: a subtraction each.
+So a gate looks at them once, and its calls of the next moment take from what it saw: a subtraction each.
 What they took is booked when the pass is closed: when its time is over and somebody asks, or sooner, when
 another gate of the account looks at its meters. So who looks at a meter sees all that was taken of it, and no
 call passes that would not have passed each meter by itself. All is booked as of when the last of it was
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headgate.admission.meters import Bucket, Group, TokenGroup
     from headgate.values import MonotonicNs
 
-LASTS_NS: Final = 1_000_000
+LASTS_NS: Final = 10_000_000  # opening and booking one costs as much as a tenth of a call
 _UNBOUND: Final = 1 << 62
 
 
