@@ -237,7 +237,7 @@ def test_an_error_message_of_the_stream_itself() -> None:
         wire.stream(TEXT)[:-1],
         wire.event("messageStart", role="assistant"),
         b"",
-        b'{"message": "not a stream"}',
+        b'{"metrics": ',
         wire.packed({":message-type": "event", ":event-type": "messageStop"}, b"{"),
         wire.event("contentBlockDelta", contentBlockIndex=0, delta={"image": {"source": {}}}),
     ],
@@ -245,6 +245,11 @@ def test_an_error_message_of_the_stream_itself() -> None:
 def test_a_stream_that_is_none_or_breaks_off(data: bytes) -> None:
     with pytest.raises(UpstreamInterrupted):
         read(CODEC, chat(True), TO, [data])
+
+
+def test_an_error_in_place_of_a_stream() -> None:
+    with pytest.raises(UpstreamFailed, match="not a stream"):
+        read(CODEC, chat(True), TO, [b'{"message": "not a stream"}'])
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"output":{}}', wire.body({"image": {}})])

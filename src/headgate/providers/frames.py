@@ -62,6 +62,12 @@ def data_of(frame: bytes) -> bytes | None:
     return data or None
 
 
+def framed(body: bytes) -> bytes:
+    """Return the frames of what began as JSON and has frames after it, as no JSON has; b"" of JSON."""
+    body = body.replace(b"\r\n", b"\n")
+    return body if b"\n\ndata:" in body or b"\n\nevent:" in body else b""
+
+
 def whole_json(frame: bytes) -> bool:
     """Say whether it is JSON where frames were asked for: a whole answer, or an error under its status."""
     return frame.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")

@@ -1,11 +1,15 @@
-"""What the sources of other wires share: a body that is kept, and the data of server-sent events."""
+"""What the sources of other wires share: a body that is kept, the data of events, and which of both it is.
+
+A server that takes a request for a stream may answer with one JSON body all the same.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from headgate.errors import UpstreamInterrupted
-from headgate.providers.frames import Frames, data_of, whole_json
+from headgate.providers.frames import MAX_FRAME_BYTES, Frames, data_of, whole_json
 from headgate.providers.whole import Body
 
 if TYPE_CHECKING:
@@ -34,6 +38,47 @@ class KeptBody:
         """Keep bytes."""
         self._body.add(data)
         return ()
+
+
+_SILENCE: Final = re.compile(
+    rb"(?:[\xef\xbb\xbf\s]|:[^\r\n]*[\r\n])*"
+)  # what says nothing: blanks and comments
+
+
+class Opening:
+    """The first bytes of an answer for which a stream was asked, until they say what it is.
+
+    A whole answer in place of the stream is kept until its end.
+    """
+
+    __slots__ = ("_body", "_head", "streams")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._body: Body | None = None
+        self.streams = False  # it is a stream
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes; return those of a stream, once it is known to be one.
+
+        Raises:
+            UpstreamInterrupted: they are a whole answer, and too long.
+        """
+        if self._body is None:
+            data = _SILENCE.sub(b"", self._head + data, count=1)
+            if not data or (data.startswith(b":") and len(data) < MAX_FRAME_BYTES):
+                self._head = data
+                return b""
+            if not whole_json(data) and not data.startswith(b"["):
+                self.streams = True
+                return data
+            self._body = Body()
+        self._body.add(data)
+        return b""
+
+    def whole(self) -> bytes:
+        """Return the whole answer; b"" where there is none."""
+        return b"" if self._body is None else self._body.whole()
 
 
 class DataStream(Frames):

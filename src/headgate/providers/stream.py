@@ -16,7 +16,7 @@ import msgspec
 from headgate.errors import UpstreamInterrupted
 from headgate.providers import compat
 from headgate.providers.edits import read_answer, splice_model, splice_usage
-from headgate.providers.frames import Frames, data_of, whole_json
+from headgate.providers.frames import Frames, data_of, framed, whole_json
 from headgate.providers.refusals import reported
 from headgate.providers.unstreamed import chunks_of
 from headgate.providers.whole import Body
@@ -91,9 +91,9 @@ class StreamReader(Frames):
             UpstreamError: it is an error.
             UpstreamInterrupted: it is no answer.
         """
-        body = body.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf")
-        if b"\n\ndata:" in body:  # which no JSON has: they are frames after all
-            return self._frames(body)
+        body = body.removeprefix(b"\xef\xbb\xbf")
+        if frames := framed(body):
+            return self._frames(frames)
         answer = read_answer(body)
         if answer.error is not None:
             raise self._mistake(body)

@@ -1,4 +1,7 @@
-"""The reader of every wire but OpenAI's: a source of events on one side, a writer on the other."""
+"""The reader of every wire but OpenAI's: a source of events on one side, a writer on the other.
+
+A whole answer in place of a stream is read when it has ended, and written as the stream that says the same.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from headgate.providers.events import (
     ToolStart,
     unwrapped,
 )
+from headgate.providers.frames import framed
+from headgate.providers.sources import Opening
 from headgate.providers.writing import BodyWriter, ChunkWriter
 
 if TYPE_CHECKING:
@@ -30,18 +35,23 @@ class TranslatedReader:
 
     Args:
         call: whose answer it is.
-        source: the provider's bytes as events.
+        whole: a whole answer's bytes as events.
+        stream: a stream's; None: none was asked for.
         schema_tool: the tool whose arguments are the answer's text; empty: none.
     """
 
     __slots__ = (
-        "_call", "_fell", "_parts", "_pieces", "_schema_tool", "_source", "_stopped", "_text_bytes", "_usage",
-        "_wrapped", "_writer", "done",
+        "_call", "_fell", "_parts", "_pieces", "_schema_tool", "_source", "_stopped", "_text_bytes",
+        "_undecided", "_usage", "_whole", "_wrapped", "_writer", "done",
     )  # fmt: skip
 
-    def __init__(self, call: Call, source: Source, schema_tool: str = "") -> None:
+    def __init__(
+        self, call: Call, whole: Source, stream: Source | None = None, schema_tool: str = ""
+    ) -> None:
         self._call = call
-        self._source = source
+        self._whole = whole
+        self._source = whole if stream is None else stream
+        self._undecided = None if stream is None else Opening()
         self._schema_tool = schema_tool
         self._writer: Writer = ChunkWriter(call) if call.stream else BodyWriter(call)
         self._wrapped: set[tuple[int, int]] = set()
@@ -60,6 +70,15 @@ class TranslatedReader:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the body, cut anywhere; return whole frames of OpenAI's wire."""
+        if self._undecided is not None:
+            data = self._undecided.feed(data)
+            if not self._undecided.streams:
+                return b""
+            self._undecided = None
+        return self._take(data)
+
+    def _take(self, data: bytes) -> bytes:
+        """Take bytes that are in the form that was asked for."""
         return self._write(self._source.feed(data))
 
     def finish(self) -> bytes:
@@ -68,10 +87,19 @@ class TranslatedReader:
         Raises:
             UpstreamInterrupted: it ended early.
         """
-        out = self._write(self._source.finish())
+        body = b"" if self._undecided is None else self._undecided.whole()
+        out = self._instead(body) if body else self._write(self._source.finish())
         if not self._stopped:
             raise UpstreamInterrupted("The provider ended its answer before it was complete.")
         return out
+
+    def _instead(self, body: bytes) -> bytes:
+        """Read what came in place of a stream: a whole answer, or an error with events after it."""
+        frames = framed(body)
+        if not frames:
+            self._source = self._whole
+        out = self._write(self._source.feed(frames or body))
+        return out + self._write(self._source.finish())
 
     def _write(self, events: Iterable[Event]) -> bytes:
         if self._schema_tool:

@@ -51,6 +51,7 @@ class _Message(msgspec.Struct, gc=False):
     stop_details: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     type: str = "message"
+    error: Any = None
 
 
 class _StreamEvent(msgspec.Struct, gc=False):
@@ -178,7 +179,7 @@ class MessageSource(KeptBody):
         except NOT_JSON as fault:
             raise not_json(fault) from fault
         if message.type != "message":
-            raise mistake(Head(502, ()), body)
+            raise mistake(Head(STATUSES.get(_kind(message.error), 502), ()), body)
         self.done = True
         return self._events(message)
 

@@ -100,8 +100,8 @@ class MessagesCodec:
             return FaithfulReader(call, target)
         shape = shape_of(call)
         native = shape.schema is None or (self.keeps(target) and is_native(shape.schema, target))
-        source = StreamSource() if call.stream else MessageSource()
-        return TranslatedReader(call, source, "" if native else shape.tool())
+        stream = StreamSource() if call.stream else None
+        return TranslatedReader(call, MessageSource(), stream, "" if native else shape.tool())
 
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer means for the caller."""

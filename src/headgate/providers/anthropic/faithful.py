@@ -2,7 +2,7 @@
 
 Changed are the model's name, a limit that was shrunk to the money, marks for a cache of an hour (no book here
 has their price), and thinking without a seal, which was never Anthropic's. A usage that was not believed is
-shown as it was booked.
+shown as it was booked. A message that came whole in place of a stream is passed on as its events.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import msgspec
 from headgate.providers.anthropic.answer import MessageSource, StreamSource
 from headgate.providers.anthropic.blocks import cache_control
 from headgate.providers.anthropic.outbound import sse, usage_object
-from headgate.providers.frames import Frames, data_of
+from headgate.providers.anthropic.unstreamed import events_of
+from headgate.providers.frames import Frames, data_of, framed
 from headgate.providers.translated import TranslatedReader
 from headgate.values import Note
 
@@ -68,16 +69,16 @@ class FaithfulReader(TranslatedReader):
     __slots__ = ("_body", "_frames", "_held", "_opening", "_renamed")
 
     def __init__(self, call: Call, target: Target) -> None:
-        super().__init__(call, StreamSource() if call.stream else MessageSource())
+        super().__init__(call, MessageSource(), StreamSource() if call.stream else None)
         self._frames = Frames()
         self._body: list[bytes] = []
         self._held: list[dict[str, Any]] = []  # events that must not go out before the books are closed
         self._opening: list[bytes] | None = []  # what is held back until there is content; None: it is out
         self._renamed = target.model.name != call.model
 
-    def feed(self, data: bytes) -> bytes:
+    def _take(self, data: bytes) -> bytes:
         """Take bytes of the body; return whole events as they came."""
-        super().feed(data)
+        super()._take(data)
         if not self._call.stream:
             self._body.append(data)
             return b""
@@ -90,9 +91,17 @@ class FaithfulReader(TranslatedReader):
         Raises:
             UpstreamInterrupted: it ended early.
         """
-        super().finish()
+        whole = self._undecided is not None
+        out = super().finish()
+        if whole:
+            return out
         rest = self._frames.rest()
         return self._pass(rest) if rest else b""
+
+    def _instead(self, body: bytes) -> bytes:
+        """Read a message that came in place of a stream; return the events that say it."""
+        super()._instead(body)
+        return self._pass(framed(body) or events_of(body))
 
     def end(self, booked: Usage) -> bytes:
         """Return the message, or the events that end it, with the usage that was booked."""

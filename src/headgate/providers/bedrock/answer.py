@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.errors import UpstreamFailed, UpstreamInterrupted
-from headgate.providers.bedrock.errors import reported
+from headgate.ports import Head
+from headgate.providers.bedrock.errors import mistake, reported
 from headgate.providers.bedrock.eventstream import Messages
 from headgate.providers.chat import wants_one_call
 from headgate.providers.events import (
@@ -64,8 +65,8 @@ class _Output(msgspec.Struct, gc=False):
 
 
 class _Whole(msgspec.Struct, gc=False, rename="camel"):
-    output: _Output
-    stop_reason: str
+    output: _Output | None = None
+    stop_reason: str = ""
     usage: dict[str, Any] | None = None
 
 
@@ -229,10 +230,13 @@ class WholeSource(KeptBody):
 
     def finish(self) -> Iterable[Event]:
         """Yield what the answer says."""
+        body = self._body.whole()
         try:
-            answer = msgspec.json.decode(self._body.whole(), type=_Whole)
+            answer = msgspec.json.decode(body, type=_Whole)
         except NOT_JSON as fault:
             raise not_json(fault) from fault
+        if answer.output is None:
+            raise mistake(Head(502, ()), body)
         for index, block in enumerate(answer.output.message.content):
             for start, delta in _pieces(block):
                 yield from self._blocks.start(index, start)
@@ -240,7 +244,8 @@ class WholeSource(KeptBody):
             yield from self._blocks.stop(index)
         if answer.usage is not None:
             yield read_usage(answer.usage)
-        yield from self._blocks.end(answer.stop_reason)
+        if answer.stop_reason:
+            yield from self._blocks.end(answer.stop_reason)
         self.done = True
 
 

@@ -126,8 +126,8 @@ class ConverseCodec(_Signed):
 
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream or for a whole answer."""
-        source = StreamSource(call) if call.stream else WholeSource(call)
-        return TranslatedReader(call, source, schema_tool(shape_of(call), target))
+        stream = StreamSource(call) if call.stream else None
+        return TranslatedReader(call, WholeSource(call), stream, schema_tool(shape_of(call), target))
 
 
 class InvokeCodec(_Signed):

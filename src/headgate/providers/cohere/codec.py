@@ -42,8 +42,8 @@ class ChatCodec:
 
     def reader(self, call: Call, _target: Target) -> Reader:
         """Return a reader for a stream or for a whole answer."""
-        source = StreamSource(call) if call.stream else WholeSource(call)
-        return TranslatedReader(call, source, schema_tool(shape_of(call)))
+        stream = StreamSource(call) if call.stream else None
+        return TranslatedReader(call, WholeSource(call), stream, schema_tool(shape_of(call)))
 
     def error(self, head: Head, body: bytes) -> UpstreamError:
         """Return what a refusing answer means for the caller."""

@@ -119,7 +119,7 @@ class _Answer:
         self._calls: dict[int, int] = {}  # how many functions each has called
         self._single = wants_one_call(call)
 
-    def read(self, data: bytes) -> Iterator[Event]:
+    def read(self, data: bytes | msgspec.Raw) -> Iterator[Event]:
         """Yield what a chunk says.
 
         Raises:
@@ -219,7 +219,7 @@ def _token(token: _Token) -> dict[str, Any]:
 
 
 class WholeSource(KeptBody):
-    """A whole answer. Implements `Source`."""
+    """A whole answer, or the array of chunks that a stream is without `alt=sse`. Implements `Source`."""
 
     __slots__ = ("_answer",)
 
@@ -229,9 +229,18 @@ class WholeSource(KeptBody):
 
     def finish(self) -> Iterable[Event]:
         """Yield what the answer says."""
-        yield from self._answer.read(self._body.whole())
+        body = self._body.whole()
+        for chunk in _array(body) if body.startswith(b"[") else (body,):
+            yield from self._answer.read(chunk)
         yield from self._answer.end()
         self.done = True
+
+
+def _array(body: bytes) -> list[msgspec.Raw]:
+    try:
+        return msgspec.json.decode(body, type=list[msgspec.Raw])
+    except NOT_JSON as fault:
+        raise not_json(fault) from fault
 
 
 class StreamSource(DataStream):

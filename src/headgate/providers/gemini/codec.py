@@ -88,7 +88,7 @@ class ContentCodec(_Placed):
 
     def reader(self, call: Call, _target: Target) -> Reader:
         """Return a reader for a stream or for a whole answer."""
-        return TranslatedReader(call, StreamSource(call) if call.stream else WholeSource(call))
+        return TranslatedReader(call, WholeSource(call), StreamSource(call) if call.stream else None)
 
 
 class EmbeddingsCodec(_Placed):
