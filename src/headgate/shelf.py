@@ -123,7 +123,10 @@ class FileShelf(Protocol):
         ...
 
     async def create(self, owner: FileOwner, label: FileLabel, source: AsyncIterator[Buffer]) -> StoredFile:
-        """Write a whole file and publish it; where the source raises, nothing is kept."""
+        """Write a whole file of ours and publish it; where the source raises, nothing is kept.
+
+        It counts in the quotas of its project and account, and is kept though they are full.
+        """
         ...
 
     async def find(self, owner: FileOwner, name: str) -> StoredFile | None:

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.files.place import HOUR, LABEL, OWN, Place, content, source
 
 from headgate.errors import BodyTooLarge, CallerError, StorageFull, Unavailable
+from headgate.files.shelf import Shelf
+from headgate.shelf import FileOwner, StoredFile
 from headgate.stores.sql.files import Room
 from headgate.values import Book
 
 pytestmark = pytest.mark.anyio
+
+
+async def bring(shelf: Shelf, *parts: bytes, owner: FileOwner = OWN) -> StoredFile:
+    """Bring a file as a caller does."""
+    draft = await shelf.begin(owner)
+    try:
+        for part in parts:
+            await draft.write(part)
+        return await draft.publish(LABEL)
+    finally:
+        await draft.discard()
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 async def test_a_file_is_kept_found_read_and_deleted(place: Place) -> None:
@@ -77,7 +95,7 @@ async def test_what_is_not_published_leaves_nothing(place: Place) -> None:
         with pytest.raises(ValueError, match="broken"):
             await shelf.create(OWN, LABEL, breaks())
         with pytest.raises(BodyTooLarge, match="200,000 bytes"):
-            await shelf.create(OWN, LABEL, source(b"x" * 100_000, b"x" * 100_001))
+            await bring(shelf, b"x" * 100_000, b"x" * 100_001)
         draft = await shelf.begin(OWN)
         await draft.write(b"x")
         await draft.discard()
@@ -87,19 +105,44 @@ async def test_what_is_not_published_leaves_nothing(place: Place) -> None:
 
 async def test_a_project_and_an_account_have_so_much_room(place: Place) -> None:
     async with place.shelf(Room(1_000, 1_500)) as shelf:
-        first = await shelf.create(OWN, LABEL, source(b"x" * 900))
+        first = await bring(shelf, b"x" * 900)
         with pytest.raises(CallerError, match="this project have 900 of the 1,000 bytes") as refused:
             await shelf.begin(OWN, 101)
         assert refused.value.code == "storage_quota_exceeded"
         with pytest.raises(CallerError, match="this project have 900 of"):
-            await shelf.create(OWN, LABEL, source(b"x" * 101))
+            await bring(shelf, b"x" * 101)
         other = OWN._replace(project=2)
         with pytest.raises(CallerError, match="this account have 900 of"):
-            await shelf.create(other, LABEL, source(b"x" * 601))
-        await shelf.create(OWN, LABEL, source(b"x" * 100))
+            await bring(shelf, b"x" * 601, owner=other)
+        await bring(shelf, b"x" * 100)
         assert await shelf.delete(OWN, first.id)
-        await shelf.create(OWN, LABEL, source(b"x" * 900))
+        await bring(shelf, b"x" * 900)
     assert place.rows("blobs") == len(place.blobs) == 2
+
+
+async def test_what_we_make_is_kept_however_large_and_counts(place: Place) -> None:
+    async with place.shelf(Room(1_000, 1_500), largest=500) as shelf:
+        ours = [await shelf.create(OWN, LABEL, source(b"x" * 900)) for _ in range(2)]
+        assert [file.size for file in ours] == [900, 900]
+        with pytest.raises(CallerError, match="this project have 1,800 of the 1,000 bytes"):
+            await shelf.begin(OWN)
+        for file in ours:
+            assert await shelf.delete(OWN, file.id)
+        await bring(shelf, b"x" * 500)
+
+
+async def test_who_goes_while_a_file_is_begun_leaves_nothing_open(place: Place) -> None:
+    before = open_files()
+    async with place.shelf() as shelf:
+        for n in range(40):
+            begun = asyncio.create_task(shelf.blobs.begin(f"{n:032x}"))
+            await asyncio.sleep(0)
+            begun.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await begun
+        async with asyncio.timeout(5):
+            while len(place.blobs) < 40 or open_files() > before:
+                await asyncio.sleep(0.01)
 
 
 async def test_what_is_being_written_at_once_counts_before_it_is_there(place: Place) -> None:

@@ -268,6 +268,25 @@ def test_one_that_does_not_fit_is_refused_and_what_fits_is_paid_by_the_line(tmp_
         gateway.stop()
 
 
+def test_what_it_has_made_is_kept_whatever_files_of_callers_may_be(tmp_path):
+    with ScriptedUpstream(chat_json("x" * 400_000)) as upstream:
+        toml = PRICED.format(base=upstream.base_url) + "[files]\nfile_mb = 1\nproject_gb = 0.001\n"
+        (tmp_path / "headgate.toml").write_text(toml)
+        gateway = Gateway(tmp_path, "--config", "headgate.toml", "--cap", "1/total")
+        client = client_of(gateway)
+        try:
+            batch = wait(client, order(client, [ask(f"c{n}", model="m") for n in range(4)]), within_s=20)
+            assert (batch.status, batch.request_counts.completed) == ("completed", 4)
+            assert client.files.retrieve(batch.output_file_id).bytes > 1_600_000
+            assert len(lines_of(client, batch.output_file_id)) == 4
+            with pytest.raises(openai.BadRequestError, match="the 1,000,000 bytes that they may have"):
+                order(client, [ask("d", model="m")])
+            client.files.delete(batch.output_file_id)
+            assert wait(client, order(client, [ask("d", model="m")])).status == "completed"
+        finally:
+            gateway.stop()
+
+
 def test_limits_of_the_provider_slow_it_and_fail_nothing(tmp_path):
     limited = error_json(
         429, "Rate limit reached", code="rate_limit_exceeded", headers=[("retry-after", "1")]

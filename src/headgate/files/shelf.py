@@ -51,12 +51,14 @@ class Full(Protocol):
 class FileRows(Protocol):
     """The rows of files and blobs; see `stores/sql/files.py`. Every method raises `Unavailable`."""
 
-    async def reserve(self, blob: str, owner: FileOwner, size: int, now: WallMicros) -> Full | None:
-        """Note a blob that is about to be written; unless a quota is full."""
+    async def reserve(
+        self, blob: str, owner: FileOwner, size: int, now: WallMicros, *, bound: bool
+    ) -> Full | None:
+        """Note a blob that is about to be written; unless a quota is full that binds it."""
         ...
 
-    async def publish(self, file: StoredFile) -> Full | None:
-        """Make written blobs a file; unless a quota is full, which dooms them."""
+    async def publish(self, file: StoredFile, *, bound: bool) -> Full | None:
+        """Make written blobs a file; unless a quota is full that binds it, which dooms them."""
         ...
 
     async def doom(self, blobs: Iterable[str]) -> None:
@@ -125,19 +127,23 @@ class Shelf:
             expected: how many bytes it has at most; 0 where nobody knows.
             largest: how many it may have; 0: as many as any file.
         """
-        blob = secrets.token_hex(16)
+        return await self._begin(owner, expected, largest or self.largest)
+
+    async def _begin(self, owner: FileOwner, expected: int, largest: int) -> FileDraft:
+        """Begin to write a file of at most so many bytes; 0: of any number, and no quota binds it."""
+        blob, now = secrets.token_hex(16), self.clock.wall()
         self._live.add(blob)
         try:
-            refuse_full(await self.rows.reserve(blob, owner, expected, self.clock.wall()))
+            refuse_full(await self.rows.reserve(blob, owner, expected, now, bound=largest > 0))
             writer = await self.blobs.begin(blob)
         except BaseException:
             self._live.discard(blob)  # whoever sweeps finds what was noted
             raise
-        return FileDraft(self, owner, Piece(blob, largest or self.largest), writer)
+        return FileDraft(self, owner, Piece(blob, largest), writer)
 
     async def create(self, owner: FileOwner, label: FileLabel, source: AsyncIterator[Buffer]) -> StoredFile:
-        """Write a whole file; where the source raises, nothing is kept."""
-        draft = await self.begin(owner)
+        """Write a whole file of ours, which is paid for; where the source raises, nothing is kept."""
+        draft = await self._begin(owner, 0, 0)
         try:
             async for data in source:
                 await draft.write(data)
@@ -241,7 +247,7 @@ class FileDraft:
         """Append bytes. Raises `BodyTooLarge`, `Unavailable`."""
         self.size += len(data)
         self._shelf.counted.written += len(data)
-        if self.size > self._largest:
+        if 0 < self._largest < self.size:
             raise too_large(self._largest)
         if len(data) <= _INLINE:
             self._hash.update(data)
@@ -266,7 +272,7 @@ class FileDraft:
         now = shelf.clock.wall()
         name = made_by(call) if call else new_id("file-")
         file = StoredFile(name, self._owner, label, self.size, self.sha256, now, (piece,))
-        refuse_full(await shelf.rows.publish(file))
+        refuse_full(await shelf.rows.publish(file, bound=self._largest > 0))
         self.kept()
         shelf.counted.kept += 1
         return file

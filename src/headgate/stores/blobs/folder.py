@@ -37,7 +37,12 @@ class FolderBlobs:
     async def begin(self, name: str) -> _Writer:
         """Begin to write a blob. Raises `Unavailable`."""
         path = self._path(name)
-        return _Writer(path, await _done(_create, path))
+        made = asyncio.ensure_future(_done(_create, path))
+        try:
+            return _Writer(path, await asyncio.shield(made))
+        except asyncio.CancelledError:
+            made.add_done_callback(_unwanted)  # a thread goes on although nobody waits for it
+            raise
 
     async def read(self, name: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """Return bytes of a blob. Raises `Unavailable`: it cannot be read, or is shorter than it was."""
@@ -115,6 +120,12 @@ class _Writer:
 def _create(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _unwanted(made: asyncio.Future[int]) -> None:
+    """Close a file that was made for nobody; its blob is removed by whoever sweeps."""
+    if not made.cancelled() and made.exception() is None:
+        os.close(made.result())
 
 
 def _read(file: int, start: int, most: int) -> bytes:

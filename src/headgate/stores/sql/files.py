@@ -60,13 +60,23 @@ class SqlFiles:
         self._room = room
         self._writer = writer
 
-    async def reserve(self, blob: str, owner: FileOwner, size: int, now: WallMicros) -> Full | None:
-        """Note a blob that is about to be written, of at most so many bytes; unless a quota is full."""
-        return await self.thread.run(self._reserve, blob, owner, size, now)
+    async def reserve(
+        self, blob: str, owner: FileOwner, size: int, now: WallMicros, *, bound: bool = True
+    ) -> Full | None:
+        """Note a blob that is about to be written, of at most so many bytes; unless a quota is full.
 
-    async def publish(self, file: StoredFile) -> Full | None:
-        """Make a written blob a file; unless a quota is full."""
-        return await self.thread.run(self._publish, file)
+        Args:
+            blob: its name.
+            owner: whose it will be.
+            size: its bytes; 0: nobody knows.
+            now: wall time.
+            bound: whether it is refused where a quota is full; it counts in any case.
+        """
+        return await self.thread.run(self._reserve, (blob, owner, size, now), bound)
+
+    async def publish(self, file: StoredFile, *, bound: bool = True) -> Full | None:
+        """Make a written blob a file; unless a quota is full that binds it."""
+        return await self.thread.run(self._publish, file, bound)
 
     async def doom(self, blobs: Iterable[str]) -> None:
         """Let blobs be removed, whatever they are."""
@@ -115,10 +125,11 @@ class SqlFiles:
     # ── in the thread ────────────────────────────────────────────────────────────────────────────
 
     def _reserve(
-        self, sql: Connection, blob: str, owner: FileOwner, size: int, now: WallMicros
+        self, sql: Connection, row: tuple[str, FileOwner, int, WallMicros], bound: bool
     ) -> Full | None:
+        blob, owner, size, now = row
         with writing(sql):
-            full = self._full(sql, owner, size)
+            full = self._full(sql, owner, size) if bound else None
             if full is None:
                 sql.execute(
                     "INSERT INTO blobs (blob, account, project, holder, n, bytes, state, writer, at)"
@@ -127,15 +138,15 @@ class SqlFiles:
                 )
         return full
 
-    def _publish(self, sql: Connection, file: StoredFile) -> Full | None:
+    def _publish(self, sql: Connection, file: StoredFile, bound: bool) -> Full | None:
         with writing(sql):
-            return self.insert(sql, file)
+            return self.insert(sql, file, bound=bound)
 
-    def insert(self, sql: Connection, file: StoredFile) -> Full | None:
+    def insert(self, sql: Connection, file: StoredFile, *, bound: bool = True) -> Full | None:
         """Make blobs a file, in a transaction of the caller; unless a quota is full, which dooms them."""
         owner, label = file.owner, file.label
         mark(sql, [piece.blob for piece in file.pieces])  # so that they do not count twice
-        full = self._full(sql, owner, file.size)
+        full = self._full(sql, owner, file.size) if bound else None
         if full is not None:
             return full
         sql.executemany(
