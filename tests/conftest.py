@@ -7,6 +7,7 @@ in CI, it fails instead.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -43,6 +44,25 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "redis": [("redis-server", "valkey-server")],
     "rabbitmq": [("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"), ("epmd",)],
 }
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if getattr(session.config.option, "dist", "no") != "no":  # the first, which starts the others
+        from tests.compiled import compile_all
+
+        compile_all(session.config)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the collector rest while thousands of tests are made that stay, and not look at them afterwards."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

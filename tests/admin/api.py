@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from headgate.ports import SystemClock
 from headgate.process.admin import AdminSettings, admin_routes
 from headgate.stores.sql.admin import SqlAdminStore
 from headgate.stores.sql.bootstrap import prepare
+
+_LOOP = asyncio.new_event_loop()  # of all calls: one for each would cost more than the calls
+atexit.register(_LOOP.close)
 
 
 @dataclass
@@ -81,7 +85,7 @@ class Api:
         sent = {"host": "gate", **(headers or {})}
         if key is not None:
             sent.setdefault("authorization", f"Bearer {key or self.root}")
-        return asyncio.run(self._call(method, path, body, sent))
+        return _LOOP.run_until_complete(self._call(method, path, body, sent))
 
     def together(self, *requests: tuple[str, str, object]) -> list[int]:
         """Make requests at once, as root; return their statuses in the order in which they were answered."""
@@ -91,7 +95,7 @@ class Api:
             calls = [self._call(method, path, body, sent) for method, path, body in requests]
             return [(await call).status for call in asyncio.as_completed(calls)]
 
-        return asyncio.run(all_of_them())
+        return _LOOP.run_until_complete(all_of_them())
 
     async def _call(self, method: str, path: str, body: object, given: Mapping[str, str]) -> Reply:
         headers = dict(given)

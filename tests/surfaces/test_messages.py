@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import pytest
 from tests.answers import SSE, chunk, http_answer, http_head, json_answer
 from tests.providers import claude_wire as wire
 from tests.surfaces.conftest import Gateway
 from tests.surfaces.test_claude import spent
 from tests.upstream import ScriptedUpstream
+
+if TYPE_CHECKING:
+    import anthropic
 
 HELLO: Any = [{"role": "user", "content": "Say pong"}]
 ASK: Any = [{"role": "user", "content": "Weather in Paris?"}]
@@ -24,6 +27,12 @@ TOOLS: Any = [
 THOUGHT = {"type": "thinking", "thinking": "Which city?", "signature": "EqoB=="}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Paris"}}
 TEXT = {"type": "text", "text": "It is sunny in Paris."}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported() -> None:
+    """Import the SDK for these tests alone: it takes two seconds of every process that imports this file."""
+    globals()["anthropic"] = import_module("anthropic")
 
 
 def client(made: Gateway, key: str | None = None) -> anthropic.Anthropic:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import openai
 import pytest
 from tests.faults.worker import ONE_ATTEMPT
@@ -129,6 +128,8 @@ def test_parallel_tools_and_their_results(rig: Rig, model: str, streams: bool) -
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_anthropic_sdk_reaches_it_too(rig: Rig, model: str) -> None:
+    import anthropic  # for this test alone: it takes two seconds
+
     base = rig.gateway.base.removesuffix("/v1")
     tools: Any = [
         {"name": tool["function"]["name"], "input_schema": tool["function"]["parameters"]} for tool in TOOLS
