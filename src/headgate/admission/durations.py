@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-_MS_NS = 1_000_000
+MS_NS = 1_000_000
 
 
 def go_duration(duration_ns: int) -> bytes:
     """Write a duration, to the millisecond: who waits so long never comes too early."""
-    ms = -(-duration_ns // _MS_NS)
+    return in_go(-(-duration_ns // MS_NS))
+
+
+def in_go(ms: int) -> bytes:
+    """Write a duration in whole milliseconds."""
     if ms < 1_000:
         return b"%dms" % ms
     whole, part = divmod(ms, 1_000)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.admission.durations import go_duration
+from headgate.admission.durations import MS_NS, go_duration, in_go
 from headgate.admission.leased import group, token_group
 from headgate.admission.passes import CLOSED, Pass, Told
 from headgate.errors import RateLimited
@@ -296,15 +296,13 @@ class OwnGate(Gate):
         if now >= own.until:
             own = self._open(now)
         lines, passed = b"", now - own.began
-        for bucket, lacked, template, of_tokens in own.told:
-            limit, unit = bucket.limit, bucket.unit
-            taken = own.tokens - own.back if of_tokens else own.calls
-            lack = lacked + taken * unit - passed * limit
+        for limit, unit, refill_ms, lacked, template, of_tokens in own.told:
+            lack = lacked + (own.tokens - own.back if of_tokens else own.calls) * unit - passed * limit
             if lack <= 0:
                 lines += template % (limit, limit, b"0ms")
             else:
-                left = max((bucket.size - lack) // unit, 0)
-                lines += template % (limit, left, go_duration(-(-lack // limit)))
+                left = limit + -lack // unit
+                lines += template % (limit, max(left, 0), in_go(-(-lack // refill_ms)))
         return lines
 
     def without_counts(self) -> Gate:
@@ -320,7 +318,8 @@ class OwnGate(Gate):
         self._turnstile.gate = self
         for meters, template in self._told:
             bucket, lacked, left = meters.tightest(now)
-            own.told.append(Told(bucket, lacked, template, meters is not self._requests))
+            limit, unit = bucket.limit, bucket.unit
+            own.told.append(Told(limit, unit, limit * MS_NS, lacked, template, meters is not self._requests))
             if meters is self._requests:
                 own.most = left
             elif meters is self._tokens:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
-    from headgate.admission.meters import Bucket, Group, TokenGroup
+    from headgate.admission.meters import Group, TokenGroup
     from headgate.values import MonotonicNs
 
 LASTS_NS: Final = 10_000_000  # opening and booking one costs as much as a tenth of a call
@@ -52,7 +52,9 @@ class Turnstiles(WeakValueDictionary[int, Turnstile]):
 class Told(NamedTuple):
     """The tightest meter of a kind, as it was seen, and how it is told."""
 
-    bucket: Bucket
+    limit: int
+    unit: int  # of the meter
+    refill_ms: int  # of it, in the same as what it lacks
     lacked: int
     template: bytes
     of_tokens: bool

@@ -42,6 +42,17 @@ _LONGEST_NAMES = 1_024  # characters: beyond, a caller's names would fill memory
 _LONGEST_SEEN, _MOST_SEEN = 256, 32  # bytes of the parameters that are kept, and how many of one shape
 
 
+class _Said(msgspec.Struct, frozen=True):
+    """What the values of a body's members say."""
+
+    values: dict[str, object]
+    model: str
+    stream: bool
+    max_output: int | None
+    include_usage: bool
+    tier: str
+
+
 class _Shape(msgspec.Struct, frozen=True):
     """What the names of a body's members say, whatever their values are."""
 
@@ -53,7 +64,8 @@ class _Shape(msgspec.Struct, frozen=True):
     limits: tuple[str, ...]
     tools: bool
     parameters: tuple[str, ...]  # the names of those that are checked, where none is input
-    seen: dict[bytes, dict[str, object]]  # what these were before, as they came: clients repeat theirs
+    seen: dict[bytes, _Said]  # what these were before, as they came: clients repeat theirs
+    bare: bool  # nothing but the messages can be input
     measure: Callable[[Call, dict[str, object]], None] | None  # of what makes no text
 
 
@@ -72,6 +84,7 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
         "tools" in names or "web_search_options" in names,
         () if inputs else checked,
         {},
+        not inputs and all(name in checks for name in names),
         MEASURES.get(operation) or UPLOADS.get(operation),
     )
 
@@ -91,14 +104,35 @@ def parse(body: bytes, call: Call) -> None:
     if shape.missing:
         shape = _supplied(call, members, shape)
     parameters = b"\n".join(map(members.__getitem__, shape.parameters))
-    values = shape.seen.get(parameters) or _values(members, shape, parameters)
+    said = shape.seen.get(parameters) or _said(members, shape, parameters)
     call.unknown = shape.unknown
     call.members = members
-    _read(call, values, shape)
+    call.model, call.stream, call.max_output = said.model, said.stream, said.max_output
+    if said.include_usage:
+        call.include_usage = True
+    if said.tier:
+        call.tier = said.tier
+    if shape.counted:
+        call.n = _choices(call, said.values)
+    _weigh(call, said.values, shape)
+    if shape.measure is not None:
+        shape.measure(call, said.values)
 
 
-def _values(members: dict[str, msgspec.Raw], shape: _Shape, parameters: bytes) -> dict[str, object]:
-    """Check the members, and keep what they are if they are plain."""
+def _said(members: dict[str, msgspec.Raw], shape: _Shape, parameters: bytes) -> _Said:
+    """Check and read the members, and keep what they say if they are plain."""
+    values = _values(members, shape)
+    said = _read(values, shape)
+    plain = not any(isinstance(value, (list, dict)) for value in values.values())
+    if parameters and plain and len(parameters) <= _LONGEST_SEEN:
+        if len(shape.seen) >= _MOST_SEEN:
+            shape.seen.clear()
+        shape.seen[parameters] = said
+    return said
+
+
+def _values(members: dict[str, msgspec.Raw], shape: _Shape) -> dict[str, object]:
+    """Check the members; return those that say something."""
     values: dict[str, object] = {}
     for name, check, optional in shape.checked:
         try:
@@ -109,11 +143,6 @@ def _values(members: dict[str, msgspec.Raw], shape: _Shape, parameters: bytes) -
             continue
         check(name, value)
         values[name] = value
-    plain = not any(isinstance(value, (list, dict)) for value in values.values())
-    if parameters and plain and len(parameters) <= _LONGEST_SEEN:
-        if len(shape.seen) >= _MOST_SEEN:
-            shape.seen.clear()
-        shape.seen[parameters] = values
     return values
 
 
@@ -138,31 +167,22 @@ def _split(body: bytes) -> dict[str, msgspec.Raw]:
         raise CallerError("The JSON body of your request is nested too deeply.") from fault
 
 
-def _read(call: Call, values: dict[str, object], shape: _Shape) -> None:
-    model = values["model"]
+def _read(values: dict[str, object], shape: _Shape) -> _Said:
+    model, options, tier = values["model"], values.get("stream_options"), values.get("service_tier")
     assert type(model) is str
     if not model:
         raise missing("model")
-    call.model = model
-    call.stream = values.get("stream") is True
-    if shape.counted:
-        call.n = _choices(call, values)
+    stream, most = values.get("stream") is True, None
     for name in shape.limits:  # which one a provider heeds is its own affair: the hold covers the larger
         limit = values.get(name)
         if isinstance(limit, (int, float)):
-            call.max_output = max(call.max_output or 0, int(limit))
-    options = values.get("stream_options")
-    if options is not None and not call.stream:
+            most = max(most or 0, int(limit))
+    if options is not None and not stream:
         raise CallerError(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
-    call.include_usage = isinstance(options, dict) and options.get("include_usage") is True
-    tier = values.get("service_tier")
-    if tier in _PRICED_TIERS:
-        call.tier = str(tier)
-    _weigh(call, values, shape)
-    if shape.measure is not None:
-        shape.measure(call, values)
+    include_usage = isinstance(options, dict) and options.get("include_usage") is True
+    return _Said(values, model, stream, most, include_usage, str(tier) if tier in _PRICED_TIERS else "")
 
 
 def _choices(call: Call, values: dict[str, object]) -> int:
@@ -179,10 +199,20 @@ def _choices(call: Call, values: dict[str, object]) -> int:
 
 def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     """Note what the request holds that may be read as input."""
-    members = call.members
-    weight = inspect(bytes(members["messages"])) if call.operation == "chat" else _NO_MESSAGES
+    weight = inspect(bytes(call.members["messages"])) if call.operation == "chat" else _NO_MESSAGES
     size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
     call.structured = weight.structured
+    if not shape.bare:
+        more, unseen = _weigh_others(call, values, shape)
+        size, hidden = size + more, hidden + unseen
+    call.input_bytes = size
+    if images or audio or hidden:
+        call.media = Media(images, audio, hidden, weight.files, weight.stored)
+
+
+def _weigh_others(call: Call, values: dict[str, object], shape: _Shape) -> tuple[int, int]:
+    """Return the bytes of the other members that may be read as input, and how many show not all of it."""
+    members, size, hidden = call.members, 0, 0
     for name in shape.inputs:
         size += text_bytes(bytes(members[name]))
         if name in SHAPED_MEMBERS:
@@ -196,9 +226,7 @@ def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
         hidden += _brought(values)
     if "prediction" in values and call.operation == "chat":
         call.predicted = text_bytes(bytes(members["prediction"]))
-    call.input_bytes = size
-    if images or audio or hidden:
-        call.media = Media(images, audio, hidden, weight.files, weight.stored)
+    return size, hidden
 
 
 def _note_shape(call: Call, wanted: object) -> None:

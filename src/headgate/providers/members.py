@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,14 +37,21 @@ def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
 def written(members: dict[str, msgspec.Raw]) -> bytes:
     """Write the members as one object; their values are copied once, into it."""
     few = sum(map(len, members)) <= _LONGEST_NAMES
-    keys = (_keys if few else _keys.__wrapped__)(tuple(members))
-    return b"".join((*chain.from_iterable(zip(keys, members.values(), strict=True)), b"}"))
+    pieces = list((_frame if few else _frame.__wrapped__)(tuple(members)))
+    pieces[1::2] = members.values()
+    return b"".join(pieces)
 
 
 @lru_cache(maxsize=1024)  # clients and hosts know few
-def _keys(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return what stands before each value."""
-    return tuple(b"%b%b:" % (b"," if n else b"{", _encode(name)) for n, name in enumerate(names))
+def _frame(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return the pieces of an object, with places for the values."""
+    pieces = [b"{" if names else b"{}"]
+    for name in names:
+        pieces[-1] += _encode(name) + b":"
+        pieces += (b"", b",")
+    if names:
+        pieces[-1] = b"}"
+    return tuple(pieces)
 
 
 def rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:

@@ -27,7 +27,6 @@ class _OutputDetails(msgspec.Struct, gc=False):
 
 
 _NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
-_NO_PARTS = (0, 0, 0, 0, 0)
 
 
 class WireUsage(msgspec.Struct, gc=False):
@@ -43,20 +42,21 @@ class WireUsage(msgspec.Struct, gc=False):
 
     def read(self) -> Usage | None:
         """Return the usage, or None when a count is not a count: it is then not believed."""
-        given = self.prompt_tokens_details or _NO_INPUT
-        made = self.completion_tokens_details or _NO_OUTPUT
+        given, made = self.prompt_tokens_details, self.completion_tokens_details
         got, out = self.prompt_tokens or 0, self.completion_tokens or 0
+        if type(got) is not int or type(out) is not int or not (0 <= got <= MOST_TOKENS >= out >= 0):
+            return None
+        cached = self.prompt_cache_hit_tokens or self.cached_tokens or 0
+        if not cached and (given is None or given == _NO_INPUT) and (made is None or made == _NO_OUTPUT):
+            return Usage(got, out) if got or out else None  # nearly all
+        given, made = given or _NO_INPUT, made or _NO_OUTPUT
         parts = (
-            given.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens or 0,
+            given.cached_tokens or cached,
             given.cache_write_tokens or 0,
             made.reasoning_tokens or 0,
             given.audio_tokens or 0,
             made.audio_tokens or 0,
         )
-        if type(got) is not int or type(out) is not int or not (0 <= got <= MOST_TOKENS >= out >= 0):
-            return None
-        if parts == _NO_PARTS:  # nearly all
-            return Usage(got, out) if got or out else None
         if min(parts) < 0 or max(parts) > MOST_TOKENS:
             return None
         usage = Usage(got, out, *parts)
