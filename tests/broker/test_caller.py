@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import uuid
 from contextlib import asynccontextmanager
@@ -217,6 +218,36 @@ def test_a_broker_that_is_cut_is_told_once_and_found_again(kind: str) -> None:
                     assert said[1:] == ["The broker of batches is back."]
             finally:
                 await remove(kind, at.name)
+
+    run(test)
+
+
+def test_a_visit_that_outlives_its_connection_is_no_fault(kind: str) -> None:
+    async def test() -> None:
+        faults = list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        said, worker = list[str](), Worker()
+        worker.busy.clear()
+        again = 2 if kind == "amqp" else 1  # a stream gives it again after three minutes
+        async with Hose(BROKERS[kind][1]) as hose:
+            at = terms(kind, hose.port)
+            api, other = Caller(terms(kind, 0, at.name), None, print), Caller(at, worker, said.append)
+            try:
+                async with connected(api, other):
+                    assert await api.call("batch_1")
+                    await until(lambda: worker.visits == ["batch_1"])
+                    await hose.cut()
+                    await until(lambda: bool(said), 20.0)
+                    worker.busy.set()
+                    await hose.open()
+                    await until(lambda: other.up and len(said) == 2, 30.0)
+                    await until(lambda: worker.visits == ["batch_1"] * again)
+            finally:
+                await remove(kind, at.name)
+            gc.collect()
+            await asyncio.sleep(0)
+        assert not faults
+        assert said[1:] == ["The broker of batches is back."]
 
     run(test)
 

@@ -226,8 +226,8 @@ class BatchParts:
             if waiting:
                 self._troubles.met(
                     "workers",
-                    f"{waiting} have waited a minute for one. Start one with `headgate worker`, "
-                    "or set batch.run to 'here'",
+                    f"none has begun to read {waiting} of the batches within a minute. Start one with "
+                    "`headgate worker`, or set batch.run to 'here'",
                 )
             else:
                 self._troubles.over("workers")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from aio_pika.exceptions import AMQPError
 from redis.asyncio import Redis
 from taskiq import AckableMessage
+from taskiq.utils import maybe_awaitable
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
 from taskiq_redis import RedisStreamBroker
 
@@ -48,7 +51,7 @@ def open_broker(url: str, name: str) -> AsyncBroker:
 def _rabbitmq(url: str, name: str) -> AsyncBroker:
     bounds: FieldTable = {"x-max-length": _MOST, "x-message-ttl": _OLDEST_MS}
     work = Queue(name=name, arguments=bounds, timeout=_CONNECT_S)
-    broker = AioPikaBroker(
+    broker = _Queue(
         url,
         qos=AT_ONCE,
         exchange=Exchange(name=name, timeout=_CONNECT_S),
@@ -74,6 +77,26 @@ def _redis(url: str, name: str) -> AsyncBroker:
         socket_timeout=SILENT_S,
         max_connection_pool_size=4,
     )
+
+
+class _Queue(AioPikaBroker):
+    """A queue of RabbitMQ whose messages may outlive the connection that they came over."""
+
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        """Yield messages."""
+        async with aclosing(super().listen()) as messages:
+            async for message in messages:
+                yield AckableMessage(data=message.data, ack=_while_connected(message.ack))
+
+
+def _while_connected(ack: Callable[[], Awaitable[None] | None]) -> Callable[[], Awaitable[None]]:
+    async def once() -> None:
+        try:
+            await maybe_awaitable(ack())
+        except (AMQPError, RuntimeError, OSError):
+            return  # the connection is lost, which is told; the message comes again, to another worker
+
+    return once
 
 
 class _Stream(RedisStreamBroker):
