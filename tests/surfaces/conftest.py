@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 
 import pytest
@@ -32,6 +33,7 @@ class Gateway:
         folder: where it is started; its `.env` gets the text of `dotenv`.
         args: further options.
         command: another command that serves.
+        patience: with batch APIs of providers, where processes are forked.
         program: how an `InstalledGateway` is started, if not as the installed program.
         environment: further variables.
     """
@@ -43,6 +45,7 @@ class Gateway:
         dotenv: str = "",
         command: str = "serve",
         program: Sequence[str] = (HEADGATE,),
+        patience: Mapping[str, float] = MappingProxyType({}),
         **environment: str,
     ) -> None:
         self.folder = folder
@@ -50,6 +53,7 @@ class Gateway:
         if dotenv:
             (folder / ".env").write_text(dotenv)
         self.data = folder / "data"
+        self._patience = patience
         words = [*program, command, "--port", "0", "--data", str(self.data), *args]
         self.process = self.started(words, plain_environment(**environment))
         self.said = ""
@@ -66,8 +70,9 @@ class Gateway:
 
     def started(self, words: Sequence[str], environment: dict[str, str]) -> Process:
         """Start the process, without its imports: that it starts as it is installed is tested where it says so."""
-        start = Forked if FORKS else _installed
-        return start(words, self.folder, environment)
+        if not FORKS:
+            return _installed(words, self.folder, environment)
+        return Forked(words, self.folder, environment, self._patience)
 
     def client_environment(self) -> dict[str, str]:
         """Return what the guide's programs need."""

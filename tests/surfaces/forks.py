@@ -23,6 +23,7 @@ from contextlib import closing, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 FORKS = sys.platform == "linux"
@@ -65,12 +66,24 @@ class Forked:
         command: `headgate` and what it is told, or `python` and a file that uses OpenAI's SDK.
         folder: where it runs.
         environment: all of it.
+        patience: how long it waits for batch APIs of providers, if not as ever: fields of `Patience`.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        patience: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._command = command
         self.returncode: int | None = None
-        order = {"command": command, "folder": str(folder), "environment": dict(environment)}
+        order = {
+            "command": command,
+            "folder": str(folder),
+            "environment": dict(environment),
+            "patience": dict(patience),
+        }
         out, err = os.pipe(), os.pipe()
         self.stdout, self.stderr = (os.fdopen(pipe[0], encoding="utf-8") for pipe in (out, err))
         self._ends, told = socket.socketpair()
@@ -200,6 +213,9 @@ def _fork(order: dict[str, Any], told: int, out: int, err: int) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.argv[:] = order["command"]
+    if order["patience"]:
+        parts = import_module("headgate.batch.parts")
+        parts.PATIENCE = parts.Patience(**order["patience"])
 
 
 def _headgate() -> Callable[[], object]:
@@ -211,6 +227,7 @@ def _headgate() -> Callable[[], object]:
         import_module(module)
     for module in (
         "serving",
+        "observe.prometheus",
         "process.outward",
         "stores.sql.admin",
         "stores.sql.check",

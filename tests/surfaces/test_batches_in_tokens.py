@@ -12,6 +12,7 @@ import openai
 import pytest
 from tests.batch_provider import KEY, BatchProvider
 from tests.stores.books import figures
+from tests.surfaces.clients import openai_client
 from tests.surfaces.conftest import Gateway
 from tests.surfaces.places import every_third
 from tests.surfaces.test_batches_sdk import ask, lines_of, order, wait
@@ -38,7 +39,7 @@ class Lives:
         if not self.key:
             made = self.gateway.command("keys", "create", "--name", "t", "--kind", "test", "--json")
             self.key = json.loads(made.stdout)["key"]
-        return openai.OpenAI(base_url=self.gateway.base, api_key=self.key, max_retries=2)
+        return openai_client(self.gateway.base, self.key, retries=2)
 
     def spent(self) -> dict[str, int]:
         """What each kind of grant has lost, by its pot."""
@@ -182,7 +183,7 @@ def test_tokens_cover_a_batch_that_its_provider_runs(tmp_path):
         (tmp_path / "headgate.toml").write_text(NO_GIFT + CONFIG.format(base=provider.base, key=KEY))
         gateway = start(tmp_path)
         try:
-            client = openai.OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=2)
+            client = openai_client(gateway.base, gateway.key, retries=2)
             give(gateway.data, 9_000, model="m", book=Book.REAL)
             time.sleep(1.0)
             batch = wait(client, order(client, [ask(f"r{n}", model="m") for n in range(9)]))

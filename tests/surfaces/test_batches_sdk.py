@@ -11,6 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 from tests.stores.books import figures
+from tests.surfaces.clients import openai_client
 from tests.surfaces.conftest import Gateway
 from tests.surfaces.test_prepaid import NO_GIFT, give, start
 from tests.upstream import ScriptedUpstream, chat_json, error_json
@@ -55,7 +56,7 @@ def lines_of(client: openai.OpenAI, name: str | None) -> dict[str, dict]:
 
 
 def client_of(gateway: Gateway) -> openai.OpenAI:
-    return openai.OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0)
+    return openai_client(gateway.base, gateway.key)
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ def test_another_project_sees_nothing_of_it(client, simulated):
     rows = projects["data"] if isinstance(projects, dict) else projects
     other = next(row["id"] for row in rows if row["name"] == "Others")
     made = json.loads(simulated.command("keys", "create", "--name", "o", "--project", other, "--json").stdout)
-    stranger = openai.OpenAI(base_url=simulated.base, api_key=made["key"], max_retries=2)
+    stranger = openai_client(simulated.base, made["key"], retries=2)
     time.sleep(0.5)
     assert stranger.batches.list().data == []
     for act in (stranger.batches.retrieve, stranger.batches.cancel):
@@ -381,7 +382,7 @@ def test_credit_is_held_over_two_grants_and_what_is_left_comes_back(tmp_path):
     (tmp_path / "headgate.toml").write_text(NO_GIFT)
     gateway = start(tmp_path, workers=2)
     made = json.loads(gateway.command("keys", "create", "--name", "t", "--kind", "test", "--json").stdout)
-    client = openai.OpenAI(base_url=gateway.base, api_key=made["key"], max_retries=2)
+    client = openai_client(gateway.base, made["key"], retries=2)
     try:
         give(gateway.data, 20_000, seconds=3_600)
         give(gateway.data, 1_000_000)
@@ -416,7 +417,7 @@ def test_the_lines_of_a_revoked_key_fail_and_cost_nothing(tmp_path):
         try:
             made = json.loads(gateway.command("keys", "create", "--name", "b", "--json").stdout)
             time.sleep(0.5)
-            doomed = openai.OpenAI(base_url=gateway.base, api_key=made["key"], max_retries=2)
+            doomed = openai_client(gateway.base, made["key"], retries=2)
             batch = wait(
                 doomed, order(doomed, [ask(f"c{n}", model="m") for n in range(4_000)]), until={"in_progress"}
             )

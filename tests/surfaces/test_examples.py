@@ -27,13 +27,8 @@ def test_there_is_an_example_of_each_endpoint_in_each_language(language):
 
 
 def test_the_guides_errors_are_the_guides(simulated):
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "guide" / "errors.py")],
-        env=simulated.client_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    errors = [sys.executable, str(EXAMPLES / "guide" / "errors.py")]
+    done = run_forked(errors, ROOT, simulated.client_environment(), timeout=60)
     seen = [line.split(": ")[1].split()[0] for line in done.stdout.splitlines()]
     wanted = [line.split(": ")[0].split()[0] for line in done.stdout.splitlines()]
     assert seen == wanted

@@ -13,6 +13,7 @@ import urllib.request
 
 import openai
 import pytest
+from tests.surfaces.clients import openai_client
 from tests.surfaces.conftest import Gateway
 
 BIG = bytes(range(256)) * (12 << 12)  # 12 MiB
@@ -20,7 +21,7 @@ BIG = bytes(range(256)) * (12 << 12)  # 12 MiB
 
 @pytest.fixture
 def client(simulated) -> openai.OpenAI:
-    return openai.OpenAI(base_url=simulated.base, api_key=simulated.key, max_retries=0)
+    return openai_client(simulated.base, simulated.key)
 
 
 def fetch(simulated, path: str, **headers: str):
@@ -301,7 +302,7 @@ def test_a_kill_in_the_middle_leaves_nothing_and_takes_nothing(tmp_path):
         return [path for path in (gateway.data / "files").rglob("*") if path.is_file()]
 
     gateway = Gateway(tmp_path)
-    client = openai.OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0)
+    client = openai_client(gateway.base, gateway.key)
     kept = client.files.create(file=("a", BIG), purpose="user_data")
     host, port = gateway.base.removeprefix("http://").removesuffix("/v1").split(":")
     head = (
@@ -318,7 +319,7 @@ def test_a_kill_in_the_middle_leaves_nothing_and_takes_nothing(tmp_path):
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in blobs())
         gateway.stop(signal.SIGKILL)
     key, gateway = gateway.key, Gateway(tmp_path)
-    client = openai.OpenAI(base_url=gateway.base, api_key=key, max_retries=0)
+    client = openai_client(gateway.base, key)
     due = time.monotonic() + 20
     while len(blobs()) > 1 and time.monotonic() < due:
         time.sleep(0.05)

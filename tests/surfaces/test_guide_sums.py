@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import re
+import sys
+from typing import cast
 
+import anyio
 import pytest
 from tests.surfaces.conftest import Gateway
 
@@ -13,25 +17,70 @@ base_url = "http://127.0.0.1:{port}/v1"
 api_key = "sk-provider"
 """
 AT_ONCE = 16
+LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
 
-class FixedUpstream:
+class Framed(asyncio.Protocol):
+    """Whoever is told each message with a length once it is whole."""
+
+    def __init__(self) -> None:
+        self._came = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._came += data
+        while (at := self._came.find(b"\r\n\r\n")) >= 0:
+            end = at + 4 + int(LENGTH.search(self._came, 0, at + 2)[1])
+            if len(self._came) < end:
+                return
+            message, self._came = self._came[:end], self._came[end:]
+            self.told(message)
+
+    def told(self, message: bytes) -> None:
+        raise NotImplementedError
+
+
+class FixedUpstream(Framed):
     """Answers every call with the same usage."""
 
     def __init__(self, given: int, made: int) -> None:
+        super().__init__()
         usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
         choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
         body = json.dumps({"id": "c", "object": "chat.completion", "choices": [choice], "usage": usage})
         self.answer = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
-                writer.write(self.answer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+    def told(self, message: bytes) -> None:
+        self.transport.write(self.answer)
+
+
+class Caller(Framed):
+    """Asks so many times, one after another."""
+
+    def __init__(self, request: bytes, times: int) -> None:
+        super().__init__()
+        self._request = request
+        self._left = times
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.write(self._request)
+
+    def told(self, message: bytes) -> None:
+        self._left -= 1
+        if not message.startswith(b"HTTP/1.1 200 "):
+            self.done.set_exception(AssertionError(message))
+        elif self._left:
+            self.transport.write(self._request)
+        else:
+            self.done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc or ConnectionError("The gateway closed the connection."))
 
 
 async def call(port: int, key: str, model: str, times: int) -> None:
@@ -40,13 +89,10 @@ async def call(port: int, key: str, model: str, times: int) -> None:
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {key}\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     ).encode() + body
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for _ in range(times):
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 "), head
-        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
-    writer.close()
+    loop = asyncio.get_running_loop()
+    _, caller = await loop.create_connection(lambda: Caller(request, times), "127.0.0.1", port)
+    await caller.done
+    caller.transport.close()
 
 
 @pytest.mark.parametrize(
@@ -59,8 +105,8 @@ async def call(port: int, key: str, model: str, times: int) -> None:
 )
 def test_a_sum_of_the_guide_is_right_to_the_nano_dollar(tmp_path, model, given, made, calls, nano_usd):
     async def run() -> None:
-        upstream = FixedUpstream(given, made)
-        server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: FixedUpstream(given, made), "127.0.0.1", 0)
         (tmp_path / "headgate.toml").write_text(CONFIG.format(port=server.sockets[0].getsockname()[1]))
         start = asyncio.to_thread(Gateway, tmp_path, "--config", "headgate.toml", "--prices", "guide-2025")
         gateway = await start
@@ -77,4 +123,4 @@ def test_a_sum_of_the_guide_is_right_to_the_nano_dollar(tmp_path, model, given, 
             await asyncio.to_thread(gateway.stop)
             server.close()
 
-    asyncio.run(run())
+    anyio.run(run, backend_options={"use_uvloop": sys.platform != "win32"})

@@ -341,9 +341,9 @@ def test_a_refusal_ends_it_with_what_was_said(lives, provider, what):
     assert batch.status == "failed"
     assert "is too much for us" in batch.errors.data[0].message
     assert ("file-there0" in batch.errors.data[0].message) == (what == "POST files")  # it had named none yet
-    lives.check(0)
     provider.refuse.clear()
     assert wait(client, order(client, lines(3))).status == "completed"
+    lives.check(3)
 
 
 @pytest.mark.parametrize("what", ["POST files", "POST batches", "it fails"])
@@ -359,11 +359,11 @@ def test_what_it_refuses_is_ours_where_that_is_asked_for(lives, provider, what):
     batch = wait(client, order(client, asked))
     assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 5, 1)
     assert provider.calls == 5
-    lives.check(5)
     provider.refuse.clear()
     provider.ends = "completed"
     assert wait(client, order(client, lines(3))).status == "completed"
     assert provider.calls == 5
+    lives.check(8)
 
 
 def test_a_kill_when_it_comes_back_costs_no_line_and_no_charge(lives, provider):

@@ -53,11 +53,10 @@ def test_the_store_is_asked_for_each_file_without_anything_of_ours(lives, wire):
         assert headers["host"] == wire.store.authority
     assert not any(what.startswith("DELETE") for what in wire.asked)  # it knows no such thing
     lives.check(2)
-    _, _, said = lives.gateway.stop()
     data = b"".join(path.read_bytes() for path in lives.gateway.data.rglob("*") if path.is_file())
     assert b"file-there0" in data  # what is kept of it
     assert b"Signature=" not in data
-    assert "Signature=" not in said
+    assert "Signature=" not in lives.said
 
 
 def test_answers_at_a_host_that_is_not_named_wait_until_it_is(lives, wire):
@@ -72,8 +71,7 @@ def test_answers_at_a_host_that_is_not_named_wait_until_it_is(lives, wire):
     batch = wait(client, made)
     assert (batch.status, batch.request_counts.completed, len(wire.batches)) == ("completed", 3, 1)
     lives.check(3)
-    _, _, said = lives.gateway.stop()
-    told = [line for line in said.splitlines() if "batch_hosts" in line]
+    told = [line for line in lives.said.splitlines() if "batch_hosts" in line]
     assert len(told) == 1
     assert f"{wire.store.authority}, which batch_hosts of provider 'siliconflow' does not name" in told[0]
 
@@ -169,5 +167,4 @@ def test_what_it_says_in_an_envelope_is_told(lives, wire):
     assert (batch.status, batch.errors.data[0].message) == ("failed", "The file has too many lines")
     assert not wire.batches
     lives.check(0)
-    _, _, said = lives.gateway.stop()
-    assert f"{batch.id}: It has failed: The file has too many lines" in said
+    assert f"{batch.id}: It has failed: The file has too many lines" in lives.said

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import openai
 import pytest
+from tests.surfaces.clients import openai_client
 from tests.surfaces.conftest import HEADGATE, Gateway, InstalledGateway, plain_environment
+from tests.surfaces.forks import run as run_forked
 
 HELLO = [{"role": "user", "content": "Say pong"}]
 
 
 def client(gateway: Gateway, key: str | None = None) -> openai.OpenAI:
-    return openai.OpenAI(base_url=gateway.base, api_key=key or gateway.key, max_retries=0)
+    return openai_client(gateway.base, key or gateway.key)
 
 
 def shell(script: str, folder: Path, **environment: str) -> str:
@@ -88,7 +90,7 @@ def test_the_simulator_alone_says_what_it_is(tmp_path):
 def test_the_first_try_of_a_host_of_ones_own_is_no_built_in_model(tmp_path, model):
     provider = f'[[providers]]\nname = "mine"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["{model}"]\n'
     (tmp_path / "headgate.toml").write_text(provider)
-    gateway = InstalledGateway(tmp_path, "--config", "headgate.toml")
+    gateway = Gateway(tmp_path, "--config", "headgate.toml")
     try:
         assert f'"model": "{model}"' in gateway.said
         assert "headgate-lexical" not in gateway.said
@@ -100,7 +102,7 @@ def test_the_first_try_of_a_host_of_ones_own_is_no_built_in_model(tmp_path, mode
     ("environment", "model"), [({"DASHSCOPE_API_KEY": "sk-x"}, "qwen-plus"), ({"ARK_API_KEY": "x"}, "doubao")]
 )
 def test_the_first_try_names_a_model_that_is_served(tmp_path, environment, model):
-    gateway = InstalledGateway(tmp_path, **environment)
+    gateway = Gateway(tmp_path, **environment)
     try:
         curl = gateway.said.split("Try it:\n")[1].split("\n\n")[0]
         assert f'"model": "{model}' in curl
@@ -113,7 +115,7 @@ def test_the_first_try_names_a_model_that_is_served(tmp_path, environment, model
 
 def test_the_clients_own_env_file_confuses_nothing(tmp_path):
     dotenv = "OPENAI_BASE_URL=http://127.0.0.1:8787/v1\nOPENAI_API_KEY=sk-hg-live-abc\n"
-    gateway = InstalledGateway(tmp_path, dotenv=dotenv)
+    gateway = Gateway(tmp_path, dotenv=dotenv)
     try:
         assert "simulator answers" in gateway.said
         assert client(gateway).chat.completions.create(model="gpt-4o", messages=HELLO).usage.total_tokens > 0
@@ -122,11 +124,11 @@ def test_the_clients_own_env_file_confuses_nothing(tmp_path):
 
 
 def test_a_provider_in_the_env_file_is_found_and_the_simulator_stays_away_for_ever(tmp_path):
-    first = InstalledGateway(tmp_path, dotenv="OPENAI_API_KEY=sk-provider\n")
+    first = Gateway(tmp_path, dotenv="OPENAI_API_KEY=sk-provider\n")
     assert "openai (from OPENAI_API_KEY)" in first.said
     first.stop()
     (tmp_path / ".env").unlink()
-    gateway = InstalledGateway(tmp_path)
+    gateway = Gateway(tmp_path)
     try:
         assert "The simulator does not step in" in gateway.said
         with pytest.raises(openai.InternalServerError) as caught:
@@ -159,7 +161,7 @@ def test_keys_made_and_revoked_while_it_runs_are_seen_within_a_second(simulated)
 
 
 def test_usage_and_the_ledger_agree_with_what_was_answered(tmp_path):
-    gateway = InstalledGateway(tmp_path, "--prices", "guide-2025")
+    gateway = Gateway(tmp_path, "--prices", "guide-2025")
     try:
         raw = client(gateway).chat.completions.with_raw_response.create(model="gpt-4", messages=HELLO)
         usage = raw.parse().usage
@@ -178,7 +180,7 @@ def test_usage_and_the_ledger_agree_with_what_was_answered(tmp_path):
 
 
 def test_a_cap_in_play_money_holds_and_says_so(tmp_path):
-    gateway = InstalledGateway(tmp_path, "--cap", "0.0001/month")
+    gateway = Gateway(tmp_path, "--cap", "0.0001/month")
     try:
         with pytest.raises(openai.RateLimitError) as caught:
             client(gateway).chat.completions.create(model="gpt-4", messages=HELLO, max_tokens=500)
@@ -189,27 +191,17 @@ def test_a_cap_in_play_money_holds_and_says_so(tmp_path):
         gateway.stop()
 
 
-def test_a_second_server_on_the_same_data_refuses_and_names_the_first(simulated):
-    done = subprocess.run(
-        [HEADGATE, "serve", "--port", "0", "--data", str(simulated.data)],
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+def test_a_second_server_on_the_same_data_refuses_and_names_the_first(simulated, tmp_path):
+    words = [HEADGATE, "serve", "--port", "0", "--data", str(simulated.data)]
+    done = run_forked(words, tmp_path, plain_environment(), timeout=30)
     assert done.returncode != 0
     assert str(simulated.process.pid) in done.stderr
 
 
 def test_a_taken_port_is_said_plainly(simulated, tmp_path):
     port = simulated.base.split(":")[2].split("/")[0]
-    done = subprocess.run(
-        [HEADGATE, "serve", "--port", port, "--data", str(tmp_path / "d")],
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    words = [HEADGATE, "serve", "--port", port, "--data", str(tmp_path / "d")]
+    done = run_forked(words, tmp_path, plain_environment(), timeout=30)
     assert done.returncode != 0
     assert "taken by another program" in done.stderr
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from tests.surfaces.clients import openai_client
 from tests.surfaces.conftest import Gateway
 
 from headgate.http.dataplane import NOT_SERVED
@@ -19,7 +20,7 @@ def status_line(gateway: Gateway, request: bytes) -> bytes:
 
 @pytest.fixture
 def client(simulated) -> openai.OpenAI:
-    return openai.OpenAI(base_url=simulated.base, api_key=simulated.key, max_retries=0)
+    return openai_client(simulated.base, simulated.key)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import openai
 import pytest
 from tests.stores.books import figures
+from tests.surfaces.clients import openai_client
 from tests.surfaces.lives import Lives
 from tests.surfaces.test_batches_sdk import ABSENT, PNG, lines_of, order, wait
 from tests.threaded import Threaded
@@ -105,7 +106,7 @@ def film(name: str, **body: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def client(simulated) -> openai.OpenAI:
-    return openai.OpenAI(base_url=simulated.base, api_key=simulated.key, max_retries=0)
+    return openai_client(simulated.base, simulated.key)
 
 
 def test_lines_answer_when_their_videos_are_made(client, simulated):

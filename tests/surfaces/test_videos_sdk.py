@@ -6,6 +6,7 @@ import time
 
 import openai
 import pytest
+from tests.surfaces.clients import openai_client
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 MODEL = "veo-3.1-generate-preview"
@@ -13,7 +14,7 @@ MODEL = "veo-3.1-generate-preview"
 
 @pytest.fixture
 def client(simulated) -> openai.OpenAI:
-    return openai.OpenAI(base_url=simulated.base, api_key=simulated.key, max_retries=0)
+    return openai_client(simulated.base, simulated.key)
 
 
 def ended(client: openai.OpenAI, video):

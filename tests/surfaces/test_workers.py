@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from tests.surfaces.conftest import HEADGATE, Gateway, InstalledGateway, plain_environment
+from tests.surfaces.forks import run as run_forked
 
 from headgate.supervisor import Post
 
@@ -72,7 +73,7 @@ def test_every_worker_serves_and_the_books_have_every_call(tmp_path: Path) -> No
 
 
 def test_a_worker_that_dies_is_replaced_and_its_journal_replayed(tmp_path: Path) -> None:
-    gateway = InstalledGateway(tmp_path, "--workers", "2")
+    gateway = Gateway(tmp_path, "--workers", "2")
     try:
         made = {ask(gateway)[1] for _ in range(10)}
         before = children(gateway.process.pid)
@@ -98,7 +99,7 @@ def counted(gateway: Gateway) -> float:
 
 
 def test_any_worker_tells_the_metrics_of_all(tmp_path: Path) -> None:
-    gateway = InstalledGateway(tmp_path, "--workers", "3")
+    gateway = Gateway(tmp_path, "--workers", "3")
     try:
         for _ in range(12):
             ask(gateway)
@@ -120,28 +121,29 @@ def answers(gateway: Gateway) -> bool:
 
 
 def test_workers_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    gateway = InstalledGateway(tmp_path, "--workers", "2")
+    gateway = Gateway(tmp_path, "--workers", "2")
     made = {ask(gateway)[1] for _ in range(5)}
     workers = children(gateway.process.pid)
     gateway.process.kill()
     gateway.process.communicate(timeout=20)
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-    again = InstalledGateway(tmp_path, "--workers", "1")
+    again = Gateway(tmp_path, "--workers", "1")
     again.stop()
     assert booked(again) == made
     assert again.command("ledger", "check").returncode == 0
 
 
 def test_fewer_workers_replay_the_slots_of_more(tmp_path: Path) -> None:
-    gateway = InstalledGateway(tmp_path, "--workers", "4")
+    gateway = Gateway(tmp_path, "--workers", "4")
     made = {ask(gateway)[1] for _ in range(12)}
-    for worker in children(gateway.process.pid):
+    workers = children(gateway.process.pid)
+    for worker in workers:
         os.kill(worker, signal.SIGSTOP)  # so that none can end in order
     gateway.process.kill()
-    for worker in children_of_init(gateway.data):
+    for worker in workers:
         os.kill(worker, signal.SIGKILL)
     gateway.process.communicate(timeout=20)
-    again = InstalledGateway(tmp_path, "--workers", "2")
+    again = Gateway(tmp_path, "--workers", "2")
     try:
         assert booked(again) == made
     finally:
@@ -149,40 +151,17 @@ def test_fewer_workers_replay_the_slots_of_more(tmp_path: Path) -> None:
     assert again.command("ledger", "check").returncode == 0
 
 
-def children_of_init(data: Path) -> list[int]:
-    """Return the processes that serve a data folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(data).encode() in line and b"serve" in line:
-                found.append(int(entry.name))
-    return found
-
-
 def test_a_second_supervisor_is_refused_and_names_the_first(tmp_path: Path) -> None:
-    gateway = InstalledGateway(tmp_path, "--workers", "2")
+    gateway = Gateway(tmp_path, "--workers", "2")
     try:
-        second = subprocess.run(
-            [HEADGATE, "serve", "--port", "0", "--workers", "2", "--data", str(gateway.data)],
-            env=plain_environment(),
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        start = [HEADGATE, "serve", "--workers", "2"]
+        words = [*start, "--port", "0", "--data", str(gateway.data)]
+        second = run_forked(words, tmp_path, plain_environment(), timeout=30)
         assert second.returncode == 3
         assert str(gateway.process.pid) in second.stderr
         port = gateway.base.rsplit(":", 1)[1].removesuffix("/v1")
-        elsewhere = subprocess.run(
-            [HEADGATE, "serve", "--port", port, "--workers", "2", "--data", str(tmp_path / "other")],
-            env=plain_environment(),
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        words = [*start, "--port", port, "--data", str(tmp_path / "other")]
+        elsewhere = run_forked(words, tmp_path, plain_environment(), timeout=30)
         assert elsewhere.returncode == 3
         assert f"127.0.0.1:{port} is taken by another program" in elsewhere.stderr
     finally:
@@ -195,11 +174,9 @@ def test_a_monitor_port_that_is_taken_is_said_and_ends_the_start(tmp_path: Path,
         port = other.getsockname()[1]
         settings = tmp_path / "headgate.toml"
         settings.write_text(f"[server]\nmonitor_port = {port}\n")
-        refused = subprocess.run(
-            [HEADGATE, "serve", "--port", "0", "--workers", workers, "--config", str(settings),
-             "--data", str(tmp_path / "data")],
-            env=plain_environment(), capture_output=True, text=True, timeout=30,
-        )  # fmt: skip
+        words = [HEADGATE, "serve", "--port", "0", "--workers", workers, "--config", str(settings)]
+        words += ["--data", str(tmp_path / "data")]
+        refused = run_forked(words, tmp_path, plain_environment(), timeout=30)
     assert refused.returncode == 3
     assert f"127.0.0.1:{port} is taken by another program" in refused.stderr
     assert "monitor_port under [server]" in refused.stderr
@@ -233,7 +210,7 @@ def known(gateway: Gateway) -> bool:
 
 
 def test_a_revoked_key_is_refused_by_every_worker_and_its_streams_end(tmp_path: Path) -> None:
-    gateway = InstalledGateway(tmp_path, "--workers", "3")
+    gateway = Gateway(tmp_path, "--workers", "3")
     try:
         texts: list[list[str]] = [[] for _ in range(6)]
         streams = [threading.Thread(target=streamed, args=(gateway, text)) for text in texts]

@@ -101,6 +101,17 @@ class Videos(Protocol):
         ...
 
 
+class Patience(NamedTuple):
+    """How long a provider's batch API is waited for."""
+
+    first_s: float = 1.0  # until a batch is looked at again: ever longer,
+    longest_s: float = 60.0  # up to this
+    unclear_s: float = 3.0  # it may take so long to list what it was asked to make
+
+
+PATIENCE = Patience()  # of a process
+
+
 class Parts(NamedTuple):
     """What running batches needs of the process."""
 
@@ -125,6 +136,7 @@ class Parts(NamedTuple):
     stopping: Callable[[], bool]  # it begins nothing any more
     troubles: Troubles  # told of what could not be done, and is tried again
     largest: int  # bytes of one request
+    patience: Patience = Patience()
 
 
 def take_in(parts: Parts, job: BatchJob, line: tuple[int, bytes], call: Call) -> bytes:

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from headgate.wire.batchjobs import KeptBatch
 
 _US: Final = 1_000_000
-_FIRST_S, _LONGEST_S = 1.0, 60.0  # how long until a batch is looked at again: ever longer
-_UNCLEAR_US: Final = 3 * _US  # a provider may take so long to list what it was asked to make
 _LATE_US: Final = 60 * _US  # who was asleep so long after an intention makes nothing
 _SLOW_US: Final = 600 * _US  # a provider may end a batch so long after its time
 _GIVEN_UP_US: Final = 86_400 * _US  # after its end in time nothing more is expected
@@ -116,8 +114,9 @@ class Passing:
 
     def pause(self, batch: KeptBatch) -> float:
         """Return how long to wait before the next look: ever longer."""
-        pause = self._pauses.get(batch.n, _FIRST_S)
-        self._pauses[batch.n] = min(pause * 1.5, _LONGEST_S)
+        patience = self._parts.patience
+        pause = self._pauses.get(batch.n, patience.first_s)
+        self._pauses[batch.n] = min(pause * 1.5, patience.longest_s)
         return pause
 
     def _wall(self) -> int:
@@ -300,7 +299,7 @@ class Passing:
     async def _made(self, batch: KeptBatch, name: str) -> float:
         self._parts.stages.failpoints.hit("batch-passed")
         await self._note_part(batch, batch=name)
-        return _FIRST_S if _passed(batch).whole else 0.0
+        return self._parts.patience.first_s if _passed(batch).whole else 0.0
 
     async def _create(self, batch: KeptBatch, part: Part) -> float:
         """Make the batch of a file, once it is kept that it may be there."""
@@ -319,9 +318,9 @@ class Passing:
 
     async def _resolve(self, batch: KeptBatch, part: Part) -> float:
         """Find out whether a batch was made, and make it where it was not."""
-        rest = part.intended + _UNCLEAR_US - self._wall()
-        if rest > 0:
-            return rest / _US
+        rest_s = self._parts.patience.unclear_s - (self._wall() - part.intended) / _US
+        if rest_s > 0:
+            return rest_s
         try:
             found = await self._parts.uplink.find(batch.job, self._target(batch))
         except _REFUSED as error:  # that says nothing of the batch

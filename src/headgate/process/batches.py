@@ -141,7 +141,7 @@ class BatchParts:
         """Return who keeps batches, which are run from now on, here or where workers are."""
         if self._keeper is None:
             from headgate.batch.keeper import Keeper
-            from headgate.batch.parts import Parts
+            from headgate.batch.parts import PATIENCE, Parts
             from headgate.batch.runner import Runner
             from headgate.batch.summons import Summons
             from headgate.http.dataplane import FORMS, OPERATIONS
@@ -172,6 +172,7 @@ class BatchParts:
                 stopping=lambda: process.draining,
                 troubles=self._troubles,
                 largest=process.config.server.max_image_body_bytes,
+                patience=PATIENCE,
             )
             self._keeper = Keeper(parts)
             self._opened.set()
