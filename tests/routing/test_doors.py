@@ -201,6 +201,30 @@ def test_who_waits_too_long_or_finds_the_line_full_is_told_when_to_come_back() -
     assert hall.doors._lines == {}
 
 
+def test_calls_for_the_same_targets_in_another_order_stand_in_one_line() -> None:
+    hall = Hall()
+    one, other = (
+        bounded("one", max_concurrent=1, max_waiting=1),
+        bounded("other", max_concurrent=1, max_waiting=1),
+    )
+
+    async def main() -> None:
+        first, second = await hall.take(one, other), await hall.take(one, other)
+        waiting = asyncio.ensure_future(hall.take(other, one))
+        await asyncio.sleep(0)
+        with pytest.raises(Crowded) as full:
+            await hall.take(one, other)
+        assert "x-headgate-queued-ms" not in full.value.headers  # it found no place
+        hall.doors.leave(first)
+        seat = await waiting
+        assert seat.index == 1  # of its own order
+        hall.doors.leave(second)
+        hall.doors.leave(seat)
+
+    hall.loop.run(main())
+    assert (hall.doors.waiting, hall.doors._lines) == (0, {})
+
+
 def test_none_waits_where_none_may() -> None:
     hall, strict = Hall(), bounded(max_concurrent=1, longest_wait_s=0.0)
 

@@ -9,7 +9,7 @@ sent in the next moment. While no setting bounds anything and no provider is nea
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headgate.errors import CallerGone, Crowded, RateLimited
 from headgate.routing.health import place_of
@@ -87,14 +87,22 @@ class Seat:
 
 
 class _Line:
-    """The calls that wait for the same targets."""
+    """The calls that wait for the same targets, in whichever order each of them would take these."""
 
-    __slots__ = ("targets", "timer", "turns")
+    __slots__ = ("key", "timer", "turns")
 
-    def __init__(self, targets: tuple[Target, ...]) -> None:
-        self.targets = targets
+    def __init__(self, key: frozenset[Place]) -> None:
+        self.key = key
         self.turns = Turns()
         self.timer: asyncio.TimerHandle | None = None
+
+
+class _Waiting(NamedTuple):
+    """What is known of a call that waits."""
+
+    line: _Line
+    seat: asyncio.Future[Seat | None]
+    targets: tuple[Target, ...]  # in its order
 
 
 class Doors:
@@ -116,8 +124,8 @@ class Doors:
         self._limited = False
         self._doors: dict[Place, _Door] = {}
         self._rooms: dict[tuple[str, str], _Room] = {}  # by provider, and by its model
-        self._lines: dict[tuple[Place, ...], _Line] = {}
-        self._waits: dict[Waiter, tuple[_Line, asyncio.Future[Seat | None]]] = {}
+        self._lines: dict[frozenset[Place], _Line] = {}
+        self._waits: dict[Waiter, _Waiting] = {}
 
     @property
     def waiting(self) -> int:
@@ -147,7 +155,7 @@ class Doors:
         """
         principal, now = call.principal, self._clock.monotonic()
         assert principal is not None
-        key = tuple(map(place_of, targets))
+        key = frozenset(map(place_of, targets))
         if key not in self._lines:
             seat = self._seat(targets, tokens, now)
             if seat is not None:
@@ -195,7 +203,7 @@ class Doors:
     # ── to wait ──────────────────────────────────────────────────────────────────────────────────
 
     async def _stand(
-        self, key: tuple[Place, ...], targets: tuple[Target, ...], waiter: Waiter, sink: Sink
+        self, key: frozenset[Place], targets: tuple[Target, ...], waiter: Waiter, sink: Sink
     ) -> Seat:
         line, future = self._join(key, targets, waiter)
         limit = asyncio.get_running_loop().call_later(targets[0].room.longest_wait_s, self._go, waiter)
@@ -222,7 +230,7 @@ class Doors:
         raise refusal
 
     def _join(
-        self, key: tuple[Place, ...], targets: tuple[Target, ...], waiter: Waiter
+        self, key: frozenset[Place], targets: tuple[Target, ...], waiter: Waiter
     ) -> tuple[_Line, asyncio.Future[Seat | None]]:
         """Stand in line, in the place of another one where it is full.
 
@@ -233,14 +241,14 @@ class Doors:
         wait = min(self._door(target).wait_ns(waiter.tokens, now) for target in targets)
         if terms.longest_wait_s * _NS < wait < FREED or not terms.longest_wait_s:
             raise self._refusal(targets, waiter.tokens, now)
-        line, other = self._lines.get(key) or _Line(targets), None
+        line, other = self._lines.get(key) or _Line(key), None
         if line.turns.count >= terms.max_waiting:
             other = line.turns.yielding(waiter)
             if other is None:
                 raise self._refusal(targets, waiter.tokens, now)
         future: asyncio.Future[Seat | None] = asyncio.get_running_loop().create_future()
-        self._lines[key], line.targets = line, targets
-        self._waits[waiter] = (line, future)
+        self._lines[key] = line
+        self._waits[waiter] = _Waiting(line, future, targets)
         line.turns.join(waiter)
         if other is not None:
             self._go(other)
@@ -273,15 +281,16 @@ class Doors:
             line.timer = None
         now, turns, passed = self._clock.monotonic(), line.turns, False
         while (waiter := turns.head()) is not None:
-            seat = self._seat(line.targets, waiter.tokens, now)
+            targets = self._waits[waiter].targets
+            seat = self._seat(targets, waiter.tokens, now)
             if seat is None:
-                wait = min(self._door(target).wait_ns(waiter.tokens, now) for target in line.targets)
+                wait = min(self._door(target).wait_ns(waiter.tokens, now) for target in targets)
                 if wait < FREED:
                     line.timer = asyncio.get_running_loop().call_later(wait / _NS, self._turn, line)
                 return passed
             passed = True
             turns.served(waiter)
-            self._waits.pop(waiter)[1].set_result(seat)
+            self._waits.pop(waiter).seat.set_result(seat)
         self._forget(line)
         return passed
 
@@ -289,17 +298,15 @@ class Doors:
         """Let a call go that waits no more: it waited too long, hung up, was cut, or gave way."""
         if waiter.left:
             return
-        line, future = self._waits.pop(waiter)
+        line, future, _ = self._waits.pop(waiter)
         line.turns.leave(waiter)
         if not future.done():
             future.set_result(None)
         self._turn(line)  # who is next may need less
 
     def _forget(self, line: _Line) -> None:
-        if not line.turns.count:
-            key = tuple(map(place_of, line.targets))
-            if self._lines.get(key) is line:
-                del self._lines[key]
+        if not line.turns.count and self._lines.get(line.key) is line:
+            del self._lines[line.key]
 
     # ── what providers say ───────────────────────────────────────────────────────────────────────
 
