@@ -43,6 +43,7 @@ async def test_an_answer_that_does_not_come_in_time_is_408_and_the_input_is_paid
         assert error["code"] == "deadline_exceeded"
         assert "600 ms" in error["message"]
         assert OWN in error["message"]
+        assert reply.headers["x-should-retry"] == "false"  # an SDK's own retry would be paid again
         booked = await gateway.booked(reply)
         assert booked is not None
         assert (booked.status, booked.charge, booked.estimated) == (408, booked.input * INPUT, True)
@@ -94,6 +95,7 @@ async def test_the_sdk_reads_the_answer_before_it_stops_waiting(tmp_path: Path) 
         assert told.value.status_code == 408
         assert "2000 ms" in str(told.value)
         assert "x-stainless-read-timeout" in str(told.value)
+        assert "x-should-retry" not in told.value.response.headers  # its own rule of retries holds
 
 
 async def test_a_wait_in_line_ends_at_the_deadline_and_costs_nothing(tmp_path: Path) -> None:
@@ -199,3 +201,14 @@ async def test_time_that_has_passed_at_another_gateway_is_the_callers(tmp_path: 
         assert booked is not None
         assert (booked.status, booked.input > 0, booked.estimated) == (408, True, True)
         assert gateway.app.outward.health.quiet  # and it is well
+
+
+async def test_a_provider_that_limits_us_for_longer_is_told_with_its_time_and_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    limited = error_json(429, headers=[("retry-after", "8")])
+    async with ScriptedUpstream(limited) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        for _ in range(2):  # the second one knows before it asks
+            reply = await ask(gateway, chat(), x_headgate_deadline_ms=5000)
+            assert (reply.status, reply.headers["retry-after"] in {"7", "8"}) == (429, True)
+        assert len(upstream.requests) == 1

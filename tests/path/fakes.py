@@ -246,9 +246,9 @@ class Bench:
     ) -> None:
         self.clock = HandClock()
         self.key_rules = key_rules or {}
-        self.changed: list[tuple[str, bool]] = []
+        self.changed: list[tuple[str, str]] = []
         self.health = Health(
-            BreakerTerms(), lambda: 0.0, lambda place, out: self.changed.append((place.provider, out))
+            BreakerTerms(), lambda: 0.0, lambda place, news: self.changed.append((place.provider, news))
         )
         self.doors = Doors(self.clock, 1, lambda: 0.0)
         self.attempts = Attempts(

@@ -68,8 +68,15 @@ async def test_five_failures_take_a_target_out_and_the_next_call_does_not_ask_it
     for _ in range(6):
         assert (await bench.serve(make(), ListSink(), *both)).status == 200
     assert [each.host.name for each in bench.transport.targets] == ["a", "b"] * 5 + ["b"]
-    assert bench.changed == [("a", True)]
+    assert bench.changed == [("a", "out")]
     assert [each.place for each in bench.health.unwell(0)] == [Place("a", "gpt-4o", "")]
+
+
+async def test_who_refuses_our_credential_is_told_of_at_once_and_once() -> None:
+    bench = Bench(*failing(2, 401), *failing(1, 500), *failing(1, 401))
+    for told in (1, 1, 1, 2):
+        await bench.serve(make(), ListSink())
+        assert bench.changed == [("openai", "denied")] * told
 
 
 async def test_a_probe_brings_it_back() -> None:
@@ -79,7 +86,7 @@ async def test_a_probe_brings_it_back() -> None:
     bench.clock.now_ns = 31 * S
     for _ in range(3):
         assert (await bench.serve(make(), ListSink())).status == 200
-    assert bench.changed == [("openai", True), ("openai", False)]
+    assert bench.changed == [("openai", "out"), ("openai", "well")]
     assert bench.health.unwell(bench.clock.now_ns) == []
 
 
@@ -179,10 +186,10 @@ async def test_a_target_that_is_not_asked_is_not_taken_for_probed() -> None:
         await bench.serve(make(), ListSink(), *both)
     bench.clock.now_ns = 31 * S
     await bench.serve(make(), ListSink(), target("b"), target("a"))  # `a` is only the one to fall back to
-    assert bench.changed == [("a", True)]
+    assert bench.changed == [("a", "out")]
     await bench.serve(make(), ListSink(), *both)
     assert [each.host.name for each in bench.transport.targets[-2:]] == ["b", "a"]
-    assert bench.changed == [("a", True), ("a", False)]
+    assert bench.changed == [("a", "out"), ("a", "well")]
 
 
 async def test_the_panic_of_a_model_leaves_room_for_another() -> None:

@@ -15,6 +15,7 @@ from headgate.errors import CallerGone, Crowded, GatewayError, RateLimited
 from headgate.routing.doors import Doors, Seat
 from headgate.routing.turns import TURNS, Turns, Waiter
 from headgate.values import Call, Principal, RoomTerms, Target
+from headgate.waits import Deadline
 from headgate.wire.limits import Left, Told
 
 S = 1_000_000_000
@@ -45,9 +46,16 @@ class Hall:
         self.refused: Counter[str] = Counter()
 
     async def take(
-        self, *targets: Target, who: Principal | None = None, tokens: int = 1, sink: ListSink | None = None
+        self,
+        *targets: Target,
+        who: Principal | None = None,
+        tokens: int = 1,
+        sink: ListSink | None = None,
+        until_s: float | None = None,
     ) -> Seat:
         call = Call(b"0" * 16, "chat", 0)
+        if until_s is not None:
+            call.deadline = Deadline(int(until_s * S), until_s, lambda: None)
         call.principal = who or caller(1)
         return await self.doors.enter(call, targets, tokens, sink or ListSink())
 
@@ -407,6 +415,20 @@ def test_what_a_refusal_forbids_for_too_long_is_told_with_its_time_and_tested_on
         hall.doors.leave(seat)
         for _ in range(5):  # it was wrong
             hall.doors.leave(await hall.take(one))
+
+    hall.loop.run(main())
+
+
+def test_a_wait_beyond_the_callers_deadline_is_told_at_once() -> None:
+    hall, one = Hall(), bounded()
+
+    async def main() -> None:
+        hall.doors.refused(one, 5.0, 0)
+        with pytest.raises(RateLimited) as told:
+            await hall.take(one, until_s=4.9)
+        assert (told.value.retry_after_s, hall.loop.now) == (5.0, 0)
+        hall.doors.leave(await hall.take(one, until_s=5.1))
+        assert hall.loop.now >= 5.0
 
     hall.loop.run(main())
 

@@ -29,11 +29,11 @@ class Crew:
         self.folder = folder
         self.clock = HandClock()
         self.clock.now_ns = 100 * SECOND
-        self.told: list[tuple[int, bool]] = []
+        self.told: list[tuple[int, str]] = []
         self.workers = [self.worker(slot) for slot in range(count)]
 
     def worker(self, slot: int) -> Health:
-        health = Health(BreakerTerms(), lambda: 0.0, lambda _, out: self.told.append((slot, out)))
+        health = Health(BreakerTerms(), lambda: 0.0, lambda _, news: self.told.append((slot, news)))
         health.share(SharedBreakers(self.folder, slot))
         return health
 
@@ -98,7 +98,7 @@ def test_half_of_twenty_counts_what_all_have_seen_go_well(tmp_path: Path) -> Non
         crew.asks(crew.workers[2], DOWN)
     assert crew.told == []
     crew.asks(crew.workers[3], DOWN)
-    assert crew.told == [(3, True)]
+    assert crew.told == [(3, "out")]
 
 
 def test_one_worker_probes_and_what_it_meets_holds_for_all(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_one_worker_probes_and_what_it_meets_holds_for_all(tmp_path: Path) -> No
     assert not any(crew.asks(worker, None) for worker in crew.workers[1:])
     crew.workers[0].served(target("a"), crew.clock)
     assert all(crew.asks(worker, None) for worker in crew.workers)
-    assert crew.told == [(0, True), (0, False)]
+    assert crew.told == [(0, "out"), (0, "well")]
 
 
 def test_a_probe_that_fails_keeps_it_out_of_all(tmp_path: Path) -> None:

@@ -123,10 +123,12 @@ class Heard(Log):
     def __init__(self) -> None:
         super().__init__()
         self.faults: list[str] = []
+        self.waiting = ""
 
     def line(self, level: str, event: str, **values: object) -> None:
         if level == "error":
             self.faults.append(f"{event}: {values['fault']}")
+        self.waiting += str(values.get("settings", ""))
 
 
 class Watched:
@@ -137,9 +139,9 @@ class Watched:
         self.file.write_text(text)
         self.env.write_text(env)
         self.used: list[list[str]] = []
-        self._log = Heard()
+        self.log = Heard()
         options = ServeOptions(config=str(self.file), env_file=str(self.env))
-        self._watch = ConfigWatch(load(options, {}), self._use, self._log)
+        self._watch = ConfigWatch(load(options, {}), self._use, self.log)
 
     async def _use(self, config: Config) -> None:
         self.used.append([host.name for host in config.hosts])
@@ -149,9 +151,9 @@ class Watched:
         self.file.write_text(text)
         if env is not None:
             self.env.write_text(env)
-        self._log.faults.clear()
+        self.log.faults.clear()
         await self._watch.step()
-        return "".join(self._log.faults)
+        return "".join(self.log.faults)
 
 
 @pytest.mark.anyio
@@ -239,3 +241,12 @@ def test_a_key_that_never_comes_does_not_keep_the_gateway_from_stopping(tmp_path
         change(settings(one.base_url, "second").replace('"k"', f'"file:{pipe}"'))
         reader()
         assert made.stop()[0] == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("port", "said"), [("0", False), ("8788", True)])
+async def test_another_port_is_said_to_wait_for_the_next_start(port: str, said: bool, tmp_path: Path) -> None:
+    whole = settings("http://127.0.0.1:1")
+    watched = Watched(tmp_path, whole)
+    assert await watched.write(whole + f"[server]\nport = {port}\n") == ""
+    assert ("server" in watched.log.waiting.split(", ")) is said

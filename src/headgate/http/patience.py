@@ -92,7 +92,10 @@ def _late(waits: Patience, sink: _Answering) -> GatewayError | None:
     if sink.started and not waits.whole:
         return None
     what = "complete" if waits.whole else "begun"
-    return DeadlinePassed(
+    late = DeadlinePassed(
         f"The answer was not {what} within the {waits.ns // _MS} ms that the request gives it "
         f"({waits.header}). What was used until then is paid. Give it more time, or ask for less."
     )
+    if waits.whole:  # the time that the caller has is over; an SDK's own retry would be paid again
+        late.retry = False
+    return late

@@ -137,6 +137,7 @@ def _print_of(path: Path) -> tuple[int, int, int]:
 def _later(before: Config, after: Config) -> list[str]:
     """Return what differs and is read at the start alone."""
     names = [name for name in before.__struct_fields__ if name not in {*FOLLOWED, *_SAID_OF}]
-    listening = msgspec.structs.replace(after.server, port=before.server.port)  # 0 has become a free one
-    after = msgspec.structs.replace(after, server=listening)
+    if not after.server.port:  # it has become a free one
+        listening = msgspec.structs.replace(after.server, port=before.server.port)
+        after = msgspec.structs.replace(after, server=listening)
     return [name for name in names if getattr(before, name) != getattr(after, name)]

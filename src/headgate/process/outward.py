@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import SystemRandom
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,16 +27,18 @@ from headgate.steering import Steering
 from headgate.transport.http import HttpSettings, HttpTransport
 from headgate.transport.proxy import ProxySettings
 from headgate.values import Host
+from headgate.vitals import ADVICE
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Mapping
 
     from headgate.config import Config
     from headgate.observe.log import Log
     from headgate.observe.metrics import Metrics
     from headgate.ports import Clock
     from headgate.process.background import Background, Calls
-    from headgate.routing.health import Place
+    from headgate.routing.health import News, Place
     from headgate.values import Target
 
 SIMULATOR = Host(
@@ -79,6 +81,13 @@ def build_routes(config: Config, instance: str) -> Routes:
     )
     aliases = {**nicknames(config.hosts, config.routes), **config.aliases}
     return Routes(config.hosts, config.routes, aliases, SIMULATOR, makers)
+
+
+_EVENTS: Final[Mapping[News, tuple[str, str]]] = {
+    "out": ("warning", "a target is taken out"),
+    "well": ("info", "a target is well again"),
+    "denied": ("error", "a provider refuses this gateway"),
+}
 
 
 class _Kept(NamedTuple):
@@ -155,9 +164,13 @@ class Outward:
         in_all = len(self._calls.runs)
         return Active(in_all if target.simulated else self.transport.busy(target.host), in_all)
 
-    def _changed(self, place: Place, out: bool) -> None:
-        level, what = ("warning", "taken out") if out else ("info", "well again")
-        self._log.line(level, f"a target is {what}", provider=place.provider, model=place.model)
+    def _changed(self, place: Place, news: News) -> None:
+        level, event = _EVENTS[news]
+        tally = self.health.tallies.get(place)
+        kind = news if tally is None or news == "denied" else tally.last
+        names = {"provider": place.provider, "model": place.model, "key": place.credential}
+        why = {} if news == "well" else {"error": kind, "says": ADVICE.get(kind, "")}
+        self._log.line(level, event, **{name: value for name, value in {**names, **why}.items() if value})
 
 
 def outbound(config: Config) -> HttpSettings:

@@ -150,7 +150,7 @@ class Doors:
 
         Raises:
             Crowded: too many wait already, or it waited too long.
-            RateLimited: the provider wants to be left alone for longer than a call waits.
+            RateLimited: the provider wants to be left alone for longer than a call, or its caller, waits.
             CallerGone: the caller hung up.
         """
         principal, now = call.principal, self._clock.monotonic()
@@ -160,7 +160,8 @@ class Doors:
             seat = self._seat(targets, tokens, now)
             if seat is not None:
                 return seat
-        return await self._stand(key, targets, Waiter(principal, tokens, now), sink)
+        until = None if call.deadline is None else call.deadline.at_ns
+        return await self._stand(key, targets, Waiter(principal, tokens, now, until), sink)
 
     def at_once(self, target: Target, tokens: int) -> Seat | None:
         """Return a seat at a target that has one now and for which nobody waits."""
@@ -239,7 +240,10 @@ class Doors:
         """
         terms, now = targets[0].room, waiter.since
         wait = min(self._door(target).wait_ns(waiter.tokens, now) for target in targets)
-        if terms.longest_wait_s * _NS < wait < FREED or not terms.longest_wait_s:
+        longest = terms.longest_wait_s * _NS
+        if waiter.until is not None:
+            longest = min(longest, waiter.until - now)
+        if longest < wait < FREED or not terms.longest_wait_s:
             raise self._refusal(targets, waiter.tokens, now)
         line, other = self._lines.get(key) or _Line(key), None
         if line.turns.count >= terms.max_waiting:

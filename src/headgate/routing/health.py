@@ -7,9 +7,9 @@ chance are given.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
-from headgate.errors import UpstreamOverloaded, UpstreamRefused, WrongShape
+from headgate.errors import UpstreamDenied, UpstreamOverloaded, UpstreamRefused, WrongShape
 from headgate.routing.breaker import Breaker, BreakerTerms
 from headgate.routing.tallies import Tally
 from headgate.vitals import OTHER, Sign
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headgate.values import MonotonicNs, Target, WallMicros
     from headgate.vitals import State
 
+News: TypeAlias = Literal["out", "well", "denied"]
 _NS = 1_000_000_000
 _MOST = 10_000  # names of models come from callers
 _PANIC_NS = 30 * _NS  # how long it is shown
@@ -93,13 +94,13 @@ class Health:
     Args:
         terms: when a target is taken out.
         draw: returns chance from [0, 1).
-        told: hears that a target was taken out, or is well again.
+        told: hears that a target was taken out, is well again, or began to refuse our credential.
     """
 
     __slots__ = ("_breakers", "_draw", "_shared", "_terms", "_told", "_version", "tallies")
 
     def __init__(
-        self, terms: BreakerTerms, draw: Callable[[], float], told: Callable[[Place, bool], None]
+        self, terms: BreakerTerms, draw: Callable[[], float], told: Callable[[Place, News], None]
     ) -> None:
         self._terms = terms
         self._draw = draw
@@ -217,7 +218,7 @@ class Health:
         else:  # the good ones are said with the next bad one
             breaker.served(now)
         if was_out and not breaker.out:
-            self._told(place, False)
+            self._told(place, "well")
         if breaker.forgettable(now):
             del self._breakers[place]
 
@@ -226,7 +227,10 @@ class Health:
         if target.simulated:
             return
         place, now = place_of(target), clock.monotonic()
-        self._tally(place).count(error, clock.wall())
+        tally = self._tally(place)
+        if isinstance(error, UpstreamDenied) and tally.last != error.kind:
+            self._told(place, "denied")
+        tally.count(error, clock.wall())
         if isinstance(error, (UpstreamRefused, WrongShape)) or error.not_processed:
             return
         breaker = self._breakers.get(place)
@@ -241,7 +245,7 @@ class Health:
                 return
             taken_out = breaker.failed(now, self._draw())
         if taken_out:
-            self._told(place, True)
+            self._told(place, "out")
 
     def left(self, target: Target) -> None:
         """Take in that what probes a target has ended and says nothing of it."""

@@ -19,14 +19,17 @@ TURNS: Final = 8
 class Waiter:
     """One call that waits."""
 
-    __slots__ = ("account", "batch", "key", "left", "since", "tokens")
+    __slots__ = ("account", "batch", "key", "left", "since", "tokens", "until")
 
-    def __init__(self, principal: Principal, tokens: int, since: MonotonicNs) -> None:
+    def __init__(
+        self, principal: Principal, tokens: int, since: MonotonicNs, until: MonotonicNs | None = None
+    ) -> None:
         self.account = principal.account
         self.key = principal.key
         self.batch = principal.priority == "batch"
         self.tokens = tokens  # that it may use
         self.since = since
+        self.until = until  # when its caller wants the answer; None: that is not said
         self.left = False  # it waits no more
 
 
