@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from tests.faults.test_revoked import desk, known
@@ -223,6 +224,36 @@ async def test_a_name_is_only_data(tmp_path: Path) -> None:
         blobs = {path for path in after if "/files/" in path and (tmp_path / path).is_file()}
         assert all(re.fullmatch(r"data/files/([0-9a-f]{2})/\1[0-9a-f]{30}", path) for path in blobs)
         assert len(blobs) == len(NAMES) + 1
+
+
+LONG = "0000000001" + "9" * 5_000
+
+
+@pytest.mark.parametrize("number", ["%C2%B2", "%D9%A1", "--5", "5-", "", "1.0", LONG, "-" + LONG])
+async def test_a_number_that_is_none_is_a_callers_mistake(tmp_path: Path, number: str) -> None:
+    async with archive(tmp_path) as gateway:
+        for path in ("files?limit=", "batches?limit=", "batches/batch_x/results?after=", "videos?limit="):
+            reply = await ask(gateway, "GET", f"{path}{number}x" if not number else f"{path}{number}")
+            assert reply.status == 400, (path, reply.body)
+            assert json.loads(reply.body)["error"]["param"] in {"limit", "after"}
+        after = {"expires_after[anchor]": "created_at", "expires_after[seconds]": unquote(number)}
+        reply = await ask(gateway, "POST", "files", form(b"x", purpose="user_data", **after), FORM)
+        assert (reply.status, json.loads(reply.body)["error"]["param"]) == (400, "expires_after.seconds")
+
+
+@pytest.mark.parametrize(
+    "member", [b'"purpose":"\\ud800"', b'"\\ud800":1', b'"mime_type":"\\ud800"', b'"bytes":1e999']
+)
+async def test_an_upload_of_what_is_no_text_is_refused(tmp_path: Path, member: bytes) -> None:
+    async with archive(tmp_path) as gateway:
+        reply = await ask(gateway, "POST", "uploads", ORDER[:-1] + b"," + member + b"}")
+        assert (reply.status, b"could not parse the JSON" in reply.body) == (400, True)
+
+
+async def test_an_upload_counts_its_bytes_in_whole_numbers(tmp_path: Path) -> None:
+    async with archive(tmp_path) as gateway:
+        reply = await ask(gateway, "POST", "uploads", ORDER.replace(b":1,", b":1.0,"))
+        assert b'"bytes":1,' in reply.body
 
 
 async def test_an_id_leads_nowhere_else(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from headgate.errors import CallerError
 from headgate.http.kept import KeptRoute, caller_of, name_in, not_allowed, page_of, send, shape
+from headgate.wire.checks import whole
 
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
@@ -140,9 +141,9 @@ def _after(query: bytes) -> tuple[int, int]:
 
 
 def _number(given: dict[str, str], name: str, usual: int, least: int, most: int) -> int:
-    text = given.get(name, str(usual))
-    if not text.isdigit() or not least <= int(text[:10]) <= most:
+    number = whole(given.get(name, str(usual)))
+    if number is None or not least <= number <= most:
         raise CallerError(
             f"Invalid '{name}': it must be from {least} to {most}.", param=name, code="invalid_value"
         )
-    return int(text)
+    return number

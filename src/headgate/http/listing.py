@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 from headgate.errors import CallerError
+from headgate.wire.checks import whole
 
 _MOST_LISTED: Final = 10_000
 
@@ -34,9 +35,9 @@ def read_page(query: bytes) -> Page:
 
 
 def _limit(text: str) -> int:
-    if not text.lstrip("-").isdecimal():
+    limit = whole(text)
+    if limit is None:
         raise CallerError("Invalid 'limit': expected an integer.", param="limit", code="invalid_type")
-    limit = int(text[:12])
     if limit < 1:
         raise CallerError(
             f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {limit} instead.",

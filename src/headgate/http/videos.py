@@ -21,6 +21,7 @@ from headgate.http.kept import (
     shape,
 )
 from headgate.identity.standing import allow
+from headgate.wire.checks import whole
 
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
@@ -174,11 +175,11 @@ def _page(query: bytes) -> tuple[str, int, bool]:
         CallerError: one of them is no such thing.
     """
     given = {name: values[-1] for name, values in parse_qs(query.decode("latin-1")).items()}
-    limit, order = given.get("limit", str(_DEFAULT_LIMIT)), given.get("order", "desc")
-    if not limit.isdigit() or not 1 <= int(limit[:6]) <= _MOST_LISTED:
+    limit, order = whole(given.get("limit", str(_DEFAULT_LIMIT))), given.get("order", "desc")
+    if limit is None or not 1 <= limit <= _MOST_LISTED:
         raise CallerError(
             f"Invalid 'limit': it must be from 1 to {_MOST_LISTED}.", param="limit", code="invalid_value"
         )
     if order not in {"asc", "desc"}:
         raise CallerError("Invalid 'order': it must be 'asc' or 'desc'.", param="order", code="invalid_value")
-    return given.get("after", ""), int(limit), order == "desc"
+    return given.get("after", ""), limit, order == "desc"

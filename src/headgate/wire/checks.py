@@ -8,8 +8,9 @@ A check takes the member's path and its JSON and returns the decoded value. Sour
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -29,6 +30,9 @@ _NAMES: dict[type, str] = {
 }
 
 decode = msgspec.json.Decoder().decode
+_WHOLE: Final = re.compile(r"-?[0-9]+")
+_LONGEST: Final = 18  # characters of a number that is read as it is;
+_MOST: Final = 10**18  # a longer one is this: more than anything may be
 
 
 def decode_any(raw: bytes | msgspec.Raw) -> Json:
@@ -37,6 +41,13 @@ def decode_any(raw: bytes | msgspec.Raw) -> Json:
         return decode(raw)
     except msgspec.DecodeError:
         return json.loads(bytes(raw), parse_int=float)
+
+
+def whole(given: str) -> int | None:
+    """Return the whole number that a field of a form or of a query is; None: it is none."""
+    if _WHOLE.fullmatch(given) is None:
+        return None
+    return int(given) if len(given) <= _LONGEST else _MOST * (-1 if given[0] == "-" else 1)
 
 
 def invalid_type(path: str, expected: str, got: Json) -> CallerError:

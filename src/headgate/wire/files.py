@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headgate.errors import CallerError, NotFound
 from headgate.shelf import FileLabel
-from headgate.wire.checks import missing
+from headgate.wire.checks import missing, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,8 +67,9 @@ def read_label(fields: Mapping[str, str], filename: str, kind: str, now: int) ->
     purpose = read_purpose(given.pop("purpose", None))
     anchor = given.pop("expires_after[anchor]", None)
     seconds: object = given.pop("expires_after[seconds]", None)
-    if isinstance(seconds, str) and seconds.lstrip("-").isdigit():
-        seconds = int(seconds[:20])
+    if isinstance(seconds, str):
+        number = whole(seconds)
+        seconds = seconds if number is None else number
     if given:
         name = min(given)[:100]
         raise CallerError(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgspec
-
 from headgate.errors import CallerError
 from headgate.shelf import FileLabel
-from headgate.wire.checks import Check, anything, decode_any, integer, list_of, missing, text, unknown
+from headgate.wire.answers import NOT_JSON
+from headgate.wire.checks import Check, anything, decode, integer, list_of, missing, text, unknown
 from headgate.wire.files import clean_name, file_object, kept_s, kind_of, read_purpose
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def read_order(body: bytes) -> UploadOrder:
     purpose = read_purpose(given["purpose"])
     filename = clean_name(given["filename"], "filename")
     label = FileLabel(purpose, filename, kind_of(filename, given["mime_type"]))
-    return UploadOrder(label, given["bytes"], kept_s(given.get("expires_after"), purpose))
+    return UploadOrder(label, int(given["bytes"]), kept_s(given.get("expires_after"), purpose))
 
 
 def read_completion(body: bytes) -> tuple[list[str], str]:
@@ -88,8 +87,8 @@ def part_object(part: UploadPart) -> dict[str, Any]:
 def _members(body: bytes, checks: Mapping[str, Check]) -> dict[str, Any]:
     """Return the members of a body, each checked."""
     try:
-        given = decode_any(body)
-    except (ValueError, msgspec.DecodeError) as fault:
+        given = decode(body)
+    except NOT_JSON as fault:
         raise CallerError("We could not parse the JSON body of your request.") from fault
     if not isinstance(given, dict):
         raise CallerError("The JSON body of your request must be an object.")
