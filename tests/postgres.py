@@ -6,13 +6,59 @@ import asyncio
 import atexit
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any, TypeVar
 
 import asyncpg
 
+Result = TypeVar("Result")
 SERVER = "postgresql://root@127.0.0.1:5432/"
+
+
+class Link:
+    """A connection that is kept for what tests prepare and tidy up, where no loop runs."""
+
+    def __init__(self, database: str) -> None:
+        self._address = SERVER + database
+        self._loop = asyncio.new_event_loop()
+        self._link: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def run(self, script: str) -> None:
+        """Run statements, in one transaction."""
+        self._wait(lambda link: link.execute(script))
+
+    def fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
+        """Return what a query brings."""
+        return self._wait(lambda link: link.fetch(query, *values))
+
+    def close(self) -> None:
+        """Close it for good."""
+        if self._link is not None:
+            self._loop.run_until_complete(self._link.close())
+        self._loop.close()
+
+    def _wait(self, work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
+        if self._link is None:
+            connecting = asyncpg.connect(self._address, timeout=10, statement_cache_size=0)
+            self._link = self._loop.run_until_complete(connecting)
+        try:
+            return self._loop.run_until_complete(work(self._link))
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:  # such as a test's timeout: what the server does is not known
+            self._link.terminate()
+            self._link = None
+            raise
+
+
+@cache
+def link() -> Link:
+    """Return this process's connection to its own database."""
+    made = Link(database())
+    atexit.register(made.close)
+    return made
 
 
 async def _run(database: str, *statements: str) -> None:
@@ -43,11 +89,11 @@ def database() -> str:
 def fresh_database() -> Iterator[str]:
     """Give the address of an empty database."""
     schema = f"t_{secrets.token_hex(6)}"
-    run(database(), f"CREATE SCHEMA {schema}")
+    link().run(f"CREATE SCHEMA {schema}")
     try:
         yield f"{SERVER}{database()}?search_path={schema}"
     finally:
-        run(database(), f"DROP SCHEMA {schema} CASCADE")
+        link().run(f"DROP SCHEMA {schema} CASCADE")
 
 
 @contextmanager

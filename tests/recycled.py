@@ -6,15 +6,13 @@ if its catalog is, after it, what it was when it was made; what else there is go
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import asyncpg
 import pytest
-from tests.postgres import SERVER, database, fresh_database
+from tests.postgres import fresh_database, link
 
 from headgate.stores.postgres.connection import PostgresConnection
 from headgate.stores.sql.database import schema
@@ -72,7 +70,7 @@ def recycled_database() -> Iterator[str]:
         patch.setattr(PostgresConnection, "define", define)
         yield url
         if made:
-            asyncio.run(_put_by(name, made[0]))
+            _put_by(name, made[0])
 
 
 def _taken(sql: PostgresConnection, name: str, script: str) -> Made:
@@ -88,27 +86,25 @@ def _taken(sql: PostgresConnection, name: str, script: str) -> Made:
     return Made(catalog, frozenset(oid for oid, *_ in tables))
 
 
-async def _put_by(name: str, made: Made) -> None:
+def _put_by(name: str, made: Made) -> None:
     """Empty a schema for another test, if it is still what it was; leave an empty one to be dropped."""
-    link = await asyncpg.connect(SERVER + database(), timeout=10)
-    try:
-        for table in await link.fetch(_TABLES, name, b"r"):
-            if table["oid"] not in made.tables:
-                await link.execute(f'DROP TABLE IF EXISTS {name}."{table["relname"]}" CASCADE')
-        tables = await link.fetch(_TABLES, name, b"r")
-        if await link.fetchval(_CATALOG, name) != made.catalog:
-            return
-        if sum(table["bytes"] for table in tables) > MOST_BYTES:
-            return
-        names = [f'{name}."{table["relname"]}"' for table in tables]
-        counters = [f"'{name}.{row['relname']}'" for row in await link.fetch(_TABLES, name, b"S")]
-        spare = f"spare_{secrets.token_hex(6)}"
-        await link.execute(
-            "BEGIN; SET LOCAL session_replication_role = replica;"  # in which no trigger keeps a row
-            + "".join(f"DELETE FROM {table};" for table in names)
-            + "".join(f"SELECT setval({counter}, 1, false);" for counter in counters)
-            + f"ALTER SCHEMA {name} RENAME TO {spare}; CREATE SCHEMA {name}; COMMIT"
-        )
-        _spares.append((spare, made))
-    finally:
-        await link.close()
+    tables = link().fetch(_TABLES, name, b"r")
+    strange = [table["relname"] for table in tables if table["oid"] not in made.tables]
+    for table in strange:
+        link().run(f'DROP TABLE IF EXISTS {name}."{table}" CASCADE')
+    if strange:
+        tables = link().fetch(_TABLES, name, b"r")
+    if [tuple(row) for row in link().fetch(_CATALOG, name)] != [(made.catalog,)]:
+        return
+    if sum(table["bytes"] for table in tables) > MOST_BYTES:
+        return
+    used = [f'{name}."{table["relname"]}"' for table in tables if table["bytes"]]
+    counters = [f"'{name}.{row['relname']}'" for row in link().fetch(_TABLES, name, b"S")]
+    spare = f"spare_{secrets.token_hex(6)}"
+    link().run(
+        "SET LOCAL session_replication_role = replica;"  # in which no trigger keeps a row
+        + "".join(f"DELETE FROM {table};" for table in used)
+        + f"SELECT setval(n, 1, false) FROM unnest(CAST(ARRAY[{','.join(counters)}] AS regclass[])) n;"
+        + f"ALTER SCHEMA {name} RENAME TO {spare}; CREATE SCHEMA {name}"
+    )
+    _spares.append((spare, made))

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.stores.books import SLOT, copy_all, drop_trigger, journal, make, spoken, unlocked
+from tests.stores.copies import filled
 from tests.stores.records import CLOCK, PRICES, START, marked, opened, settled
 
 from headgate.failpoints import NoFailpoints
@@ -35,8 +36,12 @@ def found(data: Place, now: int = START) -> set[str]:
 
 
 @pytest.fixture
-def books(place: Place) -> Path:
+def books(place: Place) -> Place:
     """Clean books: 60 calls of every kind in SQL, 20 more in the journal."""
+    return filled(place, fill_both)
+
+
+def fill_both(place: Place) -> None:
     data = make(place)
     with journal(data) as book:
         for index in range(80):
@@ -44,7 +49,6 @@ def books(place: Place) -> Path:
             if index == 59:
                 copy_all(data)
     assert check(data, START).findings == []
-    return data
 
 
 def write_one(book: SlotJournal, index: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.stores.books import copy_all, drop_trigger, figures, journal, make, spoken, write
+from tests.stores.copies import filled
 from tests.stores.grants import DAY, USD, Credit, balance_of, ended
 from tests.stores.records import CLOCK, START, cost_of, marked, opened
 from tests.stores.test_check import plant
@@ -209,8 +210,22 @@ def test_the_house_pays_a_prepaid_call_that_died_without_a_mark(data: Place, cre
 
 
 @pytest.fixture
-def books(data: Place, credit: Credit) -> Path:
+def books(place: Place) -> Place:
     """Clean books: every kind of posting, and calls paid in every way."""
+    return filled(place, fill)
+
+
+def fill(place: Place) -> None:
+    data = make(place)
+    with closing(Credit(data)) as credit:
+        post(data, credit)
+    CLOCK.move(90_000)
+    with closing(connect(data)) as sql:
+        assert expire(sql, CLOCK.wall()) == 2
+    assert findings(data) == []
+
+
+def post(data: Place, credit: Credit) -> None:
     credit.top_up(5 * USD)
     credit.give(10 * PRICE, expires_at=CLOCK.wall() + DAY)
     credit.give(2_000, model="gpt-4o-mini")
@@ -227,10 +242,6 @@ def books(data: Place, credit: Credit) -> Path:
     credit.sql.execute(
         "INSERT INTO payments VALUES (1, 'evt_1', 'manual', 'manual:0', 1, 'topup', 5000000000, 'usd', 'booked', 1)"
     )
-    CLOCK.move(90_000)
-    assert expire(credit.sql, CLOCK.wall()) == 2
-    assert findings(data) == []
-    return data
 
 
 PAID = "(SELECT call FROM entries WHERE kind = 1 AND n = 1)"

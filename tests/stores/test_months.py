@@ -13,6 +13,7 @@ from tests.postgres import fresh_database
 from tests.recycled import recycled_database
 from tests.stores import test_reports, test_retention
 from tests.stores.books import copy_all, figures, journal, make, unlocked, write
+from tests.stores.copies import filled, lay_out
 from tests.stores.records import START, opened, settled
 from tests.stores.test_reports import HOUR, fill
 from tests.stores.test_retention import DAY, dropped, id_at, told, varied
@@ -42,23 +43,37 @@ KEPT = "ledger", "entries", "postings", "pots", "usage"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def empty(tmp_path: Path) -> Iterator[Place]:
     with recycled_database() as url:
-        yield make(Database(tmp_path, url))
+        yield Database(tmp_path, url)
 
 
 @pytest.fixture
-def books(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(empty: Place) -> Place:
+    return make(empty)
+
+
+@pytest.fixture
+def books(empty: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Books of two months, of calls of every kind."""
     monkeypatch.setattr(test_reports, "START", EDGE)
     monkeypatch.setattr(test_retention, "START", EDGE)
     monkeypatch.setattr(test_retention, "END", END)
     monkeypatch.setattr(retention, "AT_ONCE", AT_ONCE)
+    return filled(empty, fill_months, parted)
+
+
+def parted(place: Place) -> None:
+    lay_out(place)
+    ahead(place, EDGE)
+
+
+def fill_months(place: Place) -> None:
+    make(place)
     ahead(place, EDGE)
     fill(place)
     varied(place)
     assert check(place, END).findings == []
-    return place
 
 
 def ahead(place: Place, now: int) -> None:

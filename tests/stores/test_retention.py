@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.stores.books import SLOT, anywhere, copy_all, figures, journal, make, spoken, unlocked, write
+from tests.stores.copies import filled
 from tests.stores.grants import Credit
 from tests.stores.records import START, opened, settled
 from tests.stores.test_buckets import GROUPS
@@ -45,6 +46,11 @@ def dropped(place: Place, now: int, keep_days: int = 1, steps: int = 1_000) -> i
 
 def kinds(place: Place, now: int = END) -> set[str]:
     return {finding.kind for finding in check(place, now).findings}
+
+
+def make_and_fill(place: Place) -> None:
+    make(place)
+    fill(place)
 
 
 def id_at(at: int, number: int) -> bytes:
@@ -90,8 +96,7 @@ def told(place: Place) -> list[Any]:
 
 
 def test_reports_and_totals_are_what_they_were(place: Place) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
     varied(place)
     kept = "ledger", "entries", "postings", "pots", "usage"
 
@@ -118,8 +123,7 @@ def test_reports_and_totals_are_what_they_were(place: Place) -> None:
 
 
 def test_an_hour_of_which_calls_were_dropped_counts_where_it_begins(place: Place) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
     dropped(place, END + 9 * DAY)
     cut = START + 10 * HOUR + HOUR // 2
     parts = [UsageOrder(by="model", until=cut), UsageOrder(by="model", since=cut)]
@@ -181,8 +185,7 @@ NEEDED = {
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_not_over_keeps_its_calls(place: Place, name: str) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
     since = START + 50 * HOUR
     with closing(anywhere(place)) as sql:
         sql.execute(NEEDED[name], (since,))
@@ -196,16 +199,14 @@ def test_what_is_not_over_keeps_its_calls(place: Place, name: str) -> None:
 
 
 def test_a_call_above_the_horizon_cannot_be_deleted(place: Place) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
     dropped(place, END, keep_days=3)
     with closing(anywhere(place)) as sql, pytest.raises(Exception, match="calls are append-only"):
         sql.execute("DELETE FROM calls WHERE call = (SELECT call FROM calls ORDER BY call DESC LIMIT 1)")
 
 
 def test_nothing_is_dropped_unless_it_is_asked_for(place: Place) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
 
     class Late:
         def wall(self) -> int:
@@ -225,8 +226,7 @@ def test_nothing_is_dropped_unless_it_is_asked_for(place: Place) -> None:
 
 
 def test_a_journal_that_is_copied_again_books_nothing_twice(place: Place) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
     dropped(place, END + 9 * DAY)
     with closing(anywhere(place)) as sql:
         sql.execute("DELETE FROM drains")  # as a restored backup has none
@@ -252,8 +252,7 @@ def test_calls_without_money_are_not_booked_twice_either(place: Place) -> None:
 
 
 def test_a_clock_that_was_ahead_leaves_room_for_the_calls_to_come(place: Place) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
     dropped(place, END + 400 * DAY, keep_days=35)
     with journal(place, "slot-1") as book:
         free = opened(id_at(END + DAY, 7), at=END + DAY, prices=None, costs=None, hold=0)
@@ -278,8 +277,7 @@ def test_numbers_that_are_dropped_in_any_order_become_one_run(place: Place) -> N
 
 
 def test_a_call_that_is_settled_below_the_horizon_is_booked_and_dropped_later(place: Place) -> None:
-    make(place)
-    fill(place)
+    filled(place, make_and_fill)
     dropped(place, END + 9 * DAY)
     record = opened(id_at(START + 5, 7), at=START + 5)
     with journal(place, "slot-1") as book:
@@ -388,6 +386,10 @@ CORRUPTIONS: dict[str, tuple[str, list[str]]] = {
 @pytest.fixture
 def halved(place: Place) -> Place:
     """Books of 60 calls of every kind, of which about a half was dropped, and 20 more in the journal."""
+    return filled(place, fill_and_halve)
+
+
+def fill_and_halve(place: Place) -> None:
     make(place)
     with journal(place) as book:
         for index in range(80):
@@ -398,7 +400,6 @@ def halved(place: Place) -> Place:
         drop_calls(sql, START + 9 * DAY, 1, 2)
     found = check(place, START)
     assert (found.findings, found.calls, found.dropped) == ([], 34, 26)
-    return place
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
