@@ -264,9 +264,9 @@ class App:
         """Return the networks of the proxies that say truly for whom they ask."""
         return self.config.server.trusted_proxies
 
-    def refused(self, operation: str, error: GatewayError) -> None:
-        """Count a refusal."""
-        self.metrics.refused(operation, error)
+    def refused(self, operation: str, error: GatewayError, times: int = 1) -> None:
+        """Count a refusal, or several that are alike."""
+        self.metrics.refused(operation, error, times)
 
     def status(self) -> Status:
         """Return what the start page says."""

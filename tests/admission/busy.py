@@ -20,7 +20,7 @@ from headgate.values import Principal
 
 CALL_S, REFUSAL_S, TICK_S, TURN_S = 180e-6, 27e-6, 20e-6, 30e-6  # of CPU
 MANY = 25  # calls begun in one turn are noticed
-READ_S = 15e-6  # of a refusal, before it waits
+READ_S, UNREAD_S = 15e-6, 7e-6  # of a refusal, before it waits
 UPSTREAM_S = 0.001
 CAPACITY = 1 / CALL_S
 
@@ -165,12 +165,17 @@ class Busy:
         if not self.shedder.active:
             self._begin(caller, sent_s)
             return
+        key = caller.principal.key
+        if self.shedder.full and self.shedder.refuses(key, self._now):
+            self._work(UNREAD_S)
+            self._refuse(caller, sent_s, self._now)
+            return
         self._work(READ_S)
         place = self.shedder.place(caller.principal, self._now)
         if place is Place.OUT:
             self._refuse(caller, sent_s, self._now)
         else:
-            key, first = caller.principal.key, place is Place.FIRST
+            first = place is Place.FIRST
             self.lobby.enter((caller, sent_s, self._now), key, self._now, first=first, last=caller.batch)
 
     def _begin(self, caller: Caller, sent_s: float) -> None:
@@ -184,15 +189,15 @@ class Busy:
     def _begin_some(self) -> None:
         turn_s = self._worked_s
         turn_ns = self.shedder.turn_ns
-        self.lobby.turn(self._now, refuses=self.shedder.full)
+        self.lobby.turn(self._now, refuses=not self.shedder.in_order)
         while (entry := self.lobby.next(int((self._worked_s - turn_s) * 1e9), turn_ns)) is not None:
             self.shedder.begun()
             self._begin(*entry[:2])
-        while (
-            self.shedder.full and not self.shedder.few and (entry := self.lobby.late(self._now)) is not None
-        ):
-            self.shedder.refused()
-            self._refuse(*entry)
+        if self.shedder.full and not self.shedder.few:
+            until = self._now - self.shedder.leeway_ns
+            while (entry := self.lobby.late(until)) is not None:
+                self.shedder.refused(batch=entry[0].batch)
+                self._refuse(*entry)
 
     def _refuse(self, caller: Caller, sent_s: float, came: int) -> None:
         self._refusals.enter((caller, sent_s), self._now, came)

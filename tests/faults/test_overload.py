@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from tests.faults.worker import Reply, Worker, chat, parse, worker
-from tests.limits.served import another_key
+from tests.limits.served import another_key, desk_of, known
 from tests.upstream import ScriptedUpstream, chat_json
 
+from headgate.ops.actors import LOCAL
+from headgate.ops.keys import revoke_key
 from headgate.process.background import Stalls
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +65,42 @@ class Slow:
             writer.close()
         self.look(times=6)
         return replies
+
+
+class Kept:
+    """A connection on which one asks again and again; what it asks first is refused, and may be read."""
+
+    def __init__(self, slow: Slow, who: Worker) -> None:
+        self._who = who
+        self._app = slow.gateway.app
+        self._shedder = slow._shedder
+
+    async def open(self) -> Kept:
+        self.reader, self.writer = await asyncio.open_connection(*self._who.address)
+        self.send()
+        while (await self.reply()).status == 200:
+            self.none()
+            self.send()
+        assert self._app.server.edge.unread is not None
+        return self
+
+    def none(self) -> None:
+        """Let no key have a call for now."""
+        self._shedder._level = 0.0
+        for want in self._shedder._wants.values():
+            want.tokens, want.none_until_ns = 0.0, 1 << 62
+
+    def send(self, times: int = 1) -> None:
+        asked = self._who.request(chat()).replace(b"Connection: close\r\n", b"")
+        self.writer.write(asked * times)
+        self.none()
+
+    async def reply(self) -> Reply:
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        while head.startswith(b"HTTP/1.1 100 "):  # asks whether we are still there
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+        return parse(head + await self.reader.readexactly(length))
 
 
 def served(replies: list[Reply]) -> int:
@@ -113,6 +151,89 @@ async def test_a_refusal_says_when_to_come_back_and_each_another_time(tmp_path: 
         assert again.count(503) >= 2
         counted = gateway.app.metrics.refusals["chat", 503, "server_is_overloaded"]
         assert counted == len(refused) + again.count(503)
+
+
+async def test_who_is_refused_unread_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow = Slow(gateway)
+        await slow.fill()
+        kept = await Kept(slow, gateway).open()
+        kept.send()
+        read = await kept.reply()
+        before = gateway.app.metrics.refusals["chat", 503, "server_is_overloaded"]
+        monkeypatch.setattr("headgate.http.intake.Incoming", None)
+        replies = []
+        for _ in range(5):
+            kept.send()
+            replies.append(await kept.reply())
+        monkeypatch.undo()
+        for unread in replies:
+            assert (unread.status, unread.body, unread.whole) == (503, read.body, True)
+            assert list(unread.headers) == list(read.headers)
+            same = set(read.headers) - {"x-request-id", "retry-after", "retry-after-ms", "date"}
+            assert {name: unread.headers[name] for name in same} == {
+                name: read.headers[name] for name in same
+            }
+        assert len({reply.request_id for reply in (read, *replies)}) == 6
+        assert len({reply.headers["retry-after-ms"] for reply in (read, *replies)}) == 6
+        assert gateway.app.metrics.refusals["chat", 503, "server_is_overloaded"] == before + 5
+        kept.writer.close()
+
+
+async def test_a_key_that_is_not_valid_any_more_is_not_refused_unread(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        other, slow = await another_key(gateway, "other"), Slow(gateway)
+        await slow.fill()
+        kept = await Kept(slow, other).open()
+        before = gateway.app._notices._seen
+        with desk_of(gateway) as desk:
+            revoke_key(LOCAL, desk, "other")
+        await known(gateway, before)
+        kept.send()
+        assert (await kept.reply()).status == 401
+        kept.writer.close()
+
+
+async def test_what_follows_a_call_that_is_refused_unread_waits_for_its_answer(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow = Slow(gateway)
+        await slow.fill()
+        kept = await Kept(slow, gateway).open()
+        kept.send()
+        await asyncio.sleep(0.01)
+        kept.send(2)
+        assert [(await kept.reply()).status for _ in range(3)] == [503] * 3
+        kept.writer.close()
+
+
+async def test_who_hangs_up_before_it_is_refused_unread_leaves_nothing(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow, edge = Slow(gateway), gateway.app.server.edge
+        await slow.fill()
+        stays, goes = await Kept(slow, gateway).open(), await Kept(slow, gateway).open()
+        goes.send()
+        stays.send()
+        while len(gateway.app.crowd._refusals) < 2:
+            await asyncio.sleep(0.001)
+        goes.writer.transport.abort()
+        while edge.open_connections > 1:
+            await asyncio.sleep(0.001)
+        assert (await stays.reply()).status == 503
+        assert not gateway.app.crowd._refusals
+        stays.writer.close()
+
+
+async def test_a_refusal_of_a_call_unread_says_that_the_connection_ends(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow = Slow(gateway)
+        await slow.fill()
+        kept = await Kept(slow, gateway).open()
+        kept.send()
+        kept.writer.write_eof()
+        reply = await kept.reply()
+        assert (reply.status, reply.headers["connection"]) == (503, "close")
+        assert await kept.reader.read() == b""
+        kept.writer.close()
 
 
 async def test_the_messages_of_anthropic_are_refused_in_their_own_form(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 While the loop is late, calls wait in a lobby of which each turn of it begins a few (`lobby.py`): a turn
 stays short, there is always something to do next, and no rate has to be guessed. Where it is late by its own
-work and from look to look no fewer wait, it is overloaded, and whoever is not begun soon is refused. A burst
-that is worked off is no overload, nor are some callers who ask again whenever they are answered. Batch calls
-are refused first; of the others each key gets as many in as everybody could have (max-min), so only those
-that ask the most lose any. It refuses, too, while more calls are open than its memory holds; of those places
-batch calls get nine in ten.
+work and from look to look no fewer wait, it is overloaded, and whoever is not begun soon is refused: the
+fewer are, the later, so it ends where all could be served. A burst that is worked off is no overload, nor are
+some callers who ask again whenever they are answered. Batch calls are refused first; of the others each key
+gets as many in as everybody could have (max-min), so only those that ask the most lose any. It refuses, too,
+while more calls are open than its memory holds; of those places batch calls get nine in ten.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _LATE_S: Final = 0.015  # and so late
 _FOR_S: Final = 0.03  # for so long, while no fewer wait, calls are refused: of a burst fewer do at each look
 _MEMORY_S: Final = 0.05  # of how late it was on average
 _LADEN_S: Final = 0.02  # of how much there is to do
-_QUIET_S: Final = 1.0  # without a refusal, and it is over
+_QUIET_S: Final = 1.0  # in which hardly any is refused, and it is over
+_HARDLY: Final = 0.02  # of what comes
 _LEVEL_S: Final = 0.05  # between two looks at what keys want
 _WANT_S: Final = 0.1  # the memory of that,
 _LATELY_S: Final = 1.0  # and of the most it was: who wanted much does not go in front
@@ -42,9 +43,11 @@ _BEST_S: Final = 20.0  # the memory of how many it was at best
 _SLOWEST: Final = 100.0  # calls a second that keys share at least
 _BURST_S: Final = 0.1  # of its rate that a key may use at once,
 _PIECE_S: Final = 0.01  # and one that asks for more than it may have
+_NONE_NS: Final = 10_000_000  # at most, in which it is not looked whether a key may have a call again
 _TURN_NS: Final = 100_000  # of work, in which a turn of the loop begins calls,
 _LONG_TURN_NS: Final = 250_000  # and while no more is refused than
 _LITTLE: Final = 0.15  # of what comes: longer turns get more done, and nobody waits for long then
+_LEEWAY_NS: Final = 20_000_000  # for which a call may wait where none is lost, and the less the more are
 _SUDDEN: Final = (
     4.0  # calls between two looks, or twice as many as it did ask: what it wants now is not known
 )
@@ -64,7 +67,7 @@ class Place(IntEnum):
 class _Want:
     """What a key asks for, and what it may still have."""
 
-    __slots__ = ("at_ns", "batch", "came", "lately", "per_s", "tokens")
+    __slots__ = ("at_ns", "batch", "came", "lately", "none_until_ns", "per_s", "tokens")
 
     def __init__(self, now: MonotonicNs, *, batch: bool) -> None:
         self.batch = batch
@@ -73,6 +76,7 @@ class _Want:
         self.lately = 0.0  # the same, or what it was before: who pauses for a moment has not changed
         self.tokens = 0.0 if batch else 1.0  # who has not asked before has one call
         self.at_ns = now
+        self.none_until_ns: MonotonicNs = 0  # it has no call before
 
 
 class Shedder:
@@ -86,9 +90,9 @@ class Shedder:
     """
 
     __slots__ = (
-        "_average_s", "_best_per_s", "_busy", "_calls", "_entered", "_entered_per_s", "_fair", "_few",
-        "_late_for_s", "_level", "_levelled_s", "_lobby", "_most", "_quiet_s", "_refused", "_rest", "_spread",
-        "_waited", "_wanted", "_wants", "active", "full", "share",
+        "_average_s", "_best_per_s", "_busy", "_calls", "_came", "_entered", "_entered_per_s", "_fair",
+        "_few", "_late_for_s", "_level", "_levelled_s", "_lobby", "_loss", "_lost", "_most", "_quiet_s",
+        "_refused", "_rest", "_spread", "_waited", "_wanted", "_wants", "active", "full", "share",
     )  # fmt: skip
 
     def __init__(self, calls: Sized, lobby: Sized, most: int, few: int = 64) -> None:
@@ -103,6 +107,8 @@ class Shedder:
         self._late_for_s = self._quiet_s = 0.0
         self._waited = 0  # calls, at the last look
         self._entered = self._refused = 0  # since the last look
+        self._came = self._lost = 0  # the same of all that are not batch: those that came, and were refused
+        self._loss = 0.0  # of these
         self._entered_per_s = self._best_per_s = 0.0
         self._wants: dict[int, _Want] = {}  # by key
         self._levelled_s = 0.0  # since they were looked at
@@ -151,8 +157,10 @@ class Shedder:
         came = self._entered + self._refused
         if came:
             self.share += (self._refused / came - self.share) * weight
-        self._quiet_s = 0.0 if self._refused else self._quiet_s + took_s
-        self._entered = self._refused = 0
+        if self._came:
+            self._loss += (min(1.0, self._lost / self._came) - self._loss) * weight
+        self._quiet_s = 0.0 if self._refused and self.share > _HARDLY else self._quiet_s + took_s
+        self._entered = self._refused = self._came = self._lost = 0
         self._levelled_s += took_s
         if self._levelled_s >= _LEVEL_S:
             self._weigh(self._levelled_s)
@@ -184,7 +192,7 @@ class Shedder:
             self.full = self._quiet_s < _QUIET_S or self._average_s > _LATE_S
         elif self._late_for_s >= _FOR_S:
             self.full = True
-            self._quiet_s = 0.0
+            self._quiet_s, self._loss = 0.0, _LITTLE  # until it is known
 
     def watch(self) -> None:
         """Look closely from now on: a turn of the loop begins many calls."""
@@ -201,6 +209,7 @@ class Shedder:
         if want is None:
             want = self._wants[principal.key] = _Want(now, batch=principal.priority == "batch")
         want.came += 1
+        self._came += not want.batch
         if self._open >= (self._most * 9 // 10 if want.batch else self._most):
             place = Place.OUT
         elif self.full:
@@ -208,8 +217,18 @@ class Shedder:
         else:
             place = Place.FIRST if 0 < want.per_s <= self._fair * _FAR and not want.batch else Place.BEHIND
         if place is Place.OUT:
-            self._refused += 1
+            self.refused(batch=want.batch)
         return place
+
+    def refuses(self, key: int, now: MonotonicNs) -> bool:
+        """Refuse a call of a key that may have none yet; one that is not refused by this is not counted."""
+        want = self._wants.get(key)
+        if want is None or now >= want.none_until_ns:
+            return False
+        want.came += 1
+        self._came += not want.batch
+        self.refused(batch=want.batch)
+        return True
 
     def _place(self, want: _Want, now: MonotonicNs) -> Place:
         """Take one call from what a key may have."""
@@ -221,6 +240,7 @@ class Shedder:
         want.tokens = tokens = min(tokens, max(2.0, per_s * (_BURST_S if modest else _PIECE_S)))
         few = self._open < self._few and self._slow and not want.batch
         if not few and tokens < 1:
+            want.none_until_ns = now + int(min(_NONE_NS, (1 - tokens) * _NS / per_s if per_s else _NONE_NS))
             return Place.OUT
         want.tokens = max(0.0, tokens - 1)
         return Place.FIRST if modest or few else Place.BEHIND
@@ -229,6 +249,16 @@ class Shedder:
     def turn_ns(self) -> int:
         """Return for how much work a turn of the loop begins calls."""
         return _TURN_NS if self.full and self.share > _LITTLE else _LONG_TURN_NS
+
+    @property
+    def in_order(self) -> bool:
+        """Say whether calls go in order: few are lost of those that are not batch, so none waits for long."""
+        return not self.full or self._loss < _LITTLE
+
+    @property
+    def leeway_ns(self) -> int:
+        """Return for how much longer a call may wait than where many are lost."""
+        return int(_LEEWAY_NS * max(0.0, 1 - self._loss / _LITTLE))
 
     @property
     def few(self) -> bool:
@@ -247,9 +277,10 @@ class Shedder:
         """Count a call that goes in."""
         self._entered += 1
 
-    def refused(self) -> None:
-        """Count a call that waited for too long."""
+    def refused(self, *, batch: bool = False) -> None:
+        """Count a call that is refused, such as one that waited for too long."""
         self._refused += 1
+        self._lost += not batch
 
     def refusal(self) -> Crowded:
         """Return the refusal of a call, with a time to come back that differs from that of the others."""

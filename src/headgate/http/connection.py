@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from headgate.http.edge import Edge, EdgeEvents
     from headgate.http.incoming import Incoming
+    from headgate.http.unread import Unread
     from headgate.ports import Sink
     from headgate.values import MonotonicNs
 
@@ -56,7 +57,7 @@ class Connection(asyncio.Protocol):
         self.write_paused = False
         self._intake = Intake(edge)
         self._held = bytearray()  # came before its turn, not parsed yet
-        self._sink: HttpSink | None = None  # the answer in progress
+        self._sink: HttpSink | Unread | None = None  # the answer in progress
         self._state = _NEW
         self._since: MonotonicNs = 0  # when the state began, by the edge's coarse clock
         self._advancing = False
@@ -95,7 +96,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, or keep what comes before its turn."""
         if self._sink is None and not self.write_paused and not self._held:
-            intake = self._intake
+            intake, unread = self._intake, self.edge.unread
+            if unread is not None and self._alone and self._state == _IDLE:
+                refusal = unread(self, data)
+                if refusal is not None:
+                    self._sink, self._state = refusal, _BUSY
+                    return
             if not intake.recognise(data):
                 self._feed(data)
             elif intake.ready:  # one request alone, as nearly all come
@@ -188,6 +194,16 @@ class Connection(asyncio.Protocol):
         except Exception as fault:
             self.edge.events.fault(item.path, fault)
             fail(item, sink)
+
+    def refuse_unread(self, refusal: Unread, answer: bytes) -> None:
+        """Send the answer to a request that was not read, unless the client has gone."""
+        if self._sink is not refusal:
+            return
+        keep_alive = self.stays_open()
+        if not keep_alive:
+            answer = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+        self.write(answer)
+        self.answered(keep_alive=keep_alive)
 
     def answered(self, *, keep_alive: bool) -> None:
         """Go on to the next request, or close: the answer has ended."""

@@ -2,12 +2,15 @@
 
 A turn first sends the answers that have come, then begins calls and sends what they ask of providers, and
 gives refusals while those work: a call that is served waits for little but the turn in which it came. Nothing
-of a refused call but its head is looked at, and its answer is made beforehand.
+of a refused call but its head is looked at, and its answer is made beforehand. Where that head was refused
+before, and its key may have no call, it is not even made a request: what a refusal takes, others lack.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from functools import partial
 from time import thread_time_ns
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,15 +19,17 @@ from headgate.admission.refusals import Refusals
 from headgate.admission.shedding import Place
 from headgate.errors import GatewayError
 from headgate.http.answers import whose
-from headgate.http.callers import identify
+from headgate.http.callers import Caller, identify
 from headgate.http.connection import serve
 from headgate.http.errors import render
+from headgate.http.unread import Unread
 from headgate.wire.headers import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.errors import Crowded
+    from headgate.http.connection import Connection
     from headgate.http.dataplane import Service
     from headgate.http.edge import Edge
     from headgate.http.incoming import Incoming
@@ -57,8 +62,8 @@ class Crowd:
     """
 
     __slots__ = (
-        "_begins", "_edge", "_next", "_outbox", "_refusals", "_service", "_timer", "_turning", "_variants",
-        "_whose", "_worked", "lobby",
+        "_begins", "_edge", "_next", "_outbox", "_refusals", "_service", "_timer", "_turning", "_uncounted",
+        "_variants", "_whose", "_worked", "lobby",
     )  # fmt: skip
     _edge: Edge
     _outbox: Outbox
@@ -69,7 +74,8 @@ class Crowd:
         self.lobby = Lobby[Arrival]()
         self._begins = False  # a call, just now
         self._turning = False  # the next turn of the loop begins some
-        self._refusals: Refusals[tuple[Sink, bytes, bytes]] = Refusals()
+        self._refusals: Refusals[Callable[[], None]] = Refusals()
+        self._uncounted: Counter[Operation] = Counter()  # refused unread
         self._timer: asyncio.Handle | None = None
         self._variants: list[tuple[Crowded, bytes, bytes]] = []
         self._next = 0
@@ -86,6 +92,8 @@ class Crowd:
             self._begins = False
             return False
         service = self._service
+        if service.shedder.full:
+            self._edge.unread = self._unread
         try:
             principal = identify(service, incoming).principal
         except GatewayError:
@@ -103,6 +111,34 @@ class Crowd:
                 self._timer.cancel()
             self._plan()
         return True
+
+    def _unread(self, connection: Connection, data: bytes) -> Unread | None:
+        """Refuse a call whose head was refused before, where its key may have none."""
+        service, edge = self._service, self._edge
+        if not service.shedder.full:
+            edge.unread = None
+            return None
+        known = edge.known.find(data)
+        if known is None:
+            return None
+        head, size, length = known
+        refusal = head.unread
+        if refusal is None or refusal.keyring is not service.keyring or len(data) != size + length:
+            return None
+        now = service.clock.monotonic()
+        if length > head.route.max_body_bytes or not service.shedder.refuses(refusal.key, now):
+            return None
+        self._uncounted[refusal.operation] += 1
+        self._let_wait(partial(self._answer, connection, refusal), now, now)
+        return refusal
+
+    def _answer(self, connection: Connection, refusal: Unread) -> None:
+        """Give the refusal of a call that was not read."""
+        edge = self._edge
+        _, lines, body = self._variant()
+        request_id = edge.new_id().hex().encode()
+        last = b"x-request-id: req_%b\r\n%b%b" % (request_id, refusal.lines, body)
+        connection.refuse_unread(refusal, edge.heads.make(503, lines, last))
 
     def held_up_s(self, _now_s: float) -> float:
         """Return how long the first call has waited already."""
@@ -134,7 +170,7 @@ class Crowd:
         self._edge.outbox.flush()  # answers that have come
         shedder, now, began_ns = service.shedder, service.clock.monotonic(), self._worked()
         turn_ns, worked_ns = shedder.turn_ns, 0
-        lobby.turn(now, refuses=shedder.full)
+        lobby.turn(now, refuses=not shedder.in_order)
         while (arrival := lobby.next(worked_ns, turn_ns)) is not None:
             if not arrival.sink.gone:
                 shedder.begun()
@@ -145,14 +181,17 @@ class Crowd:
         self._outbox.flush()  # providers work while others are refused
         now = service.clock.monotonic()
         if shedder.full and not shedder.few:
-            while (arrival := lobby.late(now)) is not None:
-                shedder.refused()
+            until = now - shedder.leeway_ns
+            while (arrival := lobby.late(until)) is not None:
+                shedder.refused(batch=arrival.principal.priority == "batch")
                 self._refuse(arrival, now)
         refusals = self._refusals
         refusals.turn(now)
         while (refusal := refusals.next()) is not None:
-            sink, head, body = refusal
-            sink.whole(503, head, body)
+            refusal()
+        for operation, times in self._uncounted.items():
+            service.refused(operation, self._variants[0][0], times)
+        self._uncounted.clear()
 
     def _refuse(self, arrival: Arrival, now: MonotonicNs) -> None:
         """Make the refusal of a call, and let it wait."""
@@ -164,14 +203,27 @@ class Crowd:
                 self._whose.clear()
             named = self._whose[principal.key] = lines_of(whose(principal))
         request_id = incoming.request_id
+        self._learn(arrival, named, body)
         head = b"%bx-request-id: %b\r\n%b" % (lines, request_id.encode(), named)
         if arrival.face is not None:
             body = arrival.face(incoming.head.header).error(error, request_id)
             head += b"request-id: %b\r\n" % request_id.encode()
         self._service.refused(arrival.operation, error)
-        self._refusals.enter((arrival.sink, head, body), now, incoming.received_ns)
+        self._let_wait(partial(arrival.sink.whole, 503, head, body), now, incoming.received_ns)
+
+    def _let_wait(self, refusal: Callable[[], None], now: MonotonicNs, came: MonotonicNs) -> None:
+        """Let a refusal wait to be given."""
+        self._refusals.enter(refusal, now, came)
         if self._timer is None and not self._turning:
             self._plan()
+
+    def _learn(self, arrival: Arrival, named: bytes, body: bytes) -> None:
+        """Keep how calls with this head are refused unread, where that is always the same."""
+        head, principal = arrival.incoming.head, arrival.principal
+        caller = head.memo  # none is kept of a key that expires
+        if arrival.face is None and head.usual and type(caller) is Caller and not principal.networks:
+            lines = b"%bcontent-length: %d\r\n\r\n" % (named, len(body))
+            head.unread = Unread(caller.keyring, principal.key, arrival.operation, lines)
 
     def _variant(self) -> tuple[Crowded, bytes, bytes]:
         """Return the next of some refusals, which differ in when to come back: error, headers, body."""

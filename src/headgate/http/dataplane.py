@@ -106,8 +106,8 @@ class Service(Protocol):
         """Say whether no new call is taken."""
         ...
 
-    def refused(self, operation: str, error: GatewayError) -> None:
-        """Count a refusal."""
+    def refused(self, operation: str, error: GatewayError, times: int = 1) -> None:
+        """Count a refusal, or several that are alike."""
         ...
 
     def exposition(self) -> bytes:

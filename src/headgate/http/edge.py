@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from headgate.errors import GatewayError
     from headgate.http.asgi import ASGIApp
+    from headgate.http.unread import Unread
     from headgate.ports import CallIds, Clock
     from headgate.values import MonotonicNs
 
@@ -68,7 +69,10 @@ class EdgeEvents(Protocol):
 
 
 class Edge:
-    """What the connections of one listener share: routes, limits, time. `connection` makes one more."""
+    """What the connections of one listener share: routes, limits, time. `connection` makes one more.
+
+    `unread`, while it is set, looks at a request first, and returns what refuses it later.
+    """
 
     __slots__ = (
         "_asgi",
@@ -89,6 +93,7 @@ class Edge:
         "new_id",
         "now",
         "outbox",
+        "unread",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +114,7 @@ class Edge:
         self.outbox = Outbox()
         self.farewells = Farewells()
         self.draining = False
+        self.unread: Callable[[Connection, bytes], Unread | None] | None = None
         self.monotonic = clock.monotonic
         self.new_id = ids.next
         self.now: MonotonicNs = 0  # as of the last tick

@@ -91,10 +91,10 @@ class Metrics:
         """Count more of what `prometheus.COUNTS` names; labels come from the settings."""
         self.counts[name, labels] = self.counts.get((name, labels), 0) + by
 
-    def refused(self, operation: str, error: GatewayError) -> None:
-        """Count a call that was refused before any attempt."""
+    def refused(self, operation: str, error: GatewayError, times: int = 1) -> None:
+        """Count calls that were refused before any attempt."""
         label = (operation, error.http_status, error.code or error.error_type)
-        self.refusals[label] = self.refusals.get(label, 0) + 1
+        self.refusals[label] = self.refusals.get(label, 0) + times
 
     def settled(self, opened: Open, settled: Settle) -> None:
         """Count a settled call."""
