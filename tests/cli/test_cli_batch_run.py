@@ -73,6 +73,8 @@ def test_a_row_is_where_it_begins_and_may_be_long(tmp_path):
         ),
         (b'id,text\n1,a\n2,"b\n3,c\n', r"line 3: not CSV: unexpected end of data"),
         (b"text,text\n1,2\n", r"line 1: two columns are named 'text'"),
+        (b"id,text\n%b,1\n" % (b"x" * 513), r"Line 2: the id has 513 characters. It may have 512"),
+        (b"id,text\na\0b,1\n", r"Line 2: the id has a NUL"),
     ],
 )
 def test_what_cannot_be_read_says_its_line_and_what_to_do(tmp_path, content, said):
@@ -211,6 +213,25 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_sent(batch, out)
     assert refused.exit_code in {1, 2}
     assert refused.stderr.startswith("Error: ")
     assert out in refused.stderr
+    assert stub.requests == []
+
+
+def test_a_value_that_is_null_is_told_as_that(batch):
+    Path("in.jsonl").write_text('{"text": "a"}\n\n{"text": null}\n')
+    with Stub([]) as stub:
+        refused = batch(stub)
+    assert refused.stderr == "Error: Line 3: the column 'text' is null.\n"
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("state", [b"", b"junk", b'{"batch": 1}', b'{"batch": "\xe9"}'])
+def test_a_state_that_cannot_be_read_is_left_for_its_user_to_remove(batch, state):
+    Path("in.results.jsonl.state").write_bytes(state)
+    with Stub([]) as stub:
+        refused = batch(stub)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("Error: in.results.jsonl.state cannot be read")
+    assert Path("in.results.jsonl.state").read_bytes() == state
     assert stub.requests == []
 
 

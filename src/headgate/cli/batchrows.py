@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from headgate.cli.exits import Failed, Unusable
+from headgate.wire.batches import LONGEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,8 @@ def filled(template: str, row: Row) -> str:
             return found[0][0]
         name = found[1].strip()
         given = row.values.get(name)
+        if given is None and name in row.values:
+            raise Failed(f"Line {row.line}: the column {name!r} is null.", "missing_column")
         if given is None:
             known = ", ".join(row.values) or "none"
             raise Failed(
@@ -128,6 +131,9 @@ def read_rows(path: Path, encoding: str | None = None) -> Sheet:
         raise Failed(f"{path} has no rows.")
     seen: dict[str, int] = {}
     for row in rows:
+        if len(row.name) > LONGEST_ID or "\0" in row.name:
+            what = "a NUL" if "\0" in row.name else f"{len(row.name):,} characters. It may have {LONGEST_ID}"
+            raise Failed(f"Line {row.line}: the id has {what}.", "bad_id")
         if row.name in seen:
             raise Failed(
                 f"Line {row.line}: the id {row.name!r} is that of line {seen[row.name]}.",

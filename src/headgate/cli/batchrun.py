@@ -229,7 +229,13 @@ class Run:
             if self._out.exists() and self._out.stat().st_size:
                 raise Failed(f"{self._out} is there already. Choose another with --out, or remove it.")
             return None
-        state = msgspec.json.decode(self._state_path.read_bytes(), type=State)
+        try:
+            state = msgspec.json.decode(self._state_path.read_bytes(), type=State)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as fault:
+            raise Failed(
+                f"{self._state_path} cannot be read, so nobody knows which batch this run has ordered. See "
+                "`headgate batch list`; remove the file to order anew."
+            ) from fault
         if state.digest != digest:
             raise Failed(
                 f"{self._state_path} is of another run: with other rows, prompt or model. Choose another "
