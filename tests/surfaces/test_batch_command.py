@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from tests.answers import default_answer
 from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
+from tests.surfaces.forks import run as run_forked
 from tests.surfaces.test_batches_sdk import priced
 from tests.upstream import Peer, Received, ScriptedUpstream
 
@@ -39,10 +40,7 @@ class Terminal:
         return [HEADGATE, "batch", *args, "--url", url, "--key", self.gateway.key]
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*args), cwd=self.folder, env=plain_environment(), capture_output=True, text=True,
-            check=False, timeout=60,
-        )  # fmt: skip
+        return run_forked(self.command(*args), self.folder, plain_environment(), timeout=60)
 
     def start(self, *args: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
