@@ -23,6 +23,7 @@ from contextlib import closing, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from types import MappingProxyType
 from typing import Any
 
@@ -234,6 +235,24 @@ def _headgate() -> Callable[[], object]:
         "transport.simulator",
     ):
         import_module(f"headgate.{module}")
+    for package in (
+        "admin",
+        "batch",
+        "dashboard",
+        "files",
+        "live",
+        "ops",
+        "providers",
+        "recordings",
+        "videos",
+    ):
+        paths = import_module(f"headgate.{package}").__path__
+        for found in walk_packages(paths, f"headgate.{package}."):
+            import_module(found.name)
+    for module in ("encodings.idna", "uvloop"):
+        with suppress(ImportError):
+            import_module(module)
+    import_module("headgate.providers.registry").known_hosts()
     return main
 
 
