@@ -28,7 +28,7 @@ from headgate.providers.frames import data_of
 from headgate.providers.stream import DONE, KEEP_ALIVE
 from headgate.settle import HUNG_UP, Tab
 from headgate.values import NANO_PER_USD, Call, Shape, Usage
-from headgate.waits import own_task
+from headgate.waits import ends_at, own_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -250,7 +250,7 @@ class Choices:
         tokens = max(call.max_output or 0, rough_input(call)) * call.n if gate.tokens else 0
         ticket = stages.entrance.enter(gate, tokens, now)
         if ticket is None:
-            ticket = await stages.entrance.stand(gate, tokens, call.model, sink)
+            ticket = await stages.entrance.stand(gate, tokens, call.model, sink, ends_at(call.deadline))
         answer = _Answer(call, sink)
         try:
             if call.bring is not None:  # once for all

@@ -38,6 +38,7 @@ from headgate.relay import error_body, relay
 from headgate.settle import HUNG_UP, Ledger, Tab, believable
 from headgate.shadows import Shadows
 from headgate.values import Usage
+from headgate.waits import ends_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -206,7 +207,7 @@ class Pipeline:
         tokens = max((call.max_output or 0) * call.n, rough_input(call)) if gate.tokens else 0
         ticket = self._entrance.enter(gate, tokens, now)
         if ticket is None:
-            ticket = await self._entrance.stand(gate, tokens, call.model, sink)
+            ticket = await self._entrance.stand(gate, tokens, call.model, sink, ends_at(call.deadline))
         try:
             hold = reservations.at_once(call, targets)
             if hold is None:

@@ -90,6 +90,11 @@ class Deadline(NamedTuple):
     whole: bool = True  # for the whole answer; else for its first byte
 
 
+def ends_at(deadline: Deadline | None) -> MonotonicNs | None:
+    """Return when it is; None where there is none."""
+    return None if deadline is None else deadline.at_ns
+
+
 class CallRun(CallState):
     """Run a coroutine: by hand while it waits for `Wait`s, else in a task.
 

@@ -134,6 +134,14 @@ def test_an_error_is_text_where_json_is_only_said_about(run: Run) -> None:
     assert run("chat", "--key", "k", "--url", "nonsense", "--", "--json").stderr.startswith("Error: ")
 
 
+def test_a_command_that_reads_a_data_folder_says_so_to_who_names_a_configuration(run: Run) -> None:
+    for command in (("status",), ("usage",), ("ledger", "check")):
+        result = run(*command, "--config", "headgate.toml")
+        assert result.exit_code == 2
+        assert "name that by --data (in a configuration it is storage.data)" in result.stderr
+    assert "storage.data" not in run("count", "--config", "headgate.toml", "x").stderr
+
+
 def test_a_missing_data_folder_exits_3_and_says_what_to_do(run: Run) -> None:
     for command in (["keys", "list"], ["keys", "revoke", "x"], ["db", "status"], ["db", "migrate"]):
         result = run(*command, "--data", "nowhere")

@@ -135,6 +135,24 @@ def test_a_misspelt_setting_is_told_what_is_near(row: str, said: str, tmp_path: 
     assert said in refused(tmp_path, row)
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('[storage]\nsync = "always"', "It may be `before-send`, `group`. See"),
+        (
+            '[[models]]\nname = "m"\ntargets = [{ provider = "a", model = "x", when = { has = ["image"] } }]',
+            "It may be `audio`, `files`, `images`, `schema`, `tools`. See",
+        ),
+        (
+            '[[models]]\nname = "m"\ntargets = []\nhedge = { after_ms = "p99" }',
+            "It may be a whole number, `p95`. See",
+        ),
+    ],
+)
+def test_a_value_that_is_none_of_a_few_is_told_them(row: str, said: str, tmp_path: Path) -> None:
+    assert said in refused(tmp_path, row)
+
+
 def test_the_file_as_it_is_serves(tmp_path: Path) -> None:
     path = tmp_path / "headgate.toml"
     path.write_text(TEXT)

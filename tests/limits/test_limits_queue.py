@@ -48,6 +48,18 @@ async def test_a_call_waits_for_another_to_end_and_says_how_long(tmp_path: Path)
         assert QUEUED not in (await first).headers
 
 
+async def test_a_wait_beyond_the_callers_deadline_is_not_begun(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        patient = await another_key(gateway, "patient", queue_ms=20_000)
+        await limit(gateway, "account", rpm=6)
+        for _ in range(6):
+            assert (await patient.ask(chat())).status == 200
+        reply = await patient.ask(chat(), more="x-headgate-deadline-ms: 2000\r\n")
+        assert (reply.status, QUEUED in reply.headers) == (429, False)
+        assert int(reply.headers["retry-after"]) > 2
+        assert len(upstream.requests) == 6
+
+
 async def test_who_waits_in_vain_is_told_when_to_come_back(tmp_path: Path) -> None:
     async with ScriptedUpstream(chat_json("hi")) as upstream, worker(tmp_path, upstream.base_url) as gateway:
         patient = await another_key(gateway, "patient", queue_ms=300)

@@ -70,8 +70,17 @@ class Entrance:
                 return None
         return self._rates.admit(gate, tokens, now)
 
-    async def stand(self, gate: Gate, tokens: int, model: str, sink: Sink) -> Ticket:
+    async def stand(
+        self, gate: Gate, tokens: int, model: str, sink: Sink, until: MonotonicNs | None = None
+    ) -> Ticket:
         """Wait for a limit as long as the caller's key or tier says, holding no money.
+
+        Args:
+            gate: the limits.
+            tokens: that the call may use.
+            model: as the caller named it.
+            sink: of the caller.
+            until: when the caller wants the answer; a wait that ends later is not begun.
 
         Raises:
             RateLimited: it does not wait, or did in vain; says when to come back. Nothing was counted.
@@ -81,7 +90,7 @@ class Entrance:
         if ticket is not None:
             return ticket
         now = self._clock.monotonic()
-        if not self._may_wait(gate, tokens, now) or not self._room(gate):
+        if not self._may_wait(gate, tokens, now, until) or not self._room(gate):
             raise gate.refusal(model, tokens, now)
         loop, account = asyncio.get_running_loop(), gate.principal.account
         waiter = Waiter(gate, tokens, now)
@@ -127,11 +136,13 @@ class Entrance:
         raise refusal
 
     @staticmethod
-    def _may_wait(gate: Gate, tokens: int, now: MonotonicNs) -> bool:
+    def _may_wait(gate: Gate, tokens: int, now: MonotonicNs, until: MonotonicNs | None) -> bool:
         """Say whether a wait may help: the call is not too large, and its requests come back in time."""
         if not gate.queue_ms or any(tokens > bucket.limit for bucket in gate.tokens):
             return False
         most = gate.queue_ms * 1_000_000
+        if until is not None:
+            most = min(most, until - now)
         gate.close()
         return all(bucket.wait_ns(1, now) <= most for bucket in gate.requests)
 

@@ -78,6 +78,12 @@ def speaking() -> Iterator[None]:
 
     try:
         yield
+    except click.NoSuchOption as fault:
+        if fault.option_name != "--config" or not _reads_books(fault.ctx):
+            raise
+        advice = "It reads a data folder: name that by --data (in a configuration it is storage.data)."
+        said = f"{fault.message} {advice}"
+        raise click.NoSuchOption(fault.option_name, said, fault.possibilities, fault.ctx) from fault
     except GatewayError as fault:
         raise Failed(fault.message, fault.code) from fault
     except ConfigError as fault:
@@ -86,3 +92,8 @@ def speaking() -> Iterator[None]:
         raise Unreachable(str(fault)) from fault
     except sqlite3.Error as fault:
         raise Unreachable(f"The database cannot be used: {fault}.") from fault
+
+
+def _reads_books(context: click.Context | None) -> bool:
+    """Say whether a command is given a data folder."""
+    return context is not None and any("--data" in each.opts for each in context.command.params)

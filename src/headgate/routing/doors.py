@@ -15,6 +15,7 @@ from headgate.errors import CallerGone, Crowded, RateLimited
 from headgate.routing.health import place_of
 from headgate.routing.pace import FREED, Pace, near
 from headgate.routing.turns import Turns, Waiter
+from headgate.waits import ends_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,8 +161,7 @@ class Doors:
             seat = self._seat(targets, tokens, now)
             if seat is not None:
                 return seat
-        until = None if call.deadline is None else call.deadline.at_ns
-        return await self._stand(key, targets, Waiter(principal, tokens, now, until), sink)
+        return await self._stand(key, targets, Waiter(principal, tokens, now, ends_at(call.deadline)), sink)
 
     def at_once(self, target: Target, tokens: int) -> Seat | None:
         """Return a seat at a target that has one now and for which nobody waits."""

@@ -210,13 +210,33 @@ def read_source(path: str, kind: type[T]) -> tuple[T, Source]:
 
 
 def _near(kind: Any, said: str) -> str:
-    """Return which setting may be meant by one that a validation does not know; empty: none is like it."""
+    """Return which setting may be meant by one that a validation does not know, or which values there are."""
+    if said.startswith("Invalid enum value"):
+        return _choices(kind, _place_in(said))
     if _UNKNOWN.search(said) is None:
         return ""
     *place, unknown = _place_in(said)
     names = [field.encode_name for field in _fields_at(msgspec.inspect.type_info(kind), place)]
     near = get_close_matches(str(unknown), names, n=1)
     return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def _choices(kind: Any, place: Place) -> str:
+    """Return what a setting of a few values may be; a place within it is of a row of them."""
+    setting = place[:-1] if place and isinstance(place[-1], int) else place
+    fields = _fields_at(msgspec.inspect.type_info(kind), setting[:-1])
+    values = [value for field in fields if field.encode_name in setting[-1:] for value in _values(field.type)]
+    return f" It may be {', '.join(values)}." if values else ""
+
+
+def _values(kind: msgspec.inspect.Type) -> Iterator[str]:
+    for each in _plain(kind):
+        if isinstance(each, msgspec.inspect.LiteralType):
+            yield from (f"`{value}`" for value in each.values)
+        elif isinstance(each, msgspec.inspect.IntType):
+            yield "a whole number"
+        elif isinstance(each, _ROWS):
+            yield from _values(each.item_type)
 
 
 def _fields_at(kind: msgspec.inspect.Type, place: Iterable[str | int]) -> list[msgspec.inspect.Field]:
