@@ -204,6 +204,10 @@ class Exchange(Protocol):
         """Wait for more of the body (all that has arrived); b"" when it ended as framed."""
         ...
 
+    def whole(self) -> bytes | None:
+        """Return the body where nothing was read of it and all is here; None: it is to be read."""
+        ...
+
     def abort(self) -> None:
         """Close the connection now; a pending wait raises `CallerGone`. May be called twice."""
         ...
@@ -226,12 +230,7 @@ class Transport(Protocol):
         ...
 
     async def converse(self, target: Target, request: Request) -> Channel | Declined:
-        """Open a WebSocket on a connection of its own, within `connect_s` and `first_byte_s`.
-
-        Raises:
-            UpstreamTimeout: it was not open in time.
-            UpstreamInterrupted: no connection, or what came is no answer.
-        """
+        """Open a WebSocket on a connection of its own, within `first_byte_s`, too; raises the same."""
         ...
 
     async def close(self) -> None:

@@ -56,8 +56,12 @@ async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
     if answer.stream:
         await _relay_stream(exchange, reader, answer)
         return
-    while data := await exchange.read():
+    data = exchange.whole()  # as nearly all come
+    if data:
         reader.feed(data)
+    elif data is None:
+        while data := await exchange.read():
+            reader.feed(data)
     reader.finish()
     booked = answer.settle_told()
     body = reader.end(booked if booked is not None else await answer.settle_counted())

@@ -148,6 +148,9 @@ class Script:
             raise step
         return step
 
+    def whole(self) -> None:
+        """Nothing is here at once."""
+
     def abort(self) -> None:
         self.aborted.set()
 

@@ -203,3 +203,21 @@ async def test_tenants_on_one_connection_never_see_each_other() -> None:
         assert sum(served) >= 1000
         await until(lambda: transport.open == transport.idle)
         assert (await ask(transport, to))[1] == b"{}" * 3
+
+
+@pytest.mark.parametrize("size", [0, 100, 40_000])
+async def test_a_body_that_is_all_here_is_had_at_once_and_its_connection_is_used_again(size: int) -> None:
+    body = bytes(size)
+    async with ScriptedUpstream(http_answer(body)) as upstream, http() as transport:
+        to = target(upstream.base_url)
+        for number in range(3):
+            exchange = await transport.acquire(to)
+            assert exchange.reused == bool(number)
+            assert exchange.whole() is None  # nothing was asked
+            exchange.send(request())
+            await exchange.head()
+            await until(lambda exchange=exchange: exchange._answer.complete)  # type: ignore[misc]
+            assert exchange.whole() == body
+            assert await exchange.read() == b""
+            exchange.release()
+            assert transport.idle == 1

@@ -98,6 +98,10 @@ class Answered:
 
     async def read(self) -> bytes:
         """Return its body, once."""
+        return self.whole()
+
+    def whole(self) -> bytes:
+        """Do the same."""
         body, self._body = self._body, b""
         return body
 

@@ -235,6 +235,14 @@ class HttpExchange(CallState):
             self._resume()
         return answer.take()
 
+    def whole(self) -> bytes | None:
+        """Return the body if all of it is here; None: it is to be read."""
+        if not self._answer.complete:
+            return None
+        if self._paused:
+            self._resume()
+        return self._answer.take()
+
     def abort(self) -> None:
         """Close the connection now and wake a pending wait with `CallerGone`."""
         self._answer.drop()

@@ -195,6 +195,9 @@ class SimulatedExchange:
         limit_s = self._deadlines.between_frames_s
         return await self._wait(self._next, limit_s, f"sent nothing for {limit_s:g} s (between_frames_s)")
 
+    def whole(self) -> None:
+        """Have nothing at once: an answer is made while it is read."""
+
     def abort(self) -> None:
         """End the exchange; a pending wait raises `CallerGone`."""
         if self._aborted:
