@@ -84,6 +84,8 @@ class OneFile:
         self.data = data
         self.faults: list[GatewayError] = []  # of reading
         self.unfound: list[GatewayError] = []  # of finding
+        self.refused: list[GatewayError] = []  # of writing outputs
+        self.created = 0
         self.readers = 0
         self.gate = asyncio.Event()  # reading waits for it
         self.gate.set()
@@ -109,7 +111,10 @@ class OneFile:
         return []
 
     async def create(self, owner: Any, label: FileLabel, source: AsyncIterator[bytes]) -> StoredFile:
+        self.created += 1
         pages = [page async for page in source]
+        if self.refused:
+            raise self.refused.pop(0)
         return StoredFile(f"file-{label.filename}", owner, label, sum(map(len, pages)), "", 0, ())
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.batch.office import Office, reading
 
 from headgate.batch import outbox
-from headgate.errors import Unavailable, UpstreamInterrupted
+from headgate.errors import StorageFull, Unavailable, UpstreamInterrupted
 from headgate.values import Book
 from headgate.wire.batchjobs import Returned
 
@@ -207,6 +207,18 @@ async def test_a_line_that_meets_a_bug_is_tried_again_and_at_last_has_an_error(w
     assert office.bugs == [("a line of batch_1", ZeroDivisionError)]  # once
     (error,) = [line.output for line in office.store.finished if not line.answered]
     assert b'"internal_error"' in error
+
+
+async def test_files_that_cannot_be_written_are_tried_more_and_more_seldom(office):
+    await office.begun()
+    office.files.refused = [StorageFull("The storage of files has no room left.")] * 3
+    async with office.serving():
+        await office.until(lambda: office.files.created == 3)
+        await asyncio.sleep(1.6)
+        assert office.files.created == 3  # the fourth try is two seconds behind it
+        kept = await office.ended()
+    assert (kept.status, kept.counts) == ("completed", (4, 4, 0))
+    assert office.troubles == ["batch_1: The storage of files has no room left."]
 
 
 async def test_a_few_inputs_are_read_at_once_and_who_waits_can_be_cancelled(office):

@@ -41,6 +41,7 @@ _ELSEWHERE_S: Final = 2.0  # until we ask again whether who sees to it still doe
 _RENEW_US: Final = 60 * _US
 _TAKE_OVER_US: Final = 2 * _US
 _CLOSED_AT_ONCE: Final = 1_000  # lines
+_LONGEST_REST_S: Final = 30.0
 _READ_AT_ONCE: Final = 4  # inputs of batches: each takes its part of the loop, and of memory
 _LOOKING: Final = "looking for work"
 
@@ -58,6 +59,7 @@ class Runner:
         self._crew = Crew(parts, self._outputs.put)
         self._passing = Passing(parts, self._crew.pipeline)
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by batch
+        self._rests: dict[int, float] = {}  # of batches whose files could not be written, the next time
         self._known: dict[int, KeptBatch] = {}  # as it was at the last look
         self._bell = asyncio.Event()
         self._room = asyncio.Event()
@@ -169,9 +171,21 @@ class Runner:
                 self.wake()
         except Exception as fault:  # a bug, too: the others go on
             self._parts.troubles.caught(batch.job.id, fault)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._rest_after(batch))
         else:
             self._parts.troubles.over(batch.job.id)
+            self._rests.pop(batch.n, None)
+
+    def _rest_after(self, batch: KeptBatch) -> float:
+        """Return how long a batch rests that met a fault.
+
+        What is published is written anew each time, on a disk that may be full for that: ever longer.
+        """
+        if batch.status != "finalizing":
+            return LOOK_S
+        rest = self._rests.get(batch.n, LOOK_S)
+        self._rests[batch.n] = min(2 * rest, _LONGEST_REST_S)
+        return rest
 
     def _wall(self) -> WallMicros:
         return self._parts.stages.ledger.clock.wall()
