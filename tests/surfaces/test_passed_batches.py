@@ -255,7 +255,7 @@ def test_edits_go_as_json(lives, provider):
     assert provider.lines[0]["body"] == {
         "model": "m-there", "prompt": "red", "images": [{"image_url": f"data:image/png;base64,{PNG}"}],
     }  # fmt: skip
-    time.sleep(0.6)
+    lives.stop()
     assert figures(lives.gateway.data, "SELECT sum(charge) FROM calls") == [(20_000_000,)]
     assert lives.gateway.command("ledger", "check").returncode == 0
 

@@ -411,7 +411,7 @@ def test_embeddings_of_several_texts_are_one_line(lives, wire):
     assert body["usage"]["prompt_tokens"] == 15
     if wire.kind == "gemini":
         assert [each["verb"] for each in wire.batches.values()] == ["asyncBatchEmbedContent"]
-    time.sleep(0.6)
+    lives.stop()
     assert figures(lives.gateway.data, "SELECT sum(charge) FROM calls") == [(20 * 500,)]
 
 
