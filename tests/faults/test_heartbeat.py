@@ -238,6 +238,8 @@ async def test_who_asked_for_messages_is_sent_pings(tmp_path: Path) -> None:
             {"model": "gpt-4o-mini", "max_tokens": 9, "stream": True, "messages": HELLO}
         ).encode()
         caller = await Reading.asking(gateway, body, "/v1/messages")
+        await caller.until(b"event: ping")
+        assert "\r\nrequest-id: req_" in caller.head  # what Anthropic's SDKs read
         await caller.until(PING, 2)
         gate.set()
         frames = (await caller.whole()).replace(PING, b"")

@@ -367,7 +367,6 @@ def test_a_body_says_what_the_stream_says() -> None:
     assert shown["usage"] == USAGE
     said = [(note.name, note.value) for note in made.notes]
     assert said == [
-        ("request-id", made.request_id),
         ("x-headgate-dropped", "top_k"),
         ("x-headgate-dropped", "thinking"),
     ]

@@ -64,7 +64,7 @@ class HttpAnswers:
         if target.notice:
             lines += lines_of([(name.encode(), value.encode()) for name, value in target.notice])
         if call.face is not None:
-            lines += call.face.limits(call, lines)
+            lines += b"request-id: %b\r\n" % call.request_id.encode() + call.face.limits(call, lines)
         if tab.attempts > 1:
             lines += b"x-headgate-attempts: %d\r\n" % tab.attempts
             if tab.hedge:

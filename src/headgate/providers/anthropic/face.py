@@ -94,7 +94,6 @@ class MessagesFace:
 
     def reader(self, inner: Reader, call: Call) -> Reader:
         """Return a reader that shows an answer as a message."""
-        call.notes.append(Note("request-id", call.request_id))
         if isinstance(inner, FaithfulReader):
             return inner
         dropped = [*self._dropped, *(["speed"] if self.given.get("speed") == "fast" else [])]
