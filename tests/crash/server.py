@@ -1,4 +1,4 @@
-"""The real server, as anybody starts it: `headgate serve`, and the other commands of its package."""
+"""The real server and the other commands of its package, each a process of its own, forked without its imports."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.surfaces.forks import FORKS, Forked, run
+
 from headgate.stores.sql.database import Database, Place
 
 HEADGATE = Path(sys.executable).with_name("headgate")
 READY_S = 30.0
+ASKED_S = 300.0
 CONFIG = """
 [storage]
 journal_segment_kb = 64
@@ -53,15 +56,19 @@ class Server:
         self._config = folder / "headgate.toml"
         self._config.write_text(CONFIG.format(port=oracle_port), encoding="utf-8")
         self._log = (folder / "server.log").open("ab")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | subprocess.Popen[bytes] | None = None
 
     async def start(self, failpoints: str = "") -> None:
         began = time.monotonic()
-        where = ["--port", str(self.port), "--data", self.data, "--config", self._config]
-        command = [HEADGATE, *self.words, *where]
+        where = ["--port", str(self.port), "--data", str(self.data), "--config", str(self._config)]
+        command = [str(HEADGATE), *self.words, *where]
         environment = {**self._environment, "HEADGATE_FAILPOINTS": failpoints}
-        self._process = subprocess.Popen(
-            command, env=environment, cwd=self.folder, stdout=self._log, stderr=self._log
+        self._process = (
+            Forked(command, self.folder, environment, output=self._log.fileno())
+            if FORKS
+            else subprocess.Popen(
+                command, env=environment, cwd=self.folder, stdout=self._log, stderr=self._log
+            )
         )
         while not await self._ready():
             if self._process.poll() is not None or time.monotonic() - began > READY_S:
@@ -117,15 +124,10 @@ class Server:
 
     async def ask(self, *words: str) -> Any:
         """Run a command with --json on the data folder; return what it printed."""
-        text = await self._run(*words, "--data", str(self.data), "--json")
-        return json.loads(text)
-
-    async def _run(self, *words: str) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            str(HEADGATE), *words, env=self._environment, cwd=self.folder, stdout=subprocess.PIPE
-        )
-        out, _ = await process.communicate()
-        return out
+        command = [str(HEADGATE), *words, "--data", str(self.data), "--json"]
+        done = await asyncio.to_thread(run, command, self.folder, self._environment, ASKED_S)
+        sys.stderr.write(done.stderr)
+        return json.loads(done.stdout)
 
 
 def _environment() -> dict[str, str]:

@@ -118,6 +118,15 @@ class Pulse:
     def __init__(self) -> None:
         self.kept_s = 0.0
 
+    @contextlib.asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Beat until the block ends."""
+        task = asyncio.create_task(self.beat())
+        try:
+            yield
+        finally:
+            task.cancel()
+
     async def beat(self) -> None:
         while True:
             began, busy = time.monotonic(), time.process_time()
@@ -132,6 +141,7 @@ class Worker:
     def __init__(self, app: App, key: str, folder: Path) -> None:
         self.app = app
         self.key = key
+        self.pulse = Pulse()
         self._folder = folder
 
     @property
@@ -155,8 +165,7 @@ class Worker:
         self, body: bytes, path: str = "/v1/chat/completions", within_s: float = 30.0, more: str = ""
     ) -> Reply:
         """One request, read to the end of its connection; what others kept us from it is not in its time."""
-        began, pulse = time.monotonic(), Pulse()
-        beating = asyncio.create_task(pulse.beat())
+        began, kept_s = time.monotonic(), self.pulse.kept_s
         async with asyncio.timeout(within_s):
             reader, writer = await asyncio.open_connection(*self.address)
             try:
@@ -164,8 +173,7 @@ class Worker:
                 raw = await reader.read()
             finally:
                 writer.close()
-                beating.cancel()
-        return parse(raw, time.monotonic() - began - pulse.kept_s)
+        return parse(raw, time.monotonic() - began - (self.pulse.kept_s - kept_s))
 
     async def warm(self) -> None:
         """Load the tokenizer before time is measured: that once stops the loop for some tenths of a second."""
@@ -300,7 +308,8 @@ async def worker(
     await app.start()
     gateway = Worker(app, prepared.first_key, data)
     try:
-        yield gateway
+        async with gateway.pulse.beating():
+            yield gateway
         if ends:  # else something outlives the process
             await gateway.check()
     finally:

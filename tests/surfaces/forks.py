@@ -68,6 +68,7 @@ class Forked:
         folder: where it runs.
         environment: all of it.
         patience: how long it waits for batch APIs of providers, if not as ever: fields of `Patience`.
+        output: a file for what it says and complains of, if that is not to be read here.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Forked:
         folder: Path,
         environment: Mapping[str, str],
         patience: Mapping[str, float] = MappingProxyType({}),
+        output: int | None = None,
     ) -> None:
         self._command = command
         self.returncode: int | None = None
@@ -88,10 +90,15 @@ class Forked:
         out, err = os.pipe(), os.pipe()
         self.stdout, self.stderr = (os.fdopen(pipe[0], encoding="utf-8") for pipe in (out, err))
         self._ends, told = socket.socketpair()
-        _parent(Path(command[0]).name).order(order, told.fileno(), out[1], err[1])
+        _parent(Path(command[0]).name).order(
+            order, told.fileno(), *((out[1], err[1]) if output is None else (output, output))
+        )
         told.close()
         os.close(out[1])
         os.close(err[1])
+        if output is not None:
+            self.stdout.close()
+            self.stderr.close()
         self.pid = int(self._line())
 
     def _line(self) -> bytes:
