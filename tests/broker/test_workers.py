@@ -16,6 +16,7 @@ from tests.broker.test_caller import named, remove, run
 from tests.crash.server import Server, cost
 from tests.postgres import fresh_database
 from tests.surfaces.conftest import HEADGATE, plain_environment
+from tests.surfaces.forks import run as run_forked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -199,9 +200,7 @@ def test_a_worker_that_shares_too_little_says_what_to_do(
     words: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
     command = [HEADGATE, "worker", "--data", "data", *words]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=plain_environment(), capture_output=True, text=True, timeout=30
-    )
+    done = run_forked(command, tmp_path, plain_environment(), 30)
     assert done.returncode == 2
     assert said in done.stderr
     assert not (tmp_path / "data").exists()

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+from tests.surfaces.forks import Forked, launch, run
 
 from headgate.app import App
 from headgate.config import ServeOptions, load
@@ -25,7 +26,7 @@ from headgate.stores.sql.bootstrap import prepare
 from headgate.stores.sql.database import connect
 from headgate.stores.sql.recovery import recover
 
-HEADGATE = Path(sys.executable).with_name("headgate")
+HEADGATE = str(Path(sys.executable).with_name("headgate"))
 READY_S = 30.0
 CONFIG = """
 [[providers]]
@@ -85,34 +86,24 @@ async def processes(folder: Path, upstream: int, workers: int) -> AsyncIterator[
         process.send_signal(signal.SIGTERM)
         code = await asyncio.to_thread(process.wait, 60)
     assert code == 0, (folder / "server.log").read_text()
-    out = subprocess.run(
-        [HEADGATE, "ledger", "check", "--data", gateway.data, "--json"],
-        env=_environment(),
-        cwd=folder,
-        capture_output=True,
-        text=True,
+    out = run(
+        [HEADGATE, "ledger", "check", "--data", str(gateway.data), "--json"], folder, _environment(), 120
     )
     assert json.loads(out.stdout)["findings"] == [], out.stdout
 
 
 async def start(
     folder: Path, text: str, workers: int, command: str = "serve"
-) -> tuple[subprocess.Popen[bytes], Gateway]:
+) -> tuple[Forked | subprocess.Popen[str], Gateway]:
     """Start real processes, a group of their own; return them when they are ready."""
     config, data = write_config(folder, text), folder / "data"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    where = ["--port", str(port), "--data", data, "--config", config, "--workers", str(workers)]
+    where = ["--port", str(port), "--data", str(data), "--config", str(config), "--workers", str(workers)]
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [HEADGATE, command, *where],
-            env=_environment(),
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        words = [HEADGATE, command, *where]
+        process = await asyncio.to_thread(launch, words, folder, _environment(), log, session=True)
     try:
         await _ready(process, port, folder)
     except BaseException:
@@ -125,7 +116,7 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 
 
-async def _ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
+async def _ready(process: Forked | subprocess.Popen[str], port: int, folder: Path) -> None:
     began = time.monotonic()
     while True:
         with contextlib.suppress(OSError):

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.surfaces.forks import FORKS, Forked, run
+from tests.surfaces.forks import Forked, launch, run
 
 from headgate.stores.sql.database import Database, Place
 
-HEADGATE = Path(sys.executable).with_name("headgate")
+HEADGATE = str(Path(sys.executable).with_name("headgate"))
 READY_S = 30.0
 ASKED_S = 300.0
 CONFIG = """
@@ -56,20 +56,14 @@ class Server:
         self._config = folder / "headgate.toml"
         self._config.write_text(CONFIG.format(port=oracle_port), encoding="utf-8")
         self._log = (folder / "server.log").open("ab")
-        self._process: Forked | subprocess.Popen[bytes] | None = None
+        self._process: Forked | subprocess.Popen[str] | None = None
 
     async def start(self, failpoints: str = "") -> None:
         began = time.monotonic()
         where = ["--port", str(self.port), "--data", str(self.data), "--config", str(self._config)]
-        command = [str(HEADGATE), *self.words, *where]
+        command = [HEADGATE, *self.words, *where]
         environment = {**self._environment, "HEADGATE_FAILPOINTS": failpoints}
-        self._process = (
-            Forked(command, self.folder, environment, output=self._log.fileno())
-            if FORKS
-            else subprocess.Popen(
-                command, env=environment, cwd=self.folder, stdout=self._log, stderr=self._log
-            )
-        )
+        self._process = await asyncio.to_thread(launch, command, self.folder, environment, self._log)
         while not await self._ready():
             if self._process.poll() is not None or time.monotonic() - began > READY_S:
                 raise SystemExit(f"the server does not start; see {self.folder / 'server.log'}")
@@ -124,7 +118,7 @@ class Server:
 
     async def ask(self, *words: str) -> Any:
         """Run a command with --json on the data folder; return what it printed."""
-        command = [str(HEADGATE), *words, "--data", str(self.data), "--json"]
+        command = [HEADGATE, *words, "--data", str(self.data), "--json"]
         done = await asyncio.to_thread(run, command, self.folder, self._environment, ASKED_S)
         sys.stderr.write(done.stderr)
         return json.loads(done.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ from tests.caps.money import PRICE, Money
 from tests.caps.serving import CONFIG, HEADGATE, Gateway, start
 from tests.drain.clients import Stream, readiness
 from tests.drain.provider import GAP_S, Provider
+from tests.surfaces.forks import Forked, run
 
 EXIT_S = 2.0  # how long it may take beyond the times that it is given
 SEEN_S = 1.0  # within which a probe must see that it stops
@@ -108,12 +110,8 @@ def _judge(verdict: Verdict, opened: list[Stream], late: list[Stream], terms: Te
 
 def _reconcile(verdict: Verdict, gateway: Gateway, opened: list[Stream], short: int) -> None:
     """Whole streams cost what they are, cut ones what came of them; no hold is open."""
-    found = subprocess.run(
-        [HEADGATE, "ledger", "check", "--data", gateway.data, "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [HEADGATE, "ledger", "check", "--data", str(gateway.data), "--json"]
+    found = run(command, gateway.data, dict(os.environ), 120)
     verdict.expect(json.loads(found.stdout)["findings"] == [], found.stdout)
     rows = Money(gateway.data).ask("SELECT call, status, charge, hold FROM calls")
     books = {"req_" + call.hex(): (status, charge, hold) for call, status, charge, hold in rows}  # type: ignore[attr-defined]
@@ -138,7 +136,7 @@ class Replica:
         self.port = 0
         self.key = ""
         self._folder, self._upstream, self._terms = folder, upstream, terms
-        self._process: subprocess.Popen[bytes]
+        self._process: Forked | subprocess.Popen[str]
 
     async def start(self) -> None:
         """Start it; its data are those of its last run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from tests.caps.provider import Provider
 from tests.caps.serving import CONFIG, HEADGATE, start
 from tests.losses.rounds import TOKENS, Answer, Outcome, order
 from tests.several.asking import ask
+from tests.surfaces.forks import run
 
 SIZE_MB = 64
 BACK_S = 5.0
@@ -62,8 +64,8 @@ async def full_disk(folder: Path, journal_s: float) -> Outcome:
             code = await asyncio.to_thread(process.wait, 60)
             if code:
                 outcome.wrong.append(f"exit {code}: {(folder / 'server.log').read_text()[-2000:]}")
-        check = [HEADGATE, "ledger", "check", "--data", gateway.data]
-        done = subprocess.run(check, capture_output=True, text=True, check=False)
+        check = [HEADGATE, "ledger", "check", "--data", str(gateway.data)]
+        done = run(check, folder, dict(os.environ), 120)
         if done.returncode:
             outcome.wrong.append(done.stdout + done.stderr)
     return outcome

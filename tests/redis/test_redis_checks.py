@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.redis.server import RedisServer, free_port
 from tests.surfaces.conftest import HEADGATE, plain_environment
+from tests.surfaces.forks import run as run_forked
 
 from headgate.program import without_password
 from headgate.settings.storage import redis_url
@@ -17,15 +18,8 @@ from headgate.settings.upstreams import ConfigError
 
 def run(folder: Path, url: str, *args: str) -> subprocess.CompletedProcess[str]:
     (folder / "headgate.toml").write_text(f'[storage]\nredis = "{url}"\n')
-    return subprocess.run(
-        [HEADGATE, *args, "--config", "headgate.toml"],
-        cwd=folder,
-        env=plain_environment(REDIS_URL=f"{url}"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    command = [HEADGATE, *args, "--config", "headgate.toml"]
+    return run_forked(command, folder, plain_environment(REDIS_URL=f"{url}"), 60)
 
 
 def redis_of(folder: Path, url: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -18,6 +17,7 @@ from tests.postgres import fresh_database
 from tests.redis.fleet import Pace, Reply, port_of, request
 from tests.redis.server import RedisServer
 from tests.surfaces.conftest import HEADGATE, Gateway, plain_environment
+from tests.surfaces.forks import run
 
 pytestmark = [pytest.mark.redis, pytest.mark.services("postgresql"), pytest.mark.timeout(240)]
 
@@ -42,15 +42,8 @@ class Replicas:
     def command(self, *args: str) -> str:
         """Run a command beside the first replica."""
         first = self.all[0]
-        done = subprocess.run(
-            [HEADGATE, *args, "--data", str(first.data)],
-            cwd=first.folder,
-            env=plain_environment(HEADGATE_DATABASE=self.database),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        words = [HEADGATE, *args, "--data", str(first.data)]
+        done = run(words, first.folder, plain_environment(HEADGATE_DATABASE=self.database), 60)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 from tests.caps.money import Money
 from tests.caps.serving import CONFIG, HEADGATE, start
 from tests.drain.clients import readiness
+from tests.surfaces.forks import Forked, run
 
 from headgate.stores.sql.database import Database
 
@@ -34,7 +36,7 @@ class Replica:
         self.ready = False
         self._text = f'{CONFIG.format(port=upstream)}\n[storage]\ndatabase = "{url}"\n{more}'
         self._workers = workers
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | subprocess.Popen[str] | None = None
 
     async def start(self, pepper: Path | None = None) -> None:
         """Start it; return when it is ready. Another folder's pepper makes its keys known here."""
@@ -74,13 +76,8 @@ class Replica:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command on its folder."""
-        return subprocess.run(
-            [HEADGATE, *words, "--data", self.data, "--database", self.place.url],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [HEADGATE, *words, "--data", str(self.data), "--database", self.place.url]
+        return run(command, self.folder, dict(os.environ), 120)
 
     def findings(self) -> Any:
         """Return what `ledger check` finds here."""

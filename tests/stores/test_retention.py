@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tests.stores.test_check import write_one
 from tests.stores.test_reports import HOUR, fill
 from tests.stores.test_units_kept import painted
 from tests.surfaces.conftest import HEADGATE, plain_environment
+from tests.surfaces.forks import run
 
 from headgate.failpoints import NoFailpoints
 from headgate.records import BucketOrder, UsageOrder
@@ -154,7 +154,7 @@ def test_the_check_tells_people_how_many_were_dropped(tmp_path: Path) -> None:
     dropped(tmp_path, END + 9 * DAY)
     copy_all(tmp_path)
     command = [HEADGATE, "ledger", "check", "--data", str(tmp_path)]
-    done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False)
+    done = run(command, tmp_path, plain_environment(), 60)
     assert done.stdout == (
         "The books hold: 99 calls, 600 entries; 201 calls from before 2025-11-26 were dropped, their entries"
         " stay.\n"

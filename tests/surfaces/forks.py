@@ -22,10 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cache
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from pkgutil import walk_packages
+from threading import Lock
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 FORKS = sys.platform == "linux"
 _MOST = 1 << 16  # bytes of an order
@@ -68,7 +70,8 @@ class Forked:
         folder: where it runs.
         environment: all of it.
         patience: how long it waits for batch APIs of providers, if not as ever: fields of `Patience`.
-        output: a file for what it says and complains of, if that is not to be read here.
+        output: a file for all that it says; without one it is read from `stdout` and `stderr`.
+        session: it leads a session and a group of processes.
     """
 
     def __init__(
@@ -77,28 +80,33 @@ class Forked:
         folder: Path,
         environment: Mapping[str, str],
         patience: Mapping[str, float] = MappingProxyType({}),
-        output: int | None = None,
+        *,
+        output: IO[bytes] | None = None,
+        session: bool = False,
     ) -> None:
         self._command = command
         self.returncode: int | None = None
+        self._turn = Lock()  # one thread reads how it ended
         order = {
             "command": command,
             "folder": str(folder),
             "environment": dict(environment),
             "patience": dict(patience),
+            "session": session,
         }
-        out, err = os.pipe(), os.pipe()
-        self.stdout, self.stderr = (os.fdopen(pipe[0], encoding="utf-8") for pipe in (out, err))
+        self.stdout: IO[str] = StringIO()
+        self.stderr: IO[str] = StringIO()
         self._ends, told = socket.socketpair()
-        _parent(Path(command[0]).name).order(
-            order, told.fileno(), *((out[1], err[1]) if output is None else (output, output))
-        )
-        told.close()
-        os.close(out[1])
-        os.close(err[1])
-        if output is not None:
-            self.stdout.close()
-            self.stderr.close()
+        parent = _parent(Path(command[0]).name)
+        with told:
+            if output is not None:
+                parent.order(order, told.fileno(), output.fileno(), output.fileno())
+            else:
+                out, err = os.pipe(), os.pipe()
+                self.stdout, self.stderr = (os.fdopen(pipe[0], encoding="utf-8") for pipe in (out, err))
+                parent.order(order, told.fileno(), out[1], err[1])
+                os.close(out[1])
+                os.close(err[1])
         self.pid = int(self._line())
 
     def _line(self) -> bytes:
@@ -117,17 +125,20 @@ class Forked:
         Raises:
             subprocess.TimeoutExpired: it has not within so many seconds.
         """
-        if self.returncode is None:
-            self._ends.settimeout(timeout)
-            try:
-                self.returncode = int(self._line())
-            except (TimeoutError, BlockingIOError):
-                raise subprocess.TimeoutExpired(self._command, timeout or 0) from None
-            self._ends.close()
-        return self.returncode
+        with self._turn:
+            if self.returncode is None:
+                self._ends.settimeout(timeout)
+                try:
+                    self.returncode = int(self._line())
+                except (TimeoutError, BlockingIOError):
+                    raise subprocess.TimeoutExpired(self._command, timeout or 0) from None
+                self._ends.close()
+            return self.returncode
 
     def poll(self) -> int | None:
         """Return how it ended; None while it runs."""
+        if self._turn.locked():  # another thread waits, and will know
+            return self.returncode
         with suppress(subprocess.TimeoutExpired):
             return self.wait(0)
         return None
@@ -165,6 +176,28 @@ class Forked:
         self.stdout.close()
         self.stderr.close()
         return out, err
+
+
+def launch(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    output: IO[bytes],
+    *,
+    session: bool = False,
+) -> Forked | subprocess.Popen[str]:
+    """Start a command that writes all it says to a file."""
+    if FORKS:
+        return Forked(command, folder, environment, output=output, session=session)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=output,
+        stderr=output,
+        text=True,
+        start_new_session=session,
+    )
 
 
 def run(
@@ -213,6 +246,8 @@ def _fork(order: dict[str, Any], told: int, out: int, err: int) -> None:
         os.write(told, b"%d\n" % os.waitstatus_to_exitcode(status))
         os._exit(0)
     os.close(told)
+    if order["session"]:
+        os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for file, place in ((out, 1), (err, 2)):
         os.dup2(file, place)
