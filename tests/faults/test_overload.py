@@ -19,6 +19,7 @@ from tests.upstream import ScriptedUpstream, chat_json
 from headgate.ops.actors import LOCAL
 from headgate.ops.keys import revoke_key
 from headgate.process.background import Stalls
+from headgate.wire.known import KnownHeads
 
 pytestmark = pytest.mark.anyio
 MS = 1_000_000
@@ -90,10 +91,16 @@ class Kept:
         for want in self._shedder._wants.values():
             want.tokens, want.none_until_ns = 0.0, 1 << 62
 
-    def send(self, times: int = 1) -> None:
+    def all(self) -> None:
+        """Let each key have all it asks for."""
+        self._shedder._level = 1e6
+        for want in self._shedder._wants.values():
+            want.tokens, want.none_until_ns, want.lately = 100.0, 0, 1e9
+
+    def send(self, times: int = 1, *, served: bool = False) -> None:
         asked = self._who.request(chat()).replace(b"Connection: close\r\n", b"")
         self.writer.write(asked * times)
-        self.none()
+        (self.all if served else self.none)()
 
     async def reply(self) -> Reply:
         head = await self.reader.readuntil(b"\r\n\r\n")
@@ -191,6 +198,73 @@ async def test_a_key_that_is_not_valid_any_more_is_not_refused_unread(tmp_path: 
         await known(gateway, before)
         kept.send()
         assert (await kept.reply()).status == 401
+        kept.writer.close()
+
+
+async def test_a_call_is_read_when_it_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow, crowd = Slow(gateway), gateway.app.crowd
+        await slow.fill()
+        kept, gone = await Kept(slow, gateway).open(), await Kept(slow, gateway).open()
+        asked = len(upstream.requests)
+        crowd._turning = True  # no turn begins any
+        monkeypatch.setattr("headgate.http.intake.Incoming", None)
+        for each in (kept, gone):
+            each.send(served=True)
+        while len(crowd.lobby) < 2:
+            await asyncio.sleep(0.001)
+        gone.writer.transport.abort()
+        while gateway.app.server.edge.open_connections > 1:
+            await asyncio.sleep(0.001)
+        monkeypatch.undo()
+        await asyncio.sleep(0.05)
+        crowd._turn()
+        reply = await kept.reply()
+        assert reply.status == 200
+        assert int(reply.headers["openai-processing-ms"]) >= 50
+        assert not crowd.lobby
+        assert len(upstream.requests) == asked + 1
+        assert reply.request_id in await gateway.books()
+        kept.writer.close()
+
+
+async def test_a_call_whose_head_is_forgotten_while_it_waits_is_parsed(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow, crowd = Slow(gateway), gateway.app.crowd
+        await slow.fill()
+        kept = await Kept(slow, gateway).open()
+        crowd._turning = True
+        kept.send(served=True)
+        while not crowd.lobby:
+            await asyncio.sleep(0.001)
+        gateway.app.server.edge.known = KnownHeads()
+        crowd._turn()
+        assert (await kept.reply()).status == 200
+        kept.send(served=True)
+        assert (await kept.reply()).status == 200
+        kept.writer.close()
+
+
+async def test_a_call_that_waits_too_long_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedUpstream() as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        slow, crowd = Slow(gateway), gateway.app.crowd
+        await slow.fill()
+        kept = await Kept(slow, gateway).open()
+        crowd._turning = True
+        before = gateway.app.metrics.refusals["chat", 503, "server_is_overloaded"]
+        kept.send(served=True)
+        while not crowd.lobby:
+            await asyncio.sleep(0.001)
+        monkeypatch.setattr("headgate.http.intake.Incoming", None)
+        monkeypatch.setattr(type(crowd.lobby), "next", lambda *_: None)
+        crowd._turn()
+        crowd._turn()
+        assert not crowd.lobby
+        monkeypatch.undo()
+        assert (await kept.reply()).status == 503
+        assert gateway.app.metrics.refusals["chat", 503, "server_is_overloaded"] == before + 1
         kept.writer.close()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from headgate.errors import CallerError, GatewayError, Internal, RequestTimeout, Unavailable
 from headgate.http.errors import render
 from headgate.http.heads import CONTINUE
+from headgate.http.incoming import Incoming
 from headgate.http.intake import Intake
 from headgate.http.sink import HttpSink
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.http.edge import Edge, EdgeEvents
-    from headgate.http.incoming import Incoming
     from headgate.http.unread import Unread
     from headgate.ports import Sink
     from headgate.values import MonotonicNs
@@ -194,6 +194,23 @@ class Connection(asyncio.Protocol):
         except Exception as fault:
             self.edge.events.fault(item.path, fault)
             fail(item, sink)
+
+    def waits(self, refusal: Unread) -> bool:
+        """Say whether a request that was not read is here still."""
+        return self._sink is refusal
+
+    def read(self, data: bytes, came: MonotonicNs) -> None:
+        """Read the request that was not, and serve it."""
+        self._sink, intake = None, self._intake
+        if intake.recognise(data):
+            incoming = intake.ready.pop()
+            if isinstance(incoming, Incoming):
+                incoming.received_ns = came
+            self._serve(incoming)
+        else:  # its head was forgotten meanwhile
+            self._alone, self._state = False, _IDLE
+            self._feed(data)
+            self._advance()
 
     def refuse_unread(self, refusal: Unread, answer: bytes) -> None:
         """Send the answer to a request that was not read, unless the client has gone."""

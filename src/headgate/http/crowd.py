@@ -3,7 +3,7 @@
 A turn first sends the answers that have come, then begins calls and sends what they ask of providers, and
 gives refusals while those work: a call that is served waits for little but the turn in which it came. Nothing
 of a refused call but its head is looked at, and its answer is made beforehand. Where that head was refused
-before, and its key may have no call, it is not even made a request: what a refusal takes, others lack.
+before it is not even made a request until it is begun: what a refusal takes, others lack.
 """
 
 from __future__ import annotations
@@ -52,6 +52,30 @@ class Arrival(NamedTuple):
     incoming: Incoming
     sink: Sink
 
+    @property
+    def gone(self) -> bool:
+        """Say whether its caller is."""
+        return self.sink.gone
+
+
+class Unlooked(NamedTuple):
+    """A call of which only the head is known."""
+
+    refusal: Unread
+    connection: Connection
+    data: bytes
+    came: MonotonicNs
+
+    @property
+    def principal(self) -> Principal:
+        """Return whose it is."""
+        return self.refusal.principal
+
+    @property
+    def gone(self) -> bool:
+        """Say whether its caller is."""
+        return not self.connection.waits(self.refusal)
+
 
 class Crowd:
     """Let calls wait, begin them, and turn them away. One per process.
@@ -71,7 +95,7 @@ class Crowd:
     def __init__(self, service: Service, worked: Callable[[], int] = thread_time_ns) -> None:
         self._service = service
         self._worked = worked
-        self.lobby = Lobby[Arrival]()
+        self.lobby = Lobby[Arrival | Unlooked]()
         self._begins = False  # a call, just now
         self._turning = False  # the next turn of the loop begins some
         self._refusals: Refusals[Callable[[], None]] = Refusals()
@@ -104,16 +128,20 @@ class Crowd:
         if place is Place.OUT:
             self._refuse(arrival, now)
             return True
-        first, last = place is Place.FIRST, principal.priority == "batch"
-        self.lobby.enter(arrival, principal.key, now, first=first, last=last)
+        self._enter(arrival, place, now)
+        return True
+
+    def _enter(self, arrival: Arrival | Unlooked, place: Place, now: MonotonicNs) -> None:
+        """Let a call wait in the lobby."""
+        first, last = place is Place.FIRST, arrival.principal.priority == "batch"
+        self.lobby.enter(arrival, arrival.principal.key, now, first=first, last=last)
         if not self._turning:
             if self._timer is not None:
                 self._timer.cancel()
             self._plan()
-        return True
 
     def _unread(self, connection: Connection, data: bytes) -> Unread | None:
-        """Refuse a call whose head was refused before, where its key may have none."""
+        """Refuse a call whose head was refused before, or let it wait; nothing else of it is looked at."""
         service, edge = self._service, self._edge
         if not service.shedder.full:
             edge.unread = None
@@ -125,12 +153,22 @@ class Crowd:
         refusal = head.unread
         if refusal is None or refusal.keyring is not service.keyring or len(data) != size + length:
             return None
-        now = service.clock.monotonic()
-        if length > head.route.max_body_bytes or not service.shedder.refuses(refusal.key, now):
+        if length > head.route.max_body_bytes:
             return None
-        self._uncounted[refusal.operation] += 1
-        self._let_wait(partial(self._answer, connection, refusal), now, now)
+        now, principal = service.clock.monotonic(), refusal.principal
+        if not service.shedder.refuses(principal.key, now):
+            place = service.shedder.place(principal, now)
+            if place is not Place.OUT:
+                self._enter(Unlooked(refusal, connection, data, now), place, now)
+                return refusal
+        self._refuse_unread(connection, refusal, now, now)
         return refusal
+
+    def _refuse_unread(
+        self, connection: Connection, refusal: Unread, now: MonotonicNs, came: MonotonicNs
+    ) -> None:
+        self._uncounted[refusal.operation] += 1
+        self._let_wait(partial(self._answer, connection, refusal), now, came)
 
     def _answer(self, connection: Connection, refusal: Unread) -> None:
         """Give the refusal of a call that was not read."""
@@ -172,19 +210,14 @@ class Crowd:
         turn_ns, worked_ns = shedder.turn_ns, 0
         lobby.turn(now, refuses=not shedder.in_order)
         while (arrival := lobby.next(worked_ns, turn_ns)) is not None:
-            if not arrival.sink.gone:
+            if not arrival.gone:
                 shedder.begun()
-                self._begins = True
-                serve(arrival.incoming, arrival.sink, self._edge.events)
-                self._begins = False
+                self._begin(arrival)
                 worked_ns = self._worked() - began_ns
         self._outbox.flush()  # providers work while others are refused
         now = service.clock.monotonic()
         if shedder.full and not shedder.few:
-            until = now - shedder.leeway_ns
-            while (arrival := lobby.late(until)) is not None:
-                shedder.refused(batch=arrival.principal.priority == "batch")
-                self._refuse(arrival, now)
+            self._refuse_late(now)
         refusals = self._refusals
         refusals.turn(now)
         while (refusal := refusals.next()) is not None:
@@ -192,6 +225,24 @@ class Crowd:
         for operation, times in self._uncounted.items():
             service.refused(operation, self._variants[0][0], times)
         self._uncounted.clear()
+
+    def _refuse_late(self, now: MonotonicNs) -> None:
+        shedder = self._service.shedder
+        until = now - shedder.leeway_ns
+        while (arrival := self.lobby.late(until)) is not None:
+            shedder.refused(batch=arrival.principal.priority == "batch")
+            if isinstance(arrival, Unlooked):
+                self._refuse_unread(arrival.connection, arrival.refusal, now, arrival.came)
+            else:
+                self._refuse(arrival, now)
+
+    def _begin(self, arrival: Arrival | Unlooked) -> None:
+        self._begins = True
+        if isinstance(arrival, Unlooked):
+            arrival.connection.read(arrival.data, arrival.came)
+        else:
+            serve(arrival.incoming, arrival.sink, self._edge.events)
+        self._begins = False
 
     def _refuse(self, arrival: Arrival, now: MonotonicNs) -> None:
         """Make the refusal of a call, and let it wait."""
@@ -202,8 +253,9 @@ class Crowd:
             if len(self._whose) >= _KEPT:
                 self._whose.clear()
             named = self._whose[principal.key] = lines_of(whose(principal))
-        request_id = incoming.request_id
-        self._learn(arrival, named, body)
+        request_id, known = incoming.request_id, incoming.head.unread
+        if known is None or known.keyring is not self._service.keyring:
+            self._learn(arrival, named, body)
         head = b"%bx-request-id: %b\r\n%b" % (lines, request_id.encode(), named)
         if arrival.face is not None:
             body = arrival.face(incoming.head.header).error(error, request_id)
@@ -223,7 +275,7 @@ class Crowd:
         caller = head.memo  # none is kept of a key that expires
         if arrival.face is None and head.usual and type(caller) is Caller and not principal.networks:
             lines = b"%bcontent-length: %d\r\n\r\n" % (named, len(body))
-            head.unread = Unread(caller.keyring, principal.key, arrival.operation, lines)
+            head.unread = Unread(caller.keyring, principal, arrival.operation, lines)
 
     def _variant(self) -> tuple[Crowded, bytes, bytes]:
         """Return the next of some refusals, which differ in when to come back: error, headers, body."""

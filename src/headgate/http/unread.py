@@ -8,17 +8,17 @@ from headgate.http.heads import CONTINUE
 
 if TYPE_CHECKING:
     from headgate.identity.keys import Keyring
-    from headgate.values import MonotonicNs, Operation
+    from headgate.values import MonotonicNs, Operation, Principal
 
 
 class Unread(NamedTuple):
     """The refusal of calls with a known head: worked out once, for all connections that wait for it.
 
-    To such a connection it is the answer in progress.
+    To a connection whose call waits unread, to be begun or to be refused, it is the answer in progress.
     """
 
     keyring: Keyring  # the key was found in
-    key: int
+    principal: Principal
     operation: Operation
     lines: bytes  # of the answer's head: those that all refusals of the key have
 
