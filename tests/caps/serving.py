@@ -121,9 +121,9 @@ async def _ready(process: Forked | subprocess.Popen[str], port: int, folder: Pat
     while True:
         with contextlib.suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")
-            ready = b" 200 " in await reader.readline()
-            writer.close()
+            with contextlib.closing(writer):
+                writer.write(b"GET /readyz HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")
+                ready = b" 200 " in await reader.readline()
             if ready:
                 return
         assert process.poll() is None, (folder / "server.log").read_text()

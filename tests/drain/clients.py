@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from tests.caps.callers import MODEL
@@ -55,14 +55,13 @@ class Stream:
         except ConnectionRefusedError:
             self.refused = True
             return self
-        writer.write(head.encode() + data)
-        with suppress(ConnectionError):
+        with closing(writer), suppress(ConnectionError):
+            writer.write(head.encode() + data)
             while piece := await reader.read(65536):
                 self.raw += piece
                 if b"data: " in self.raw:
                     self.begun.set()
         self.begun.set()
-        writer.close()
         return self
 
 
@@ -70,8 +69,8 @@ async def readiness(port: int) -> int:
     """Return what `/readyz` says on a new connection; 0: there is none."""
     with suppress(OSError):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /readyz HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")
-        line = await reader.readline()
-        writer.close()
+        with closing(writer):
+            writer.write(b"GET /readyz HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")
+            line = await reader.readline()
         return int(line.split()[1]) if line else 0
     return 0

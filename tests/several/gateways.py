@@ -165,7 +165,7 @@ class Balancer:
         own.add_done_callback(self._passing.discard)
         ready = [each for each in self._replicas if each.ready] or self._replicas
         self._next += 1
-        with contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             other, to = await asyncio.open_connection("127.0.0.1", ready[self._next % len(ready)].port)
             there = asyncio.create_task(_one_way(reader, to))
             try:
@@ -173,7 +173,6 @@ class Balancer:
             finally:
                 there.cancel()
                 to.close()
-        writer.close()
 
 
 async def _one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 from tests.answers import http_answer, json_answer
 from tests.faults.worker import ONE_ATTEMPT
 from tests.providers import bedrock_wire as wire
-from tests.surfaces.conftest import Gateway
+from tests.surfaces.conftest import Gateway, complaints
 from tests.surfaces.test_claude import ASK, TOOLS, spent
 from tests.surfaces.test_gemini import loop_of
 from tests.upstream import Received, ScriptedUpstream
@@ -71,7 +71,7 @@ def serving(
             yield upstream, made, sdk
         assert made.command("ledger", "check").returncode == 0
         code, _, err = made.stop()
-        assert (code, err) == (0, "")
+        assert (code, complaints(err)) == (0, [])
 
 
 def text_of(chunks: Any) -> str:

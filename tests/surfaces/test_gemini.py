@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.answers import SSE, http_answer, json_answer
 from tests.faults.worker import ONE_ATTEMPT
 from tests.providers import gemini_wire as wire
-from tests.surfaces.conftest import Gateway
+from tests.surfaces.conftest import Gateway, complaints
 from tests.surfaces.test_claude import ASK, TOOLS, client, spent
 from tests.upstream import ScriptedUpstream
 
@@ -46,7 +46,7 @@ def gateway(folder: Path, toml: str) -> Iterator[Gateway]:
         assert made.command("ledger", "check").returncode == 0
     finally:
         code, _, err = made.stop()
-    assert (code, err) == (0, "")
+    assert (code, complaints(err)) == (0, [])
 
 
 def on_demand(upstream: ScriptedUpstream) -> str:

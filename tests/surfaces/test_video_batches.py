@@ -110,6 +110,7 @@ def client(simulated) -> openai.OpenAI:
 
 
 def test_lines_answer_when_their_videos_are_made(client, simulated):
+    began_us = time.time_ns() // 1000
     picture = client.files.create(file=("a.png", base64.b64decode(PNG)), purpose="vision").id
     bodies = {
         "plain": {"seconds": "4", "size": "1280x720"},
@@ -148,7 +149,9 @@ def test_lines_answer_when_their_videos_are_made(client, simulated):
     assert said["long"]["param"] == "seconds"
     found = simulated.command("ledger", "check")
     assert (found.returncode, found.stderr) == (0, "")
-    each = figures(simulated.data, "SELECT charge, hold FROM calls WHERE charge > 0 AND more LIKE '%second%'")
+    each = figures(
+        simulated.data, f"SELECT charge, hold FROM calls WHERE charge > 0 AND opened_at > {began_us}"
+    )
     assert each == [(200_000_000, 200_000_000)] * 2  # half of 4 x $0.10
 
 
