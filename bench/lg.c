@@ -412,9 +412,14 @@ static void print_series(const char *name, Series *s) {
         sum += s->at[i];
     }
     printf(",\"%s_us\":{\"mean\":%.1f,\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,"
-           "\"max\":%.1f}",
+           "\"max\":%.1f,\"steps\":[", /* a thousand: of several runs they can be put together */
            name, s->n ? sum / s->n / 1e3 : 0, quantile(s, .5), quantile(s, .9), quantile(s, .99),
            quantile(s, .999), quantile(s, 1));
+    for (int i = 0, size = s->n / 1000 + 1; i < s->n; i += size) {
+        int last = i + size < s->n ? i + size : s->n;
+        printf("%s[%.1f,%d]", i ? "," : "", s->at[last - 1] / 1e3, last - i);
+    }
+    printf("]}");
 }
 
 static void read_options(int argc, char **argv) {

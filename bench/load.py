@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from machine import pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 EVENTS_PER_STREAM = 42  # 40 chunks, the usage chunk, [DONE]
@@ -84,6 +84,19 @@ class Outcome:
     def us(self, series: str, quantile: str) -> float:
         """Return a quantile of a latency series in microseconds."""
         return float(self.raw[f"{series}_us"][quantile])
+
+
+def together_us(outcomes: Iterable[Outcome], series: str, quantile: float) -> float:
+    """Return a quantile of the latencies of several runs taken together, in microseconds."""
+    steps = sorted(
+        (float(up_to), int(count)) for each in outcomes for up_to, count in each.raw[f"{series}_us"]["steps"]
+    )
+    left = quantile * sum(count for _, count in steps)
+    for up_to, count in steps:
+        left -= count
+        if left < 0:
+            return up_to
+    return 0.0
 
 
 class Generator:

@@ -4,7 +4,8 @@ Its capacity C is the highest rate at which the 99th percentile is at most twice
 in open loops. What else runs on a machine only ever makes a window worse: at each rate the best of some
 counts, and the ramp ends where some rates in a row failed, not at the first one. Of each load 99 % come from
 one key and 1 % from another, which should not notice. The first second of the first load is a figure of its
-own: what is too much is noticed in it, and a step of seconds would speak of little else. Then a key whose
+own: what is too much is noticed in it, and a step of seconds would speak of little else. The latency of the
+admitted is that of both keys together; that of the small one is printed beside. Then a key whose
 calls are batch asks for more than there is, beside one whose calls are interactive. The exit status says
 whether every answer, every probe of health and the books were right; a missed speed goal is printed and is no
 failure.
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import books
 import machine
 import servers
-from load import Generator, Load, Outcome
+from load import Generator, Load, Outcome, together_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ RAMP_FROM, RAMP_BY, RAMP_TO = 0.3, 1.07, 1.3  # of the same
 DOUBLED, TRIES, MISSES = 2.0, 3, 3  # times the quiet percentile; windows at a rate; rates in a row
 CONNS, FEW_CONNS = 480, 32
 SMALL = 0.01  # of a load
+OF_SMALL = "1 % of load: admitted p99"  # a part of all that are admitted, whose goal is judged
 PEOPLE, BATCH = 0.7, 1.3  # of the capacity
 PROBE_EVERY_S = 0.05
 PROBE_LIMIT_S = 5.0
@@ -175,8 +177,8 @@ class Trial:
         time.sleep(REST_S)
         done, other, probes = self.overload(ONSET, capacity, self.plan.onset_s)
         yield f"  the first {self.plan.onset_s:g} s at {ONSET}x, {done.raw['ok']} served"
-        yield judged("admitted p99", done.us("svc", "p99") / 1000, "ms", ONSET_GOAL_MS)
-        yield judged("1 % of load: admitted p99", other.us("svc", "p99") / 1000, "ms", ONSET_GOAL_MS)
+        yield judged("admitted p99", together_us((done, other), "svc", 0.99) / 1000, "ms", ONSET_GOAL_MS)
+        yield f"       {OF_SMALL:<38} {other.us('svc', 'p99') / 1000:9.1f} ms"
         for each in probes:
             yield judged(
                 f"{each.name}: longest of {len(each.took_ms)}", max(each.took_ms), "ms", HEALTH_GOAL_MS
@@ -191,11 +193,11 @@ class Trial:
         sent = f"{came:.0f}/s came ({came / capacity:.1f} C)"
         yield f"  {times:2}x  {sent}, {done.raw['ok']} served, {refused} refused"
         yield judged("goodput of C", 100 * good, "%", 100 * STEPS[times], least=True)
-        yield judged("admitted p99", done.us("svc", "p99") / 1000, "ms", 2 * quiet_ms)
+        yield judged("admitted p99", together_us((done, other), "svc", 0.99) / 1000, "ms", 2 * quiet_ms)
         if refused:
             yield judged("refusal p99", done.us("refusal", "p99") / 1000, "ms", REFUSAL_GOAL_MS)
         yield judged("1 % of load: lost", lost(other), "%", LOST_GOAL)
-        yield judged("1 % of load: admitted p99", other.us("svc", "p99") / 1000, "ms", 2 * quiet_ms)
+        yield f"       {OF_SMALL:<38} {other.us('svc', 'p99') / 1000:9.1f} ms"
         for each in probes:
             yield judged(f"{each.name}: p99 of {len(each.took_ms)}", each.p99_ms, "ms", HEALTH_GOAL_MS)
 

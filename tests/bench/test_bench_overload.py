@@ -4,7 +4,8 @@ from pathlib import Path
 
 import overload
 import pytest
-from load import Load, Outcome
+import servers
+from load import Generator, Load, Outcome, together_us
 from tests.bench.test_bench_run import command
 
 pytestmark = [pytest.mark.compiler]
@@ -60,3 +61,25 @@ def test_a_moment_of_other_work_makes_no_lower_capacity(busy_from: int) -> None:
 def test_books_that_lack_a_call_fail_it(tmp_path: Path) -> None:
     wrong = overload.measure(command(tmp_path, "--lose 1"), TINY, tmp_path)
     assert any("calls" in text for text in wrong)
+
+
+def test_the_slowest_of_a_small_load_count_among_those_of_the_large_one() -> None:
+    large = Outcome({"svc_us": {"steps": [[1000.0, 900], [2000.0, 80]]}}, "")
+    small = Outcome({"svc_us": {"steps": [[1000.0, 5], [9000.0, 15]]}}, "")
+    assert together_us((large, small), "svc", 0.50) == 1000.0
+    assert together_us((large, small), "svc", 0.98) == 2000.0
+    assert together_us((large, small), "svc", 0.99) == 9000.0
+
+
+def test_the_generator_counts_each_served_call_in_one_step(tmp_path: Path) -> None:
+    mock, binary = servers.build_tools()
+    server = servers.start_mock(mock, tmp_path, 0)
+    try:
+        outcome = Generator(binary, 0).run(Load(0.5, 4, 200.0, refusals=True), server.port, "sk-1")
+    finally:
+        server.kill()
+    steps = outcome.raw["svc_us"]["steps"]
+    assert sum(count for _, count in steps) == outcome.raw["ok"] > 0
+    assert [up_to for up_to, _ in steps] == sorted(up_to for up_to, _ in steps)
+    assert together_us((outcome,), "svc", 0.5) == pytest.approx(outcome.us("svc", "p50"), rel=0.02)
+    assert together_us((outcome,), "svc", 0.99) == pytest.approx(outcome.us("svc", "p99"), rel=0.05)
