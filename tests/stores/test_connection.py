@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.postgres import database_with
@@ -12,6 +13,7 @@ from tests.postgres import database_with
 from headgate.stores.sql.bootstrap import prepare, writing
 from headgate.stores.sql.connection import Connection, Form
 from headgate.stores.sql.database import Database, Place, connect, schema
+from headgate.stores.sql.sqlite import SqliteConnection
 
 
 @pytest.fixture
@@ -116,16 +118,34 @@ def test_rows_are_made_of_fewer_cells(sql: Connection) -> None:
     assert sorted(sql.execute("SELECT id, name, what FROM things").fetchall()) == [
         (0, "other", None), (1, "fixed", None), (1000, "n0", None), (1001, "n1", None),
     ]  # fmt: skip
-    thrifty = Form(4, (), ((0, 1, 3),))
-    rows = [(number, f"m{number}", 0, b"x") for number in range(2, 901)]
+    whole = Form(3, (), ((0, 1, 2),))
+    rows = [(number, f"m{number}", b"x") for number in range(2, 901)]
     with pytest.raises(sqlite3.IntegrityError), writing(sql):
-        sql.insert_all("things", [*rows, (1001, "m", 0, b"x")], thrifty)
+        sql.insert_all("things", [*rows, (1001, "m", b"x")], whole)
     assert sql.execute("SELECT count(*) FROM things").fetchone() == (4,)
     with writing(sql):
-        sql.insert_all("things", rows, thrifty)
+        sql.insert_all("things", rows, whole)
     assert sql.execute("SELECT count(*), sum(id), count(what) FROM things").fetchone() == (
         903, 405_449 + 2_002, 899,
     )  # fmt: skip
+
+
+def test_the_values_of_many_rows_have_no_names_in_sqlite() -> None:
+    seen: list[tuple[str, list[Any]]] = []
+
+    class Seen(SqliteConnection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            seen.append((sql, parameters))
+            return super().execute(sql, parameters)
+
+    with closing(sqlite3.connect(":memory:", factory=Seen)) as sql:
+        sql.execute("CREATE TABLE things (id, name)")
+        sql.insert_all("things", [(number, "a") for number in range(200)])
+        sql.insert_new("things", [(number, "a") for number in range(200)])
+        sql.insert_all("things", [(number,) for number in range(200)], Form(1, ("a",), ((0, 1),)))
+    for said, values in seen[1:]:
+        assert said.count("?") == said.count("?,") + said.count("?)") == len(values)
+    assert sum(len(values) for _, values in seen) == 2 * 400 + 200
 
 
 def test_several_scans_go_side_by_side(sql: Connection) -> None:

@@ -85,7 +85,8 @@ class Months(Protocol):
 class Form(NamedTuple):
     """How rows of a table are made of fewer cells than they have.
 
-    A place in a row is that of one of the cells or, behind them, of a constant.
+    A place in a row is that of one of the cells or, behind them, of a constant. The cells are each in one
+    place, in their order.
     """
 
     cells: int  # that are given at once

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from headgate.values import NanoUSD, WallMicros
 
 HOUR_US: Final = 3_600_000_000
-# Of what `take` gives: 29 and 8 cells.
+# Of what `take` gives: 29 and 10 cells.
 CALLS: Final = Form(29, (None, 0, ""), ((*range(7), 29, 30, *range(7, 26), 30, *range(26, 29), 31),))
 ENTRIES: Final = Form(
-    8, (SETTLEMENT, PROVIDER_COST, 0), ((0, 8, 10, 10, 1, 2, 3, 4), (0, 9, 10, 10, 1, 5, 6, 7))
+    10, (SETTLEMENT, PROVIDER_COST, 0), ((0, 10, 12, 12, 1, 2, 3, 4), (5, 11, 12, 12, 6, 7, 8, 9))
 )
 
 Sides: TypeAlias = tuple[int, int]  # ids of the accounts that are debited and credited
@@ -122,7 +122,7 @@ class Series:
         batch.seq[book] = seq = batch.seq[book] + 1
         call = bytearray(settle.call)  # of bytes sqlite3 asks each time, at length, what they adapt to
         batch.plain_entries.append(
-            (call, book, self._debit, self._credit, charge, self._spent, self._payable, cost)
+            (call, book, self._debit, self._credit, charge, call, book, self._spent, self._payable, cost)
         )
         batch.plain_calls.append((
             call, seq, book, self._account, self._project, self._key, self._member,

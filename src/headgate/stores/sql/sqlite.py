@@ -170,9 +170,7 @@ def _whole(columns: int) -> Form:
 
 @cache  # a handful of them, of some kilobytes
 def _statement(insert: str, table: str, form: Form, known: str, size: int) -> str:
-    constants = ["NULL" if value is None else repr(value) for value in form.constants]
-    made = []
-    for first in range(1, size * form.cells, form.cells):
-        words = [*(f"?{number}" for number in range(first, first + form.cells)), *constants]
-        made += [f"({', '.join(words[place] for place in places)})" for places in form.rows]
-    return f"{insert} INTO {table} VALUES {', '.join(made)}{known}"
+    """Return a statement whose values have no names: SQLite lists those, and Python >= 3.12 asks for each."""
+    words = ["?"] * form.cells + ["NULL" if value is None else repr(value) for value in form.constants]
+    made = ", ".join(f"({', '.join(words[place] for place in places)})" for places in form.rows)
+    return f"{insert} INTO {table} VALUES {', '.join([made] * size)}{known}"
