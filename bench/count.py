@@ -29,8 +29,11 @@ from session import DIRECT, FULL, HEADGATE, Session, Target
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
+    from load import Outcome
+
 _TOP, _OUT = 30, "counted.json"
 _SLOWER = 60  # so many times under the tracer
+_DRAIN_S = 1.0  # until what was called is in the books
 
 
 def serve() -> None:
@@ -102,6 +105,13 @@ def report(rows: list[tuple[bool, str, int, int]], count: int) -> None:
             print(f"  {codes:7.1f} {n:6.2f}  {name}")
 
 
+def call(generator: Generator, target: Target, count: int) -> Outcome:
+    """Make so many calls; return when they are in the books."""
+    outcome = generator.run(Load(60, most=count), target.server.port, target.key)
+    time.sleep(_DRAIN_S)
+    return outcome
+
+
 def main() -> None:
     """Start a gateway under the tracer and put a load on it."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
@@ -123,10 +133,9 @@ def main() -> None:
         try:
             session.start_headgate()
             target = session.targets[HEADGATE]
-            session.generator.run(Load(60, most=200), target.server.port, target.key)
+            call(session.generator, target, 200)
             os.kill(target.server.pid, signal.SIGUSR1)
-            outcome = session.generator.run(Load(60, most=count), target.server.port, target.key)
-            time.sleep(1)  # the drain
+            outcome = call(session.generator, target, count)
             os.kill(target.server.pid, signal.SIGUSR2)
             out = session.headgate.folder / _OUT
             if not outcome.right or wait_for(out.exists, 10.0) is None:
