@@ -130,6 +130,28 @@ def test_a_known_head_needs_no_parser_and_keeps_the_length_of_its_own_request() 
     assert first.head is second.head
 
 
+@pytest.mark.parametrize("length", [1, 9, 10, 99, 100, 299])
+def test_a_known_head_is_found_with_any_number_of_digits_and_with_signs_that_stand_for_others(
+    length: int,
+) -> None:
+    edge = warm(head(5, target="/a?%d%25"))
+    whole = head(length, target="/a?%d%25") + b"y" * length
+    for data in (whole, whole, whole[:-1], whole + b"y", whole[: len(whole) - length], whole):
+        found = edge.known.find(data)
+        assert found is not None
+        assert found[1:] == (len(whole) - length, length)
+        assert found[0].target == b"/a?%d%25"
+
+
+@pytest.mark.parametrize("length", ["-1", "05", " 5", "1_0", "+7"])
+def test_a_length_that_is_none_is_not_found(length: str) -> None:
+    edge = warm(head(5))
+    assert edge.known.find(head(5) + b"hello") is not None
+    for count in range(12):
+        assert edge.known.find(head(length) + b"y" * count) is None
+    assert edge.known.find(head(5)[:-6]) is None
+
+
 @pytest.mark.parametrize(
     "odd",
     [

@@ -7,35 +7,57 @@ other digits in its `content-length` means the same message with a longer or sho
 from __future__ import annotations
 
 import re
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 _KEPT = 512
 _LONGEST = 4096  # bytes of a head that is kept
 # Digits as the parser takes them, on a line of their own: no value of another header holds a line end.
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: (0|[1-9]\d{0,8})\r\n").search
+_LENGTHS = (range(0), range(10), *(range(10 ** (digits - 1), 10**digits) for digits in range(2, 10)))
+
+
+class _Known(NamedTuple, Generic[T]):
+    """A head, cut in two where its length stands, and what it means."""
+
+    before: bytes
+    behind: bytes
+    form: bytes  # both, with a place for a length
+    meaning: T
+
+
+_NONE: _Known[Any] = _Known(b"\n", b"\n\n", b"", None)  # no head has a length behind and before these
 
 
 class KnownHeads(Generic[T]):
     """What the heads of some peers mean. When there are too many, all are forgotten."""
 
-    __slots__ = ("_before", "_behind", "_heads", "_last", "_lengths")
+    __slots__ = ("_fit", "_heads", "_last", "_lengths", "_size")
+    _last: _Known[T]
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, T] = {}
+        self._heads: dict[bytes, _Known[T]] = {}
         self._lengths: dict[bytes, int] = {}  # as they are written
-        self._last: T | None = None  # the head that was found last, which is likely to come again,
-        self._before = self._behind = b"\n"  # and what stands before and behind its length
+        self._forget()
+
+    def _forget(self) -> None:
+        self._last = _NONE  # the head that was found last, which is likely to come again
+        self._size = 0  # of it, with as many digits as it had
+        self._fit = _LENGTHS[0]  # the lengths of so many digits
 
     def find(self, data: bytes) -> tuple[T, int, int] | None:
         """Return what the head means that begins some bytes, its size, and its body's; or None."""
-        before, behind = self._before, self._behind
+        before, behind, form, meaning = self._last
+        length = len(data) - self._size  # if all of the message is here
+        if length in self._fit and data.startswith(form % length):
+            return meaning, self._size, length
         if data.startswith(before):
             start = len(before)
             stop = data.find(b"\r", start, start + 10)
-            length = self._lengths.get(data[start:stop])
-            if length is not None and data.startswith(behind, stop) and self._last is not None:
-                return self._last, stop + len(behind), length
+            known = self._lengths.get(data[start:stop])
+            if known is not None and data.startswith(behind, stop):
+                self._fit, self._size = _LENGTHS[stop - start], stop + len(behind)
+                return meaning, self._size, known
         return self._find(data)
 
     def _find(self, data: bytes) -> tuple[T, int, int] | None:
@@ -50,8 +72,8 @@ class KnownHeads(Generic[T]):
         if len(self._lengths) >= _KEPT:
             self._lengths.clear()
         length = self._lengths[found[1]] = int(found[1])
-        self._last, self._before, self._behind = known, data[:start], data[stop : end + 4]
-        return known, end + 4, length
+        self._last, self._fit, self._size = known, _LENGTHS[stop - start], end + 4
+        return known.meaning, end + 4, length
 
     def learn(self, data: bytes, meaning: T) -> None:
         """Keep what a head means that a parser has accepted; one without a length is not kept.
@@ -67,5 +89,7 @@ class KnownHeads(Generic[T]):
         if len(self._heads) >= _KEPT:
             self._heads.clear()
         start, stop = found.span(1)
-        self._heads[data[:start] + data[stop:end]] = meaning
-        self._last = None
+        before, behind = data[:start], data[stop : end + 4]
+        form = before.replace(b"%", b"%%") + b"%d" + behind.replace(b"%", b"%%")
+        self._heads[data[:start] + data[stop:end]] = _Known(before, behind, form, meaning)
+        self._forget()  # it may be the last one, which means something else from now on
