@@ -11,7 +11,7 @@ from headgate.http.scan import scan
 from headgate.money.tokens import Tokenizers
 from headgate.process.counting import LocalCounter
 from headgate.values import Call, Host, Media, Model, Target
-from headgate.wire.messages import text_bytes
+from headgate.wire.messages import Weight, inspect, plain_bytes, text_bytes
 
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -410,3 +410,40 @@ def test_content_may_be_null_where_something_stands_for_it(message):
 
 def test_a_null_prompt_is_a_new_document():
     assert parsed({"model": "m", "prompt": None}, "completions").n == 1
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+@pytest.mark.parametrize("text", ["", "hi", "\u00e9", "\\u0041", '"', "\u2028\x00"])
+def test_messages_that_are_texts_are_weighed_at_once(role, text):
+    raw = msgspec.Raw(json.dumps([{"role": role, "content": text}, {"content": "x", "role": "user"}]).encode())
+    assert plain_bytes(raw) == inspect(bytes(raw)).size
+    assert inspect(bytes(raw)) == Weight(plain_bytes(raw))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "tool", "content": "x", "tool_call_id": "a"},
+        {"role": "tool", "content": "x"},
+        {"role": "function", "content": "x", "name": "f"},
+        {"role": "robot", "content": "x"},
+        {"role": "user", "content": [{"type": "text", "text": "x"}]},
+        {"role": "user", "content": "x", "name": "n"},
+        {"role": "user", "content": "x", "odd": 1},
+        {"role": "user", "content": None},
+        {"role": "user"},
+        {"content": "x"},
+        {"role": "assistant", "content": "x", "audio": {"id": "a"}},
+        {"role": "assistant", "content": None, "tool_calls": [{}]},
+        {"role": "assistant", "content": "x", "function_call": {}},
+        "x",
+        None,
+    ],
+)
+def test_messages_that_are_more_than_texts_are_inspected(message):
+    assert plain_bytes(msgspec.Raw(json.dumps([{"role": "user", "content": "x"}, message]).encode())) == 0
+
+
+@pytest.mark.parametrize("messages", [[], {}, None, "x", 5])
+def test_what_is_no_list_of_messages_is_inspected(messages):
+    assert plain_bytes(msgspec.Raw(json.dumps(messages).encode())) == 0

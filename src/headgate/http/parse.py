@@ -13,7 +13,7 @@ from headgate.http.scan import scan
 from headgate.values import Call, Media, Shape
 from headgate.wire.checks import Check, decode, missing
 from headgate.wire.media import MEASURES
-from headgate.wire.messages import Weight, inspect, text_bytes
+from headgate.wire.messages import Weight, inspect, plain_bytes, text_bytes
 from headgate.wire.requests import (
     DEFAULT_MODELS,
     INPUT_MEMBERS,
@@ -199,6 +199,11 @@ def _choices(call: Call, values: dict[str, object]) -> int:
 
 def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     """Note what the request holds that may be read as input."""
+    if shape.bare and call.operation == "chat":
+        size = plain_bytes(call.members["messages"])
+        if size:  # nothing but texts: there is no more to note
+            call.input_bytes = size
+            return
     weight = inspect(bytes(call.members["messages"])) if call.operation == "chat" else _NO_MESSAGES
     size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
     call.structured = weight.structured

@@ -60,7 +60,15 @@ class Audio(msgspec.Struct, gc=False):
     data: str = ""
 
 
+class _Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A message that is a text and nothing else, as most are."""
+
+    role: Literal["system", "assistant", "user", "developer"]
+    content: str
+
+
 _decode = msgspec.json.Decoder(list[Message]).decode
+_decode_plain = msgspec.json.Decoder(list[_Plain]).decode
 _decode_audio = msgspec.json.Decoder(Audio).decode
 
 
@@ -74,6 +82,15 @@ class Weight(msgspec.Struct, gc=False):
     structured: bool = False  # there are parts, names or tools, which strict hosts look into
     files: int = 0  # of the hidden parts, how many are files
     stored: bool = False  # some are named that are ours
+
+
+def plain_bytes(messages: msgspec.Raw) -> int:
+    """Return the size of `messages` where each is a text and nothing else; 0: they are to be inspected."""
+    try:
+        plain = _decode_plain(messages)
+    except msgspec.ValidationError:
+        return 0
+    return text_bytes(bytes(messages)) if plain else 0
 
 
 def inspect(raw: bytes) -> Weight:
