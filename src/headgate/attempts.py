@@ -105,19 +105,30 @@ class Attempts:
             UpstreamError: of the last attempt; `retry` is False where no more would help now.
             CallerGone: the caller hung up in a pause.
         """
-        asked = Asked(attempt, call, sink, tab)
         if targets[0].weight and len(targets) > 1:
             targets = drawn(targets, self._draw())
-        if self.doors.idle and self.health.quiet:
-            failed = await self.ask_one(asked, targets[0])
-            if failed is not None:
-                await self.ask_on(asked, targets, (failed,))
+        if not (self.doors.idle and self.health.quiet):
+            await self._run_by_choice(Asked(attempt, call, sink, tab), targets)
             return
+        try:
+            await attempt(call, sink, tab, targets[0])
+        except UpstreamError as error:
+            failed = _bare(error)
+        else:
+            self.health.served(targets[0], self._clock, tab)
+            return
+        asked = Asked(attempt, call, sink, tab)
+        last = await self._ask_again(asked, targets[0], failed)
+        if last is not None:
+            await self.ask_on(asked, targets, (last,))
+
+    async def _run_by_choice(self, asked: Asked, targets: tuple[Target, ...]) -> None:
+        """Do the same where some targets are not well, or not all have room."""
         choice = await self.begin(asked, targets)
         try:
             await self.ask_chosen(asked, choice)
         finally:
-            self.free(tab)
+            self.free(asked.tab)
 
     def drawn(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         """Return targets with those in front that are drawn by their weights."""
@@ -260,29 +271,41 @@ class Attempts:
         It is asked once more when a kept connection to it was closed before it was asked, and when its answer
         is not the JSON that was asked for.
         """
-        attempt, call, sink, tab = asked.attempt, asked.call, asked.sink, asked.tab
         probes = self.health.asked(target, self._clock)
         if probes is None:
             return self._all_out((target,))
+        try:
+            try:
+                await asked.attempt(asked.call, asked.sink, asked.tab, target)
+            except UpstreamError as error:
+                failed = _bare(error)
+            else:
+                self.health.served(target, self._clock, asked.tab)
+                return None
+            return await self._ask_again(asked, target, failed)
+        except BaseException:  # its caller has left, or we are stopping
+            if probes:
+                self.health.left(target)
+            raise
+
+    async def _ask_again(self, asked: Asked, target: Target, failed: UpstreamError) -> UpstreamError | None:
+        """Ask a target again as long as its error says that this may help at once; return the last error."""
+        call, sink, tab = asked.call, asked.sink, asked.tab
         stale = False
         while True:
+            seen = tab.shown or sink.gone
+            if failed.not_processed and not (stale or seen):
+                stale = True
+            elif seen or not (isinstance(failed, WrongShape) and shaping.asks_again(call, failed)):
+                self._failed(target, failed)
+                return failed
             try:
-                await attempt(call, sink, tab, target)
+                await asked.attempt(call, sink, tab, target)
             except UpstreamError as error:
-                seen = tab.shown or sink.gone
-                if error.not_processed and not (stale or seen):
-                    stale = True
-                    continue
-                if isinstance(error, WrongShape) and not seen and shaping.asks_again(call, error):
-                    continue
-                self._failed(target, error)
-                return error
-            except BaseException:  # its caller has left, or we are stopping
-                if probes:
-                    self.health.left(target)
-                raise
-            self.health.served(target, self._clock, tab)
-            return None
+                failed = _bare(error)
+            else:
+                self.health.served(target, self._clock, tab)
+                return None
 
     def _failed(self, target: Target, error: UpstreamError) -> None:
         self.health.failed(target, error, self._clock)
@@ -316,6 +339,11 @@ class Attempts:
         )
         error.kind = ""  # nobody was asked
         return error
+
+
+def _bare(error: UpstreamError) -> UpstreamError:
+    """Return an error without the frames that it came through: that one of them keeps it were a cycle."""
+    return error.with_traceback(None)
 
 
 def _nothing() -> None:

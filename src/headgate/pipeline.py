@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from headgate.admission.entrance import Entrance
     from headgate.admission.reserve import Reservations
     from headgate.attempts import Attempts
-    from headgate.ports import Exchange, Failpoints, Headers, Reader, Request, Sink, Transport
+    from headgate.ports import Exchange, Failpoints, Head, Headers, Reader, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
     from headgate.steering import Steering
@@ -235,7 +235,9 @@ class Pipeline:
             self.failpoint("after-open")
             if target.host.hangup == "cancel":  # else it bills anyway: read to the end, for the usage
                 sink.on_gone(partial(delivery.hang_up, exchange))
-            await self._exchange(exchange, request, codec, delivery)
+            exchange.send(request)
+            self.failpoint("after-send")
+            await self._take_answer(exchange, await exchange.head(), codec, delivery)
         except BaseException as fault:
             exchange.release()  # before anything is counted: what nobody wants must not go on
             if exchange.sent and not tab.settled:
@@ -243,10 +245,7 @@ class Pipeline:
             raise
         exchange.release()
 
-    async def _exchange(self, exchange: Exchange, request: Request, codec: Codec, delivery: Delivery) -> None:
-        exchange.send(request)
-        self.failpoint("after-send")
-        head = await exchange.head()
+    async def _take_answer(self, exchange: Exchange, head: Head, codec: Codec, delivery: Delivery) -> None:
         self.failpoint("after-head")
         if head.rated:
             self._stages.attempts.heard(delivery.tab, delivery.target, head)

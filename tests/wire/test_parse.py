@@ -415,7 +415,9 @@ def test_a_null_prompt_is_a_new_document():
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
 @pytest.mark.parametrize("text", ["", "hi", "\u00e9", "\\u0041", '"', "\u2028\x00"])
 def test_messages_that_are_texts_are_weighed_at_once(role, text):
-    raw = msgspec.Raw(json.dumps([{"role": role, "content": text}, {"content": "x", "role": "user"}]).encode())
+    raw = msgspec.Raw(
+        json.dumps([{"role": role, "content": text}, {"content": "x", "role": "user"}]).encode()
+    )
     assert plain_bytes(raw) == inspect(bytes(raw)).size
     assert inspect(bytes(raw)) == Weight(plain_bytes(raw))
 
