@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +14,7 @@ from headgate.values import Call, Media, Shape
 from headgate.wire.checks import Check, decode, missing
 from headgate.wire.media import MEASURES
 from headgate.wire.messages import Weight, inspect, plain_bytes, text_bytes
+from headgate.wire.names import ByNames
 from headgate.wire.requests import (
     DEFAULT_MODELS,
     INPUT_MEMBERS,
@@ -38,7 +39,6 @@ _PRICED_TIERS = frozenset({"flex", "priority", "fast"})
 _COUNTS = frozenset({"n", "best_of", "prompt", "input"})
 _LIMITS = ("max_completion_tokens", "max_tokens")
 _NO_MESSAGES = Weight(0)
-_LONGEST_NAMES = 1_024  # characters: beyond, a caller's names would fill memory
 _LONGEST_SEEN, _MOST_SEEN = 256, 32  # bytes of the parameters that are kept, and how many of one shape
 
 
@@ -69,7 +69,6 @@ class _Shape(msgspec.Struct, frozen=True):
     measure: Callable[[Call, dict[str, object]], None] | None  # of what makes no text
 
 
-@lru_cache(maxsize=1024)  # a client sends few
 def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
     checks = MEMBERS[operation]
     checked = tuple(name for name in names if name in checks and name != "messages")
@@ -89,6 +88,9 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
     )
 
 
+_shapes: dict[Operation, ByNames[_Shape]] = {each: ByNames(partial(_shape, each)) for each in MEMBERS}
+
+
 def parse(body: bytes, call: Call) -> None:
     """Fill `call` from a request body, checking every member that OpenAI documents.
 
@@ -99,8 +101,7 @@ def parse(body: bytes, call: Call) -> None:
         CallerError: 400 in OpenAI's words, with the path of the first fault.
     """
     members = _split(body)
-    few = sum(map(len, members)) <= _LONGEST_NAMES
-    shape = (_shape if few else _shape.__wrapped__)(call.operation, tuple(members))
+    shape = _shapes[call.operation][tuple(members)]
     if shape.missing:
         shape = _supplied(call, members, shape)
     parameters = b"\n".join(map(members.__getitem__, shape.parameters))
@@ -152,7 +153,7 @@ def _supplied(call: Call, members: dict[str, msgspec.Raw], shape: _Shape) -> _Sh
     if default is None or shape.missing != "model":
         raise missing(shape.missing)
     members["model"] = msgspec.Raw(b'"%b"' % default.encode())
-    return _shape.__wrapped__(call.operation, tuple(members))
+    return _shape(call.operation, tuple(members))
 
 
 def _split(body: bytes) -> dict[str, msgspec.Raw]:

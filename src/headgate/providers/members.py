@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from headgate.providers.stance import TUNING, leave_out, says_something
 from headgate.values import Note
+from headgate.wire.names import ByNames
 
 if TYPE_CHECKING:
     from headgate.values import Call, Target
 
 _encode = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
-_LONGEST_NAMES = 1_024  # characters: beyond, a caller's names would fill memory
 
 
 def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
@@ -36,13 +35,11 @@ def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
 
 def written(members: dict[str, msgspec.Raw]) -> bytes:
     """Write the members as one object; their values are copied once, into it."""
-    few = sum(map(len, members)) <= _LONGEST_NAMES
-    pieces = list((_frame if few else _frame.__wrapped__)(tuple(members)))
+    pieces = list(_frames[tuple(members)])
     pieces[1::2] = members.values()
     return b"".join(pieces)
 
 
-@lru_cache(maxsize=1024)  # clients and hosts know few
 def _frame(names: tuple[str, ...]) -> tuple[bytes, ...]:
     """Return the pieces of an object, with places for the values."""
     pieces = [b"{" if names else b"{}"]
@@ -52,6 +49,9 @@ def _frame(names: tuple[str, ...]) -> tuple[bytes, ...]:
     if names:
         pieces[-1] = b"}"
     return tuple(pieces)
+
+
+_frames = ByNames(_frame)
 
 
 def rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:
