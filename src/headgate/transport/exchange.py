@@ -138,12 +138,6 @@ class Connection(asyncio.BufferedProtocol):
             self.lane.outbox.flush()  # what was said to be sent is sent
             self.transport.abort()
 
-    def quiet(self) -> bool:
-        """Say whether it is open and everything written has left."""
-        if self.closed:
-            return False
-        return not self.transport.is_closing() and not self.transport.get_write_buffer_size()
-
 
 class HttpExchange(CallState):
     """One request and its answer; see `ports.Exchange`."""
@@ -258,7 +252,10 @@ class HttpExchange(CallState):
             connection.exchange = None
             self._lane.watched.discard(self)
             clean = answer.reusable and not answer.unread and not self._waits and self._rest is None
-            if clean and connection.quiet():
+            transport = connection.transport
+            # It is quiet if it is open and everything written has left.
+            noisy = connection.closed or transport.is_closing() or transport.get_write_buffer_size()
+            if clean and not noisy:
                 self._lane.put_back(connection, answer.keep_alive)
                 return  # it was read to its end
             connection.close()
@@ -285,6 +282,9 @@ class HttpExchange(CallState):
             self._break(self._interrupted("it spoke before it was asked"))
             return
         answer = self._answer
+        if answer.recognise(data):  # as nearly all come
+            self._wait.wake()
+            return
         try:
             answer.feed(data)
         except Malformed as error:

@@ -95,13 +95,15 @@ class Answer(CallState):
         elif self._closed:
             self.received += len(data)
             self.reusable = False
-        elif not self._recognise(data):
+        elif not self.recognise(data):
             self.received = len(data)
             self._parse(data, self._begin())
 
-    def _recognise(self, data: bytes) -> bool:
+    def recognise(self, data: bytes) -> bool:
         """Take a whole answer whose head is known; say whether it was one."""
-        known = self._known.find(data) if self._known is not None else None
+        if self._known is None or self._parser is not None or self._closed:
+            return False
+        known = self._known.find(data)
         if known is None:
             return False
         proven, size, length = known
