@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from headgate.errors import AuthenticationFailed, CallerError
-from headgate.http.patience import Patience, patience
+from headgate.http.patience import Patience, deadline, patience
 from headgate.identity.keys import Keyring
 from headgate.identity.loans import PREFIX
 from headgate.identity.networks import client_address, inside
+from headgate.identity.standing import allow
 from headgate.routing.demands import HEADER, read_demand
 from headgate.values import Demand, Principal
 
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
     from headgate.http.incoming import Incoming, RequestHead
+    from headgate.ports import Sink
+    from headgate.values import Call
 
 _LONGEST_OWN_ID: Final = 512
 _DEMAND: Final = HEADER.encode()
@@ -43,6 +46,7 @@ class Caller(msgspec.Struct, frozen=True):
     session: bytes = b""  # JSON: the settings of the session that its lent key is for
     patience: Patience | None = None  # how long it waits
     wish: Wish | None = None  # that its answers are recorded
+    plain: bool = True  # it says nothing besides, and its key may use all
 
 
 def identify(service: Service, incoming: Incoming) -> Caller:
@@ -59,6 +63,21 @@ def identify(service: Service, incoming: Incoming) -> Caller:
     if known.principal.networks:
         _check_address(service, incoming, known.principal.networks)
     return known
+
+
+def heed(service: Service, caller: Caller, call: Call, sink: Sink) -> None:
+    """Do for a call what its head says besides, and what its key may not use.
+
+    Raises:
+        GatewayError: its key may not use this.
+    """
+    if caller.own_id:
+        service.named(call, caller.own_id)
+    if caller.bounded:
+        allow(caller.principal, call.operation, call.model)
+    call.sim, call.demand = caller.sim, caller.demand
+    if caller.patience is not None and (caller.wish is None or caller.patience.whole):
+        call.deadline = deadline(caller.patience, call.received_ns, service.clock.monotonic(), sink)
 
 
 def _check_address(service: Service, incoming: Incoming, networks: tuple[str, ...]) -> None:
@@ -84,10 +103,7 @@ def _identify(service: Service, head: RequestHead) -> Caller:
     bounded = bool(principal.models or principal.endpoints)
     hop = head.header(b"x-headgate-hop")
     demanded = head.header(_DEMAND)
-    caller = Caller(
-        keyring,
-        principal,
-        hop,
+    said = (
         sim.decode("latin-1"),
         bounded,
         _own_id(head),
@@ -96,6 +112,7 @@ def _identify(service: Service, head: RequestHead) -> Caller:
         patience(head),
         _wish(head),
     )
+    caller = Caller(keyring, principal, hop, *said, plain=not any(said))
     if not (principal.expires_at or session):
         head.memo = caller
     return caller

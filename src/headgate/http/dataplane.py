@@ -15,19 +15,17 @@ from headgate.errors import (
 )
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.batches import BatchRoutes
-from headgate.http.callers import identify
+from headgate.http.callers import heed, identify
 from headgate.http.errors import VERSION
 from headgate.http.files import FileRoutes
 from headgate.http.offers import offer, offers
 from headgate.http.parse import parse
-from headgate.http.patience import deadline
 from headgate.http.realtime import RealtimeRoute, SecretRoute
 from headgate.http.recorded import ResumeRoute, is_resume, recorded
 from headgate.http.scan import scan
 from headgate.http.unserved import NOT_SERVED
 from headgate.http.uploads import UploadRoutes
 from headgate.http.videos import VideoRoutes
-from headgate.identity.standing import allow
 from headgate.pipeline import refuse_loop
 from headgate.providers.registry import FACES
 from headgate.values import Call
@@ -318,18 +316,13 @@ class CallRoute:
                 parse(self._body(incoming, call), call)
             else:
                 self._read(call.face, call, incoming.body)
-            if caller.own_id:
-                service.named(call, caller.own_id)
-            if caller.bounded:
-                allow(caller.principal, self._operation, call.model)
+            if not caller.plain:
+                heed(service, caller, call, sink)
             run = self._serve(call, sink) if caller.wish is None else self._record(call, incoming, sink)
         except GatewayError as error:
             service.refused(self._operation, error)
             service.pipeline.refuse(call, error, sink)
             return
-        call.sim, call.demand = caller.sim, caller.demand
-        if caller.patience is not None and (caller.wish is None or caller.patience.whole):
-            call.deadline = deadline(caller.patience, call.received_ns, service.clock.monotonic(), sink)
         service.start_call(run, call)
 
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:
