@@ -62,7 +62,7 @@ from headgate.values import LEXICAL, Book, Host
 from headgate.vaults.envelope import SealError, SecretGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.applications import Starlette
 
@@ -114,7 +114,7 @@ class App:
         self.failpoints = failpoints_of(config.failpoints)
         self.instance = secrets.token_hex(8)
         self.calls, self.background, self.crowd = Calls(), Background(self._task_ended), Crowd(self)
-        self.shedder = Shedder(self.calls.runs, self.crowd.lobby, self._most)
+        self.shedder, self.start_call = self._open_shedder(), self.calls.start
         self._pepper, self._slot, self._data = pepper, slot, Path(config.storage.data)
         self._node = served_node(self._data, config.storage.database, config.storage.node)
         self._place, self.leave = Database(self._data, config.storage.database), Leave()
@@ -166,6 +166,9 @@ class App:
     def _team(self) -> tuple[int, int]:
         """Return the slot of this worker, and how many there are."""
         return self._slot, self.config.server.workers
+
+    def _open_shedder(self) -> Shedder:
+        return Shedder(self.calls.runs, self.crowd.lobby, self._most)
 
     def _open_meters(self) -> Metering:
         settings, trouble = self.config, self._database_trouble
@@ -240,10 +243,6 @@ class App:
         if not self.journal.accepting:
             return "the journal cannot be written"
         return ""
-
-    def start_call(self, run: Coroutine[None, None, None], call: Call) -> None:
-        """Own a call's task."""
-        self.calls.start(run, call)
 
     def named(self, call: Call, own_id: str) -> None:
         """Log what a caller calls its request, beside our id."""

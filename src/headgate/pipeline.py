@@ -114,12 +114,13 @@ class Stages:
 class Pipeline:
     """Serve calls. One per process."""
 
-    __slots__ = ("_choices", "_entrance", "_ledger", "_races", "_stages", "failpoint", "shadows")
+    __slots__ = ("_choices", "_entrance", "_ledger", "_races", "_stages", "answers", "failpoint", "shadows")
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._ledger = stages.ledger
         self._entrance = stages.entrance
+        self.answers = stages.answers
         self._choices = Choices(stages, self._attempt)
         self._races = Races(stages)
         self.shadows = Shadows(stages, self._attempt)
@@ -180,18 +181,16 @@ class Pipeline:
         targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
         if principal.multiplier_ppm != PAR:
             targets = routes.resold(targets, principal.multiplier_ppm)
-        own = routes.key_rules.get(principal.name)
-        if own is not None:
-            targets = tuple(map(own.applied, targets))
+        if routes.key_rules and principal.name in routes.key_rules:
+            targets = tuple(map(routes.key_rules[principal.name].applied, targets))
         if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
             targets = tuple(priced(call, target) for target in targets)
         if targets[0].steered or call.demand is not None:
             targets = self._stages.steering.choose(call, targets, routes)
         if call.shape is not None:
             shaping.prepare(call, targets)
-        model = targets[0].model
-        window.check_output(call, model)
         if window.may_overflow(call, targets[0]):
+            model = targets[0].model
             window.check_window(call, model, await self._stages.counter.longest_input(call, targets[0]))
         return targets
 
@@ -229,8 +228,10 @@ class Pipeline:
         if call.stream:
             sink.on_quiet(delivery.keep_alive)
         exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
+        if sink.gone:  # it hung up while we were connecting: no money is spent
+            exchange.release()
+            raise CallerGone
         try:
-            delivery.still_wanted()
             tab.open(target)
             self.failpoint("after-open")
             if target.host.hangup == "cancel":  # else it bills anyway: read to the end, for the usage
@@ -321,16 +322,6 @@ class Pipeline:
         self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
         self.failpoint("after-settle")
 
-    def head(self, delivery: Delivery) -> Headers:
-        """Return our head: the answer is committed to this attempt."""
-        headers = self._stages.answers.head(delivery.call, delivery.target, delivery.tab)
-        delivery.tab.show()
-        return headers
-
-    def early_head(self, delivery: Delivery) -> Headers:
-        """Return our head, with which the status is told and the attempt may still be another."""
-        return self._stages.answers.early_head(delivery.call, delivery.target, delivery.tab)
-
     async def count_input(self, call: Call, routes: Routes) -> int:
         """Return the tokens of a call's input at its first target; nothing is asked of it.
 
@@ -344,7 +335,7 @@ class Pipeline:
 
     def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
         """Answer a call that never began."""
-        self._stages.answers.refuse(call, error, sink)
+        self.answers.refuse(call, error, sink)
 
     def _refuse(self, call: Call, sink: Sink, tab: Tab | None, error: GatewayError) -> None:
         """Answer with an error: as a body when nothing was shown, else as an event.
@@ -360,11 +351,11 @@ class Pipeline:
             self._tell(call, error)
         if sink.started:
             if call.stream:
-                self._stages.answers.break_off(call, error, sink)
+                self.answers.break_off(call, error, sink)
             else:
                 sink.abort()
         else:
-            self._stages.answers.refuse(call, error, sink)
+            self.answers.refuse(call, error, sink)
 
     def _settle(self, call: Call, tab: Tab, status: int, usage: Usage, *, estimated: bool = False) -> None:
         """Settle. A bug on the way changes nothing for the caller; the end of the call tries once more."""
@@ -415,15 +406,6 @@ class Delivery(CallState):
         made = self.reader.produced() if self.reader is not None else 0
         return Usage(rough_input(self.call), made, more=units_bound(self.call, self.target))
 
-    def still_wanted(self) -> None:
-        """Ask before money is spent.
-
-        Raises:
-            CallerGone: the caller hung up while we were connecting.
-        """
-        if self.sink.gone:
-            raise CallerGone
-
     def hang_up(self, exchange: Exchange) -> None:
         """Close the upstream, for the caller has gone; at once, unless only the count is still to come."""
         if self.reader is not None and self.reader.awaits_count:
@@ -436,7 +418,7 @@ class Delivery(CallState):
         if self.sink.started:
             self.tab.show()
         else:
-            self.sink.start(200, self._pipeline.head(self), None)
+            self.sink.start(200, self._head(), None)
 
     def keep_alive(self) -> None:
         """Tell a caller who has long heard nothing that its stream lives.
@@ -446,13 +428,20 @@ class Delivery(CallState):
         since none of an answer was shown.
         """
         if not self.sink.started:
-            self.sink.start(200, self._pipeline.early_head(self), None)
+            head = self._pipeline.answers.early_head(self.call, self.target, self.tab)
+            self.sink.start(200, head, None)
         face = self.call.face
         self.sink.write(KEEP_ALIVE if face is None else face.keep_alive)
 
     def whole(self, body: bytes) -> None:
         """Send a whole answer."""
-        self.sink.whole(200, self._pipeline.head(self), body)
+        self.sink.whole(200, self._head(), body)
+
+    def _head(self) -> Headers:
+        """Return our head: the answer is committed to this attempt."""
+        headers = self._pipeline.answers.head(self.call, self.target, self.tab)
+        self.tab.show()
+        return headers
 
     def settle_told(self) -> Usage | None:
         """Settle the complete answer by the provider's count; None where there is none, or it must wait."""

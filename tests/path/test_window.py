@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.path.fakes import WHO
 
-from headgate.admission.window import check_output, check_window, may_overflow
+from headgate.admission.window import check_window, may_overflow
 from headgate.errors import CallerError
 from headgate.http.parse import parse
 from headgate.money.catalogue import Catalogue
@@ -29,7 +29,6 @@ async def refusal(made: Call, name: str, *, simulated: bool = True) -> CallerErr
     host = Host(name="openai", base_url="http://h")
     to = Target(host=host, model=CATALOGUE.model("openai", name), prices=None, simulated=simulated)
     try:
-        check_output(made, to.model)
         if may_overflow(made, to):
             check_window(made, to.model, await COUNTER.longest_input(made, to))
     except CallerError as error:

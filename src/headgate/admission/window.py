@@ -10,31 +10,20 @@ if TYPE_CHECKING:
     from headgate.values import Call, Model, Target
 
 
-def check_output(call: Call, model: Model) -> None:
-    """Refuse an output limit above the model's own.
-
-    Raises:
-        CallerError: OpenAI's 400, naming both numbers.
-    """
-    if model.max_output and call.max_output is not None and call.max_output > model.max_output:
-        name = "max_completion_tokens" if "max_completion_tokens" in call.members else "max_tokens"
-        raise CallerError(
-            f"{name} is too large: {call.max_output}. This model supports at most {model.max_output} "
-            f"completion tokens, whereas you provided {call.max_output}.",
-            param=name,
-            code="invalid_value",
-        )
-
-
 def may_overflow(call: Call, target: Target) -> bool:
-    """Say whether the input must be counted to know if the request fits the window.
+    """Check the output limit; say whether the input must be counted to know if the request fits the window.
 
     A token is at least one byte and usually three or four. Where a provider checks for itself, only
     what is likely too long is counted here; the rest is the provider's to refuse, in the same words.
+
+    Raises:
+        CallerError: OpenAI's 400 for a limit above the model's own, naming both numbers.
     """
-    window = target.model.context_window
-    bytes_per_token = 1 if target.simulated else 3
-    return bool(window) and call.input_bytes // bytes_per_token + (call.max_output or 0) > window
+    model, asked = target.model, call.max_output or 0
+    if asked > model.max_output > 0:
+        raise _too_much(call, asked, model.max_output)
+    window = model.context_window
+    return window > 0 and call.input_bytes // (1 if target.simulated else 3) + asked > window
 
 
 def check_window(call: Call, model: Model, tokens: int) -> None:
@@ -67,3 +56,13 @@ def check_window(call: Call, model: Model, tokens: int) -> None:
             param=param,
             code="context_length_exceeded",
         )
+
+
+def _too_much(call: Call, asked: int, most: int) -> CallerError:
+    name = "max_completion_tokens" if "max_completion_tokens" in call.members else "max_tokens"
+    return CallerError(
+        f"{name} is too large: {asked}. This model supports at most {most} "
+        f"completion tokens, whereas you provided {asked}.",
+        param=name,
+        code="invalid_value",
+    )

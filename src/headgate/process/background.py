@@ -206,14 +206,14 @@ class Calls:
         self.runs: set[CallRun] = set()
         self._idle: asyncio.Event | None = None
 
-    def start(self, run: Coroutine[None, None, None], served: Call | None = None) -> None:
+    def start(self, run: Coroutine[None, None, None], call: Call | None = None) -> None:
         """Start a call: it runs at once, up to its first wait."""
-        call = CallRun(run, self._ended, served)
-        self.runs.add(call)
-        if served is not None and served.deadline is not None:
-            loop, deadline = asyncio.get_running_loop(), served.deadline
-            call.alarm = loop.call_later(deadline.in_s, _ring, call, deadline)
-        call.step()
+        begun = CallRun(run, self._ended, call)
+        self.runs.add(begun)
+        if call is not None and call.deadline is not None:
+            loop, deadline = asyncio.get_running_loop(), call.deadline
+            begun.alarm = loop.call_later(deadline.in_s, _ring, begun, deadline)
+        begun.step()
 
     async def keys(self) -> set[int]:
         """Return whose calls are open."""
