@@ -7,6 +7,8 @@ board, and its successor begins with it, so counters never go back while the sup
 from __future__ import annotations
 
 import os
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,7 +17,7 @@ from headgate.observe.metrics import Label, Metrics, Series
 from headgate.vitals import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from headgate.values import WallMicros
@@ -53,6 +55,8 @@ class Scoreboard:
         self._folder = folder
         self._own = folder / f"slot-{slot}.metrics"
         self._shown = b""
+        self._taken = self._written = 0  # boards
+        self._writing = Lock()
 
     def resume(self, metrics: Metrics) -> Seen:
         """Go on with what the worker that had this slot before has counted; return what it had seen."""
@@ -62,15 +66,23 @@ class Scoreboard:
         _add(metrics, board)
         return board.seen
 
-    def write(self, metrics: Metrics, gauges: Mapping[str, float], seen: Seen) -> None:
-        """Show the others what this worker has counted and seen."""
-        content = _encode(_board(metrics, gauges, seen))
-        if content == self._shown:
-            return
-        fresh = self._own.with_suffix(".new")
-        fresh.write_bytes(content)
-        os.replace(fresh, self._own)
-        self._shown = content
+    def take(self, metrics: Metrics, gauges: Mapping[str, float], seen: Seen) -> Callable[[], None]:
+        """Return what shows the others what this worker has counted and seen by now.
+
+        It may be called in a thread: a disk that is busy with the books makes it wait for long. A board
+        that is older than one that was shown is not.
+        """
+        self._taken += 1
+        return partial(self._write, self._taken, _encode(_board(metrics, gauges, seen)))
+
+    def _write(self, number: int, content: bytes) -> None:
+        with self._writing:
+            if number < self._written or content == self._shown:
+                return
+            fresh = self._own.with_suffix(".new")
+            fresh.write_bytes(content)
+            os.replace(fresh, self._own)
+            self._written, self._shown = number, content
 
     def all(
         self, metrics: Metrics, gauges: Mapping[str, float], seen: Seen

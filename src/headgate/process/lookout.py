@@ -131,7 +131,7 @@ class Lookout:
     async def close(self) -> None:
         """Keep what was counted since the last time, and leave a last board."""
         await self._keep()
-        self._show()
+        await self._show()
         if self._shared is not None:
             self._shared.close()
 
@@ -237,7 +237,7 @@ class Lookout:
             if rounds % _SAMPLE_ROUNDS == 0:
                 self._samples.append(self._counts())
                 self._key_samples.append(self._key_counts())
-            self._show()
+            await self._show()
             if rounds % _KEEP_ROUNDS == 0:
                 await self._keep()
             if rounds % _LOOK_ROUNDS == 0:
@@ -247,10 +247,10 @@ class Lookout:
             rounds += 1
             await asyncio.sleep(_EVERY_S)
 
-    def _show(self) -> None:
+    async def _show(self) -> None:
         sights = self._sights
         try:
-            self._board.write(sights.metrics, sights.gauges(), self.seen())
+            await asyncio.to_thread(self._board.take(sights.metrics, sights.gauges(), self.seen()))
             if self._workers > 1 and sights.trials.running:  # else each call is judged where it ends
                 sights.trials.judge(self._board.all(sights.metrics, {}, Seen())[0].counts)
         except OSError as fault:  # the disk is full: the others see older counts
