@@ -10,6 +10,7 @@ from tests.stores.records import CLOCK, PRICES, opened, settled
 from headgate.errors import Unavailable
 from headgate.failpoints import ArmedFailpoints, FailpointHit, NoFailpoints
 from headgate.stores.journal import JournalSettings, SlotJournal, cursor, handover, slot
+from headgate.stores.journal.bell import Bell
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position, segment_numbers
 from headgate.stores.sql.database import Place, connect
@@ -231,6 +232,35 @@ async def test_a_flush_waits_for_a_slow_disk_and_no_longer(
         await asyncio.wait_for(drain.flush(), 10)
         assert book.undrained_records == 0
         await drain.close()
+
+
+@pytest.mark.anyio
+async def test_many_records_make_the_next_turn_longer_and_few_do_not(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make(place)
+    waits: list[float] = []
+
+    class Noted(Bell):
+        def wait(self, timeout_s: float = -1) -> bool:
+            waits.extend([timeout_s] * (timeout_s >= 0))
+            return super().wait(timeout_s)
+
+    monkeypatch.setattr("headgate.stores.sql.drain.Bell", Noted)
+    with journal(data) as book:
+        calls = [opened() for _ in range(100)]
+        write(book, [(record, settled(record)) for record in calls])
+        book.make_durable()
+        drain = Drain(book, lambda: connect(data), NoFailpoints(), print, every_s=0.02)
+        drain.start()
+        wait_until_drained(book)
+        for record in (opened(), opened()):
+            write(book, [(record, settled(record))])
+            wait_until_drained(book)
+        await drain.close()
+    assert waits[:2] == [0.02, 0.05]
+    assert waits[-1] == 0.02
+    assert figures(data, "SELECT count(*) FROM calls") == [(102,)]
 
 
 def test_what_is_handed_over_is_not_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """Copy settlements from a journal to SQL while serving: in batches, in a thread of its own.
 
 The thread sleeps on a lock while nothing is written, then for `every_s`, so a batch is what came
-meanwhile. It works in slices with a short sleep after each: a thread that computes would keep the
-event loop waiting for the interpreter lock. What the database refuses stays in the journal and is
-tried again, ever more slowly.
+meanwhile: under load for longer, since a transaction has its price. It works in slices with a short
+sleep after each: a thread that computes would keep the event loop waiting for the interpreter lock.
+What the database refuses stays in the journal and is tried again, ever more slowly.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 BATCH: Final = 1024  # settled calls in one transaction, at most
 _PAUSE_S: Final = 0.0005
+_MANY: Final = 128  # records in a turn: of so many, there are not fewer in the next one
+_LONGER: Final = 2.5  # times that a turn lasts then: what a call did is in the books within the second
 _SLOWEST_RETRY_S: Final = 2.0
 
 
@@ -251,14 +253,14 @@ class Drain:
 
     def _serve(self) -> None:
         copier: Copier | None = None
-        retry_s = self._every_s
+        turn_s = retry_s = self._every_s
         while not self._stopping:
             self._kick.wait()
             if not self._flushes:  # they may wait for the disk: when that has it all, we are woken
-                self._hurry.wait(self._every_s)
+                self._hurry.wait(turn_s)
             try:
                 copier = copier or self._new_copier()
-                self._copy_all(copier)
+                turn_s = self._every_s * (_LONGER if self._copy_all(copier) >= _MANY else 1)
                 retry_s = self._every_s
                 self._count_away(None)
             except sqlite3.Error as fault:
@@ -287,10 +289,12 @@ class Drain:
         journal = self._journal
         return Copier(journal.folder, self._sql, self._failpoints, self._pause, journal.handover, self._slot)
 
-    def _copy_all(self, copier: Copier) -> None:
-        until = self._journal.durable
+    def _copy_all(self, copier: Copier) -> int:
+        """Copy what is durable; return how many records that were."""
+        until, copied = self._journal.durable, 0
         while True:
             count = copier.copy(until)
+            copied += count
             self.healthy = True
             if copier.damaged != self.damaged:
                 self.damaged = copier.damaged
@@ -298,7 +302,7 @@ class Drain:
             self._journal.drained(copier.done, count)
             self._tell(copier.done)
             if not count:
-                return
+                return copied
             until = self._journal.durable if self._stopping else until
 
     def _tell(self, position: Position) -> None:
