@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
+from headgate.admission.allotment import CLOSED, Allotment
 from headgate.admission.purse import Slice
 from headgate.money.credit import Need, cover, in_tokens
 from headgate.money.periods import FOREVER, PeriodClock
@@ -62,7 +63,9 @@ class Budget:
 class Cover:
     """What the calls of one key spend from in one book: resolved once, anew when a period or grant ends."""
 
-    __slots__ = ("budgets", "capped", "first", "grants", "offers", "pots", "prepaid", "slices", "until")
+    __slots__ = (
+        "allotment", "budgets", "capped", "first", "grants", "offers", "pots", "prepaid", "slices", "until",
+    )  # fmt: skip
 
     def __init__(self, budgets: tuple[Budget, ...], grants: tuple[Slice, ...], *, prepaid: bool) -> None:
         self.budgets = budgets
@@ -73,6 +76,7 @@ class Cover:
         self.first: Slice | None = None  # of them, where that is in money
         self.pots: tuple[int, ...] | None = None  # of the slices; None: not all are known
         self.until: WallMicros = 0
+        self.allotment = CLOSED  # that the calls of this moment share
         self.capped = prepaid or bool(budgets)  # anything limits these calls
 
 
@@ -92,6 +96,7 @@ class Hold(msgspec.Struct, gc=False, eq=False):
     pots: tuple[int, ...]
     sources: tuple[Source, ...] = ()  # the parts of a prepaid call's hold, the first to be charged first
     parts: tuple[Slice, ...] = ()  # their slices
+    allotment: Allotment = CLOSED  # that it is a part of
     open: bool = True
 
 
@@ -153,6 +158,7 @@ class Budgets:
             del self._budgets[number]
         self._replace_grants(grants)
         self._covers = {}
+        self._purse.gather()
         self._purse.doubt()
         self.wake()
 
@@ -224,6 +230,7 @@ class Budgets:
     def _renew(self, found: Cover, now: WallMicros) -> None:
         """Turn to the periods and grants that are in force."""
         purse = self._purse
+        purse.gather(found.allotment)
         found.slices = tuple(budget.at(now, purse) for budget in found.budgets)
         found.offers = tuple(own for own in found.grants if own.until > now)
         found.first = found.offers[0] if found.offers and not found.offers[0].model else None
@@ -248,11 +255,56 @@ class Budgets:
             now: wall time.
             need: the same and its tokens, where the account is prepaid.
         """
-        now = max(now, self._floor)
-        if now >= found.until:
-            self._renew(found, now)
+        if now >= found.until or now < self._floor:
+            now = max(now, self._floor)
+            if now >= found.until:
+                self._renew(found, now)
         if self._guarded and self._lapsed():
             return None
+        allotment = found.allotment
+        if not 0 < amount <= allotment.free:
+            if not found.capped:
+                return Hold(amount, now, (), ())
+            opened = self._allot(found, amount)
+            if opened is None:
+                return self._reserve_alone(found, amount, now, need)
+            allotment = opened
+        allotment.free -= amount
+        grant = allotment.grant
+        sources = (Source(grant.pot, grant.grant, amount),) if grant is not None else ()
+        return Hold(amount, now, allotment.slices, allotment.pots, sources, allotment.parts, allotment)
+
+    def _allot(self, found: Cover, amount: NanoUSD) -> Allotment | None:
+        """Open an allotment for calls like this one; None where each has to ask each pot."""
+        purse, pots = self._purse, found.pots
+        if amount <= 0 or pots is None or (found.prepaid and found.first is None):
+            return None
+        purse.gather(found.allotment)
+        opened = Allotment(found.slices, pots, found.first)
+        if not opened.begin(amount):
+            return None
+        purse.allotments.add(opened)
+        found.allotment = opened
+        return opened
+
+    def _reserve_alone(
+        self, found: Cover, amount: NanoUSD, now: WallMicros, need: Need | None
+    ) -> Hold | None:
+        """Do the same by asking each pot, once more where something was allotted to others."""
+        hold = self._ask(found, amount, now, need)
+        if hold is None and self._gathered(found.slices):
+            hold = self._ask(found, amount, now, need)
+        return hold
+
+    def _gathered(self, slices: tuple[Slice, ...]) -> bool:
+        """Put back what was allotted of some slices; say whether anything was."""
+        for own in slices:
+            if own.allotments:
+                self._purse.gather()
+                return True
+        return False
+
+    def _ask(self, found: Cover, amount: NanoUSD, now: WallMicros, need: Need | None) -> Hold | None:
         slices = found.slices
         for own in slices:
             if own.free < amount:
@@ -265,6 +317,7 @@ class Budgets:
                 sources, parts = (Source(first.pot, first.grant, amount),), (first,)
             else:
                 assert need is not None
+                self._gathered(found.offers)  # who splits must see what is in each
                 drawn = _draw(found.offers, need, now)
                 if drawn is None:
                     return None
@@ -299,17 +352,12 @@ class Budgets:
         if not hold.open:
             return
         hold.open = False
-        rest = hold.amount - charge
-        for own in hold.slices:
-            own.free += rest
-            own.drawn += charge
-        parts = hold.parts
-        if len(parts) == 1 and not hold.sources[0].tokens:  # the usual: one grant covers all of it
-            own = parts[0]
-            own.free += rest
-            own.drawn += charge
-        elif parts:
-            _close_parts(hold, charge, tokens)
+        allotment = hold.allotment
+        if allotment.open:
+            allotment.free += hold.amount - charge
+            allotment.drawn += charge
+        else:
+            _close_alone(hold, charge, tokens)
         if self._waiters:
             self.wake()
 
@@ -341,6 +389,7 @@ class Budgets:
 
     def standing(self, found: Cover) -> Standing:
         """Say how much is left, by what the store said last."""
+        self._purse.gather()
         free, hope = 2**62, 2**62
         tightest: Budget | None = None
         if found.prepaid:
@@ -394,6 +443,21 @@ def _draw(offers: tuple[Slice, ...], need: Need, now: WallMicros) -> Credit | No
     for own, source in zip(parts, sources, strict=True):
         own.free -= source.tokens or source.amount
     return sources, parts
+
+
+def _close_alone(hold: Hold, charge: NanoUSD, tokens: int) -> None:
+    """Spend and free in each pot."""
+    rest = hold.amount - charge
+    for own in hold.slices:
+        own.free += rest
+        own.drawn += charge
+    parts = hold.parts
+    if len(parts) == 1 and not hold.sources[0].tokens:  # the usual: one grant covers all of it
+        own = parts[0]
+        own.free += rest
+        own.drawn += charge
+    elif parts:
+        _close_parts(hold, charge, tokens)
 
 
 def _close_parts(hold: Hold, charge: NanoUSD, tokens: int) -> None:

@@ -19,6 +19,7 @@ from headgate.walks import Walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from headgate.admission.allotment import Allotment
     from headgate.money.pots import Lot, Outcome, Want
     from headgate.values import MonotonicNs, WallMicros
 
@@ -40,8 +41,9 @@ class Slice:
     """
 
     __slots__ = (
-        "drawn", "elsewhere", "free", "frozen", "grant", "granted", "heard", "known", "looked_at", "model",
-        "name", "need", "others", "per_s", "pot", "required", "retired", "seen", "until",
+        "allotments", "drawn", "elsewhere", "free", "frozen", "grant", "granted", "heard", "known",
+        "looked_at", "model", "name", "need", "others", "per_s", "pot", "required", "retired", "seen",
+        "until",
     )  # fmt: skip
 
     def __init__(self, name: PotName) -> None:
@@ -52,6 +54,7 @@ class Slice:
         self.pot = 0  # its id, once the store has told it
         self.free = 0
         self.drawn = 0  # charged by calls of this worker
+        self.allotments = 0  # that are open: what they have is as if it was held
         self.granted = 0  # by the store, less what was given back
         self.frozen = False  # the pot was lowered: what becomes free goes back
         self.retired = False  # its period is over, or its budget gone
@@ -132,6 +135,7 @@ class Purse:
         self.booked = True  # all that it has charged is in the books, so that its slot can be said to be left
         self.live: frozenset[str] = frozenset([slot])
         self.good_until: MonotonicNs = 0  # until when slices may be spent without asking
+        self.allotments: set[Allotment] = set()  # that are open
         self._slices: dict[PotName, Slice] = {}
         self._by_pot: dict[int, Slice] = {}
         self._draining: set[Slice] = set()  # frozen or retired
@@ -176,6 +180,13 @@ class Purse:
         for each in self._slices.values():
             each.known = False
 
+    def gather(self, only: Allotment | None = None) -> None:
+        """Put what is allotted and not held back into the slices, of one allotment or of all."""
+        ended = self.allotments if only is None else self.allotments & {only}
+        for each in ended:
+            each.end()
+        self.allotments = self.allotments - ended
+
     @property
     def idle(self) -> bool:
         """Say whether there is nothing to tell the store."""
@@ -196,6 +207,7 @@ class Purse:
             now: wall time, for people who look at the slots.
             monotonic: for how long which slot has been silent.
         """
+        self.gather()
         ending = self.ending
         if self.closing:
             self._draining.update(self._slices.values())
@@ -291,6 +303,7 @@ class Purse:
             own.elsewhere = _FROZEN // 2 if lot.name.kind == "budget" else 0
             own.others, own.required = 1, 0
             return
+        self.gather()  # nothing that was allotted may be held once it is frozen
         own.pot = lot.pot
         self._by_pot[lot.pot] = own
         own.granted += lot.granted
@@ -310,6 +323,7 @@ class Purse:
         own = self._by_pot.get(pot)
         if own is None:  # all that is left in the store is spent and not drained
             return
+        self.gather()
         own.known, own.per_s = False, 0.0  # nothing is asked ahead of calls while others lack it
         own.freeze(True)  # until the answer to our answer says that it was not lowered
         self._draining.add(own)
