@@ -102,11 +102,12 @@ class Connection(asyncio.Protocol):
                 if refusal is not None:
                     self._sink, self._state = refusal, _BUSY
                     return
-            if not intake.recognise(data):
+            found = intake.recognise(data)
+            if found is False:
                 self._feed(data)
-            elif intake.ready:  # one request alone, as nearly all come
+            elif found is not True:  # one request alone, as nearly all come; others may follow
                 self._alone = True
-                self._serve(intake.ready.pop())
+                self._begin(found)
                 return
             self._advance()
         elif self._tunnel is not None:
@@ -187,10 +188,14 @@ class Connection(asyncio.Protocol):
             return
         if not item.head.keep_alive:
             self._intake.ended = True
-        sink = self._sink = HttpSink(self, item.head, item.head.keep_alive)
+        self._begin(item)
+
+    def _begin(self, item: Incoming) -> None:
+        head = item.head
+        sink = self._sink = HttpSink(self, head, head.keep_alive)
         self._state = _BUSY
         try:
-            item.head.route.handle(item, sink)
+            head.route.handle(item, sink)
         except Exception as fault:
             self.edge.events.fault(item.path, fault)
             fail(item, sink)
@@ -202,11 +207,10 @@ class Connection(asyncio.Protocol):
     def read(self, data: bytes, came: MonotonicNs) -> None:
         """Read the request that was not, and serve it."""
         self._sink, intake = None, self._intake
-        if intake.recognise(data):
-            incoming = intake.ready.pop()
-            if isinstance(incoming, Incoming):
-                incoming.received_ns = came
-            self._serve(incoming)
+        incoming = intake.recognise(data)
+        if isinstance(incoming, Incoming):
+            incoming.received_ns = came
+            self._begin(incoming)
         else:  # its head was forgotten meanwhile
             self._alone, self._state = False, _IDLE
             self._feed(data)

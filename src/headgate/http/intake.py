@@ -63,7 +63,10 @@ class Intake:
     def feed(self, data: bytes) -> bytes:
         """Parse bytes; return those of a long read that were left for later."""
         if not self._fed:
-            if self.recognise(data):
+            found = self.recognise(data)
+            if found is not False:
+                if found is not True:
+                    self.ready.append(found)
                 return b""
             data = self._unparsed + data
             self._unparsed = b""
@@ -88,17 +91,16 @@ class Intake:
             self._head_bytes = 0
         return rest
 
-    def recognise(self, data: bytes) -> bool:
-        """Take a request, a head or a body that needs no parser; say whether it was one."""
+    def recognise(self, data: bytes) -> Incoming | bool:
+        """Take a request, a head or a body that needs no parser; say whether it was one.
+
+        Returns:
+            The request where it is complete, which is then not `ready`.
+        """
         if self._fed or self.ended:
             return False
-        incoming = self.partial
-        if incoming is not None:  # its head was known
-            if len(data) == incoming.length:
-                self._finish(incoming, data)
-                return True
-            self.partial = None
-            return False
+        if self.partial is not None:  # its head was known
+            return self._complete(self.partial, data)
         edge = self._edge
         known = edge.known.find(data)
         if known is None:
@@ -109,12 +111,19 @@ class Intake:
             return False
         incoming = Incoming(head, length, edge.monotonic(), edge.new_id, self.peer, data[size:])
         if more == length:
-            self.ready.append(incoming)
-        else:
-            self.partial = incoming
-            self._unparsed = data
-            self.received = 0
+            return incoming
+        self.partial = incoming
+        self._unparsed = data
+        self.received = 0
         return True
+
+    def _complete(self, incoming: Incoming, body: bytes) -> Incoming | bool:
+        self.partial = None
+        if len(body) != incoming.length:
+            return False
+        self._unparsed = b""
+        incoming.body = body
+        return incoming
 
     def _finish(self, incoming: Incoming, body: bytes) -> None:
         incoming.body = body
