@@ -254,14 +254,14 @@ class Pipeline:
             delivery.refused = True
             raise delivery.told(codec.error(head, await error_body(exchange)))  # a name for it were a cycle
         delivery.tab.first_byte()
-        if delivery.call.answer_type is not None:
-            delivery.call.answer_type = head.get(b"content-type") or b""
-        reader = codec.reader(delivery.call, delivery.target)
-        if delivery.call.shape is not None:
-            reader = shaping.checked(reader, delivery.call, delivery.target)
-        face = delivery.call.face
-        if face is not None:
-            reader = face.reader(reader, delivery.call)
+        call, target = delivery.call, delivery.target
+        if call.answer_type is not None:
+            call.answer_type = head.get(b"content-type") or b""
+        reader = codec.reader(call, target)
+        if call.shape is not None:
+            reader = shaping.checked(reader, call, target)
+        if call.face is not None:
+            reader = call.face.reader(reader, call)
         delivery.reader = reader
         await relay(exchange, reader, delivery)
 
@@ -417,8 +417,10 @@ class Delivery(CallState):
         """Send the head of a stream, if none was sent early."""
         if self.sink.started:
             self.tab.show()
-        else:
-            self.sink.start(200, self._head(), None)
+        else:  # and with it the answer is committed to this attempt
+            headers = self._pipeline.answers.head(self.call, self.target, self.tab)
+            self.tab.show()
+            self.sink.start(200, headers, None)
 
     def keep_alive(self) -> None:
         """Tell a caller who has long heard nothing that its stream lives.
@@ -435,13 +437,9 @@ class Delivery(CallState):
 
     def whole(self, body: bytes) -> None:
         """Send a whole answer."""
-        self.sink.whole(200, self._head(), body)
-
-    def _head(self) -> Headers:
-        """Return our head: the answer is committed to this attempt."""
         headers = self._pipeline.answers.head(self.call, self.target, self.tab)
         self.tab.show()
-        return headers
+        self.sink.whole(200, headers, body)
 
     def settle_told(self) -> Usage | None:
         """Settle the complete answer by the provider's count; None where there is none, or it must wait."""

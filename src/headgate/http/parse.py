@@ -65,7 +65,8 @@ class _Shape(msgspec.Struct, frozen=True):
     tools: bool
     parameters: tuple[str, ...]  # the names of those that are checked, where none is input
     seen: dict[bytes, _Said]  # what these were before, as they came: clients repeat theirs
-    bare: bool  # nothing but the messages can be input
+    bare: bool  # nothing but the messages can be input,
+    talk: bool  # and there are some
     measure: Callable[[Call, dict[str, object]], None] | None  # of what makes no text
 
 
@@ -73,6 +74,7 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
     checks = MEMBERS[operation]
     checked = tuple(name for name in names if name in checks and name != "messages")
     inputs = tuple(name for name in names if name in INPUT_MEMBERS)
+    bare = not inputs and all(name in checks for name in names)
     return _Shape(
         next((name for name in REQUIRED[operation] if name not in names), ""),
         tuple((name, checks[name], name not in NOT_NULL) for name in checked),
@@ -83,7 +85,8 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
         "tools" in names or "web_search_options" in names,
         () if inputs else checked,
         {},
-        not inputs and all(name in checks for name in names),
+        bare,
+        bare and operation == "chat",
         MEASURES.get(operation) or UPLOADS.get(operation),
     )
 
@@ -115,7 +118,11 @@ def parse(body: bytes, call: Call) -> None:
         call.tier = said.tier
     if shape.counted:
         call.n = _choices(call, said.values)
-    _weigh(call, said.values, shape)
+    size = plain_bytes(members["messages"]) if shape.talk else 0
+    if size:  # nothing but texts: there is no more to note
+        call.input_bytes = size
+    else:
+        _weigh(call, said.values, shape)
     if shape.measure is not None:
         shape.measure(call, said.values)
 
@@ -200,11 +207,6 @@ def _choices(call: Call, values: dict[str, object]) -> int:
 
 def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     """Note what the request holds that may be read as input."""
-    if shape.bare and call.operation == "chat":
-        size = plain_bytes(call.members["messages"])
-        if size:  # nothing but texts: there is no more to note
-            call.input_bytes = size
-            return
     weight = inspect(bytes(call.members["messages"])) if call.operation == "chat" else _NO_MESSAGES
     size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
     call.structured = weight.structured

@@ -177,11 +177,8 @@ class Answer(CallState):
 
     def take(self) -> bytes:
         """Return the unread bytes of the body."""
-        chunks = self._chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self.unread = 0
-        return data
+        chunks, self._chunks, self.unread = self._chunks, [], 0
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def drop(self) -> None:
         """Forget everything: nobody will read it."""

@@ -14,6 +14,7 @@ _PREFIXES = 256  # rendered heads per host
 _PATH = re.compile(r"/[!-~]*")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_printable = re.compile(r"[ -~]*").fullmatch
 _OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "x-client-request-id"})
 
 
@@ -43,7 +44,7 @@ class Writer:
                 self._prefixes.clear()
             self._prefixes[method, path, id(headers)] = (headers, prefix)
         request_id = request.request_id
-        if not (request_id.isascii() and request_id.isprintable()):
+        if not _printable(request_id):
             raise self._refused("the request id")
         length = len(request.body)
         if request.tail:

@@ -90,7 +90,10 @@ def plain_bytes(messages: msgspec.Raw) -> int:
         plain = _decode_plain(messages)
     except msgspec.ValidationError:
         return 0
-    return text_bytes(bytes(messages)) if plain else 0
+    raw = bytes(messages)
+    if raw.find(b"\\u") >= 0:
+        return text_bytes(raw) if plain else 0
+    return len(raw) if plain else 0
 
 
 def inspect(raw: bytes) -> Weight:
