@@ -17,6 +17,7 @@ from typing import Any
 
 import tiktoken
 
+from headgate.admission.purse import Slice
 from headgate.app import App
 from headgate.config import ServeOptions, load
 from headgate.identity.keys import mint_key
@@ -221,14 +222,21 @@ class Worker:
         return (await self.books()).get(reply.request_id)
 
     @property
+    def slices(self) -> list[Slice]:
+        """What this worker has of each pot, once what its keys hold together is put back."""
+        purse = self.app._budgets._purse
+        purse.gather()
+        return list(purse._slices.values())
+
+    @property
     def held(self) -> int:
         """Nano-USD that open calls hold."""
-        return sum(own.held for own in self.app._budgets._purse._slices.values())
+        return sum(own.held for own in self.slices)
 
     @property
     def spent(self) -> int:
         """Nano-USD that the cap has spent; one that is gone is still known for a moment."""
-        return sum(own.drawn for own in self.app._budgets._purse._slices.values() if not own.retired)
+        return sum(own.drawn for own in self.slices if not own.retired)
 
     async def check(self) -> None:
         """See that nothing is left of the calls so far but their settlements."""

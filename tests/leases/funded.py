@@ -44,6 +44,7 @@ class Funded:
 
     @property
     def slices(self) -> tuple[Slice, ...]:
+        self.purse.gather()  # what is held together for the next calls is put back
         return self.budgets.covering(WHO).slices
 
     @property
