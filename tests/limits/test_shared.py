@@ -304,6 +304,7 @@ async def test_tokens_are_corrected_through_the_store() -> None:
     Hand.now += SECOND // 10
     await asyncio.gather(team.shares[1].fetch(team.gate(1), 300), _tell_often(team.shares[1]))
     assert team.admit(1, 300) is not None
+    team.gate(1).close()
     assert team.gate(1).tokens[0].remaining(Hand.now) in range(550, 610)
 
 

@@ -51,6 +51,8 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
 class Gate:
     """What a call must pass. All of it, or nothing is counted.
 
+    Each call looks at each meter: workers of one machine see at once what the others' calls have taken.
+
     Args:
         principal: whose calls.
         requests: buckets that a call takes 1 of.
@@ -146,7 +148,7 @@ class Gate:
         return Ticket(self, tokens, now)
 
     def close(self) -> None:
-        """Bring the meters up to date. Those that are shared always are."""
+        """Bring the meters up to date. Those that each call looks at always are."""
 
     def without_counts(self) -> Gate:
         """Return what a call must pass that is counted in another one that is open."""
@@ -232,8 +234,8 @@ class Gate:
         return f"This is the limit of {whose}{f' for {place.model}' if place.model else ''}."
 
 
-class OwnGate(Gate):
-    """The gate of a process that shares its limits with no other.
+class PassGate(Gate):
+    """A gate whose calls take from what it saw of its meters a moment ago: see `passes.py`.
 
     Args:
         turnstile: of the principal's account.
@@ -262,10 +264,10 @@ class OwnGate(Gate):
             if own.most < 1 or tokens > own.room:
                 return None
         for count in self.counts:
-            if count.open >= count.limit:
+            if count.full():
                 return None
         for count in self.counts:
-            count.open += 1
+            count.begin()
         own.last = now
         own.calls += 1
         own.tokens += tokens
@@ -275,7 +277,7 @@ class OwnGate(Gate):
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
         for count in self.counts:
-            count.open -= 1
+            count.end()
         own, taken_of, over = self._pass, ticket.taken_of, used - ticket.tokens
         since = ticket.since if taken_of is None else taken_of.last
         if now >= own.until:
@@ -284,11 +286,14 @@ class OwnGate(Gate):
             return
         own.last = now
         own.reserved -= ticket.tokens
-        if over >= 0 or taken_of is own:
+        if over >= 0:
             own.tokens += over
+            return
+        own.back -= over
+        if taken_of is own:
+            own.room -= over
         else:
             own.unused[since] = own.unused.get(since, 0) - over
-            own.back -= over
 
     def lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines; see `Gate.lines`."""
@@ -307,7 +312,7 @@ class OwnGate(Gate):
 
     def without_counts(self) -> Gate:
         """Return what a call must pass that is counted in another one that is open."""
-        return OwnGate(self.principal, self.requests, self.tokens, (), 0, self._turnstile)
+        return PassGate(self.principal, self.requests, self.tokens, (), 0, self._turnstile)
 
     # ── passes ───────────────────────────────────────────────────────────────────────────────────
 
@@ -315,7 +320,7 @@ class OwnGate(Gate):
         """Look at the meters, which all that was taken of is booked in."""
         self.close()
         own = self._pass = Pass(now)
-        self._turnstile.gate = self
+        self._turnstile.open(self)
         for meters, template in self._told:
             bucket, lacked, left = meters.tightest(now)
             limit, unit = bucket.limit, bucket.unit
@@ -328,10 +333,7 @@ class OwnGate(Gate):
 
     def close(self) -> None:
         """Book what the calls of the account's pass have taken."""
-        gate = self._turnstile.gate
-        if gate is not None:
-            self._turnstile.gate = None
-            gate.book()
+        self._turnstile.close()
 
     def book(self) -> None:
         """Book what the calls of the own pass have taken."""

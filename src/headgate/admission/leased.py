@@ -214,7 +214,14 @@ class LeasedBucket(TokenBucket):
             seen = hand.sight.left(row, self.limit, self.unit, now)
             if seen is not None:
                 return seen
-        return max(0, min(self.hand.spare + self._unheld(now) + self.hand.others, self.limit))
+        return max(0, (self.size - self.lack(now)) // self.unit)
+
+    def lack(self, now: MonotonicNs) -> int:
+        """Return what it lacks as far as it is known here, in units times the window."""
+        hand = self.hand
+        left = hand.held - hand.spent + hand.others + hand.free
+        back = max(now - hand.known_ns, 0) * self.limit
+        return max((self.limit - left) * self.unit - back, 0)
 
     def used(self, now: MonotonicNs) -> int:
         """Return the units used."""
@@ -317,19 +324,17 @@ class LeasedGroup(Group):
 
     def least(self, now: MonotonicNs) -> tuple[int, int, int]:
         """Return the limit of the bucket with the fewest units left, those, and when it is full again."""
-        fewest, least = 1 << 62, self.buckets[0]
-        for bucket in self.buckets:
-            hand, limit = bucket.hand, bucket.limit
-            if hand.sight is not None:
-                left = bucket.remaining(now)
-            else:
-                back = (now - hand.known_ns) * limit // bucket.unit
-                others, spare = hand.others, hand.spare
-                unheld = min(hand.free + max(back, 0), limit - others - spare)
-                left = max(0, min(spare + unheld + others, limit))
-            if left < fewest:
-                fewest, least = left, bucket
+        left = [bucket.remaining(now) for bucket in self.buckets]
+        fewest = min(left)
+        least = self.buckets[left.index(fewest)]
         return least.limit, fewest, (least.limit - fewest) * least.unit // least.limit
+
+    def tightest(self, now: MonotonicNs) -> tuple[LeasedBucket, int, int]:
+        """Return the bucket with the fewest units left, what it lacks, and how many each has in hand."""
+        lacks = [bucket.lack(now) for bucket in self.buckets]
+        left = [(bucket.size - lack) // bucket.unit for bucket, lack in zip(self.buckets, lacks, strict=True)]
+        at = left.index(min(left))
+        return self.buckets[at], lacks[at], min(bucket.hand.spare for bucket in self.buckets)
 
 
 class LeasedTokenGroup(LeasedGroup, TokenGroup):
@@ -341,6 +346,12 @@ class LeasedTokenGroup(LeasedGroup, TokenGroup):
     def reserve(self, amount: int, now: MonotonicNs) -> None:
         """Spend `amount` from each until `settle`, in hand or not."""
         self.take(amount, now)
+
+    def book(self, taken: int, unused: int, _reserved: int, now: MonotonicNs) -> None:
+        """Take from each what some calls took but did not leave unused; as much is kept as they took."""
+        self.take(taken - unused, now)
+        for bucket in self.buckets:
+            bucket.hand.taken += unused
 
     def settle(self, reserved: int, used: int, since: MonotonicNs, now: MonotonicNs) -> None:
         """End a call in each that has reserved so much at a time."""

@@ -276,10 +276,10 @@ class TokenGroup(Group):
         for bucket in self.tokens:
             bucket.settle(reserved, used, since, now)
 
-    def book(self, taken: int, reserved: int, now: MonotonicNs) -> None:
-        """Take from each what some calls have come to, of which so much is to be settled."""
+    def book(self, taken: int, unused: int, reserved: int, now: MonotonicNs) -> None:
+        """Take from each what some calls took but did not leave unused, of which so much is to be settled."""
         for bucket in self.tokens:
-            bucket.take(taken, now)
+            bucket.take(taken - unused, now)
             bucket.reserved += reserved * bucket.unit
 
     def release(self, amount: int, since: MonotonicNs, now: MonotonicNs) -> None:

@@ -6,6 +6,8 @@ What they took is booked when the pass is closed: when its time is over and some
 another gate of the account looks at its meters. So who looks at a meter sees all that was taken of it, and no
 call passes that would not have passed each meter by itself. All is booked as of when the last of it was
 taken: what a full meter lacks begins to be refilled a little late. So less is let through, never more.
+Of meters shared with other machines a pass lets in what is in hand (`leased.py`); passes are closed before
+the store is told, and before it is heard (`sharing.py`).
 """
 
 from __future__ import annotations
@@ -30,23 +32,51 @@ class Holder(Protocol):
 
 
 class Turnstile:
-    """What all gates of an account pass their calls through: one of them has a pass at a time."""
+    """What all gates of an account pass their calls through: one of them has a pass at a time.
 
-    __slots__ = ("__weakref__", "gate")
+    Args:
+        among: those whose pass is open.
+    """
+
+    __slots__ = ("__weakref__", "_among", "_holder")
+
+    def __init__(self, among: set[Turnstile]) -> None:
+        self._among = among
+        self._holder: Holder | None = None
+
+    def open(self, holder: Holder) -> None:
+        """Let a gate have the pass; that of another one is closed."""
+        self._holder = holder
+        self._among.add(self)
+
+    def close(self) -> None:
+        """Book what the calls of the pass have taken."""
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            self._among.discard(self)
+            holder.book()
+
+
+class Turnstiles:
+    """The turnstiles of accounts, for as long as a gate or a ticket knows them."""
+
+    __slots__ = ("_known", "_open")
 
     def __init__(self) -> None:
-        self.gate: Holder | None = None  # that has it
-
-
-class Turnstiles(WeakValueDictionary[int, Turnstile]):
-    """The turnstiles of accounts, for as long as a gate or a ticket knows them."""
+        self._known: WeakValueDictionary[int, Turnstile] = WeakValueDictionary()
+        self._open: set[Turnstile] = set()
 
     def of(self, account: int) -> Turnstile:
         """Return that of an account."""
-        found = self.get(account)
+        found = self._known.get(account)
         if found is None:
-            found = self[account] = Turnstile()
+            found = self._known[account] = Turnstile(self._open)
         return found
+
+    def close(self) -> None:
+        """Book what the calls of all passes have taken."""
+        for turnstile in tuple(self._open):
+            turnstile.close()
 
 
 class Told(NamedTuple):
@@ -75,15 +105,16 @@ class Pass:
         self.tokens = 0  # that they took, and others of before that they had not reserved
         self.reserved = 0  # by calls that are open, less by those of before that are not any more
         self.unused: dict[MonotonicNs, int] = {}  # of what these had reserved, by when that was
-        self.back = 0  # the sum of it
+        self.back = 0  # the sum of it, and what its own calls had reserved and did not use
         self.told: list[Told] = []
 
     def book(self, requests: Group, tokens: TokenGroup) -> None:
         """Take from the meters what was taken."""
         if self.calls:
             requests.take(self.calls, self.last)
-        if self.tokens or self.reserved:
-            tokens.book(self.tokens, self.reserved, self.last)
+        if self.calls or self.tokens or self.reserved:
+            own = self.back - sum(self.unused.values())
+            tokens.book(self.tokens, own, self.reserved, self.last)
         for since, amount in self.unused.items():
             tokens.release(amount, since, self.last)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from headgate.admission.gates import Gate, OwnGate
+from headgate.admission.gates import Gate, PassGate
 from headgate.admission.limits import LimitTable
 from headgate.admission.meters import Count, Kind, TokenBucket
 from headgate.admission.passes import Turnstiles
@@ -55,7 +55,7 @@ class Rates:
         self._buckets: dict[str, TokenBucket] = {}  # one class for all: code that meets two is slower
         self._counts: dict[str, Count] = {}
         self._touched: list[Gate] = []  # since the last readings
-        self._turnstiles = Turnstiles()
+        self._turnstiles = Turnstiles() if shares is None else shares.turnstiles
         self.freed: Callable[[int], None] | None = None  # told of an account whose call has ended
         self._restored: dict[str, tuple[int, MonotonicNs]] = {}  # of the last run, not asked for yet
 
@@ -135,9 +135,9 @@ class Rates:
         requests = tuple(each for each in buckets if each.kind in {"rpm", "rpd"})
         counts = tuple(self._count(bound) for bound in bounds if bound.limits.concurrency)
         queue_ms = self._table.queue_ms(principal)
-        if self.shares is not None:
+        if self._turnstiles is None:
             return Gate(principal, requests, tokens, counts, queue_ms)
-        return OwnGate(principal, requests, tokens, counts, queue_ms, self._turnstiles.of(principal.account))
+        return PassGate(principal, requests, tokens, counts, queue_ms, self._turnstiles.of(principal.account))
 
     def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> TokenBucket:
         name = place.named(kind)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from headgate.admission.leased import LeasedBucket, LeasedCount, Meter
+from headgate.admission.passes import Turnstiles
 from headgate.errors import Unavailable
 from headgate.ports import Forgotten
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from headgate.admission.gates import Gate
     from headgate.admission.leased import Hand
     from headgate.admission.meters import Kind, Place
-    from headgate.money.shares import Ask, Sight
+    from headgate.money.shares import Answer, Ask, Sight
     from headgate.ports import Clock, SharedMeters
     from headgate.values import MonotonicNs
 
@@ -61,6 +62,7 @@ class Shares:
         "_waiting",
         "answered",
         "trouble",
+        "turnstiles",
     )
 
     def __init__(
@@ -87,6 +89,8 @@ class Shares:
         self._round_ns: MonotonicNs = 0
         self.answered: Callable[[], None] = lambda: None  # told when the store has answered wishes
         self.trouble = ""  # what the store said when it refused
+        # None: each call looks at its meters, since the others see at once what it takes.
+        self.turnstiles = Turnstiles() if sight is None else None
 
     def touch(self, meter: Meter) -> None:
         """Note that a meter has something to tell."""
@@ -107,6 +111,7 @@ class Shares:
 
     def wish(self, gate: Gate, tokens: int, now: MonotonicNs) -> bool:
         """Ask for what a call lacks; False where the store has just refused some of it."""
+        gate.close()
         lacking: list[tuple[Meter, int]] = []
         for meter in gate.meters():
             assert isinstance(meter, Meter)
@@ -152,6 +157,7 @@ class Shares:
         """Tell the store everything once; take what it gives."""
         now = self._clock.monotonic()
         waiting, self._waiting = self._waiting, []
+        self._close_passes()
         if leaving or now - self._round_ns >= EVERY_S * 1_000_000_000:
             self._round_ns = now
             for meter in self._touched:
@@ -178,7 +184,7 @@ class Shares:
 
     async def _exchange(self, meters: list[Meter], asks: list[Ask], now: MonotonicNs) -> None:
         try:
-            answers = await self._store.exchange(self._slot, asks, now)
+            answers = await self._answers(asks, now)
         except Forgotten:
             self._begin_anew(meters, asks, now)
             return
@@ -195,6 +201,17 @@ class Shares:
             meter.hand.told(ask, answer, now)
             if meter.hand.spare > 0:  # what is not used goes back in a later round
                 self.touch(meter)
+
+    async def _answers(self, asks: list[Ask], now: MonotonicNs) -> list[Answer]:
+        """Ask the store. Whatever it says, what passes took meanwhile is booked before that is heard."""
+        try:
+            return await self._store.exchange(self._slot, asks, now)
+        finally:
+            self._close_passes()
+
+    def _close_passes(self) -> None:
+        if self.turnstiles is not None:
+            self.turnstiles.close()
 
     def _begin_anew(self, meters: list[Meter], asks: list[Ask], now: MonotonicNs) -> None:
         """Tell the store what it may have lost: what was used and what is open. Nothing else is in hand."""
