@@ -65,6 +65,8 @@ class Handover:
         while waiting and waiting[0][0] <= done:  # it was read meanwhile
             waiting.popleft()
         count = bisect_right(waiting, until, 0, min(limit, len(waiting)), key=_END)
-        given = [waiting.popleft() for _ in range(count)]
-        end = Position(*given[-1][0]) if count == limit else max(done, until)
-        return Taken([settled for _, _, settled in given], end, sum(records for _, records, _ in given))
+        if not count:
+            return Taken([], max(done, until), 0)
+        ends, records, settled = zip(*[waiting.popleft() for _ in range(count)], strict=True)
+        end = Position(*ends[-1]) if count == limit else max(done, until)
+        return Taken(list(settled), end, sum(records))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from headgate.stores.sql.connection import Form
@@ -57,9 +58,7 @@ class SqliteConnection(sqlite3.Connection):
         while left := len(rows) - start:
             while size > left:  # the rest in few statements, and few forms of them
                 size = max(1, size // _SMALLER)
-            cells: list[Any] = []
-            for row in rows[start : start + size]:
-                cells += row
+            cells = list(chain.from_iterable(rows[start : start + size]))
             new += self.execute(_statement(*how, size), cells).rowcount
             start += size
         return new
