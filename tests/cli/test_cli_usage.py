@@ -11,6 +11,7 @@ from tests.cli.conftest import Run
 from tests.stores import books
 from tests.stores.records import CLOCK, START, cost_of, opened, settled
 
+from headgate.cli.output import counted
 from headgate.stores.sql.database import connect
 from headgate.values import Book
 
@@ -198,3 +199,21 @@ def test_the_ledger_check_exits_0_when_the_books_hold_and_1_when_not(data: str, 
     assert bad.exit_code == 1
     assert json.loads(bad.stdout)["findings"]
     assert "findings in" in run("ledger", "check").output
+
+
+def test_what_is_one_is_said_so(run: Run, tmp_path: Path) -> None:
+    run("keys", "create", "--name", "first")
+    folder = tmp_path / "headgate-data"
+    with books.journal(folder) as journal:
+        record = opened()
+        books.write(journal, [(record, settled(record))])
+    books.copy_all(folder)
+    assert run("ledger", "check").output == "The books hold: 1 call, 2 entries.\n"
+    with closing(connect(folder)) as sql:
+        sql.execute("UPDATE balances SET debits = debits + 1 WHERE debits > 0 AND ledger_account = 1")
+    assert "\n1 finding in 1 call, 2 entries.\n" in run("ledger", "check").output
+
+
+def test_a_count_is_that_of_one_or_of_many() -> None:
+    assert [counted(count, "call") for count in (0, 1, 2_345)] == ["0 calls", "1 call", "2,345 calls"]
+    assert [counted(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]

@@ -16,7 +16,7 @@ from headgate.cli.batchrun import Run
 from headgate.cli.batchwire import CHAT, DONE, BatchClient, writing
 from headgate.cli.exits import Failed, Unusable
 from headgate.cli.options import examples, json_option
-from headgate.cli.output import print_fields, print_json, print_list
+from headgate.cli.output import counted, print_fields, print_json, print_list
 from headgate.config import client_key
 from headgate.money.amounts import format_usd
 
@@ -152,7 +152,8 @@ def _judge(batch: dict[str, Any], failed: int) -> None:
     if batch["status"] != "completed":
         raise Failed(f"The batch ended as {batch['status']}.", batch["status"])
     if failed:
-        raise Failed(f"{failed:,} rows have no answer; their `error` says why.", "rows_failed")
+        have = "has no answer; its" if failed == 1 else "have no answer; their"
+        raise Failed(f"{counted(failed, 'row')} {have} `error` says why.", "rows_failed")
 
 
 def _key(given: str | None) -> str:
@@ -199,7 +200,8 @@ def _say(found: dict[str, Any], *, as_json: bool) -> None:
         print_json(found)
         return
     given, made = found["input_tokens"], found["output_tokens"]
-    click.echo(f"{found['lines']:,} lines, {given:,} tokens in, {made:,} out ({found['output_is']})")
+    lines = counted(found["lines"], "line")
+    click.echo(f"{lines}, {counted(given, 'token')} in, {made:,} out ({found['output_is']})")
     if found["usual_nano_usd"] is None:
         click.echo("No price of this model is known here. What the gateway charges is in its settings.")
         return

@@ -20,6 +20,7 @@ from headgate.cli.batchrows import LONGEST_CELL
 from headgate.cli.batchwire import CHAT, DONE, BatchClient, write_whole, writing
 from headgate.cli.client import Refused
 from headgate.cli.exits import Failed, Unreachable
+from headgate.cli.output import counted
 from headgate.money.amounts import format_usd
 from headgate.stores.sql.folder import try_lock
 from headgate.wire.batches import MOST_BYTES, MOST_LINES
@@ -275,7 +276,9 @@ class Run:
             raise
         state.batch = str(batch["id"])
         self._keep(state)
-        click.echo(f"Ordered {state.batch}: {len(self._rows):,} lines of {self._prompt.model}.", err=True)
+        click.echo(
+            f"Ordered {state.batch}: {counted(len(self._rows), 'line')} of {self._prompt.model}.", err=True
+        )
 
     def _keep(self, state: State) -> None:
         write_whole(self._state_path, msgspec.json.encode(state))

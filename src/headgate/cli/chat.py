@@ -15,7 +15,7 @@ from headgate.cli.client import LOCAL_HOSTS, Client, Refused, Turn
 from headgate.cli.exits import Failed, Unusable
 from headgate.cli.keyless import key_for
 from headgate.cli.options import data_option, examples, json_option
-from headgate.cli.output import print_json
+from headgate.cli.output import counted, print_json
 from headgate.money.amounts import format_usd
 from headgate.settings.upstreams import ConfigError
 from headgate.values import Book, Usage
@@ -124,7 +124,7 @@ class Chat:
 
     def summary(self) -> str:
         """Return tokens and cost of the last turn for people."""
-        said = f"{self.turn.input_tokens:,} tokens in, {self.turn.output_tokens:,} out"
+        said = f"{counted(self.turn.input_tokens, 'token')} in, {self.turn.output_tokens:,} out"
         due = self.cost.amount if self.cost is not None else self.estimate
         if due is not None:
             about = "about " if self.cost is None else ""

@@ -24,6 +24,7 @@ import msgspec
 from headgate import __version__
 from headgate.cli import accountcheck, answercheck, bucketcheck, compose, queuecheck, redischeck
 from headgate.cli.client import Client
+from headgate.cli.output import counted
 from headgate.cli.reach import State, reach
 from headgate.config import Config, ServeOptions, load
 from headgate.program import advise
@@ -183,7 +184,7 @@ def _prices(config: Config) -> Iterator[Finding]:
     age = (datetime.fromtimestamp(compose.CLOCK.wall() / 1e6, UTC) - dated).days
     old = age > _OLD_PRICES_DAYS
     advice = "Install a newer version, or lay own rows over them: [prices] in the file." if old else ""
-    says = f"{book.data.source}, as of {book.data.dated} ({age} days ago)"
+    says = f"{book.data.source}, as of {book.data.dated} ({counted(age, 'day')} ago)"
     yield Finding("prices", "warning" if old else "ok", says, advice)
 
 

@@ -19,7 +19,7 @@ from headgate.cli.options import (
     json_option,
     play_option,
 )
-from headgate.cli.output import date_text, print_json, print_list, public
+from headgate.cli.output import counted, date_text, print_json, print_list, public
 from headgate.money.amounts import format_usd
 from headgate.ops import codes as ops
 from headgate.ops.actors import LOCAL
@@ -87,7 +87,7 @@ def worth_text(gift: Worth) -> str:
 
 def days_text(gift: Gift) -> str:
     """Return for how long, for people; empty: for ever."""
-    return f" for {gift.valid_days} days" if gift.valid_days else ""
+    return f" for {counted(gift.valid_days, 'day')}" if gift.valid_days else ""
 
 
 @examples("credit codes create 10 --count 5 --days 90", "credit codes list")

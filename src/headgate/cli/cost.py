@@ -10,7 +10,7 @@ import msgspec
 from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import Tokens, config_option, env_option, examples, json_option, prices_option
-from headgate.cli.output import print_json, print_table
+from headgate.cli.output import counted, print_json, print_table
 from headgate.cli.pricing import Priced, Shelf, listed, per_million, provenance, public_prices, unit_prices
 from headgate.cli.ratios import ratios_of_samples
 from headgate.money.amounts import format_usd
@@ -44,8 +44,9 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
         one = f"{self.input:,} input{cached} and {self.output:,} output tokens"
         batch = ", by batch" if self.batch else ""
         if self.per_day:
-            return f"{self.per_day:,} calls a day for {self.days} days, each of {one}{batch}"
-        return f"{self.count:,} call{'s' * (self.count != 1)} of {one}{batch}"
+            days = counted(self.days, "day")
+            return f"{counted(self.per_day, 'call')} a day for {days}, each of {one}{batch}"
+        return f"{counted(self.count, 'call')} of {one}{batch}"
 
 
 class Quote(msgspec.Struct, frozen=True):

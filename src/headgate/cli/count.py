@@ -12,7 +12,7 @@ import msgspec
 from headgate.cli import compose
 from headgate.cli.exits import Failed
 from headgate.cli.options import config_option, env_option, examples, json_option, prices_option
-from headgate.cli.output import print_json, print_table
+from headgate.cli.output import counted, print_json, print_table
 from headgate.wire.messages import inspect
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _print(priced: Priced, count: Count, figures: dict[str, float | int]) -> Non
     from headgate.money.amounts import format_usd
 
     how = "exact" if count.exact else f"an estimate, at most {count.bound:,}"
-    click.echo(f"{count.tokens:,} tokens for {priced.model.name} ({how})")
+    click.echo(f"{counted(count.tokens, 'token')} for {priced.model.name} ({how})")
     due = _cost(priced, count)
     if due is not None and priced.row is not None:
         click.echo(f"{format_usd(due)} as input: {provenance(priced.row)}")

@@ -13,7 +13,7 @@ import click
 from headgate.cli import compose
 from headgate.cli.exits import FOUND, Unreachable
 from headgate.cli.options import data_option, examples, folder_option, json_option
-from headgate.cli.output import date_text, print_json, print_table
+from headgate.cli.output import counted, date_text, print_json, print_table
 from headgate.money.amounts import format_usd
 from headgate.program import advise
 from headgate.stores.sql.bootstrap import SCHEMA, version
@@ -123,7 +123,7 @@ def check(context: click.Context, data: str | None, as_json: bool) -> None:
             click.echo(node_text(node))
         wrong = len(found.wrong)
         click.echo(
-            f"{shown(place)}: {wrong} findings."
+            f"{shown(place)}: {counted(wrong, 'finding')}."
             if wrong
             else f"{shown(place)} is whole: schema {found.schema}, triggers in place."
         )
@@ -132,7 +132,7 @@ def check(context: click.Context, data: str | None, as_json: bool) -> None:
 
 def node_text(node: NodeRow) -> str:
     """Return a line about a data folder that shares a database."""
-    workers = "1 worker" if node.workers == 1 else f"{node.workers} workers"
+    workers = counted(node.workers, "worker")
     seen = f"{workers}, last seen {date_text(node.seen_at)} UTC" if node.workers else "not serving"
     return (
         f"Node {node.name}: {seen}; Headgate {node.version}, process {node.pid} on {node.host}; "
@@ -195,7 +195,7 @@ def restore(context: click.Context, file: Path, data: str | None, as_json: bool)
     if not as_json:
         for kind, detail in findings:
             click.echo(f"{kind}: {detail}")
-        books = f"{len(findings)} findings in the books" if findings else "the books hold"
+        books = f"{counted(len(findings), 'finding')} in the books" if findings else "the books hold"
         click.echo(f"{shown(place)} has the books of {made} UTC: {books}.")
         if not (folder_of(place) / "pepper").exists():
             click.echo(f"Put the pepper of these books into {folder_of(place)} before you serve them.")

@@ -11,7 +11,7 @@ from headgate.cli.exits import FOUND
 from headgate.cli.keyorders import change, create, described, print_created, state
 from headgate.cli.naming import Names, id_of
 from headgate.cli.options import Duration, data_option, examples, json_option
-from headgate.cli.output import date_text, notes_text, print_fields, print_json, print_list
+from headgate.cli.output import counted, date_text, notes_text, print_fields, print_json, print_list
 from headgate.money.amounts import format_usd
 from headgate.ops import keys as ops
 from headgate.ops.actors import LOCAL
@@ -182,7 +182,7 @@ def old(context: click.Context, data: str | None, days: int, as_json: bool) -> N
             for record in aged
         ]
     heads = ("id", "name", "project", "days", "last used", "age")
-    print_list(heads, rows, f"No key is {days} days old.", numbers=(3,))
+    print_list(heads, rows, f"No key is {counted(days, 'day')} old.", numbers=(3,))
     context.exit(FOUND if rows else 0)
 
 
@@ -220,7 +220,7 @@ def _fields(record: KeyRecord, now: WallMicros, where: list[str]) -> list[tuple[
         ("waits for a limit", f"{record.queue_ms / 1000:g} s" if record.queue_ms else ""),
         ("priority", record.priority),
         ("made", f"{date_text(record.created_at)} by {record.created_by}"),
-        ("secret is", f"{_days(record, now)} days old"),
+        ("secret is", f"{counted(_days(record, now), 'day')} old"),
         ("old secret until", until),
         ("expires", date_text(record.expires_at) or "never"),
         ("revoked", date_text(record.revoked_at)),

@@ -9,7 +9,7 @@ import click
 from headgate.cli import compose
 from headgate.cli.exits import FOUND
 from headgate.cli.options import data_option, examples, json_option
-from headgate.cli.output import print_json
+from headgate.cli.output import counted, print_json
 
 
 @examples("ledger check", "ledger write-off gateway-2")
@@ -42,7 +42,7 @@ def write_off(node: str, yes: bool, data: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"node": node, "slices": out})
     else:
-        slices = "1 slice" if out == 1 else f"{out} slices"
+        slices = counted(out, "slice")
         click.echo(f"{node} is written off: {slices} of budgets and grants that it had are spent.")
 
 
@@ -64,10 +64,11 @@ def check(context: click.Context, data: str | None, as_json: bool) -> None:
     else:
         for kind, detail in result.findings:
             click.echo(f"{kind}: {detail}")
-        what = f"{result.calls:,} calls, {result.entries:,} entries"
+        what = f"{counted(result.calls, 'call')}, {counted(result.entries, 'entry', 'entries')}"
         if result.dropped:
             day = datetime.fromtimestamp(result.before / 1_000_000, UTC).date()
-            what += f"; {result.dropped:,} calls from before {day} were dropped, their entries stay"
+            were = "was dropped, its" if result.dropped == 1 else "were dropped, their"
+            what += f"; {counted(result.dropped, 'call')} from before {day} {were} entries stay"
         wrong = len(result.findings)
-        click.echo(f"{wrong} findings in {what}." if wrong else f"The books hold: {what}.")
+        click.echo(f"{counted(wrong, 'finding')} in {what}." if wrong else f"The books hold: {what}.")
     context.exit(FOUND if result.findings else 0)

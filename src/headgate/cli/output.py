@@ -126,6 +126,11 @@ def public(record: msgspec.Struct) -> dict[str, Any]:
     return {name: value.label if isinstance(value, Book) else value for name, value in members.items()}
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a count of things: `1 call`, `2,345 calls`; `many` where that is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def notes_text(metadata: Mapping[str, str]) -> str:
     """Return metadata on one line."""
     return ", ".join(f"{name}={text}" for name, text in metadata.items())

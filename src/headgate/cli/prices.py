@@ -12,7 +12,7 @@ import msgspec
 
 from headgate.cli.exits import FOUND, OK, Unusable
 from headgate.cli.options import examples, json_option
-from headgate.cli.output import print_json, print_table
+from headgate.cli.output import counted, print_json, print_table
 
 if TYPE_CHECKING:
     from headgate.money.drift import Change, DatedBook, Drift
@@ -120,7 +120,8 @@ def _print(found: list[Drift], old: str, new: str) -> None:
         print_table(heads, rows, numbers=(4, 5, 6))
         click.echo("USD for a million tokens (of `request`: for one call).")
     counts = ", ".join(f"{sum(row.kind == kind for row in found)} {kind}" for kind in _KINDS)
-    click.echo(f"{len(found)} rows differ: {counts}." if found else "No row differs.")
+    differ = counted(len(found), "row") + (" differs" if len(found) == 1 else " differ")
+    click.echo(f"{differ}: {counts}." if found else "No row differs.")
 
 
 def _usd(pico: int | None) -> str:

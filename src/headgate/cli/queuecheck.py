@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from headgate.cli.output import counted
 from headgate.cli.redischeck import Seen
 from headgate.program import without_password
 
@@ -43,9 +44,8 @@ def look(config: Config) -> Seen:
 
 def _judged(queue: Queue, config: Config) -> Seen:
     """Say whether calls are taken."""
-    says = (
-        f"{queue.place}, {queue.took_ms:.1f} ms away: {queue.name}, {queue.who}, {queue.waiting:,} calls wait"
-    )
+    waiting = counted(queue.waiting, "call") + (" waits" if queue.waiting == 1 else " wait")
+    says = f"{queue.place}, {queue.took_ms:.1f} ms away: {queue.name}, {queue.who}, {waiting}"
     measured = {"ask": round(queue.took_ms, 3)}
     if not queue.heard:
         here = config.batch.run == "here"

@@ -12,7 +12,7 @@ from headgate.cli.credit import next_tier_text
 from headgate.cli.exits import Failed
 from headgate.cli.naming import Names, id_of
 from headgate.cli.options import account_option, data_option, examples, json_option
-from headgate.cli.output import date_text, print_fields, print_json, print_list, public
+from headgate.cli.output import counted, date_text, print_fields, print_json, print_list, public
 from headgate.money.amounts import format_usd
 from headgate.money.tiers import find_tier
 from headgate.ops import tiers as ops
@@ -94,12 +94,13 @@ def show(data: str | None, tier: str, as_json: bool) -> None:
     if as_json:
         print_json(_described(found))
         return
+    ago = f", {counted(found.days, 'day')} ago" if found.days else ""
     print_fields(
         (
             ("tier", f"{found.name} ({found.title})"),
             (
                 "earned by",
-                f"{format_usd(found.paid)} paid" + (f", {found.days} days ago" if found.days else ""),
+                f"{format_usd(found.paid)} paid" + ago,
             ),
             ("cap", f"{format_usd(found.cap)} per month" if found.cap else "none"),
             ("limits", _limits_text(found.limits)),
