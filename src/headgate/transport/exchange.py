@@ -286,7 +286,7 @@ class HttpExchange(CallState):
             self._wait.wake()
             return
         try:
-            answer.feed(data)
+            answer.read(data)
         except Malformed as error:
             self._break(self._interrupted(str(error)))
             return

@@ -89,13 +89,18 @@ class Answer(CallState):
         Raises:
             Malformed: they are no answer, or exceed a bound. What was read of the body before stays.
         """
+        if not self.recognise(data):
+            self.read(data)
+
+    def read(self, data: bytes) -> None:
+        """Take bytes that were not recognised; see `feed`."""
         if self._parser is not None:
             self.received += len(data)
             self._parse(data, self._parser)
         elif self._closed:
             self.received += len(data)
             self.reusable = False
-        elif not self.recognise(data):
+        else:
             self.received = len(data)
             self._parse(data, self._begin())
 
@@ -107,13 +112,12 @@ class Answer(CallState):
         if known is None:
             return False
         proven, size, length = known
-        if size + length != len(data) or length > self._bounds.body_bytes:
-            return False
         self.received = size + length
+        if self.received != len(data) or length > self._bounds.body_bytes:
+            return False
         self.head, self.keep_alive = proven.head, proven.keep_alive
         if length:
-            self._chunks.append(data[size:])
-            self.unread = length
+            self._chunks, self.unread = [data[size:]], length
         self.complete = self.reusable = self._closed = True
         return True
 
