@@ -107,7 +107,7 @@ class Attempts:
         """
         if targets[0].weight and len(targets) > 1:
             targets = drawn(targets, self._draw())
-        if not (self.doors.idle and self.health.quiet):
+        if self.health.breakers or not self.doors.idle:
             await self._run_by_choice(Asked(attempt, call, sink, tab), targets)
             return
         try:

@@ -113,7 +113,7 @@ async def test_a_failed_probe_counts_for_the_breaker_and_one_that_is_out_is_left
         for _ in range(5):
             await prober.probe(at)
         assert len(upstream.requests) == 5
-        [breaker] = health._breakers.values()
+        [breaker] = health.breakers.values()
         breaker._out_until = gateway.app.clock.monotonic()  # its time is over
         await asyncio.gather(*(prober.probe(at) for _ in range(5)))  # one at a time: the first is it
         assert len(upstream.requests) == 6

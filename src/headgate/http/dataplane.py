@@ -287,6 +287,7 @@ class CallRoute:
     """A route that makes calls of one operation, in OpenAI's form or in that of a face."""
 
     __slots__ = ("_face", "_operation", "_service", "max_body_bytes")
+    _body: Callable[[Incoming, Call], bytes] | None = None  # makes it of what came, where that is no JSON
 
     def __init__(
         self, service: Service, operation: Operation, max_body_bytes: int, face: FaceMaker | None = None
@@ -319,7 +320,7 @@ class CallRoute:
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
             if call.face is None:
-                parse(self._body(incoming, call), call)
+                parse(incoming.body if self._body is None else self._body(incoming, call), call)
             else:
                 self._read(call.face, call, incoming.body)
             if not caller.plain:
@@ -340,10 +341,6 @@ class CallRoute:
 
     def _record(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
         return recorded(self._service, call, incoming, sink, partial(self._serve, call))
-
-    def _body(self, incoming: Incoming, _call: Call) -> bytes:
-        """Return the members of a call."""
-        return incoming.body
 
     def _read(self, face: Face, call: Call, body: bytes) -> None:
         """Read the call in its own form."""

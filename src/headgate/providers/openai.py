@@ -22,6 +22,7 @@ from headgate.providers.realtime import RealtimeCodec
 from headgate.providers.refusals import refusal, reported
 from headgate.providers.stream import StreamReader
 from headgate.values import Call, Host, Note, Operation, Target
+from headgate.wire.answers import NOT_JSON, decode_answer
 from headgate.wire.strict import refuse_misplaced, refuse_strictly
 
 if TYPE_CHECKING:
@@ -148,7 +149,11 @@ class JsonReader(CallState):
             UpstreamInterrupted: it is not an answer of this operation.
         """
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        answer = self._answer = read_answer(body)
+        try:
+            answer = decode_answer(body)
+        except NOT_JSON:
+            answer = read_answer(body)  # as far as it can be, or says what is wrong
+        self._answer = answer
         if answer.error is not None:
             raise self._mistake(body)
         if (answer.data if self._call.operation == "embeddings" else answer.choices) is None:

@@ -97,7 +97,7 @@ class Health:
         told: hears that a target was taken out, is well again, or began to refuse our credential.
     """
 
-    __slots__ = ("_breakers", "_draw", "_shared", "_terms", "_told", "_version", "tallies")
+    __slots__ = ("_draw", "_shared", "_terms", "_told", "_version", "breakers", "tallies")
 
     def __init__(
         self, terms: BreakerTerms, draw: Callable[[], float], told: Callable[[Place, News], None]
@@ -105,7 +105,7 @@ class Health:
         self._terms = terms
         self._draw = draw
         self._told = told
-        self._breakers: dict[Place, Breaker] = {}
+        self.breakers: dict[Place, Breaker] = {}  # where something has failed lately
         self._shared: Shared | None = None
         self._version = 0  # of what is shared, as of the last look
         self.tallies: dict[Place, Tally] = {}
@@ -125,11 +125,11 @@ class Health:
         for names, facts in shared.known():
             place, fresh = Place(*names), Breaker(self._terms)
             fresh.learn(facts[:-1])
-            breaker = self._breakers.get(place)
+            breaker = self.breakers.get(place)
             if breaker is not None:
                 breaker.learn(facts[:-1])
             elif fresh.out or fresh.wait_ns(now):
-                self._breakers[place] = fresh
+                self.breakers[place] = fresh
 
     @contextmanager
     def _together(self, place: Place, breaker: Breaker) -> Iterator[bool]:
@@ -148,7 +148,7 @@ class Health:
     def _breaker(self, target: Target) -> Breaker | None:
         """Return a target's breaker as it is now."""
         place = place_of(target)
-        breaker = self._breakers.get(place)
+        breaker = self.breakers.get(place)
         if breaker is not None and self._shared is not None and breaker.out:
             facts = self._shared.get(place)
             if facts is not None:
@@ -159,7 +159,7 @@ class Health:
 
     def choose(self, targets: tuple[Target, ...], now: MonotonicNs) -> Choice:
         """Return the targets to ask, those that are out last."""
-        if not self._breakers:
+        if not self.breakers:
             return Choice(targets)
         well: list[Target] = []
         out: list[Target] = []
@@ -173,7 +173,7 @@ class Health:
 
     def _is_out(self, target: Target) -> bool:
         """Say whether a target was taken out, and does not only limit us."""
-        breaker = self._breakers.get(place_of(target))
+        breaker = self.breakers.get(place_of(target))
         return breaker is not None and breaker.out
 
     def asked(self, target: Target, clock: Clock) -> bool | None:
@@ -181,10 +181,10 @@ class Health:
 
         None: another worker has begun to, in the moment since it was chosen.
         """
-        if not self._breakers:
+        if not self.breakers:
             return False
         place = place_of(target)
-        breaker = self._breakers.get(place)
+        breaker = self.breakers.get(place)
         if breaker is None:
             return False
         now = clock.monotonic()
@@ -196,7 +196,7 @@ class Health:
     @property
     def quiet(self) -> bool:
         """Say whether nothing has failed lately."""
-        return not self._breakers
+        return not self.breakers
 
     def served(self, target: Target, clock: Clock, answered: Answered | None = None) -> None:
         """Take in that a target answered, and how soon."""
@@ -204,10 +204,10 @@ class Health:
             tally = self._tally(place_of(target))
             tally.served += 1
             tally.first_byte_us += answered.first_byte_us if answered is not None else 0
-        if not self._breakers:
+        if not self.breakers:
             return
         place = place_of(target)
-        breaker = self._breakers.get(place)
+        breaker = self.breakers.get(place)
         if breaker is None:
             return
         was_out, now = breaker.out, clock.monotonic()
@@ -220,7 +220,7 @@ class Health:
         if was_out and not breaker.out:
             self._told(place, "well")
         if breaker.forgettable(now):
-            del self._breakers[place]
+            del self.breakers[place]
 
     def failed(self, target: Target, error: UpstreamError, clock: Clock) -> None:
         """Take in that an attempt failed. What the caller did wrong is no failure of the target."""
@@ -233,11 +233,11 @@ class Health:
         tally.count(error, clock.wall())
         if isinstance(error, (UpstreamRefused, WrongShape)) or error.not_processed:
             return
-        breaker = self._breakers.get(place)
+        breaker = self.breakers.get(place)
         if breaker is None:
-            if len(self._breakers) >= _MOST:
+            if len(self.breakers) >= _MOST:
                 self._forget(now)
-            breaker = self._breakers[place] = Breaker(self._terms)
+            breaker = self.breakers[place] = Breaker(self._terms)
         with self._together(place, breaker):
             if isinstance(error, UpstreamOverloaded) and error.limited_by:
                 wait_s = _BUSY_S if error.retry_after_s is None else error.retry_after_s
@@ -250,7 +250,7 @@ class Health:
     def left(self, target: Target) -> None:
         """Take in that what probes a target has ended and says nothing of it."""
         place = place_of(target)
-        breaker = self._breakers.get(place)
+        breaker = self.breakers.get(place)
         if breaker is not None:
             with self._together(place, breaker):
                 breaker.left()
@@ -277,24 +277,24 @@ class Health:
 
     def wait_ns(self, target: Target, now: MonotonicNs) -> int:
         """Return how long a target is not asked; 0: it is."""
-        breaker = self._breakers.get(place_of(target))
+        breaker = self.breakers.get(place_of(target))
         return breaker.wait_ns(now) if breaker is not None else 0
 
     def unwell(self, now: MonotonicNs) -> list[Standing]:
         """Return the targets that are out or asked to be left alone."""
         return [
             Standing(place, breaker.out, breaker.wait_ns(now), breaker.times)
-            for place, breaker in self._breakers.items()
+            for place, breaker in self.breakers.items()
             if breaker.out or breaker.wait_ns(now)
         ]
 
     def signs(self, clock: Clock) -> list[Sign]:
         """Return what is known of each place at which something ever failed."""
         now, wall = clock.monotonic(), clock.wall()
-        return [self._sign(place, now, wall) for place in {**self.tallies, **self._breakers}]
+        return [self._sign(place, now, wall) for place in {**self.tallies, **self.breakers}]
 
     def _sign(self, place: Place, now: MonotonicNs, wall: WallMicros) -> Sign:
-        tally, breaker = self.tallies.get(place) or Tally(), self._breakers.get(place)
+        tally, breaker = self.tallies.get(place) or Tally(), self.breakers.get(place)
         state: State = "well" if breaker is None else breaker.state(now)
         if state == "out" and tally.panic_ns and now - tally.panic_ns < _PANIC_NS:
             state = "panic"
@@ -326,9 +326,9 @@ class Health:
         return tally
 
     def _forget(self, now: MonotonicNs) -> None:
-        gone = [place for place, breaker in self._breakers.items() if breaker.forgettable(now)]
-        for place in gone or list(self._breakers)[: _MOST // 2]:
-            del self._breakers[place]
+        gone = [place for place, breaker in self.breakers.items() if breaker.forgettable(now)]
+        for place in gone or list(self.breakers)[: _MOST // 2]:
+            del self.breakers[place]
 
 
 def place_of(target: Target) -> Place:
