@@ -158,15 +158,15 @@ class Tab(CallState):
         Raises:
             Unavailable: the journal cannot take it; nothing must be sent.
         """
-        call, ledger = self._call, self._ledger
-        principal = call.principal
+        call, ledger, hold = self._call, self._ledger, self._hold
+        principal, attempt = call.principal, len(self._costs)
         assert principal is not None
         self._opened_ns = self._marked_ns = ledger.clock.monotonic()
         self._first_byte_ns = 0  # an attempt before this one may have begun to answer
         record = Open(
             call.id,
-            len(self._costs),
-            ledger.clock.wall() if self._costs else self._hold.at,
+            attempt,
+            ledger.clock.wall() if attempt else hold.at,
             principal.book,
             principal.account,
             principal.project,
@@ -178,14 +178,14 @@ class Tab(CallState):
             target.model.name,
             target.prices,
             target.costs,
-            self._hold.amount,
+            hold.amount,
             input_bound(call, target),
             call.parent,
             call.stream,
-            self._hold.pots,
-            self._hold.sources,
-            lost=self._lost,
-            units=units_bound(call, target) if target.by_unit or call.measures else call.units,
+            hold.pots,
+            hold.sources,
+            self._lost,
+            units_bound(call, target) if target.by_unit or call.measures else call.units,
         )
         ledger.journal.open(record)
         self._opened = record
@@ -237,59 +237,62 @@ class Tab(CallState):
         if self.settled:
             return
         opened, bill = self._opened, self._bill
+        ledger = self._ledger
+        now = ledger.clock.monotonic()
         if opened is None:
-            self._release(status, None)
+            self._release(status, None, now)
             self.settled = True
             return
         if bill is None:
-            bill = self._bill = self._make_bill(opened, status, usage, estimated=estimated)
+            bill = self._bill = self._make_bill(opened, status, usage, now, estimated=estimated)
             self.charge = bill.charge
-        self._release(bill.status, bill)
-        self._ledger.journal.settle(bill)
+        self._release(bill.status, bill, now)
+        ledger.journal.settle(bill)
         self.settled = True
-        self._ledger.observer.settled(opened, bill)
+        ledger.observer.settled(opened, bill)
 
-    def _release(self, status: int, bill: Settle | None) -> None:
+    def _release(self, status: int, bill: Settle | None, now: MonotonicNs) -> None:
         """Give back what was held and admitted beyond the bill; each only once, whatever is asked."""
         ledger, ticket = self._ledger, self._ticket
-        charge = granted = tokens = 0
-        if bill is not None:
-            charge, granted = bill.charge, bill.tokens
-            tokens = bill.usage.input_tokens + bill.usage.output_tokens
-        ledger.budgets.close(self._hold, charge, granted)
-        now = ledger.clock.monotonic()
+        if bill is None:
+            tokens = 0
+            ledger.budgets.close(self._hold, 0)
+        else:
+            usage = bill.usage
+            tokens = usage.input_tokens + usage.output_tokens
+            ledger.budgets.close(self._hold, bill.charge, bill.tokens)
         if self.withdrawn:
             ledger.rates.cancel(ticket, now)
         else:
             failed = not tokens and (status >= 500 or status == _LIMITED)
             ledger.rates.settle(ticket, tokens, now, failed=failed)
 
-    def _make_bill(self, opened: Open, status: int, usage: Usage, *, estimated: bool) -> Settle:
-        target, clock = self._target, self._ledger.clock
+    def _make_bill(
+        self, opened: Open, status: int, usage: Usage, now: MonotonicNs, *, estimated: bool
+    ) -> Settle:
+        target, lost = self._target, self._lost
         assert target is not None
         actual = cost(usage, target.prices) if target.prices is not None else 0
         charge = due = min(actual, self._hold.amount)
         promoted = tokens = 0
-        sources = self._hold.sources
+        began, sources = self._first_byte_ns, self._hold.sources
         if sources and sources[0].tokens:  # a grant of them covers it
             charge, promoted, tokens = 0, due, tokens_taken(sources, usage)
-        lost = self._lost
-        if target.costs is not None and not (lost and lost[-1].attempt == opened.attempt):
-            self._costs[opened.attempt] = (
-                actual if target.costs is target.prices else cost(usage, target.costs)
-            )
+        prices = target.costs
+        if prices is not None and not (lost and lost[-1].attempt == opened.attempt):
+            self._costs[opened.attempt] = actual if prices is target.prices else cost(usage, prices)
         return Settle(
             opened.call,
             opened.attempt,
-            clock.wall(),
+            self._ledger.clock.wall(),
             status,
             usage,
             charge,
             actual - due,
             tuple(self._costs),
             estimated,
-            (self._first_byte_ns - self._opened_ns) // 1000 if self._first_byte_ns else 0,
-            (clock.monotonic() - self._opened_ns) // 1000,
+            (began - self._opened_ns) // 1000 if began else 0,
+            (now - self._opened_ns) // 1000,
             promoted,
             tokens,
             lost,

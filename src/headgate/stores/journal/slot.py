@@ -119,6 +119,7 @@ class SlotJournal:
         self._count = self._drained_count = 0  # records
         self._starts: dict[int, int] = {}  # segment: bytes of all segments before it
         self._drained_bytes = 0
+        self._end = self._bound_bytes  # of all that may be written before the database has more
         self._segment = max(segment_numbers(folder), default=0)
         self._offset = self._start = 0
         self._durable = START
@@ -131,7 +132,7 @@ class SlotJournal:
     @property
     def accepting(self) -> bool:
         """Say whether a priced call may open: not after an I/O error, nor with a bound reached."""
-        return not self._refusing and self._start + self._offset - self._drained_bytes < self._bound_bytes
+        return not self._refusing and self._start + self._offset < self._end
 
     def open(self, record: Open) -> None:
         """Append; in the operating system's hands on return, on the disk with `before-send`.
@@ -141,8 +142,7 @@ class SlotJournal:
         """
         if self._pending:
             self.retry_pending()
-        undrained = self._start + self._offset - self._drained_bytes
-        if self._refusing or undrained >= self._bound_bytes:  # as in `accepting`
+        if self._refusing or self._start + self._offset >= self._end:  # as in `accepting`
             raise Unavailable(f"The gateway cannot write its books now{self._why()}. Try again in a moment.")
         data = records.frame(records.OPEN, record)
         if len(data) > records.MAX_PAYLOAD:
@@ -154,14 +154,15 @@ class SlotJournal:
         except OSError as fault:
             self.fail(fault)
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.") from fault
-        live = self._live.get(record.call)
+        call = record.call
+        live = self._live.get(call)
         if live is None:
-            self._live[record.call] = _Live(data, [record])
+            self._live[call] = _Live(data, [record])
         else:
             live.add(data, record)
         if self.broken:
             if live is None:  # it may not be durable; nothing was or will be sent
-                self.settle(Settle(record.call, record.attempt, record.at, 503, Usage(), 0, 0, ()))
+                self.settle(Settle(call, record.attempt, record.at, 503, Usage(), 0, 0, ()))
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.")
 
     def mark(self, record: Mark) -> None:
@@ -227,6 +228,7 @@ class SlotJournal:
         start = self._starts.get(position.segment)
         if start is not None:
             self._drained_bytes = start + position.offset
+            self._end = self._drained_bytes + self._bound_bytes
             for number in list(self._starts):
                 if number < position.segment:
                     del self._starts[number]
@@ -255,13 +257,15 @@ class SlotJournal:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def _append(self, data: bytes, settled: Settle | None = None) -> None:
-        size = len(data)
-        if self._offset + size > self._file.size:
+        begin, size = self._offset, len(data)
+        if begin + size > self._file.size:
             self._rotate(size)
-        self._file.write(data, self._offset)
+            begin = self._offset
+        end = begin + size
+        self._file.write(data, begin)
         if settled is not None:  # handed over before the syncer, and so the drain, may see its end
-            self._hand_over(settled, self._offset + size)
-        self._offset += size
+            self._hand_over(settled, end)
+        self._offset = end
         self._count += 1
         if not self._dirty:
             self._dirty = True
