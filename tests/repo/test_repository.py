@@ -290,6 +290,7 @@ def test_make_says_what_to_install_when_no_python_fits(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
+BARE = ("-p", "no:cacheprovider", "-p", "no:schemathesis")
 SKIPPED = {
     "cc or gcc or clang": "@pytest.mark.compiler\ndef test_builds(): pass\n",
     "a condition": "@pytest.mark.skipif(True, reason='a condition')\ndef test_builds(): pass\n",
@@ -306,9 +307,7 @@ def test_what_is_left_out_is_named_or_fails(tmp_path: Path, required: bool, what
     (tmp_path / "test_b.py").write_text("def test_runs(): pass\n")
     environment = {"PATH": str(tmp_path), "HEADGATE_REQUIRE_ALL": str(int(required))}
 
-    answer = run(
-        sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", cwd=tmp_path, env=environment
-    )
+    answer = run(sys.executable, "-m", "pytest", "-ra", *BARE, cwd=tmp_path, env=environment)
 
     assert bool(answer.returncode) is required
     assert what in answer.stdout
@@ -321,6 +320,6 @@ def test_what_a_machine_lacks_is_named_with_the_tests_that_need_it(tmp_path: Pat
     (tmp_path / "test_a.py").write_text("import pytest\n\n" + SKIPPED["cc or gcc or clang"])
     environment = {"PATH": str(tmp_path)}
 
-    answer = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", cwd=tmp_path, env=environment)
+    answer = run(sys.executable, "-m", "pytest", *BARE, cwd=tmp_path, env=environment)
 
     assert "needs cc or gcc or clang:\n  test_a.py::test_builds" in answer.stdout
