@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from headgate.stores.sql.admin import SqlAdminStore, SqlRegister
 from headgate.stores.sql.bootstrap import prepare
 from headgate.stores.sql.database import Place, changes_since, connect, last_change, load_budgets
 from headgate.stores.sql.directory import Directory
+from headgate.stores.sql.engine import SqliteDialect
 from headgate.values import Book
 
 NOW = 1_790_000_000_000_000
@@ -121,3 +123,21 @@ def test_a_budget_is_seen_by_servers(place: Place, store: SqlAdminStore, pepper:
         assert register.all(BudgetRecord, scope="key", ref=key.id) == [made]
     with closing(connect(place)) as sql:
         assert [(row.scope, row.book, row.amount) for row in load_budgets(sql)] == [("key", Book.SIM, 9)]
+
+
+def test_a_statement_is_compiled_once_for_all_files_and_asks_the_right_one(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "other", "third")]
+    SqliteDialect.compiled.clear()
+    compiled, names = [], []
+    for folder in folders:
+        prepare(folder, NOW, None)
+        with closing(SqlAdminStore(folder)) as store:
+            with store.writing() as register:
+                register.add(AccountRecord(id="", name=folder.name, created_at=NOW))
+            with store.reading() as register:
+                names.append([account.name for account in register.all(AccountRecord)][-1])
+        compiled.append(len(SqliteDialect.compiled))
+
+    assert names == ["one", "other", "third"]
+    assert compiled == [compiled[0]] * 3
+    assert compiled[0] > 0
