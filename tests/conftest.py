@@ -72,16 +72,18 @@ def anyio_backend() -> str:
 
 @contextmanager
 def _new_place(request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = factory.mktemp("books")
-    if request.param == "sqlite":
-        yield folder
-        return
-    from tests.recycled import recycled_database
+    from tests.memory import in_memory
 
-    from headgate.stores.sql.database import Database
+    with in_memory(factory) as folder:
+        if request.param == "sqlite":
+            yield folder
+            return
+        from tests.recycled import recycled_database
 
-    with recycled_database() as url:
-        yield Database(folder, url)
+        from headgate.stores.sql.database import Database
+
+        with recycled_database() as url:
+            yield Database(folder, url)
 
 
 PLACES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services("postgresql"))]

@@ -2,9 +2,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.memory import in_memory
 from tests.ops.fakes import HandClock, opened_desk
 
 from headgate.ops.desk import Desk
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with in_memory(tmp_path_factory) as made:
+        yield made
 
 
 @pytest.fixture
