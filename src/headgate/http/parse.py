@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -91,7 +90,8 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
     )
 
 
-_shapes: dict[Operation, ByNames[_Shape]] = {each: ByNames(partial(_shape, each)) for each in MEMBERS}
+# By the operation, and the names of its members.
+_shapes = ByNames(lambda names: _shape(cast("Operation", names[0]), names[1:]))
 
 
 def parse(body: bytes, call: Call) -> None:
@@ -104,7 +104,7 @@ def parse(body: bytes, call: Call) -> None:
         CallerError: 400 in OpenAI's words, with the path of the first fault.
     """
     members = _split(body)
-    shape = _shapes[call.operation][tuple(members)]
+    shape = _shapes[call.operation, *members]
     if shape.missing:
         shape = _supplied(call, members, shape)
     parameters = b"\n".join(map(members.__getitem__, shape.parameters))
