@@ -179,7 +179,7 @@ class Tab(CallState):
             target.prices,
             target.costs,
             hold.amount,
-            input_bound(call, target),
+            hold.given or input_bound(call, target),
             call.parent,
             call.stream,
             hold.pots,

@@ -92,6 +92,15 @@ async def test_tight_money_counts_the_input_instead_of_its_bytes():
     assert rough_input(made) == rough, "the guess is still made of the bytes"
 
 
+@pytest.mark.parametrize("cap", [None, 10**12, 2_200_000])
+async def test_a_hold_for_one_target_knows_the_bound_of_the_input_that_it_rests_on(cap: int | None):
+    made = call(messages=[{"role": "user", "content": ENGLISH}], max_tokens=10)
+    hold = await reserved(made, target(), cap=cap)
+    assert hold.given == input_bound(made, target()) > 0
+    several = await reserved(made, target(), unknown(), cap=None)
+    assert several.given == 0
+
+
 async def test_an_estimate_never_lowers_a_bound():
     made = call(messages=[{"role": "user", "content": ENGLISH}], max_tokens=10)
     other = target("deepseek-chat", "deepseek")

@@ -157,13 +157,13 @@ def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
     return weigh(call, targets)[0]
 
 
-def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int, bool]:
+def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int, bool, int]:
     """Return what the call can cost at the dearest of its targets, and what it can use at the most there.
 
     Returns:
-        Money, tokens, and whether it may use other units too.
+        Money, tokens, whether it may use other units too, and the input's tokens at the last target.
     """
-    worst = most = 0
+    worst = most = given = 0
     other = bool(call.units)
     for target in targets:
         given, made, units = input_bound(call, target), output_bound(call, target), call.units
@@ -173,7 +173,7 @@ def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int, bool]:
             other = other or bool(units)
         if target.prices is not None:
             worst = max(worst, upper_bound(given, made, target.prices, units))
-    return worst, most, other
+    return worst, most, other, given
 
 
 def rough_input(call: Call) -> int:

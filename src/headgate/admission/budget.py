@@ -97,6 +97,7 @@ class Hold(msgspec.Struct, gc=False, eq=False):
     sources: tuple[Source, ...] = ()  # the parts of a prepaid call's hold, the first to be charged first
     parts: tuple[Slice, ...] = ()  # their slices
     allotment: Allotment = CLOSED  # that it is a part of
+    given: int = 0  # tokens: the bound of the input, where there is one target
     open: bool = True
 
 

@@ -104,9 +104,12 @@ class Reservations:
             raise self._too_dear(call, targets, found) from None
 
     def _try(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
-        amount, tokens, other = weigh(call, targets)
+        amount, tokens, other, given = weigh(call, targets)
         need = Need(call.model, amount, tokens, not other) if found.prepaid else None
-        return self._budgets.reserve(found, amount, self._clock.wall(), need)
+        hold = self._budgets.reserve(found, amount, self._clock.wall(), need)
+        if hold is not None and len(targets) == 1:
+            hold.given = given
+        return hold
 
     async def _wait_for_money(
         self, call: Call, targets: tuple[Target, ...], principal: Principal, asks: list[bool]
@@ -146,7 +149,7 @@ class Reservations:
         self, call: Call, targets: tuple[Target, ...], found: Cover, *, in_order: bool
     ) -> Hold | None:
         """Ask the store for what the call lacks."""
-        amount, tokens, other = weigh(call, targets)
+        amount, tokens, other, _ = weigh(call, targets)
         need = Need(call.model, amount, tokens, not other) if found.prepaid else None
         want = self._budgets.want(found, amount, need, in_order=in_order)
         return await self._teller.take(want, lambda: self._try(call, targets, found))

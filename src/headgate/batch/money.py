@@ -117,7 +117,7 @@ class LineReservations(Reservations):
         if any(target.prices is None for target in targets):
             raise unpriced(call)
         call.shrunk_to = assumed_output(call, targets)
-        amount, tokens, _ = weigh(call, targets)
+        amount, tokens, _, _ = weigh(call, targets)
         if amount and not line.claim.bound:
             raise QuotaExceeded(
                 "Nothing was held for this request, since it could not be served when its batch began. "

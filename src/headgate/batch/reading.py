@@ -250,7 +250,7 @@ class Reader:
         each = 1
         if call.n > 1 and come_apart(call, targets):
             self.ours, each = self.ours or number, call.n  # they are asked for one by one: each has the input
-        money, tokens, other = weigh(call, targets)
+        money, tokens, other, _ = weigh(call, targets)
         return Weight(money * each, tokens * each, not other)
 
 
