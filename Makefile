@@ -1,7 +1,7 @@
 # Every step from a fresh machine: Python >= 3.11, make and the package registries are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env serve test check describe services crash bounds caps drain reload storm grants bench bench-batch bench-count overload idle-streams bench-keys prices docs simulate growth lock clean
+.PHONY: help env serve test check describe services crash bounds caps drain reload storm grants bench bench-batch bench-count bench-elsewhere overload idle-streams bench-keys prices docs simulate growth lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -131,6 +131,9 @@ bench: $(VENV)/.dev ## measure the gateway beside a direct call and nginx
 
 overload: $(VENV)/.dev ## call at 2, 5 and 10 times what a gateway can serve; ARGS=--quick takes seconds
 	@$(BIN)/python bench/overload.py $(ARGS)
+
+bench-elsewhere: $(VENV)/.dev ## CPU of a call with PostgreSQL and Redis beside that of an embedded gateway; ARGS="--rounds 6"
+	@$(BIN)/python bench/elsewhere.py $(ARGS)
 
 idle-streams: $(VENV)/.dev ## hold 10,000 streams open: memory, CPU, new calls; ARGS="--streams 500" takes fewer
 	@$(BIN)/python bench/idle.py $(ARGS)
