@@ -14,7 +14,7 @@ def principal(key: int, **more: object) -> Principal:
 
 
 def shedder(most: int = 10**9) -> Shedder:
-    return Shedder(set(), (), most)
+    return Shedder(set(range(16)), (), most)  # a handful is no overload
 
 
 @pytest.mark.parametrize(
@@ -253,12 +253,12 @@ def test_the_fewer_are_lost_the_longer_one_may_wait() -> None:
 
 
 def test_a_few_calls_are_never_refused_however_slow_the_machine() -> None:
-    calls: set[int] = set()
+    calls = set(range(17))
     new = Shedder(calls, (), 1000, few=16)
     for _ in range(10):
         new.tick(0.5, 1.0, 1.0, 0.55)
-        calls.add(len(calls))
     assert new.full
+    calls -= set(range(10, 17))
     assert new.few
     assert {new.place(principal(1), at) for at in range(50)} == {Place.FIRST}
     calls.update(range(16))
@@ -266,6 +266,17 @@ def test_a_few_calls_are_never_refused_however_slow_the_machine() -> None:
     calls.update(range(100, 120))
     assert not new.few
     assert Place.OUT in {new.place(principal(1), at) for at in range(50)}
+
+
+@pytest.mark.parametrize(("calls", "full"), [(8, False), (15, False), (16, True)])
+def test_a_handful_of_callers_is_no_overload_whatever_makes_it_late(calls: int, full: bool) -> None:
+    new = Shedder(set(range(calls)), (), 1000)
+    for _ in range(20):
+        new.tick(0.1, 1.0, 1.0, 0.11)
+        for _ in range(500):
+            new.begun()  # so it is no slow machine
+    assert new.full is full
+    assert (Place.OUT in {new.place(principal(1), at) for at in range(900)}) is full
 
 
 @pytest.mark.parametrize(("before_per_s", "refused"), [(0, False), (5_000, True)])

@@ -30,6 +30,7 @@ _FULL: Final = 0.9  # of the time it had something to do: else it has time left,
 _NOTICED_S: Final = 0.005  # so late, it is watched closely,
 _LATE_S: Final = 0.015  # and so late
 _FOR_S: Final = 0.03  # for so long, while no fewer wait, calls are refused: of a burst fewer do at each look
+_HANDFUL: Final = 16  # fewer calls are no overload: what makes it late is not that there are too many
 _MEMORY_S: Final = 0.05  # of how late it was on average
 _LADEN_S: Final = 0.02  # of how much there is to do
 _QUIET_S: Final = 1.0  # in which hardly any is refused, and it is over
@@ -185,7 +186,7 @@ class Shedder:
         """Begin to refuse, or end."""
         if late_s <= _LATE_S or not self._laden:
             self._late_for_s = max(0.0, self._late_for_s - lately_s)
-        elif len(self._lobby) >= self._waited:
+        elif self._open >= min(_HANDFUL, self._few) and len(self._lobby) >= self._waited:
             self._late_for_s += lately_s
         self._waited = len(self._lobby)
         if self.full:
