@@ -200,7 +200,7 @@ async def test_time_that_has_passed_at_another_gateway_is_the_callers(tmp_path: 
         booked = await gateway.booked(reply)
         assert booked is not None
         assert (booked.status, booked.input > 0, booked.estimated) == (408, True, True)
-        assert gateway.app.outward.health.quiet  # and it is well
+        assert not gateway.app.outward.health.breakers  # and it is well
 
 
 async def test_a_provider_that_limits_us_for_longer_is_told_with_its_time_and_not_waited_for(

@@ -95,7 +95,7 @@ async def test_what_callers_do_wrong_takes_nothing_out(status: int) -> None:
     world = World(lambda _to, _now: status)
     await world.run(60)
     assert set(world.statuses) == {status}
-    assert world.bench.health.quiet
+    assert not world.bench.health.breakers
     [*signs] = world.bench.health.signs(world.bench.clock)
     assert {(sign.state, tuple(sign.errors)) for sign in signs} == {("well", ("refused",))}
 

@@ -69,7 +69,7 @@ def test_a_worker_that_never_asked_it_knows_within_a_look(tmp_path: Path) -> Non
     crew = Crew(tmp_path)
     for _ in range(5):
         assert crew.asks(crew.workers[0], DOWN)
-    assert all(worker.quiet for worker in crew.workers[1:])
+    assert not any(worker.breakers for worker in crew.workers[1:])
     crew.follow()
     assert not any(crew.asks(worker, DOWN) for worker in crew.workers)
     late = crew.worker(3)  # started after it

@@ -193,11 +193,6 @@ class Health:
         with self._together(place, breaker) as another:
             return None if another and not breaker.due(now) else breaker.asked(now)
 
-    @property
-    def quiet(self) -> bool:
-        """Say whether nothing has failed lately."""
-        return not self.breakers
-
     def served(self, target: Target, clock: Clock, answered: Answered | None = None) -> None:
         """Take in that a target answered, and how soon."""
         if target.host.credential:  # else the calls that were settled say so
