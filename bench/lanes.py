@@ -270,7 +270,7 @@ def fallback(session: Session) -> Figures:
 
 
 def start_up(session: Session) -> Figures:
-    """Time to the first 200 on /readyz with an empty store, and memory at rest."""
+    """Time to the first 200 on /readyz with an empty store, memory at rest, and time to say the version."""
     headgate = session.headgate
     if headgate is None:
         return {}
@@ -283,7 +283,12 @@ def start_up(session: Session) -> Figures:
         time.sleep(session.plan.rest_s if not sizes else 0)
         sizes.append(machine.tree_rss_mb(server.pid))
         session.ended(server)
-    return {"headgate.seconds": figure(times), "headgate.idle_mb": figure(sizes[:1])}
+    said = [headgate.say_version() for _ in times]
+    return {
+        "headgate.seconds": figure(times),
+        "headgate.idle_mb": figure(sizes[:1]),
+        "headgate.version_seconds": figure(said),
+    }
 
 
 LANES: Mapping[str, Callable[[Session], Figures]] = {

@@ -30,6 +30,7 @@ class Load:
     most: int = 0
     stream: bool = False
     gap_ms: int = 0
+    wait_ms: int = 0  # that the provider takes
     extra_bytes: int = 0
     status: int = 200
     model: str = ""  # the generator's own
@@ -52,6 +53,8 @@ class Load:
             said += ["-s", "-E", str(EVENTS_PER_STREAM)]
         if self.gap_ms:
             said += ["-t", f"gap{self.gap_ms}ms", "-G", str(self.gap_ms)]
+        elif self.wait_ms:
+            said += ["-t", f"wait{self.wait_ms}ms"]
         return said
 
 

@@ -1,14 +1,16 @@
 """Call a gateway at 2, 5 and 10 times what it can serve, and see what becomes of the calls.
 
 Its capacity C is the highest rate at which the 99th percentile is at most twice that of a quiet gateway, all
-in open loops. What else runs on a machine only ever makes a window worse: at each rate the best of some
-counts, and the ramp ends where some rates in a row failed, not at the first one. Of each load 99 % come from
-one key and 1 % from another, which should not notice. The first second of the first load is a figure of its
-own: what is too much is noticed in it, and a step of seconds would speak of little else. The latency of the
-admitted is that of both keys together; that of the small one is printed beside. Then a key whose
-calls are batch asks for more than there is, beside one whose calls are interactive. The exit status says
-whether every answer, every probe of health and the books were right; a missed speed goal is printed and is no
-failure.
+in open loops, with a provider that answers at once: so it is the gateway's own. Beyond it the provider takes
+20 ms, less than any model does, and a call is judged as its caller sees it: by what it took on a quiet
+gateway with that provider. `--provider-ms 0` judges what the gateway alone takes. What else runs on a machine
+only ever makes a window worse: at each rate the best of some counts, and the ramp ends where some rates in a
+row failed, not at the first one. Of each load 99 % come from one key and 1 % from another, which should not
+notice. The first second of the first load is a figure of its own: what is too much is noticed in it, and a
+step of seconds would speak of little else. The latency of the admitted is that of both keys together; that of
+the small one is printed beside. Then a key whose calls are batch asks for more than there is, beside one
+whose calls are interactive. The exit status says whether every answer, every probe of health and the books
+were right; a missed speed goal is printed and is no failure.
 Beside each figure stands `met`, `MISSED` or, of a latency at most a quarter above its goal, `near`:
 on a machine that has other work a 99th percentile differs by that much from run to run.
 """
@@ -60,6 +62,7 @@ class Plan(NamedTuple):
     recovery_s: float = 5.0
     after_s: float = 5.0
     onset_s: float = 1.0
+    provider_ms: int = 20
 
 
 QUICK = Plan(4.0, 1.5, 5.0, 2.0)
@@ -115,6 +118,7 @@ class Trial:
         self, generator: Generator, server: servers.Server, monitor: int, keys: Keys, plan: Plan
     ) -> None:
         self.plan = plan
+        self.unloaded_ms = 0.0  # the 99th percentile of a quiet gateway, with the provider's time
         self.failures: list[str] = []
         self.served = 0  # answered with 200
         self.keys = keys
@@ -150,18 +154,21 @@ class Trial:
             else:
                 missed += 1
             rate *= RAMP_BY
+        self.unloaded_ms = min(self._p99_ms(QUIET * most, self.plan.provider_ms) for _ in range(TRIES))
         return best, quiet_ms
 
-    def _p99_ms(self, rate: float) -> float:
+    def _p99_ms(self, rate: float, wait_ms: int = 0) -> float:
         """Return what the slowest hundredth took at a rate."""
-        outcome = self.run(f"{rate:.0f}/s", Load(self.plan.ramp_s, CONNS, rate, refusals=True))
+        load = Load(self.plan.ramp_s, CONNS, rate, wait_ms=wait_ms, refusals=True)
+        outcome = self.run(f"{rate:.0f}/s", load)
         return outcome.us("lat", "p99") / 1000
 
     def overload(self, times: int, capacity: float, seconds: float) -> tuple[Outcome, Outcome, list[Probes]]:
         """Call at a multiple of the capacity, and probe health: the heavy key, the small one, the probes."""
         rate = times * capacity
-        heavy = Load(seconds, CONNS, (1 - SMALL) * rate, refusals=True)
-        small = Load(seconds, FEW_CONNS, SMALL * rate, refusals=True)
+        wait_ms = self.plan.provider_ms
+        heavy = Load(seconds, CONNS, (1 - SMALL) * rate, wait_ms=wait_ms, refusals=True)
+        small = Load(seconds, FEW_CONNS, SMALL * rate, wait_ms=wait_ms, refusals=True)
         own = Probes("health", self._monitor)
         with Probes("health, main listener", self._server.port) as probes, own:
             done, other = self.together(f"{times}x", (heavy, self.keys.heavy), (small, self.keys.small))
@@ -184,7 +191,7 @@ class Trial:
                 f"{each.name}: longest of {len(each.took_ms)}", max(each.took_ms), "ms", HEALTH_GOAL_MS
             )
 
-    def step(self, times: int, capacity: float, quiet_ms: float) -> Iterator[str]:
+    def step(self, times: int, capacity: float) -> Iterator[str]:
         """Call at a multiple of the capacity; yield what was seen."""
         done, other, probes = self.overload(times, capacity, self.plan.step_s)
         good = (float(done.raw["rps"]) + float(other.raw["rps"])) / capacity
@@ -193,7 +200,9 @@ class Trial:
         sent = f"{came:.0f}/s came ({came / capacity:.1f} C)"
         yield f"  {times:2}x  {sent}, {done.raw['ok']} served, {refused} refused"
         yield judged("goodput of C", 100 * good, "%", 100 * STEPS[times], least=True)
-        yield judged("admitted p99", together_us((done, other), "svc", 0.99) / 1000, "ms", 2 * quiet_ms)
+        p99_ms = together_us((done, other), "svc", 0.99) / 1000
+        yield judged("admitted p99", p99_ms, "ms", 2 * self.unloaded_ms)
+        yield f"       {'  without the provider':<38} {p99_ms - self.plan.provider_ms:9.1f} ms"
         if refused:
             yield judged("refusal p99", done.us("refusal", "p99") / 1000, "ms", REFUSAL_GOAL_MS)
         yield judged("1 % of load: lost", lost(other), "%", LOST_GOAL)
@@ -277,10 +286,12 @@ def _play(trial: Trial) -> list[str]:
     """Measure the capacity, and what becomes of loads beyond it."""
     capacity, quiet_ms = trial.capacity()
     print(f"capacity C: {capacity:.0f} requests/s, where the quiet p99 of {quiet_ms:.2f} ms has doubled")
+    provider = f"a provider that takes {trial.plan.provider_ms} ms"
+    print(f"with {provider} the quiet p99 is {trial.unloaded_ms:.2f} ms")
     for line in trial.onset(capacity):
         print(line)
     for times in STEPS:
-        for line in trial.step(times, capacity, quiet_ms):
+        for line in trial.step(times, capacity):
             print(line)
     for line in (*trial.recovery(capacity), *trial.classes(capacity)):
         print(line)
@@ -291,11 +302,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 where everything was right."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="half a minute; for smoke only")
+    parser.add_argument("--provider-ms", type=int, default=Plan().provider_ms, help="that the provider takes")
     parser.add_argument("--headgate", type=Path, default=servers.OWN, help="the command to measure")
     options = parser.parse_args(argv)
-    return servers.conclude(
-        "overload", lambda folder: measure(options.headgate, QUICK if options.quick else Plan(), folder)
-    )
+    plan = (QUICK if options.quick else Plan())._replace(provider_ms=options.provider_ms)
+    return servers.conclude("overload", lambda folder: measure(options.headgate, plan, folder))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ GOALS = (
     Goal("  resident memory meanwhile", "streams.headgate.rss_mb", 60, "MB", stretch=45),
     Goal("idle memory", "start.headgate.idle_mb", 45, "MB", stretch=32),
     Goal("start to ready, empty store", "start.headgate.seconds", 0.5, "s", stretch=0.25),
+    Goal("`headgate --version`", "start.headgate.version_seconds", 0.15, "s"),
     Goal("start to ready, 100,000 records", "journal.headgate.start_seconds", 3, "s"),
     Goal("137 KB prompt, CPU", "large.headgate.cpu_us", 500, "us"),
     Goal("draining the journal, CPU per call", "journal.headgate.drain_us", 25, "us"),

@@ -300,6 +300,13 @@ class Headgate:
             raise Unusable(f"`headgate {' '.join(words[:2])}` failed ({done.returncode}): {said}")
         return done.stdout
 
+    def say_version(self) -> float:
+        """Return the seconds that `headgate --version` takes."""
+        began = time.monotonic()
+        with pinned(self._load_core):
+            subprocess.run([str(self.binary), "--version"], check=True, capture_output=True)
+        return time.monotonic() - began
+
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         argv = [str(self.binary), *words, "--data", str(self.data)]
         try:

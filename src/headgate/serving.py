@@ -18,7 +18,7 @@ import msgspec
 from headgate.app import BOARDS, App
 from headgate.banner import banner
 from headgate.config import Config, ServeOptions, load
-from headgate.http.server import reserve_address, try_address
+from headgate.http.server import reserve_address, try_address, widen_descriptors
 from headgate.identity.keys import mint_key
 from headgate.money.amounts import parse_cap
 from headgate.observe.scoreboard import clear_boards
@@ -221,6 +221,7 @@ def _say_nothing(_text: str) -> None:
 
 
 def _loop(app: App, station: Station) -> int:
+    widen_descriptors()
     factory = None
     if sys.platform != "win32":
         import uvloop

@@ -3,7 +3,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -43,16 +42,6 @@ def test_the_version_is_said_without_importing_anything_heavy(arguments: list[st
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == [f"headgate {__version__}", "light"]
-
-
-def test_the_version_takes_less_than_a_sixth_of_a_second() -> None:
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run([HEADGATE, "--version"], check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
-    print(f"{min(times) * 1000:.0f} ms")
-    assert min(times) < 0.15
 
 
 def test_the_help_imports_no_command() -> None:

@@ -1,6 +1,9 @@
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from timeit import repeat
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -198,18 +201,30 @@ def test_a_mask_shows_at_most_seven_characters(token: str, masked: str) -> None:
     assert keys.mask(token) == masked
 
 
-def test_a_valid_key_costs_microseconds_and_junk_less() -> None:
+def test_a_key_is_looked_up_in_a_few_steps_and_junk_in_fewer() -> None:
     token, row = stored()
     keyring, raw, now = ring(row), token.encode(), time.time_ns() // 1000
     header, wrong = b"Bearer " + raw, raw[:-1] + (b"A" if raw[-1:] != b"A" else b"B")
-    per_call = 1e6 / 2000
+    keyring.authenticate(keyring.extract(header, None, None), now)
+    valid = bytecodes(lambda: keyring.authenticate(keyring.extract(header, None, None), now))
+    junk = bytecodes(lambda: well_formed(wrong))
+    assert 0 < junk < valid < 250  # by the clock: make bench-keys
 
-    def check() -> None:
-        keyring.authenticate(keyring.extract(header, None, None), now)
 
-    valid_us = min(repeat(check, number=2000, repeat=7)) * per_call
-    junk_us = min(repeat(lambda: well_formed(wrong), number=2000, repeat=7)) * per_call
-    print(f"valid {valid_us:.2f} us, junk {junk_us:.2f} us")
-    # Generous beside the 3.8 µs and 1.1 µs measured alone: other work shares the machine.
-    assert valid_us < 12
-    assert junk_us < 4
+def bytecodes(run: Callable[[], object]) -> int:
+    """Count what the interpreter executes, the same on any machine."""
+    count = 0
+
+    def entered(frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return entered
+
+    before = sys.gettrace()
+    sys.settrace(entered)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return count

@@ -14,7 +14,7 @@ from headgate.stores.journal.bell import Bell
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position, segment_numbers
 from headgate.stores.sql.database import Place, connect
-from headgate.stores.sql.drain import Copier, Drain
+from headgate.stores.sql.drain import Copier, Drain, Rests
 from headgate.stores.sql.ledger import Books
 from headgate.values import Book, Prices, Usage
 
@@ -407,3 +407,9 @@ def test_the_last_use_of_each_key_is_kept(place: Place) -> None:
     with closing(connect(data)) as sql:
         Books(sql).post([Settled((late,), settled(late), False)], "slot-9", Position(1, 0))
     assert figures(data, "SELECT used_at FROM key_uses WHERE key = 7") == [(50,)]
+
+
+def test_the_thread_rests_for_four_times_its_work_within_bounds() -> None:
+    worked = iter([0.0, 0.0005, 0.0013, 0.0113])
+    rests = Rests(lambda: next(worked))
+    assert [rests.next_s() for _ in range(4)] == pytest.approx([0.0005, 0.002, 0.0032, 0.005])

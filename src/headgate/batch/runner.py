@@ -26,7 +26,7 @@ from headgate.wire.batches import BatchError
 from headgate.wire.batchjobs import Loan, Portion, Room
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
 
     from headgate.batch.money import Lump
     from headgate.batch.parts import Parts
@@ -160,14 +160,14 @@ class Runner:
             "cancelling": self._wind_up,
             "finalizing": self._publish,
         }
-        run = self._guarded(batch, steps[batch.status](batch))
+        run = self._guarded(batch, steps[batch.status])
         task = self._tasks[batch.n] = asyncio.get_running_loop().create_task(run)
         task.add_done_callback(lambda _: self._tasks.pop(batch.n, None))
 
-    async def _guarded(self, batch: KeptBatch, run: Coroutine[None, None, bool]) -> None:
+    async def _guarded(self, batch: KeptBatch, step: Callable[[KeptBatch], Awaitable[bool]]) -> None:
         """Take one batch a step on; what fails is tried again after the next look."""
         try:
-            if await run:
+            if await step(batch):
                 self.wake()
         except Exception as fault:  # a bug, too: the others go on
             self._parts.troubles.caught(batch.job.id, fault)

@@ -20,6 +20,7 @@ _TWINS = 7  # of a listener: uvloop takes one connection in each turn of the loo
 _CALL_BYTES = 256 * 1024  # of an open call: what may wait for a slow reader
 _FEWEST_CALLS = 64
 _UNKNOWN_BYTES = 4 << 30
+_DESCRIPTORS = 32_768  # for the most connections, on either side
 _ARRIVING_S = 0.1  # for requests that were on their way when the listener closed
 
 
@@ -162,6 +163,23 @@ def connection_limit(most: int = 10_000) -> int:
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else max(16, min(most, soft // 2 - 16))
+
+
+def widen_descriptors() -> None:
+    """Have the kernel make its table of our descriptors as large as it may become: before there are threads.
+
+    With threads it waits at each doubling until every core has let go of the old one, some 10 to 30 ms,
+    in whatever opens a connection then: on the loop.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if soft == resource.RLIM_INFINITY else min(_DESCRIPTORS, soft)
+    with open(os.devnull, "rb") as nothing, suppress(OSError):  # then somebody has the last one
+        os.close(fcntl.fcntl(nothing, fcntl.F_DUPFD_CLOEXEC, most - 1))
 
 
 def call_limit(most: int, workers: int) -> int:

@@ -1,8 +1,9 @@
 """Copy settlements from a journal to SQL while serving: in batches, in a thread of its own.
 
 The thread sleeps on a lock while nothing is written, then for `every_s`, so a batch is what came
-meanwhile: under load for longer, since a transaction has its price. It works in slices with a short
-sleep after each: a thread that computes would keep the event loop waiting for the interpreter lock.
+meanwhile: under load for longer, since a transaction has its price. It works in slices with a longer
+sleep after each: a thread that computes would keep the event loop waiting for the interpreter lock, and
+the core.
 What the database refuses stays in the journal and is tried again, ever more slowly.
 """
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 BATCH: Final = 1024  # settled calls in one transaction, at most
 _PAUSE_S: Final = 0.0005
+_LONGEST_PAUSE_S: Final = 0.005
+_RESTS: Final = 4  # times as long as a slice took: calls that come meanwhile hardly notice it
 _MANY: Final = 128  # records in a turn: of so many, there are not fewer in the next one
 _LONGER: Final = 2.5  # times that a turn lasts then: what a call did is in the books within the second
 _SLOWEST_RETRY_S: Final = 2.0
@@ -179,6 +182,7 @@ class Drain:
         self._away_since: float | None = None  # when the database first refused, of late
         self._kick, self._hurry = Bell(), Bell()
         self._stopping = False
+        self._rests = Rests()
         self._outcome = _Outcome()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
@@ -312,9 +316,30 @@ class Drain:
             item[1]()
 
     def _pause(self) -> None:
-        """Let the event loop have the interpreter, unless somebody waits for us."""
+        """Let the event loop have the core and the interpreter, unless somebody waits for us."""
+        rest_s = self._rests.next_s()
         if not (self._flushes or self._stopping):
-            time.sleep(_PAUSE_S)
+            time.sleep(rest_s)
+
+
+class Rests:
+    """How long a thread that works in slices sleeps after each: others need most of the core that it shares.
+
+    Args:
+        worked_s: returns how many seconds of CPU the thread has had.
+    """
+
+    __slots__ = ("_before_s", "_worked_s")
+
+    def __init__(self, worked_s: Callable[[], float] = time.thread_time) -> None:
+        self._worked_s = worked_s
+        self._before_s = 0.0
+
+    def next_s(self) -> float:
+        """Return how many seconds to sleep after the work since the last time."""
+        now_s = self._worked_s()
+        worked_s, self._before_s = now_s - self._before_s, now_s
+        return min(max(_PAUSE_S, _RESTS * worked_s), _LONGEST_PAUSE_S)
 
 
 class _Outcome:
