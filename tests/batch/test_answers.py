@@ -178,6 +178,40 @@ async def test_what_came_says_how_long_the_next_one_may_be_and_what_is_there_is_
     assert room.taken == 0
 
 
+async def test_a_giant_answer_slows_its_kind_only_until_others_have_come(world: Any) -> None:
+    room, batch = Answers(answers.MOST, lambda: False), await world.begun(1)
+    short = call("chat", messages=[{"role": "user", "content": "x"}])
+
+    async def run(n: int, size: int) -> int:
+        """Run a line; return what was expected of it."""
+        await room.take(batch, claim(n), short)
+        expected = room.taken
+        room.came(batch, done(n, size), short)
+        room.give(batch, [done(n, size)])
+        return expected
+
+    await run(1, answers.MOST)
+    assert await run(2, 700) == answers.MOST, "the next one may be as long"
+    expected = [await run(n, 700) for n in range(3, 150)]
+    assert expected == sorted(expected, reverse=True)
+    assert expected[5] > answers.MOST // 2, "not forgotten at once, as others like it may follow"
+    assert expected[-1] < 64 << 10
+    assert await run(150, 1 << 20) < 64 << 10
+    assert await run(151, 700) == 1 << 20, "what is longer counts at once"
+    assert room.taken == 0
+
+
+async def test_errors_say_nothing_of_how_long_answers_are(world: Any) -> None:
+    room, batch = Answers(1 << 30, lambda: False), await world.begun(1)
+    many = call(input=["x"] * 1_000)
+    for n in (1, 2):
+        await room.take(batch, claim(n), many)
+        assert room.taken > 1_000 * 3_072 * 22
+        refused = Finished(n, 1, bytes(300), False, 0, ())
+        room.came(batch, refused, many)
+        room.give(batch, [refused])
+
+
 async def test_thousands_of_short_answers_have_room_at_once(world: Any) -> None:
     room, batch = Answers(answers.MOST, lambda: False), await world.begun(1)
     short = call("chat", messages=[{"role": "user", "content": "x"}])

@@ -2,7 +2,8 @@
 
 How long an answer will be is not known when it is asked for, so it is expected: of embeddings by how many
 texts there are and how long vectors may be, and by those of the model that came before; of all others by the
-longest that came. What has come is counted as it is, so a wrong guess only lets the next lines wait longer.
+longest that came. Each answer that is shorter lowers that a little, so one that was huge does not slow all
+that follow. What has come is counted as it is, so a wrong guess only lets the next lines wait longer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _PICTURE: Final = 4 << 20  # and of each picture of one
 _LONGEST: Final = 3_072  # numbers of a vector, where the request does not say how many
 _NUMBER, _PACKED = 24, 6  # bytes of each: as JSON, `-0.0123456789012345678, ` say, and in base64
 _ROW: Final = 128  # bytes around a vector
+_FADING: Final = 16  # what is expected comes nearer to what comes by one part of so many
 _DIGITS: Final = 7
 _KINDS: Final = 1_000  # of answers that are known: what makes one is for callers to choose
 
@@ -44,7 +46,7 @@ class Answers:
     def __init__(self, most: int, stopping: Callable[[], bool]) -> None:
         self._load = Load(most, stopping)
         self._held: dict[tuple[int, int, int], int] = {}  # by batch, line and fencing number
-        self._longest: dict[Kind, int] = {}  # bytes for each text of a request, by what was asked
+        self._longest: dict[Kind, int] = {}  # what is expected for each text of a request, by what was asked
 
     @property
     def taken(self) -> int:
@@ -67,12 +69,15 @@ class Answers:
         size = len(line.output) if isinstance(line, Finished) else 0
         self._load.give(self._held.get(name, 0) - size)
         self._held[name] = size
-        if size:
-            kind = _kind(call)
-            each = -(-size // call.inputs)
-            self._longest[kind] = max(each, self._longest.pop(kind, 0))
-            if len(self._longest) > _KINDS:
-                del self._longest[next(iter(self._longest))]  # that came last the longest ago
+        if isinstance(line, Finished) and line.answered:  # an error says nothing of how long answers are
+            self._learn(_kind(call), -(-size // call.inputs))
+
+    def _learn(self, kind: Kind, each: int) -> None:
+        """Take in how long an answer was, for each text of its request."""
+        longest = self._longest.pop(kind, 0)
+        self._longest[kind] = max(each, longest - (longest - each) // _FADING)
+        if len(self._longest) > _KINDS:
+            del self._longest[next(iter(self._longest))]  # that came last the longest ago
 
     def give(self, batch: KeptBatch, lines: Iterable[Finished | Returned]) -> None:
         """Give back the room of lines of which all is kept."""
