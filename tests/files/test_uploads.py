@@ -119,3 +119,35 @@ async def test_a_part_and_a_whole_have_bounds(place: Place) -> None:
         done = await uploads.complete(OWN, empty.id, [], "")
         assert done.file is not None
         assert await content(shelf, done.file.id) == b""
+
+
+async def test_a_part_costs_the_same_however_many_there_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place.shelf() as shelf:
+        uploads = uploads_of(shelf)
+        upload = await uploads.create(OWN, LABEL, 6, 0)
+        with monkeypatch.context() as patch:
+            patch.delattr(SqlUploads, "parts")  # nobody lists them
+            ids = [(await add(uploads, upload.id, b"%d" % n)).id for n in range(6)]
+        rows = SqlUploads(shelf.rows)
+        assert await rows.count(upload) == 6
+        assert await rows.count(await uploads.create(OWN, LABEL, 6, 0)) == 0
+        done = await uploads.complete(OWN, upload.id, ids[::-1], "")
+        assert done.file is not None
+        assert await content(shelf, done.file.id) == b"543210"
+
+
+async def test_more_parts_than_the_most_are_refused_and_what_is_there_can_be_completed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.files.uploads._MOST_PARTS", 3)
+    async with place.shelf() as shelf:
+        uploads = uploads_of(shelf)
+        upload = await uploads.create(OWN, LABEL, 3, 0)
+        ids = [(await add(uploads, upload.id, b"x")).id for _ in range(3)]
+        with pytest.raises(CallerError, match="has 3 parts already"):
+            await add(uploads, upload.id, b"y")
+        assert (await uploads.complete(OWN, upload.id, ids, "")).status is UploadStatus.COMPLETED
+        await shelf.sweep()
+        assert len(place.blobs) == 3

@@ -44,6 +44,10 @@ class UploadRows(Protocol):
         """Return the parts of one: their blobs and sizes."""
         ...
 
+    async def count(self, upload: Upload) -> int:
+        """Return how many parts one has."""
+        ...
+
     async def keep(self, upload: Upload, piece: Piece, now: WallMicros) -> bool:
         """Make a written blob a part; False where the upload is no longer open."""
         ...
@@ -110,7 +114,7 @@ class Uploads:
     async def keep(self, owner: FileOwner, name: str, draft: FileDraft) -> UploadPart:
         """Make what was written a part. Raises `CallerError` where the upload has ended meanwhile."""
         upload = await self._pending(owner, name)
-        if len(await self._rows.parts(upload)) >= _MOST_PARTS:
+        if await self._rows.count(upload) >= _MOST_PARTS:
             raise CallerError(f"The Upload has {_MOST_PARTS:,} parts already, which is the most.")
         piece = await draft.commit()
         now = self._shelf.clock.wall()

@@ -52,6 +52,10 @@ class SqlUploads:
         """Return the parts of one: their blobs and sizes."""
         return await self._thread.run(_parts, upload.id)
 
+    async def count(self, upload: Upload) -> int:
+        """Return how many parts one has; this costs the same however many they are."""
+        return await self._thread.run(_count, upload.id)
+
     async def keep(self, upload: Upload, piece: Piece, now: WallMicros) -> bool:
         """Make a written blob a part of one; False where it is no longer open, and the blob is doomed."""
         return await self._thread.run(_keep, upload, piece, now)
@@ -126,6 +130,12 @@ def _parts(sql: Connection, name: str) -> dict[str, int]:
     return {blob: int(size) for blob, size in rows.fetchall()}
 
 
+def _count(sql: Connection, name: str) -> int:
+    """Return the number of the last part: they are numbered as they come, and none goes before the upload."""
+    (last,) = sql.execute("SELECT coalesce(max(n), 0) FROM blobs WHERE holder = ?", (name,)).fetchone()
+    return int(last)
+
+
 def _open(sql: Connection, upload: Upload, now: WallMicros) -> bool:
     row = sql.execute("SELECT status, expires_at FROM uploads WHERE id = ?", (upload.id,)).fetchone()
     if row is None:
@@ -140,8 +150,8 @@ def _keep(sql: Connection, upload: Upload, piece: Piece, now: WallMicros) -> boo
             mark(sql, [piece.blob])
             return False
         sql.execute(
-            "UPDATE blobs SET bytes = ?, state = ?, holder = ? WHERE blob = ?",
-            (piece.size, KEPT, upload.id, piece.blob),
+            "UPDATE blobs SET bytes = ?, state = ?, holder = ?, n = ? WHERE blob = ?",
+            (piece.size, KEPT, upload.id, _count(sql, upload.id) + 1, piece.blob),
         )
     return True
 
