@@ -32,6 +32,7 @@ GatewayError
 │  └─ WrongShape          502  its answer is not the JSON that was asked for
 ├─ Unavailable            503  we cannot serve now (draining, books away, journal full)
 │  ├─ Crowded                   as too many calls are here; says when to come back
+│  ├─ Fenced                    what this worker had is another's now, or cancelled
 │  └─ StorageFull         507  the disk of files has no room
 └─ Internal               500  our own fault
 
@@ -400,6 +401,10 @@ class Crowded(Unavailable):
 
     default_code = "server_is_overloaded"
     level = "warning"
+
+
+class Fenced(Unavailable):
+    """What this worker had is another's now, or is no longer wanted: it does nothing more with it."""
 
 
 class StorageFull(Unavailable):

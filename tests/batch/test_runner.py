@@ -237,6 +237,34 @@ async def test_a_few_inputs_are_read_at_once_and_who_waits_can_be_cancelled(offi
             assert (await office.ended(name)).counts == (32, 32, 0)
 
 
+@pytest.mark.parametrize("at", ["reading", "beginning"])
+async def test_a_cancel_while_the_input_is_read_is_no_trouble(office, at):
+    gate = office.files.gate if at == "reading" else office.store.delays["add_lines"]
+    gate.clear()
+    await office.order()
+    async with office.serving():
+        await office.until(
+            lambda: office.files.readers if at == "reading" else "add_lines" in office.store.asked
+        )
+        await asyncio.sleep(0.05)
+        await office.world.store.cancel(2, Book.REAL, "batch_1", 20)
+        gate.set()
+        kept = await office.ended()
+    assert (kept.status, kept.counts, kept.job.errors) == ("cancelled", (0, 0, 0), ())
+    assert (office.troubles, office.bugs) == ([], [])
+
+
+async def test_a_batch_that_somebody_else_took_while_its_input_was_read_is_told(office):
+    office.files.gate.clear()
+    await office.order()
+    async with office.serving():
+        await office.until(lambda: office.files.readers)
+        office.world.sql.execute("UPDATE batches SET fence = fence + 1")
+        office.files.gate.set()
+        assert (await office.ended()).counts == (32, 32, 0)
+    assert office.troubles == ["batch_1: Somebody else has this batch now."]
+
+
 async def test_a_first_line_that_is_too_long_is_told_as_that(office):
     office.files.data = b"x" * (1 << 20) + b"xx"
     await office.order()

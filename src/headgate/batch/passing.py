@@ -20,6 +20,7 @@ from headgate.batch.replay import at_its_provider, packed
 from headgate.batch.translation import AT_ONCE, PIECE, Span, Translation, keep
 from headgate.errors import (
     CallerError,
+    Fenced,
     GatewayError,
     Unavailable,
     UpstreamDenied,
@@ -129,17 +130,17 @@ class Passing:
         return "cancelled" if batch.status == "cancelling" else "expired"
 
     async def _note(self, batch: KeptBatch, /, *, uncancelled: bool = False, **changes: Any) -> KeptBatch:
-        """Keep what is known now. Raises `Unavailable`: somebody else sees to it, or it was cancelled."""
+        """Keep what is known now. Raises `Fenced`: somebody else sees to it, or it was cancelled."""
         passed = msgspec.structs.replace(_passed(batch), **changes)
         noted = msgspec.structs.replace(batch, job=msgspec.structs.replace(batch.job, passed=passed))
         if not await self._parts.store.note(noted, uncancelled=uncancelled):
-            raise Unavailable("Somebody else has this batch now, or its caller no longer wants it.")
+            raise Fenced("Somebody else has this batch now, or its caller no longer wants it.")
         return noted
 
     async def _note_part(
         self, batch: KeptBatch, /, at: int = -1, *, uncancelled: bool = False, **changes: Any
     ) -> KeptBatch:
-        """Keep what is known of a part now. Raises `Unavailable`."""
+        """Keep what is known of a part now. Raises `Fenced`."""
         parts = list(_passed(batch).parts)
         parts[at] = msgspec.structs.replace(parts[at], **changes)
         return await self._note(batch, parts=tuple(parts), uncancelled=uncancelled)
@@ -190,7 +191,7 @@ class Passing:
         await self._clear(batch)
         ours = msgspec.structs.replace(batch, job=msgspec.structs.replace(batch.job, passed=None))
         if not await self._parts.store.take_back(ours):
-            raise Unavailable("Somebody else has this batch now.")
+            raise Fenced("Somebody else has this batch now.")
         return 0.0
 
     async def _fail_part(self, batch: KeptBatch, at: int, why: BatchError) -> float:

@@ -16,7 +16,7 @@ from headgate.admission.bounds import assumed_output, rough_input, weigh
 from headgate.admission.reserve import unpriced
 from headgate.batch.money import Weight
 from headgate.choices import come_apart
-from headgate.errors import CallerError, GatewayError, NotFound, Unavailable
+from headgate.errors import CallerError, Fenced, GatewayError, NotFound, Unavailable
 from headgate.identity.standing import allow
 from headgate.money.batchterms import BATCH
 from headgate.values import Call
@@ -96,7 +96,8 @@ class Reader:
 
         Raises:
             InputRefused: what is wrong with it.
-            Unavailable: the storage does not answer, or somebody else has the batch now.
+            Fenced: somebody else has the batch now, or it is cancelled.
+            Unavailable: the storage does not answer.
         """
         if size > MOST_BYTES:
             raise InputRefused(
@@ -178,7 +179,7 @@ class Reader:
     async def _keep(self) -> None:
         fresh, self._fresh = self._fresh, []
         if not await self._parts.store.add_lines(self._batch, fresh, first=not self._stored):
-            raise Unavailable("Somebody else has this batch now.")
+            raise Fenced("Somebody else has this batch now.")
         self._stored = True
 
     async def _weigh(self, body: bytes, number: int) -> Weight:

@@ -21,7 +21,15 @@ from headgate.batch.passing import Passing, passed_on, why_not_run
 from headgate.batch.publishing import publish
 from headgate.batch.reading import InputRefused, Reader, Terms, begun
 from headgate.batch.summons import LOOK_S
-from headgate.errors import CallerError, GatewayError, NotFound, QuotaExceeded, Unavailable, UpstreamError
+from headgate.errors import (
+    CallerError,
+    Fenced,
+    GatewayError,
+    NotFound,
+    QuotaExceeded,
+    Unavailable,
+    UpstreamError,
+)
 from headgate.wire.batches import BatchError
 from headgate.wire.batchjobs import Loan, Portion, Room
 
@@ -170,11 +178,23 @@ class Runner:
             if await step(batch):
                 self.wake()
         except Exception as fault:  # a bug, too: the others go on
+            if isinstance(fault, Fenced) and await self._was_cancelled(batch):
+                self.wake()
+                return
             self._parts.troubles.caught(batch.job.id, fault)
             await asyncio.sleep(self._rest_after(batch))
         else:
             self._parts.troubles.over(batch.job.id)
             self._rests.pop(batch.n, None)
+
+    async def _was_cancelled(self, batch: KeptBatch) -> bool:
+        """Say whether a batch was cancelled while a step of it was taken, which is no trouble."""
+        job = batch.job
+        try:
+            found = await self._parts.store.find(job.project, job.book, job.id)
+        except GatewayError:
+            return False
+        return found is not None and found.job.times.cancelling != job.times.cancelling
 
     def _rest_after(self, batch: KeptBatch) -> float:
         """Return how long a batch rests that met a fault.

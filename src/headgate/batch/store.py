@@ -91,7 +91,8 @@ class BatchStore(Protocol):
         """Put a batch in progress, with its money; or return which quota has no room.
 
         Raises:
-            Unavailable: the worker, or who reads the batch, is another one now: nothing is done.
+            Fenced: who reads the batch is another one now, or it is cancelled: nothing is done.
+            Unavailable: the worker is another one now: nothing is done.
         """
         ...
 

@@ -13,7 +13,7 @@ from headgate.admission.bounds import assumed_output
 from headgate.batch.parts import names_files, owner_of, take_in
 from headgate.batch.reading import InputRefused, lines_of
 from headgate.batch.replay import at_its_provider, packed
-from headgate.errors import CallerError, GatewayError, Unavailable
+from headgate.errors import CallerError, Fenced, GatewayError, Unavailable
 from headgate.money.batchterms import PASSED
 from headgate.providers import shaping
 from headgate.values import Call
@@ -53,9 +53,9 @@ class Sheet(NamedTuple):
 
 
 async def keep(parts: Parts, batch: KeptBatch, answers: list[tuple[int, bytes]]) -> None:
-    """Keep answers. Raises `Unavailable`: somebody else has the batch now."""
+    """Keep answers. Raises `Fenced`: somebody else has the batch now."""
     if answers and not await parts.store.keep_answers(batch, answers):
-        raise Unavailable("Somebody else has this batch now.")
+        raise Fenced("Somebody else has this batch now.")
 
 
 class Translation:

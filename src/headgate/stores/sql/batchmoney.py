@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from headgate.errors import Unavailable
+from headgate.errors import Fenced, Unavailable
 from headgate.money.rules import TOKENS
 from headgate.stores.sql import pots
 from headgate.stores.sql.bootstrap import writing
@@ -39,7 +39,8 @@ def begin(
     """Put a batch in progress, with its money; or return which quota has no room.
 
     Raises:
-        Unavailable: the worker, or who reads the batch, is another one now: nothing is done.
+        Fenced: who reads the batch is another one now, or it is cancelled: nothing is done.
+        Unavailable: the worker is another one now: nothing is done.
     """
     with writing(sql):
         full = _full(sql, batch, tokens, limits)
@@ -58,7 +59,7 @@ def begin(
             ),
         ).rowcount
         if not started:
-            raise Unavailable("Somebody else has this batch now.")
+            raise Fenced("Somebody else has this batch now.")
         if loan.taken:
             _move(sql, batch.slot, loan)
     return None
