@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
 
 class GatewayError(Exception):
@@ -64,6 +65,7 @@ class GatewayError(Exception):
     default_code: ClassVar[str | None] = None
     level: ClassVar[str] = "warning"
     retry: bool | None = None  # what an SDK is told: try again, or not; None: it knows itself
+    place = ""  # where it happened, `host:port`: for those who run the gateway, never for a caller
     audited = False  # the audit says already that this was refused
 
     def __init__(
@@ -79,6 +81,16 @@ class GatewayError(Exception):
         self.param = param
         self.code = code if code is not None else self.default_code
         self.headers = headers or {}
+
+    def at(self, place: str) -> Self:
+        """Return the error with the place where it happened."""
+        self.place = place
+        return self
+
+    @property
+    def in_full(self) -> str:
+        """Return the message for the log: with the place, where that is known."""
+        return f"{self.message} (at {self.place})" if self.place else self.message
 
     @property
     def http_status(self) -> int:

@@ -118,7 +118,7 @@ async def test_what_fails_after_a_heartbeat_is_told_by_an_event_and_costs_nothin
         await caller.until(COMMENT)
         if how == "is silent":
             (exchange,) = gateway.app.outward.transport.watched
-            exchange._deadlines = replace_first_byte(exchange._deadlines)
+            exchange._target = replace_first_byte(exchange._target)
         gate.set()
         *comments, last, end = (await caller.whole()).split(b"\n\n")
         assert {*comments} == {COMMENT.strip()}
@@ -133,10 +133,11 @@ async def test_what_fails_after_a_heartbeat_is_told_by_an_event_and_costs_nothin
         assert booked.status == {"refuses": 429, "is silent": 504, "breaks off": 502}[how]
 
 
-def replace_first_byte(deadlines: Any) -> Any:
+def replace_first_byte(target: Any) -> Any:
     import msgspec
 
-    return msgspec.structs.replace(deadlines, first_byte_s=0.01)
+    deadlines = msgspec.structs.replace(target.deadlines, first_byte_s=0.01)
+    return msgspec.structs.replace(target, deadlines=deadlines)
 
 
 async def test_after_a_heartbeat_another_target_still_answers(tmp_path: Path) -> None:

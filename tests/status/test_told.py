@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.answers import chat_json, error_json
 from tests.faults.worker import chat, worker
+from tests.status.test_health_of_providers import get
 from tests.upstream import ScriptedUpstream
 
 from headgate.observe.log import Log
@@ -26,6 +28,22 @@ class Heard(Log):
 
     def line(self, level: str, event: str, **values: object) -> None:
         self.lines.append({"level": level, "event": event, **values})
+
+
+async def test_an_address_is_in_the_log_and_nowhere_else(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream:
+        place, base_url = f"127.0.0.1:{upstream.port}", upstream.base_url
+    async with worker(tmp_path, base_url, more="\n[retries]\nattempts = 1\n") as gateway:
+        heard = gateway.app.outward._log = Heard()
+        answers = [await gateway.ask(chat(stream=bool(made % 2))) for made in range(5)]
+        assert [answer.status for answer in answers] == [502] * 5
+        message = json.loads(answers[0].body)["error"]["message"]
+        assert message == "Could not connect to provider 'openai': the connection was refused."
+        (line,) = heard.lines
+        assert (line["error"], line["said"]) == ("interrupted", f"{message} (at {place})")
+        answers.append(await get(gateway, "/status"))
+        assert "127.0.0.1" not in answers[-1].body.decode()
+        assert not any(b":%d" % upstream.port in answer.body for answer in answers)
 
 
 @pytest.mark.parametrize(

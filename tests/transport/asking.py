@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from headgate.errors import GatewayError
 from headgate.ports import Head, Request, SystemClock
 from headgate.transport.exchange import HttpExchange
 from headgate.transport.http import HttpSettings, HttpTransport
@@ -46,6 +47,18 @@ def target(base_url: str, *, proxy: str = "", **deadlines: float) -> Target:
         prices=None,
         deadlines=Deadlines(**({"connect_s": 5.0} | deadlines)),
     )
+
+
+def said(error: GatewayError, place: str) -> str:
+    """What a caller is told; where it happened is nothing for one, and stands beside."""
+    assert error.place == place
+    assert "provider 'scripted'" in error.message.replace("Provider", "provider")
+    for label in place.split(" through "):
+        host, _, port = label.rpartition(":")
+        assert host not in error.message
+        assert f":{port}" not in error.message
+    assert error.in_full == f"{error.message} (at {place})"
+    return error.message
 
 
 def request(body: bytes = b"{}", request_id: str = "req_1") -> Request:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.transport.asking import HandClock, ask, http, request, target
+from tests.transport.asking import HandClock, ask, http, request, said, target
 from tests.upstream import (
     HANG,
     Peer,
@@ -44,9 +44,7 @@ async def test_each_deadline_is_kept_and_named(steps: list[Step], passes_s: floa
         clock.now_s += passes_s
         with pytest.raises(UpstreamTimeout) as caught:
             await waiting
-        assert names in caught.value.message
-        assert f"{limits[names]:g} s" in caught.value.message
-        assert f"127.0.0.1:{upstream.port}" in caught.value.message
+        assert f"{limits[names]:g} s ({names})" in said(caught.value, f"127.0.0.1:{upstream.port}")
         await upstream.closed(0)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.transport.asking import ask, http, target, until
+from tests.transport.asking import ask, http, said, target, until
 from tests.upstream import ScriptedUpstream
 
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
@@ -41,7 +41,8 @@ async def test_a_refused_connection_is_said_so_without_secrets() -> None:
     async with http() as transport:
         with pytest.raises(UpstreamInterrupted) as caught:
             await transport.acquire(target(f"http://127.0.0.1:{port}/v1"))
-        assert caught.value.message == f"Could not connect to 127.0.0.1:{port}: the connection was refused."
+        message = said(caught.value, f"127.0.0.1:{port}")
+        assert message == "Could not connect to provider 'scripted': the connection was refused."
         assert caught.value.another_target
 
 
@@ -49,8 +50,9 @@ async def test_a_refused_connection_is_said_so_without_secrets() -> None:
 async def test_a_connection_that_hangs_ends_by_its_deadline() -> None:
     with full_backlog() as port:
         async with http() as transport:
-            with pytest.raises(UpstreamTimeout, match=r"within 0\.05 s \(connect_s\)"):
+            with pytest.raises(UpstreamTimeout) as caught:
                 await transport.acquire(target(f"http://127.0.0.1:{port}/v1", connect_s=0.05))
+            assert "within 0.05 s (connect_s)" in said(caught.value, f"127.0.0.1:{port}")
 
 
 @pytest.mark.anyio
@@ -63,8 +65,9 @@ async def test_a_name_that_does_not_resolve_is_said_so() -> None:
 
     for resolve in (unknown, empty):
         async with http(resolve=resolve) as transport:
-            with pytest.raises(UpstreamInterrupted, match=r"nowhere\.example:80: the name does not resolve"):
+            with pytest.raises(UpstreamInterrupted) as caught:
                 await transport.acquire(target("http://nowhere.example/v1"))
+            assert "the name does not resolve" in said(caught.value, "nowhere.example:80")
 
 
 @pytest.mark.anyio

@@ -5,7 +5,7 @@ import contextlib
 import time
 
 import pytest
-from tests.transport.asking import HandClock, ask, body_of, http, request, target, turns, until
+from tests.transport.asking import HandClock, ask, body_of, http, request, said, target, turns, until
 from tests.upstream import (
     FIN,
     HANG,
@@ -134,7 +134,7 @@ async def test_a_fresh_connection_that_closes_without_an_answer_is_not_called_st
         with pytest.raises(UpstreamInterrupted) as caught:
             await ask(transport, target(upstream.base_url))
         assert not getattr(caught.value, "not_processed", False)
-        assert f"127.0.0.1:{upstream.port}" in caught.value.message
+        assert "before it answered" in said(caught.value, f"127.0.0.1:{upstream.port}")
 
 
 async def test_a_used_connection_that_closes_long_after_the_request_is_not_called_stale() -> None:

@@ -5,7 +5,7 @@ import ssl
 import time
 
 import pytest
-from tests.transport.asking import CA, ask, body_of, http, request, served_as, target, until
+from tests.transport.asking import CA, ask, body_of, http, request, said, served_as, target, until
 from tests.upstream import (
     HANG,
     ScriptedUpstream,
@@ -48,11 +48,16 @@ async def test_the_name_of_the_url_is_asked_for_and_verified() -> None:
         assert upstream.requests[0].get("host") == f"scripted.example:{upstream.port}"
 
 
-@pytest.mark.parametrize(("name", "ca_file"), [("local", ""), ("elsewhere", CA)])
-async def test_a_certificate_that_does_not_fit_is_not_accepted(name: str, ca_file: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "ca_file", "why"),
+    [("local", "", "unable to get local issuer certificate"), ("elsewhere", CA, "IP address mismatch)")],
+)
+async def test_a_certificate_that_does_not_fit_is_not_accepted(name: str, ca_file: str, why: str) -> None:
     async with ScriptedUpstream(tls=served_as(name)) as upstream, http(ca_file=ca_file) as transport:
-        with pytest.raises(UpstreamInterrupted, match="certificate was not accepted"):
+        with pytest.raises(UpstreamInterrupted) as caught:
             await transport.acquire(target(upstream.base_url))
+        message = said(caught.value, f"127.0.0.1:{upstream.port}")
+        assert f"its certificate was not accepted ({why}" in message
         assert not upstream.requests
 
 

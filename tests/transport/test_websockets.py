@@ -73,7 +73,7 @@ async def test_a_plain_answer_comes_back_as_it_is() -> None:
 async def test_what_is_no_handshake_is_said_so(answer: bytes) -> None:
     steps: list[Step] = [answer, HANG]
     async with ScriptedUpstream(steps) as upstream, http() as transport:
-        with pytest.raises(UpstreamInterrupted, match="did not open a WebSocket"):
+        with pytest.raises(UpstreamInterrupted, match="Provider 'scripted' did not open a WebSocket"):
             await transport.converse(target(upstream.base_url), ASKED)
         await upstream.closed(0)
 

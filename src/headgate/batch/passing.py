@@ -210,7 +210,7 @@ class Passing:
         try:
             await self._parts.uplink.clear(batch.job, self._target(batch))
         except GatewayError as error:
-            self._parts.troubles.met(batch.job.id, f"What was laid down for it stays there: {error.message}")
+            self._parts.troubles.met(batch.job.id, f"What was laid down for it stays there: {error.in_full}")
         self._parts.stages.failpoints.hit("batch-cleared")
 
     def _target(self, batch: KeptBatch) -> Target:
@@ -325,7 +325,7 @@ class Passing:
         try:
             found = await self._parts.uplink.find(batch.job, self._target(batch))
         except _REFUSED as error:  # that says nothing of the batch
-            raise UpstreamInterrupted(error.message) from error
+            raise UpstreamInterrupted(error.message).at(error.place) from error
         if found:
             await self._note_part(batch, batch=found)
             return 0.0

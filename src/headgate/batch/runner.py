@@ -426,7 +426,7 @@ class Runner:
                 try:
                     pause = await self._passing.advance(owned)
                 except (UpstreamError, NotFound) as error:  # NotFound: it is not in the settings now
-                    parts.troubles.met(batch.job.id, error.message)
+                    parts.troubles.met(batch.job.id, error.in_full)
                     pause = self._passing.pause(owned)
             until = self._monotonic() + int(pause * 1_000_000_000)
             while self._serves(batch) and (rest := until - self._monotonic()) > 0:

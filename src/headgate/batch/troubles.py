@@ -33,7 +33,7 @@ class Troubles:
     def caught(self, about: str, fault: Exception) -> None:
         """Tell what was raised: an error as a trouble, anything else as a bug of ours, with its class."""
         if isinstance(fault, GatewayError):
-            self.met(about, fault.message)
+            self.met(about, fault.in_full)
         elif self._new(about, f"{type(fault).__name__}: {fault}"):
             self._fault(about, fault)
 

@@ -241,7 +241,7 @@ async def _ask(transport: HttpTransport, target: Target, measured: dict[str, flo
             body += data
         exchange.release()
     except UpstreamError as fault:
-        return Reached(host, "fault", fault.message, _WAYS["http"], measured)
+        return Reached(host, "fault", fault.in_full, _WAYS["http"], measured)
     return _verdict(target, head, body, measured)
 
 

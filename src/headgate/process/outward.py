@@ -169,7 +169,8 @@ class Outward:
         tally = self.health.tallies.get(place)
         kind = news if tally is None or news == "denied" else tally.last
         names = {"provider": place.provider, "model": place.model, "key": place.credential}
-        why = {} if news == "well" else {"error": kind, "says": ADVICE.get(kind, "")}
+        said = "" if tally is None else tally.said
+        why = {} if news == "well" else {"error": kind, "said": said, "says": ADVICE.get(kind, "")}
         self._log.line(level, event, **{name: value for name, value in {**names, **why}.items() if value})
 
 

@@ -89,7 +89,8 @@ class TokenKeeper:
         try:
             granted = await self._fetch()
         except (GatewayError, OSError, ValueError, TimeoutError) as fault:
-            self._trouble = str(fault) or type(fault).__name__
+            said = fault.in_full if isinstance(fault, GatewayError) else str(fault)
+            self._trouble = said or type(fault).__name__
             self._report(f"no token for provider {self._host.name!r}: {self._trouble}")
             if self._clock.wall() >= self._expires_at:
                 self._bearer.renew("", self._trouble)

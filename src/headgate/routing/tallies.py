@@ -17,7 +17,7 @@ _FAULTS: Final = frozenset(FAULTS)
 class Tally:
     """The counts of one place since the process began, or since the worker did that it succeeds."""
 
-    __slots__ = ("errors", "first_byte_us", "last", "last_at", "panic_ns", "retries", "served")
+    __slots__ = ("errors", "first_byte_us", "last", "last_at", "panic_ns", "retries", "said", "served")
 
     def __init__(self) -> None:
         self.served = 0  # counted only where a provider has several keys
@@ -26,6 +26,7 @@ class Tally:
         self.errors: dict[str, int] = {}
         self.last = ""
         self.last_at: WallMicros = 0
+        self.said = ""  # in full what went wrong on the way, for the log; what a provider said is not kept
         self.panic_ns = 0  # when it was last asked, or would have been, while it was out
 
     @property
@@ -37,6 +38,7 @@ class Tally:
         """Count an attempt that failed."""
         self.errors[error.kind] = self.errors.get(error.kind, 0) + 1
         self.last, self.last_at = error.kind, at
+        self.said = error.in_full if error.place else ""
 
     def resume(self, sign: Sign) -> None:
         """Go on with what another worker has counted."""

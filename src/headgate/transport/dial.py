@@ -7,9 +7,8 @@ import itertools
 import socket
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from headgate.errors import UpstreamInterrupted
 from headgate.transport.egress import literal, refusal
-from headgate.transport.faults import unreachable
+from headgate.transport.faults import Forbidden, Unreached, describe
 from headgate.transport.proxy import connect_http, connect_socks, unreachable_proxy
 
 if TYPE_CHECKING:
@@ -84,8 +83,8 @@ class Dialer:
         """Connect a protocol. The caller bounds the time.
 
         Raises:
-            UpstreamInterrupted: the name does not resolve, the address is never connected to, nobody
-                listens, the proxy refuses, or TLS fails.
+            Unreached: the name does not resolve, the address is never connected to, nobody listens, the
+                proxy refuses, or TLS fails.
         """
         try:
             context = await self._tls_context() if origin.scheme == "https" else None
@@ -94,7 +93,7 @@ class Dialer:
             else:
                 await self._secure(protocol, origin, proxy, context)
         except OSError as error:
-            raise unreachable(origin.label, error) from error
+            raise Unreached(describe(error), origin.label) from error
 
     async def close(self) -> None:
         """End the look-ups that still run."""
@@ -177,7 +176,7 @@ class Dialer:
         for address in found:
             why = refusal(address)
             if why is not None:
-                raise UpstreamInterrupted(f"Will not connect to {host}: its address is {why}.")
+                raise Forbidden(f"its address is {why}, where it is never connected to")
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         good = self._good.get(host)

@@ -65,7 +65,7 @@ class Origin:
 
     @property
     def label(self) -> str:
-        """Return host:port, as messages name it."""
+        """Return host:port, as the log names it."""
         return f"{self._bracketed}:{self.port}"
 
     @property

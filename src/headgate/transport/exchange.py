@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from headgate.ports import Clock, Request
     from headgate.transport.framing import Bounds, Proven
     from headgate.transport.request import Writer
-    from headgate.values import Deadlines, MonotonicNs
+    from headgate.values import MonotonicNs, Target
     from headgate.wire.forms import Buffer
     from headgate.wire.known import KnownHeads
 
@@ -113,11 +113,11 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is not None:
             exchange.lose(exc)
 
-    def begin(self, deadlines: Deadlines, *, reused: bool) -> HttpExchange:
+    def begin(self, target: Target, *, reused: bool) -> HttpExchange:
         """Return the exchange that has this connection from now on."""
         lane = self.lane
         self.exchange = found = HttpExchange(
-            lane, self, self.wait, deadlines, Answer(lane.bounds, lane.known), reused
+            lane, self, self.wait, target, Answer(lane.bounds, lane.known), reused
         )
         return found
 
@@ -145,7 +145,7 @@ class HttpExchange(CallState):
     _lane: Lane
     _connection: Connection | None
     _wait: Wait
-    _deadlines: Deadlines
+    _target: Target
     _answer: Answer
     reused: bool
     sent: bool = False
@@ -200,11 +200,11 @@ class HttpExchange(CallState):
         """
         if head.status < 400:
             error = Redirected(
-                f"{self._lane.label} answered {head.status}, a redirect; redirects are never "
-                "followed. Check the provider's base_url.",
+                f"{self._named} answered {head.status}, a redirect; redirects are never followed. "
+                "Check the provider's base_url.",
                 (head.get(b"location") or b"").decode("latin-1"),
             )
-            self._break(error)
+            self._break(error.at(self._lane.label))
             try:
                 raise error
             finally:
@@ -317,7 +317,7 @@ class HttpExchange(CallState):
         answer = self._answer
         if not self.sent or answer.complete:
             return
-        limits = self._deadlines
+        limits = self._target.deadlines
         elapsed_s = (now - self._sent_at) / _NS
         if elapsed_s >= limits.total_s:
             self._expire(f"had not finished after {limits.total_s:g} s (total_s)")
@@ -341,8 +341,12 @@ class HttpExchange(CallState):
         if self._connection is not None:
             self._connection.transport.resume_reading()
 
+    @property
+    def _named(self) -> str:
+        return f"Provider {self._target.host.name!r}"
+
     def _expire(self, what: str) -> None:
-        self._break(UpstreamTimeout(f"{self._lane.label} {what}."))
+        self._break(UpstreamTimeout(f"{self._named} {what}.").at(self._lane.label))
 
     def _break(self, error: GatewayError | CallerGone) -> None:
         """Close the connection; what was read before is still given out, then the error."""
@@ -359,7 +363,8 @@ class HttpExchange(CallState):
             self._error = error
 
     def _interrupted(self, why: str) -> UpstreamInterrupted:
-        return UpstreamInterrupted(f"The answer of {self._lane.label} broke off: {why}.")
+        message = f"The answer of provider {self._target.host.name!r} broke off: {why}."
+        return UpstreamInterrupted(message).at(self._lane.label)
 
     def _cut_off(self, why: str) -> UpstreamInterrupted:
         """Return what a lost connection means; before the first byte it may just have been too old."""
@@ -369,8 +374,9 @@ class HttpExchange(CallState):
         soon = not self.sent or self._lane.clock.monotonic() - self._sent_at < _STALE_NS
         if self.reused and soon:
             self._lane.distrust()
-            return StaleConnection(f"{label} closed an idle connection before it saw the request.")
-        return UpstreamInterrupted(f"{label} closed the connection before it answered.")
+            message = f"{self._named} closed an idle connection before it saw the request."
+            return StaleConnection(message).at(label)
+        return UpstreamInterrupted(f"{self._named} closed the connection before it answered.").at(label)
 
 
 def _slices(pieces: Iterable[Buffer]) -> Iterator[memoryview]:

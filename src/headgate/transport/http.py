@@ -11,6 +11,7 @@ from headgate.outbox import Outbox
 from headgate.transport.dial import Dialer, system_resolve, system_tls
 from headgate.transport.egress import parse_origin
 from headgate.transport.exchange import AT_ONCE, Connection, HttpExchange
+from headgate.transport.faults import Unreached, not_in_time
 from headgate.transport.framing import Bounds, Proven
 from headgate.transport.line import Line
 from headgate.transport.proxy import ProxySettings, choose
@@ -190,8 +191,8 @@ class HttpTransport:
             connection = pool.take()
         reused = connection is not None
         if connection is None:
-            connection = await self._connect(pool, target.deadlines.connect_s)
-        exchange = connection.begin(target.deadlines, reused=reused)
+            connection = await self._connect(pool, target)
+        exchange = connection.begin(target, reused=reused)
         self.watched.add(exchange)
         if not self._ticking:
             self._start_ticking()
@@ -199,23 +200,28 @@ class HttpTransport:
 
     async def converse(self, target: Target, request: Request) -> Channel | Declined:
         """Open a WebSocket on a connection of its own, which is never kept."""
-        from headgate.transport.websocket import Line, shake_hands
+        from headgate.transport.websocket import Line, NoSocket, shake_hands
 
         await own_task()
-        limits, pool, line = target.deadlines, self._way(target.host), Line()
+        name, limits, pool, line = target.host.name, target.deadlines, self._way(target.host), Line()
         try:
             async with asyncio.timeout(limits.connect_s):
                 await self._dialer.open(line, pool.origin, pool.proxy)
         except TimeoutError:
-            raise _not_connected(pool.label, limits.connect_s) from None
+            raise not_in_time(name, limits.connect_s, pool.label) from None
+        except Unreached as fault:
+            raise fault.told(name) from fault
         try:
             async with asyncio.timeout(limits.first_byte_s):
                 return await shake_hands(line, pool.writer, request, pool.bounds)
         except TimeoutError:
             line.abort()
-            raise UpstreamTimeout(
-                f"{pool.label} did not open a WebSocket within {limits.first_byte_s:g} s (first_byte_s)."
-            ) from None
+            what = f"did not open a WebSocket within {limits.first_byte_s:g} s (first_byte_s)"
+            raise UpstreamTimeout(f"Provider {name!r} {what}.").at(pool.label) from None
+        except NoSocket as fault:
+            line.abort()
+            message = f"Provider {name!r} did not open a WebSocket: {fault}."
+            raise UpstreamInterrupted(message).at(pool.label) from fault
         except BaseException:
             line.abort()
             raise
@@ -269,28 +275,31 @@ class HttpTransport:
         try:
             proxy = choose(origin, host.proxy, self.settings.proxies)
         except ValueError as error:
-            raise UpstreamInterrupted(f"The proxy for {origin.label} is wrong: {error}.") from error
+            raise UpstreamInterrupted(f"The proxy of provider {host.name!r} is wrong: {error}.") from error
         pool = self._pools.get((origin, proxy))
         if pool is None:
             pool = self._pools[origin, proxy] = Pool(self, origin, proxy)
         self._ways[host.base_url, host.proxy] = pool
         return pool
 
-    async def _connect(self, pool: Pool, limit_s: float) -> Connection:
+    async def _connect(self, pool: Pool, target: Target) -> Connection:
         await own_task()
-        connection = Connection(pool)
+        connection, name, limit_s = Connection(pool), target.host.name, target.deadlines.connect_s
         try:
             async with asyncio.timeout(limit_s):
                 await self._dialer.open(connection, pool.origin, pool.proxy)
         except TimeoutError:
             pool.lost(connection)
-            raise _not_connected(pool.label, limit_s) from None
+            raise not_in_time(name, limit_s, pool.label) from None
+        except Unreached as fault:
+            pool.lost(connection)
+            raise fault.told(name) from fault
         except BaseException:
             pool.lost(connection)  # uvloop closes a half-made transport without a word to its protocol
             raise
         if self._closed:
             connection.close()
-            raise UpstreamInterrupted(f"Could not connect to {pool.label}: the gateway is closing.")
+            raise Unreached("the gateway is closing", pool.label).told(name)
         return connection
 
     # ── the ticker ──────────────────────────────────────────────────────────────────────────────
@@ -319,10 +328,6 @@ class HttpTransport:
     def _tick_in(self, delay_s: float) -> None:
         if not self._closed:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
-
-
-def _not_connected(label: str, limit_s: float) -> UpstreamTimeout:
-    return UpstreamTimeout(f"Could not connect to {label} within {limit_s:g} s (connect_s).")
 
 
 def _promised_ns(keep_alive: bytes) -> int:

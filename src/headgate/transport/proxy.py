@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
-from headgate.errors import UpstreamInterrupted
 from headgate.transport.egress import literal
-from headgate.transport.faults import describe
+from headgate.transport.faults import Unreached, describe
 
 if TYPE_CHECKING:
     import socket
@@ -67,7 +66,7 @@ class Proxy:
 
     @property
     def label(self) -> str:
-        """Return host:port, as messages name it."""
+        """Return host:port, as the log names it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -134,7 +133,7 @@ async def connect_http(sock: socket.socket, proxy: Proxy, origin: Origin) -> Non
     """Turn a connection to an HTTP proxy into a tunnel to the origin.
 
     Raises:
-        UpstreamInterrupted: the proxy refused, or its answer is none.
+        Unreached: the proxy refused, or its answer is none.
         OSError: the connection broke.
     """
     loop = asyncio.get_running_loop()
@@ -164,7 +163,7 @@ async def connect_socks(
     """Connect to the first address of a SOCKS proxy that listens, and through it to `destination`.
 
     Raises:
-        UpstreamInterrupted: the proxy refused, or its answer is none.
+        Unreached: the proxy refused, or its answer is none.
         OSError: no address of the proxy could be reached.
     """
     from python_socks import ProxyConnectionError, ProxyError, ProxyType
@@ -198,10 +197,10 @@ def _reason(error: Exception) -> str:
     return "it refused" if code is None else f"it refused with code {int(code)}"
 
 
-def _failed(proxy: Proxy, origin: Origin, what: str) -> UpstreamInterrupted:
-    return UpstreamInterrupted(f"Could not connect to {origin.label} through {proxy.label}: {what}.")
+def _failed(proxy: Proxy, origin: Origin, what: str) -> Unreached:
+    return Unreached(what, f"{origin.label} through {proxy.label}", " through its proxy")
 
 
-def unreachable_proxy(proxy: Proxy, origin: Origin, error: BaseException) -> UpstreamInterrupted:
+def unreachable_proxy(proxy: Proxy, origin: Origin, error: BaseException) -> Unreached:
     """Return what a failure to reach the proxy means."""
     return _failed(proxy, origin, describe(error))

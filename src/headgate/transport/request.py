@@ -76,4 +76,5 @@ class Writer:
         return "\r\n".join([*lines, "x-client-request-id: "]).encode("latin-1")
 
     def _refused(self, what: str) -> Internal:
-        return Internal(f"The request to {self.label} cannot be written: {what} is not allowed in HTTP.")
+        message = f"The request to the provider cannot be written: {what} is not allowed in HTTP."
+        return Internal(message).at(self.label)

@@ -8,7 +8,6 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from headgate.channels import Socket, SocketLimits, accept_key
-from headgate.errors import UpstreamInterrupted
 from headgate.ports import Declined
 from headgate.transport.faults import Malformed, describe
 from headgate.transport.framing import Answer
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 
 LIMITS = SocketLimits(max_message_bytes=64 * 1024 * 1024)
 _END = b"\r\n\r\n"
+
+
+class NoSocket(Exception):
+    """What came is no answer to the handshake; the text says in a few words why."""
 
 
 class Line(asyncio.Protocol):
@@ -123,7 +126,7 @@ async def shake_hands(line: Line, writer: Writer, request: Request, bounds: Boun
     The caller bounds the time.
 
     Raises:
-        UpstreamInterrupted: it is no answer, or the connection broke.
+        NoSocket: it is no answer, or the connection broke.
     """
     key = base64.b64encode(os.urandom(16)).decode()
     line.write(writer.handshake(request, key))
@@ -133,17 +136,17 @@ async def shake_hands(line: Line, writer: Writer, request: Request, bounds: Boun
         raw += data
         if not data:
             why = describe(line.fault) if line.fault is not None else "it closed the connection"
-            raise UpstreamInterrupted(f"{writer.label} did not open a WebSocket: {why}.")
+            raise NoSocket(why)
         if len(raw) > bounds.head_bytes:
-            raise UpstreamInterrupted(f"{writer.label} did not open a WebSocket: its head is too long.")
+            raise NoSocket("its head is too long")
     head, _, rest = raw.partition(_END)
     if not head.startswith(b"HTTP/1.1 101"):
-        return await _plain_answer(line, raw, bounds, writer.label)
-    _check(head, key, writer.label)
+        return await _plain_answer(line, raw, bounds)
+    _check(head, key)
     return line.switch(rest)
 
 
-def _check(head: bytes, key: str, label: str) -> None:
+def _check(head: bytes, key: str) -> None:
     """Hold an answer of 101 against RFC 6455, 4.1."""
     fields = {}
     for line in head.split(b"\r\n")[1:]:
@@ -151,12 +154,12 @@ def _check(head: bytes, key: str, label: str) -> None:
         fields[name.lower()] = value.strip()
     upgraded = fields.get(b"upgrade", b"").lower() == b"websocket"
     if not upgraded or fields.get(b"sec-websocket-accept", b"").decode("latin-1") != accept_key(key):
-        raise UpstreamInterrupted(f"{label} did not open a WebSocket: it answered 101 to something else.")
+        raise NoSocket("it answered 101 to something else")
     if b"sec-websocket-extensions" in fields or b"sec-websocket-protocol" in fields:
-        raise UpstreamInterrupted(f"{label} did not open a WebSocket: it chose what was not offered.")
+        raise NoSocket("it chose what was not offered")
 
 
-async def _plain_answer(line: Line, raw: bytes, bounds: Bounds, label: str) -> Declined:
+async def _plain_answer(line: Line, raw: bytes, bounds: Bounds) -> Declined:
     """Read the answer that came in place of a WebSocket."""
     answer = Answer(bounds)
     try:
@@ -168,6 +171,6 @@ async def _plain_answer(line: Line, raw: bytes, bounds: Bounds, label: str) -> D
                 break
             answer.feed(data)
     except Malformed as error:
-        raise UpstreamInterrupted(f"{label} did not open a WebSocket: {error}.") from None
+        raise NoSocket(str(error)) from None
     assert answer.head is not None
     return Declined(answer.head, answer.take())

@@ -106,7 +106,7 @@ class Works:
         except UpstreamInterrupted as error:
             if error.not_processed:
                 raise
-            raise OrderUnclear(error.message) from error
+            raise OrderUnclear(error.message).at(error.place) from error
         finally:
             exchange.release()
         if head.status >= 300:

@@ -144,7 +144,7 @@ class S3Blobs:
             try:
                 return await self._once(self._signed(method, name, query, sha256), body, allowed)
             except (_Again, UpstreamError, CallerGone) as fault:
-                said = fault.message if isinstance(fault, GatewayError) else str(fault)
+                said = fault.in_full if isinstance(fault, GatewayError) else str(fault)
         raise self._failed(said)
 
     async def _once(self, request: Request, body: tuple[Buffer, ...], allowed: tuple[int, ...]) -> _Answer:
@@ -172,7 +172,7 @@ class S3Blobs:
             try:
                 return await self._begun(Request("GET", request.path, ranged, b"", ""))
             except (_Again, UpstreamError, CallerGone) as fault:
-                said = fault.message if isinstance(fault, GatewayError) else str(fault)
+                said = fault.in_full if isinstance(fault, GatewayError) else str(fault)
         raise self._failed(said)
 
     async def _begun(self, request: Request) -> Exchange:
@@ -195,7 +195,7 @@ class S3Blobs:
         try:
             return await exchange.read()
         except UpstreamError as fault:
-            raise self._failed(fault.message) from fault
+            raise self._failed(fault.in_full) from fault
 
     def _signed(
         self, method: str, name: str, query: tuple[tuple[str, str], ...] = (), sha256: str = EMPTY
