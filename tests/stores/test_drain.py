@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import threading
 import time
 from contextlib import closing
 
@@ -13,6 +14,8 @@ from headgate.stores.journal import JournalSettings, SlotJournal, cursor, handov
 from headgate.stores.journal.bell import Bell
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.segments import Position, segment_numbers
+from headgate.stores.sql import drain
+from headgate.stores.sql.connection import Connection
 from headgate.stores.sql.database import Place, connect
 from headgate.stores.sql.drain import Copier, Drain, Rests
 from headgate.stores.sql.ledger import Books
@@ -412,4 +415,42 @@ def test_the_last_use_of_each_key_is_kept(place: Place) -> None:
 def test_the_thread_rests_for_four_times_its_work_within_bounds() -> None:
     worked = iter([0.0, 0.0005, 0.0013, 0.0113])
     rests = Rests(lambda: next(worked))
-    assert [rests.next_s() for _ in range(4)] == pytest.approx([0.0005, 0.002, 0.0032, 0.005])
+    assert [rests.next_s(0.005) for _ in range(4)] == pytest.approx([0.0005, 0.002, 0.0032, 0.005])
+
+
+def test_what_a_thread_may_not_rest_at_once_it_rests_later() -> None:
+    worked = iter([0.001, 0.002, 0.0022, 0.0022, 0.1, 0.1, 0.1])
+    rests = Rests(lambda: next(worked))
+    taken = [rests.next_s(longest) for longest in (0.001, 0.001, 0.03, 0.03)]
+    assert taken == pytest.approx([0.001, 0.001, 0.0068, 0.0005])
+    assert [rests.next_s(0.001), rests.next_s(1.0), rests.next_s(1.0)] == pytest.approx([0.001, 0.03, 0.0005])
+
+
+@pytest.mark.parametrize("far_behind", [0, 10**6])
+def test_a_drain_rests_for_long_where_nobody_waits_for_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, far_behind: int
+) -> None:
+    data, seen = make(place), []
+    writing = threading.local()
+
+    class Watched(Rests):
+        def next_s(self, longest_s: float) -> float:
+            seen.append((writing.sql.in_transaction, longest_s))
+            return 0.0
+
+    def open_books() -> Connection:
+        writing.sql = connect(data)
+        return writing.sql
+
+    monkeypatch.setattr(drain, "Rests", Watched)
+    monkeypatch.setattr(drain, "_FAR_BEHIND", far_behind)
+    with journal(data) as book:
+        write(book, [(record, settled(record)) for record in (opened() for _ in range(300))])
+        monkeypatch.setattr(drain, "BATCH", 100)
+        copying = Drain(book, open_books, NoFailpoints(), print, every_s=0.01)
+        copying.start()
+        wait_until_drained(book)
+        asyncio.run(copying.close())
+    assert {longest for inside, longest in seen if inside} == {0.001}  # all who write wait for it
+    assert sum(not inside for inside, _ in seen) >= 3  # between two transactions
+    assert {longest for inside, longest in seen if not inside} == ({0.03} if far_behind else {0.001, 0.03})

@@ -3,7 +3,9 @@
 The thread sleeps on a lock while nothing is written, then for `every_s`, so a batch is what came
 meanwhile: under load for longer, since a transaction has its price. It works in slices with a longer
 sleep after each: a thread that computes would keep the event loop waiting for the interpreter lock, and
-the core.
+the core. In a transaction it sleeps for moments only, since all who write wait for that, and calls that
+need money with them: the rest of its sleep comes between two of them. For moments only, too, while it is far
+behind.
 What the database refuses stays in the journal and is tried again, ever more slowly.
 """
 
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 
 BATCH: Final = 1024  # settled calls in one transaction, at most
 _PAUSE_S: Final = 0.0005
-_LONGEST_PAUSE_S: Final = 0.005
+_MOMENT_S: Final = 0.001  # the longest sleep in a transaction,
+_LONGEST_PAUSE_S: Final = 0.03  # and between two
 _RESTS: Final = 4  # times as long as a slice took: calls that come meanwhile hardly notice it
 _MANY: Final = 128  # records in a turn: of so many, there are not fewer in the next one
 _LONGER: Final = 2.5  # times that a turn lasts then: what a call did is in the books within the second
+_FAR_BEHIND: Final = 14_000  # records: soon the files would have to be read, and then the journal be full
 _SLOWEST_RETRY_S: Final = 2.0
 
 
@@ -307,6 +311,7 @@ class Drain:
             self._tell(copier.done)
             if not count:
                 return copied
+            self._pause()
             until = self._journal.durable if self._stopping else until
 
     def _tell(self, position: Position) -> None:
@@ -317,7 +322,9 @@ class Drain:
 
     def _pause(self) -> None:
         """Let the event loop have the core and the interpreter, unless somebody waits for us."""
-        rest_s = self._rests.next_s()
+        writing = self._sql is not None and self._sql.in_transaction
+        hastens = writing or self._journal.undrained_records > _FAR_BEHIND
+        rest_s = self._rests.next_s(_MOMENT_S if hastens else _LONGEST_PAUSE_S)
         if not (self._flushes or self._stopping):
             time.sleep(rest_s)
 
@@ -329,17 +336,24 @@ class Rests:
         worked_s: returns how many seconds of CPU the thread has had.
     """
 
-    __slots__ = ("_before_s", "_worked_s")
+    __slots__ = ("_before_s", "_owed_s", "_worked_s")
 
     def __init__(self, worked_s: Callable[[], float] = time.thread_time) -> None:
         self._worked_s = worked_s
-        self._before_s = 0.0
+        self._before_s = self._owed_s = 0.0
 
-    def next_s(self) -> float:
-        """Return how many seconds to sleep after the work since the last time."""
+    def next_s(self, longest_s: float) -> float:
+        """Return how many seconds to sleep after the work since the last time.
+
+        Args:
+            longest_s: sleep no longer now; what is lacking is made up for the next times.
+        """
         now_s = self._worked_s()
         worked_s, self._before_s = now_s - self._before_s, now_s
-        return min(max(_PAUSE_S, _RESTS * worked_s), _LONGEST_PAUSE_S)
+        due_s = max(_PAUSE_S, _RESTS * worked_s + self._owed_s)
+        rest_s = min(due_s, longest_s)
+        self._owed_s = min(due_s - rest_s, _LONGEST_PAUSE_S)
+        return rest_s
 
 
 class _Outcome:
