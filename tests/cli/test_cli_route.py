@@ -109,7 +109,7 @@ def test_it_says_when_two_targets_are_asked_at_once(
         for name, targets, terms in (
             ("voice", two, 'after_ms = 800, most_percent = 5, keys = ["voice-*"]'),
             ("lately", two, 'after_ms = "p95"'),
-            ("alone", two.partition(" }")[0] + " }", "after_ms = 800"),
+            ("alone", two.replace('"b"', '"b", when = { keys = ["vip"] }'), "after_ms = 800"),
         )
     )
     (tmp_path / "headgate.toml").write_text(SETTINGS + models)

@@ -59,6 +59,23 @@ def test_a_file_of_secrets_that_is_no_text_is_told_by_its_name(tmp_path):
         loaded({}, env_file=str(file))
 
 
+HEDGED = """
+[[providers]]
+name = "p"
+base_url = "http://p/v1"
+api_key = "k"
+[[providers]]
+name = "q"
+base_url = "http://q/v1"
+api_key = "k"
+hangup = "drain"
+[[models]]
+name = "m"
+targets = [{provider = "p", model = "m"}]
+hedge = {after_ms = 5}
+"""
+
+
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
@@ -100,6 +117,8 @@ def test_a_file_of_secrets_that_is_no_text_is_told_by_its_name(tmp_path):
             '[[providers]]\nname = "p"\nbase_url = "http://p/v1"\napi_key = "k"\n[[models]]\nname = "m"\ntargets = [{provider = "p", model = "m"}]\nhedge = {after_ms = 5}\ncanary = {target = {provider = "p", model = "c"}, share_percent = 5}',
             "hedge and canary",
         ),
+        (HEDGED, "model 'm': hedge: there is no second target to ask. Give the model another one"),
+        (HEDGED.replace("}]", '}, {provider = "q", model = "n"}]'), "no second target"),
         (SIMULATED.replace("}]", ", weight = -1}]"), "weight -1 is not 0 to"),
         ("[batch]\nsilent_s = 1", "batch: silent_s is 2 to 3600"),
         ("[retries]\nattempts = 9", "retries: attempts must be 1"),
@@ -113,6 +132,20 @@ def test_a_file_of_secrets_that_is_no_text_is_told_by_its_name(tmp_path):
 def test_a_mistake_is_named(toml, said, tmp_path):
     with pytest.raises(ConfigError, match=said):
         loaded(toml=toml, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('api_key = "k"', 'api_keys = ["k", "l"]'),
+        ("hedge", 'fallback = ["other"]\nhedge'),
+        ("}]", '}, {provider = "p", model = "n"}]'),
+    ],
+)
+def test_a_second_key_a_fallback_or_another_target_makes_a_hedge(change, tmp_path):
+    other = '[[models]]\nname = "other"\ntargets = [{ provider = "p", model = "n" }]'
+    toml = HEDGED.replace(*change, 1) + other
+    assert loaded(toml=toml, tmp_path=tmp_path).routes["m"].hedge is not None
 
 
 def test_a_compatible_host_takes_five_lines(tmp_path):

@@ -135,6 +135,7 @@ name = "own"
 targets = [{ provider = "corp", model = "corp-1" }]
 shadow = { target = { provider = "corp", model = "corp-2" }, share_percent = 100, budget = "1/day" }
 hedge = { after_ms = 100 }
+fallback = ["gpt-5"]
 [[models]]
 name = "gpt-5"
 targets = [{ provider = "corp", model = "corp-1" }]

@@ -15,7 +15,9 @@ from headgate.routing.trials import Trial
 from headgate.values import BatchRunner, Deadlines, When
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
+
+    from headgate.values import Host
 
 Choice: TypeAlias = Literal["weights", "order", "least_cost", "least_latency"]
 CHOSEN: Final = frozenset({"least_cost", "least_latency"})  # for each call anew
@@ -104,15 +106,15 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         others = (each.target for each in (self.canary, self.shadow) if each is not None)
         return (*self.targets, *others)
 
-    def wrong(self, providers: Collection[str]) -> str:
+    def wrong(self, providers: Mapping[str, Host]) -> str:
         """Return the first thing that is wrong with it, or an empty text.
 
         Args:
-            providers: names of those that are configured.
+            providers: those that are configured, by name.
         """
         return next(self._faults(providers), "")
 
-    def _faults(self, providers: Collection[str]) -> Iterator[str]:
+    def _faults(self, providers: Mapping[str, Host]) -> Iterator[str]:
         if not self.targets:
             yield "targets is empty."
         if self.when is not None and (fault := self.when.wrong()):
@@ -127,6 +129,19 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "hedge and canary: of two targets at once none can be compared. Leave one out."
         for target in self.every_target:
             yield from self._faults_of(target, providers)
+        if self.hedge is not None and not self.fallback and self._askable(providers) < 2:
+            yield (
+                "hedge: there is no second target to ask. Give the model another one (not of a provider with "
+                'hangup = "drain", which bills what nobody reads), a fallback, or its provider a second key; '
+                "or leave hedge out."
+            )
+
+    def _askable(self, providers: Mapping[str, Host]) -> int:
+        """Return how many targets may be asked beside another: with each key of a provider that lets go."""
+        hosts = [providers.get(target.provider) for target in self.targets]
+        return sum(
+            1 if host is None else (host.hangup == "cancel") * (1 + len(host.spares)) for host in hosts
+        )
 
     def _faults_of(self, target: RouteTarget, providers: Collection[str]) -> Iterator[str]:
         if not 0 <= target.weight <= _MOST_WEIGHT:
