@@ -133,6 +133,21 @@ def test_what_is_allotted_to_one_key_is_at_once_another_keys():
     assert side.call(0, 1, NOW) is None
 
 
+def test_who_is_above_its_own_cap_ends_nobody_elses_allotment():
+    side = Side(Budgets, (10_000, 10, 10_000, 0, 0), prepaid=False)
+    side.callers.append(Principal(key=4, project=5, account=6))  # of nobody else's account
+    side.rows.append(BudgetTerms(4, "key", 4, Book.REAL, 0, "day"))
+    side.sizes = (*side.sizes, 10)
+    side.reload(NOW)
+    assert all(side.calls(0, 1, 2, NOW))
+    [allotment] = side.purse.allotments
+    assert side.call(1, 20, NOW) is None
+    assert side.call(2, 20, NOW) is None
+    assert side.budgets.standing(side.budgets.covering(side.callers[2]))[:2] == (0, 0)
+    assert side.purse.allotments == {allotment}
+    assert allotment.open
+
+
 @pytest.mark.parametrize("lowered", [1, 3])
 def test_of_a_pot_that_was_lowered_nothing_allotted_is_spent(lowered):
     side = Side(Budgets, (10_000, 10_000, 10_000, 0, 0), prepaid=False)

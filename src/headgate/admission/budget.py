@@ -293,12 +293,15 @@ class Budgets:
     ) -> Hold | None:
         """Do the same by asking each pot, once more where something was allotted to others."""
         hold = self._ask(found, amount, now, need)
-        if hold is None and self._gathered(found.slices):
+        if hold is None and self._gathered(own for own in found.slices if own.free < amount):
             hold = self._ask(found, amount, now, need)
         return hold
 
-    def _gathered(self, slices: tuple[Slice, ...]) -> bool:
-        """Put back what was allotted of some slices; say whether anything was."""
+    def _gathered(self, slices: Iterable[Slice]) -> bool:
+        """Put back what was allotted, if anything was of some slices; say whether it was.
+
+        Where nothing was it costs nothing: who is above its cap may ask very often.
+        """
         for own in slices:
             if own.allotments:
                 self._purse.gather()
@@ -390,7 +393,7 @@ class Budgets:
 
     def standing(self, found: Cover) -> Standing:
         """Say how much is left, by what the store said last."""
-        self._purse.gather()
+        self._gathered((*found.slices, *found.offers))
         free, hope = 2**62, 2**62
         tightest: Budget | None = None
         if found.prepaid:

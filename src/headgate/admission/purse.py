@@ -182,10 +182,13 @@ class Purse:
 
     def gather(self, only: Allotment | None = None) -> None:
         """Put what is allotted and not held back into the slices, of one allotment or of all."""
-        ended = self.allotments if only is None else self.allotments & {only}
-        for each in ended:
-            each.end()
-        self.allotments = self.allotments - ended
+        if only is None:
+            ended, self.allotments = self.allotments, set()
+            for each in ended:
+                each.end()
+        elif only in self.allotments:
+            self.allotments.remove(only)
+            only.end()
 
     @property
     def idle(self) -> bool:
