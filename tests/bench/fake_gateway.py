@@ -119,6 +119,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--version", action="version", version="headgate, the fake one")
     parser.add_argument("words", nargs="+")
     parser.add_argument("--json", action="store_true")
     for name in ("--data", "--config"):

@@ -43,8 +43,8 @@ def test_a_right_gateway_passes_and_every_lane_gives_its_figures(tmp_path: Path)
         "json.headgate.cpu_us", "refused.served_ratio", "fallback.headgate.added_cpu_us", "large.headgate.cpu_us",
         "burst.headgate.event_us", "paced.headgate.added_ttft_p50_us", "open100.direct.p50_us",
         "open1000.headgate.added_p99_us", "streams.headgate.rss_mb", "streams.headgate.late",
-        "start.headgate.seconds", "start.headgate.idle_mb", "journal.headgate.start_seconds",
-        "journal.headgate.drain_us",
+        "start.headgate.seconds", "start.headgate.idle_mb", "start.headgate.version_seconds",
+        "journal.headgate.start_seconds", "journal.headgate.drain_us",
     )  # fmt: skip
     assert [name for name in wanted if name not in figures] == []
     assert figures["json.headgate.cpu_us"]["value"] > 0
