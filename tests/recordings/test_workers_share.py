@@ -11,13 +11,13 @@ import threading
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from tests.surfaces.clients import openai_client
 from tests.surfaces.conftest import Gateway
 from tests.surfaces.test_workers import children, until
 from tests.upstream import Peer, Received, ScriptedUpstream, chat_json, chat_stream, stream_steps
@@ -80,9 +80,9 @@ def slow_stream() -> Slow:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_fifty_at_once_with_the_official_sdk_are_one_call(tmp_path: Path, workers: int) -> None:
-    with ScriptedUpstream(chat_json("one for all"), chat_stream()) as upstream:
+    with ScriptedUpstream(chat_json("one for all"), chat_stream()) as upstream, ExitStack() as stack:
         gateway = serve(tmp_path, upstream, "--workers", str(workers))
-        client = OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0)
+        client = stack.enter_context(openai_client(gateway.base, gateway.key))
 
         def whole(_: int) -> tuple[str, bool]:
             raw = client.chat.completions.with_raw_response.create(
@@ -195,9 +195,9 @@ def kept(gateway: Gateway, question: str) -> list[int]:
 def test_a_killed_gateway_makes_no_call_twice_without_a_word(tmp_path: Path, place: str, status: int) -> None:
     with ScriptedUpstream(chat_json("kept"), chat_stream()) as upstream:
         gateway = serve(tmp_path, upstream, HEADGATE_FAILPOINTS=place)
-        client = OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0)
         once: dict[str, Any] = {**CALL, "extra_headers": {"Idempotency-Key": "kept"}}
-        answer = client.chat.completions.create(**once)
+        with openai_client(gateway.base, gateway.key) as client:
+            answer = client.chat.completions.create(**once)
         until(lambda: kept(gateway, "state FROM recordings") == [State.WHOLE])
         with pytest.raises((OSError, HTTPException)):
             open_stream(gateway, idempotency_key="k").read()
@@ -205,8 +205,8 @@ def test_a_killed_gateway_makes_no_call_twice_without_a_word(tmp_path: Path, pla
         asked = len(upstream.requests)
         with_key, gateway = gateway.key, serve(tmp_path, upstream)
         gateway.key = with_key
-        client = OpenAI(base_url=gateway.base, api_key=gateway.key, max_retries=0)
-        assert client.chat.completions.create(**once) == answer
+        with openai_client(gateway.base, gateway.key) as client:
+            assert client.chat.completions.create(**once) == answer
         found, said = again(gateway)
         assert found == status, said
         if status == 409:

@@ -7,6 +7,7 @@ import urllib.request
 
 import openai
 import pytest
+from tests.surfaces.clients import openai_client
 from tests.surfaces.conftest import Gateway
 
 
@@ -92,10 +93,8 @@ def test_an_error_has_the_headers_of_an_answer(client, change):
 
 
 def test_a_caller_without_a_key_is_told_nothing_of_anybody(simulated):
-    with pytest.raises(openai.AuthenticationError) as caught:
-        openai.OpenAI(base_url=simulated.base, api_key="x", max_retries=0).chat.completions.create(
-            model="gpt-4o", messages=HELLO
-        )
+    with openai_client(simulated.base, "x") as stranger, pytest.raises(openai.AuthenticationError) as caught:
+        stranger.chat.completions.create(model="gpt-4o", messages=HELLO)
     assert caught.value.response.headers["openai-version"] == "2020-10-01"
     assert "openai-organization" not in caught.value.response.headers
 
@@ -236,8 +235,10 @@ def test_each_error_of_the_guide(client, change, kind, code):
 
 
 def test_a_wrong_key_and_no_key(simulated):
-    wrong = openai.OpenAI(base_url=simulated.base, api_key="sk-proj-abcdefghijklmnop", max_retries=0)
-    with pytest.raises(openai.AuthenticationError) as caught:
+    with (
+        openai_client(simulated.base, "sk-proj-abcdefghijklmnop") as wrong,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
         wrong.models.list()
     assert caught.value.code == "invalid_api_key"
     assert "abcdefghij" not in caught.value.message
