@@ -127,6 +127,12 @@ def _answers_come_from(app: App) -> list[str]:
         ]
     if config.found:
         return [f"Providers: {', '.join(config.found)}", *_without_key(config)]
+    played = ", ".join(route.name for route in config.routes.values() if route.simulated)
+    if played:
+        return [
+            f"Providers: none found. The simulator answers {played}, as the file says.",
+            f"  No other model is served: set {_VARIABLES} and start again for real ones.",
+        ]
     return [
         f"Providers: none found. Calls get 503 until one is configured: set {_VARIABLES}",
         "  The simulator does not step in: this data folder has had a provider, or there is a configuration.",

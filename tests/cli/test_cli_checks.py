@@ -35,6 +35,14 @@ def test_a_configuration_is_explained(
     assert "sk-secret" not in text + json.dumps(said)
 
 
+def test_a_file_whose_models_the_simulator_answers_says_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "h.toml").write_text(
+        '[[models]]\nname = "play"\ntargets = [{ provider = "simulator", model = "gpt-4o" }]\n'
+    )
+    text = run("config", "check", "--config", "h.toml").output
+    assert "none: the simulator answers play; no other model is served" in text
+
+
 def test_what_replicas_share_is_shown_without_a_password(run: Run, tmp_path: Path) -> None:
     (tmp_path / "h.toml").write_text(
         '[storage]\ndatabase = "postgresql://me:geheim@db.example/books"\nqueue = "amqp://me:geheim@rabbit.example/"\n'

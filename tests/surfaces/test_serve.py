@@ -206,6 +206,21 @@ def test_a_taken_port_is_said_plainly(simulated, tmp_path):
     assert "taken by another program" in done.stderr
 
 
+def test_a_model_that_the_file_gives_the_simulator_is_named_at_the_start(tmp_path):
+    (tmp_path / "h.toml").write_text(
+        '[[models]]\nname = "play"\ntargets = [{ provider = "simulator", model = "gpt-4o" }]\n'
+    )
+    gateway = Gateway(tmp_path, "--config", str(tmp_path / "h.toml"))
+    try:
+        assert "The simulator answers play, as the file says." in gateway.said
+        answer = client(gateway).chat.completions.create(model="play", messages=HELLO)
+        assert answer.usage.total_tokens > 0
+        with pytest.raises(openai.NotFoundError):
+            client(gateway).chat.completions.create(model="gpt-4o", messages=HELLO)
+    finally:
+        gateway.stop()
+
+
 def test_the_start_page_and_the_metrics(simulated):
     root = simulated.base.removesuffix("/v1")
     page = urllib.request.urlopen(f"{root}/?lang=zh").read().decode()

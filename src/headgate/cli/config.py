@@ -74,6 +74,9 @@ def check(config_file: str | None, env_file: str, as_json: bool) -> None:
 
 def _nobody(config: Config) -> str:
     """Say who answers where no provider is configured."""
+    played = [route.name for route in config.routes.values() if route.simulated]
+    if played:
+        return f"none: the simulator answers {', '.join(played)}; no other model is served"
     if config.has_file:
         return "none: calls get 503 until one is configured"
     return "none: the simulator answers in a new data folder"

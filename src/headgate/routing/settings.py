@@ -106,6 +106,11 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         others = (each.target for each in (self.canary, self.shadow) if each is not None)
         return (*self.targets, *others)
 
+    @property
+    def simulated(self) -> bool:
+        """Say whether the simulator may answer its calls."""
+        return any(target.provider == SIMULATOR for target in self.targets)
+
     def wrong(self, providers: Mapping[str, Host]) -> str:
         """Return the first thing that is wrong with it, or an empty text.
 
