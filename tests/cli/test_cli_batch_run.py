@@ -158,6 +158,19 @@ def batch(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return command
 
 
+def test_what_came_while_nobody_looked_is_no_rate(batch, monkeypatch):
+    monkeypatch.setattr(batchrun, "_PAGE", 2)
+    monkeypatch.setattr(batchrun, "_PLAIN_S", 0.0)
+    Path("in.jsonl").write_text('"x"\n"y"\n"z"\n')
+    first, last = told("in_progress", result("row-1", "a"), result("row-2", "b")), result("row-3", "c")
+    with Stub([FILE, BATCH, first, told("in_progress", last), told("completed")]) as stub:
+        done = batch(stub)
+    assert done.exit_code == 0, done.output
+    said = [line for line in done.stderr.splitlines() if " of 3" in line]
+    assert said[0] == "in_progress: 2 of 3, $0.0015 so far"
+    assert "0.0/s" in said[1]
+
+
 def test_a_batch_whose_order_had_no_answer_is_ordered_once(batch):
     with Stub([FILE, LOST, BATCH, told("completed", result("row-1", "y"))]) as stub:
         first = batch(stub)

@@ -175,9 +175,9 @@ class Run:
         self._prompt = prompt
         self._state_path = out.with_name(out.name + ".state")
         self._results = Results(out, sheet)
-        self._began = time.monotonic()
         self._told = 0.0
-        self._first = 0  # results that were there when the rate began to be measured
+        self._began: float | None = None  # when the rate began to be measured
+        self._first = 0  # results that were there then
         self._away = self._ended = False
         self.charge = 0  # nano-USD
 
@@ -198,8 +198,6 @@ class Run:
         if not state.batch:
             self._order(state)
         self._results.resume()
-        self._first = len(self._results.done)
-        self._began = time.monotonic()
         batch = self._follow(state)
         click.echo(err=True)
         self._patiently(lambda: self._fetch(batch))
@@ -285,7 +283,6 @@ class Run:
 
     def _follow(self, state: State) -> dict[str, Any]:
         """Write results as they come, until the batch is done."""
-        measured = False
         while True:
             found: dict[str, Any] = self._patiently(lambda: self._client.results(state.batch, state.after))
             batch: dict[str, Any] = found["batch"]
@@ -294,8 +291,8 @@ class Run:
                 self._results.take(found["data"])
                 state.after = found["last_seq"]
                 self._keep(state)
-            if len(found["data"]) < _PAGE and not measured:  # what came while nobody looked is no rate
-                measured, self._first, self._began = True, len(self._results.done), time.monotonic()
+            if len(found["data"]) < _PAGE and self._began is None:  # what came while nobody looked is no rate
+                self._first, self._began = len(self._results.done), time.monotonic()
             self._tell(batch)
             if batch["status"] in DONE:
                 return batch
@@ -353,14 +350,22 @@ class Run:
         self._told = now
         counts, total = batch["request_counts"], len(self._rows)
         done = counts["completed"] + counts["failed"]
-        rate = (len(self._results.done) - self._first) / max(now - self._began, 0.001)
         said = f"{batch['status']}: {done:,} of {total:,}"
         if counts["failed"]:
             said += f" ({counts['failed']:,} failed)"
-        said += f", {rate:,.1f}/s, {format_usd(self.charge)} so far"
-        if batch["status"] == "in_progress" and rate > 0 and done < total:
+        rate = self._rate(now)
+        if rate is not None:
+            said += f", {rate:,.1f}/s"
+        said += f", {format_usd(self.charge)} so far"
+        if batch["status"] == "in_progress" and rate and done < total:
             said += f", about {_duration((total - done) / rate)} left"
         click.echo(f"\r\x1b[K{said}" if terminal else said, nl=not terminal, err=True)
+
+    def _rate(self, now: float) -> float | None:
+        """Return how many results come in a second; None where nobody has watched yet."""
+        if self._began is None or now <= self._began:
+            return None
+        return (len(self._results.done) - self._first) / (now - self._began)
 
     @property
     def failed(self) -> int:
