@@ -23,6 +23,7 @@ from headgate.wire.batches import (
 
 CHAT = "/v1/chat/completions"
 ORDER = {"input_file_id": "file-1", "endpoint": CHAT, "completion_window": "24h"}
+KEPT, AFTER = "output_expires_after", {"anchor": "created_at", "seconds": 3600}
 LINE = {"custom_id": "a", "method": "POST", "url": CHAT, "body": {"model": "m"}}
 
 
@@ -44,19 +45,29 @@ def test_an_order_is_read():
         ({"input_file_id": None}, "input_file_id", "missing_required_parameter"),
         ({"completion_window": "1h"}, "completion_window", "invalid_value"),
         ({"endpoint": "/v1/audio/speech"}, "endpoint", "invalid_value"),
-        ({"metadata": {"a": 1}}, None, "invalid_type"),
-        ({"metadata": {"a": "b" * 513}}, "metadata", "invalid_value"),
-        (
-            {"output_expires_after": {"anchor": "created_at", "seconds": 5}},
-            "output_expires_after",
-            "invalid_value",
-        ),
+        ({"completion_window": 24}, "completion_window", "invalid_type"),
+        ({"input_file_id": 5}, "input_file_id", "invalid_type"),
+        ({"metadata": []}, "metadata", "invalid_type"),
+        ({"metadata": {"a": 1}}, "metadata.a", "invalid_type"),
+        ({"metadata": {"a": "b" * 513}}, "metadata.a", "string_above_max_length"),
+        ({"metadata": {f"n{n}": "" for n in range(17)}}, "metadata", "object_above_max_properties"),
+        ({"output_expires_after": 3600}, "output_expires_after", "invalid_type"),
+        ({"output_expires_after": {"seconds": 3600}}, f"{KEPT}.anchor", "missing_required_parameter"),
+        ({"output_expires_after": {**AFTER, "anchor": "used_at"}}, f"{KEPT}.anchor", "invalid_value"),
+        ({"output_expires_after": {**AFTER, "seconds": 5}}, f"{KEPT}.seconds", "integer_below_min_value"),
+        ({"output_expires_after": {**AFTER, "seconds": "5"}}, f"{KEPT}.seconds", "invalid_type"),
+        ({"output_expires_after": {**AFTER, "days": 5}}, f"{KEPT}.days", "unknown_parameter"),
     ],
 )
 def test_a_wrong_order_is_refused(change, param, code):
     with pytest.raises(CallerError) as refused:
         read_order(json.dumps({**ORDER, **change}).encode(), [CHAT])
     assert (refused.value.param, refused.value.code) == (param, code)
+
+
+def test_an_order_that_is_no_object_is_refused():
+    with pytest.raises(CallerError, match="must be an object"):
+        read_order(b"[]", [CHAT])
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"endpoint": "\xe9"}', b'{"metadata": {"a": "\xe9"}}'])

@@ -173,7 +173,7 @@ def test_lines_name_files_and_fail_for_their_own(client, simulated):
         ([{**ask("a"), "custom_id": None}], "invalid_type", 1, "custom_id"),
         ([ask("a", stream=True)], "invalid_value", 1, "body.stream"),
         ([ask("a"), ask("b", model="gpt-4o")], "model_mismatch", 2, "body.model"),
-        ([ask("a", model="no-such-model")], "model_not_found", 1, "body"),
+        ([ask("a", model="no-such-model")], "model_not_found", 1, "body.model"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_told_with_its_line(client, lines, code, line, param):
@@ -183,7 +183,7 @@ def test_what_is_wrong_with_the_file_is_told_with_its_line(client, lines, code, 
     assert batch.errors.object == "list"
     error = batch.errors.data[0]
     assert (error.code, error.line) == (code, line)
-    assert error.param == param or code == "model_not_found"
+    assert error.param == param
 
 
 def test_a_wrong_order_is_refused_at_once(client):

@@ -204,7 +204,7 @@ class Reader:
         try:
             targets = await self._pipeline.candidates(call, self._parts.routes())
         except NotFound as error:
-            raise LineRefused(line_error(error, number)) from error
+            raise LineRefused(line_error(error, number, "model")) from error
         except CallerError:
             return Weight()
         except GatewayError as error:

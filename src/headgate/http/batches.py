@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.errors import CallerError
 from headgate.http.kept import KeptRoute, caller_of, name_in, not_allowed, page_of, send, shape
-from headgate.wire.checks import whole
+from headgate.wire.checks import integer, whole
 
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
@@ -142,8 +142,7 @@ def _after(query: bytes) -> tuple[int, int]:
 
 def _number(given: dict[str, str], name: str, usual: int, least: int, most: int) -> int:
     number = whole(given.get(name, str(usual)))
-    if number is None or not least <= number <= most:
-        raise CallerError(
-            f"Invalid '{name}': it must be from {least} to {most}.", param=name, code="invalid_value"
-        )
+    if number is None:
+        raise CallerError(f"Invalid '{name}': expected an integer.", param=name, code="invalid_type")
+    integer(least, most)(name, number)
     return number

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 from headgate.errors import CallerError
-from headgate.wire.checks import whole
+from headgate.wire.checks import integer, whole
 
 _MOST_LISTED: Final = 10_000
 
@@ -38,17 +38,5 @@ def _limit(text: str) -> int:
     limit = whole(text)
     if limit is None:
         raise CallerError("Invalid 'limit': expected an integer.", param="limit", code="invalid_type")
-    if limit < 1:
-        raise CallerError(
-            f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {limit} instead.",
-            param="limit",
-            code="integer_below_min_value",
-        )
-    if limit > _MOST_LISTED:
-        raise CallerError(
-            "Invalid 'limit': integer above maximum value. "
-            f"Expected a value <= {_MOST_LISTED}, but got {limit} instead.",
-            param="limit",
-            code="integer_above_max_value",
-        )
+    integer(1, _MOST_LISTED)("limit", limit)
     return limit

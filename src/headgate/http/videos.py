@@ -21,7 +21,7 @@ from headgate.http.kept import (
     shape,
 )
 from headgate.identity.standing import allow
-from headgate.wire.checks import whole
+from headgate.wire.checks import integer, whole
 
 if TYPE_CHECKING:
     from headgate.http.dataplane import Service
@@ -176,10 +176,9 @@ def _page(query: bytes) -> tuple[str, int, bool]:
     """
     given = {name: values[-1] for name, values in parse_qs(query.decode("latin-1")).items()}
     limit, order = whole(given.get("limit", str(_DEFAULT_LIMIT))), given.get("order", "desc")
-    if limit is None or not 1 <= limit <= _MOST_LISTED:
-        raise CallerError(
-            f"Invalid 'limit': it must be from 1 to {_MOST_LISTED}.", param="limit", code="invalid_value"
-        )
+    if limit is None:
+        raise CallerError("Invalid 'limit': expected an integer.", param="limit", code="invalid_type")
+    integer(1, _MOST_LISTED)("limit", limit)
     if order not in {"asc", "desc"}:
         raise CallerError("Invalid 'order': it must be 'asc' or 'desc'.", param="order", code="invalid_value")
     return given.get("after", ""), limit, order == "desc"

@@ -12,7 +12,19 @@ import msgspec
 
 from headgate.errors import CallerError
 from headgate.wire.answers import NOT_JSON
-from headgate.wire.checks import missing
+from headgate.wire.checks import (
+    Check,
+    Json,
+    decode,
+    integer,
+    mapping,
+    metadata,
+    missing,
+    one_of,
+    required,
+    text,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,8 +41,6 @@ MOST_INPUTS: Final = 50_000  # of all lines of embeddings together
 LONGEST_ID: Final = 512  # characters of a custom_id
 WINDOW: Final = "24h"
 _US: Final = 1_000_000
-_METADATA: Final = 16  # pairs, with names of at most
-_NAME, _VALUE = 64, 512  # and values of at most so many characters
 _KEPT_S: Final = (3_600, 2_592_000)
 _encode = msgspec.json.encode
 _WHY: Final = {
@@ -78,20 +88,23 @@ class BatchOrder(msgspec.Struct, frozen=True):
     kept_s: int = 0  # how long the files that come of it are kept; 0: as long as such files are
 
 
-class _After(msgspec.Struct, forbid_unknown_fields=True):
-    anchor: str
-    seconds: int
+def _after(path: str, value: Json) -> None:
+    """Accept how long the files that come of a batch are kept."""
+    mapping(path, value)
+    required(path, value, "anchor", one_of("created_at"))
+    required(path, value, "seconds", integer(*_KEPT_S))
+    for name in value:
+        if name not in {"anchor", "seconds"}:
+            raise unknown(f"{path}.{name[:100]}")
 
 
-class _Order(msgspec.Struct):
-    input_file_id: str | None = None
-    endpoint: str | None = None
-    completion_window: str | None = None
-    metadata: dict[str, str] | None = None
-    output_expires_after: _After | None = None
-
-
-_order = msgspec.json.Decoder(_Order).decode
+_ORDER: Mapping[str, Check] = {
+    "input_file_id": text,
+    "endpoint": text,
+    "completion_window": text,
+    "metadata": metadata,
+    "output_expires_after": _after,
+}
 
 
 def read_order(body: bytes, endpoints: Collection[str]) -> BatchOrder:
@@ -105,22 +118,24 @@ def read_order(body: bytes, endpoints: Collection[str]) -> BatchOrder:
         CallerError: what is wrong with it.
     """
     try:
-        asked = _order(body)
-    except msgspec.ValidationError as fault:
-        raise CallerError(f"Invalid request: {fault}.", code="invalid_type") from fault
+        asked = decode(body)
     except NOT_JSON as fault:
         raise CallerError(f"We could not parse the JSON body of your request: {fault}.") from fault
+    if not isinstance(asked, dict):
+        raise CallerError("The JSON body of your request must be an object.", code="invalid_type")
+    for name, check in _ORDER.items():
+        if asked.get(name) is not None:
+            check(name, asked[name])
     for name in ("input_file_id", "endpoint", "completion_window"):
-        if not getattr(asked, name):
+        if not asked.get(name):
             raise missing(name)
-    assert asked.input_file_id is not None
-    assert asked.endpoint is not None
-    if asked.completion_window != WINDOW:
-        raise _invalid("completion_window", str(asked.completion_window), [WINDOW])
-    if asked.endpoint not in endpoints:
-        raise _invalid("endpoint", asked.endpoint, endpoints)
-    _check_metadata(asked.metadata)
-    return BatchOrder(asked.input_file_id, asked.endpoint, asked.metadata, _kept(asked.output_expires_after))
+    if asked["completion_window"] != WINDOW:
+        raise _invalid("completion_window", asked["completion_window"], [WINDOW])
+    if asked["endpoint"] not in endpoints:
+        raise _invalid("endpoint", asked["endpoint"], endpoints)
+    after = asked.get("output_expires_after")
+    kept_s = int(after["seconds"]) if after is not None else 0
+    return BatchOrder(asked["input_file_id"], asked["endpoint"], asked.get("metadata"), kept_s)
 
 
 def _invalid(name: str, value: str, allowed: Collection[str]) -> CallerError:
@@ -128,30 +143,6 @@ def _invalid(name: str, value: str, allowed: Collection[str]) -> CallerError:
     return CallerError(
         f"Invalid value: '{value[:100]}'. Supported values are: {listed}.", param=name, code="invalid_value"
     )
-
-
-def _check_metadata(given: Mapping[str, str] | None) -> None:
-    pairs = given or {}
-    if len(pairs) > _METADATA or any(len(k) > _NAME or len(v) > _VALUE for k, v in pairs.items()):
-        raise CallerError(
-            f"Invalid 'metadata': at most {_METADATA} pairs, names of at most {_NAME} and values of at most "
-            f"{_VALUE} characters.",
-            param="metadata",
-            code="invalid_value",
-        )
-
-
-def _kept(after: _After | None) -> int:
-    if after is None:
-        return 0
-    low, high = _KEPT_S
-    if after.anchor != "created_at" or not low <= after.seconds <= high:
-        raise CallerError(
-            f"Invalid 'output_expires_after': its anchor is 'created_at', its seconds are {low} to {high}.",
-            param="output_expires_after",
-            code="invalid_value",
-        )
-    return after.seconds
 
 
 # ── lines that come in ───────────────────────────────────────────────────────────────────────────
@@ -257,13 +248,17 @@ def _refused(code: str, message: str, line: int, param: str | None = None) -> Li
     return LineRefused(BatchError(code, message, param, line))
 
 
-def line_error(error: GatewayError, number: int) -> BatchError:
-    """Return what is wrong with a line whose request cannot be served, whatever happens."""
+def line_error(error: GatewayError, number: int, about: str = "") -> BatchError:
+    """Return what is wrong with a line whose request cannot be served, whatever happens.
+
+    Args:
+        error: that its call would get.
+        number: of the line, from 1.
+        about: the member of its body that is wrong, where the error does not say.
+    """
+    param = error.param or about
     return BatchError(
-        error.code or error.error_type,
-        error.message,
-        f"body.{error.param}" if error.param else "body",
-        number,
+        error.code or error.error_type, error.message, f"body.{param}" if param else "body", number
     )
 
 

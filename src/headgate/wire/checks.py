@@ -139,6 +139,28 @@ def short_text(limit: int) -> Check:
     return check
 
 
+def metadata(path: str, value: Json) -> None:
+    """Accept at most 16 short names, each with a text."""
+    if type(value) is not dict:
+        raise invalid_type(path, "a metadata object", value)
+    if len(value) > 16:
+        raise CallerError(
+            f"Invalid '{path}': too many properties. Expected an object with at most 16 properties, "
+            f"but got an object with {len(value)} properties instead.",
+            param=path,
+            code="object_above_max_properties",
+        )
+    for name, entry in value.items():
+        if len(name) > 64:
+            raise CallerError(
+                f"Invalid property name in '{path}': '{name[:3]}...{name[-3:]}' is too long. Expected a "
+                f"string with maximum length 64, but got a string with length {len(name)} instead.",
+                param=f"{path}.{name[:512]}",
+                code="property_name_above_max_length",
+            )
+        short_text(512)(f"{path}.{name}", entry)
+
+
 def _bounds(path: str, value: float, low: float, high: float, kind: str) -> None:
     if value < low:
         side, sign, limit = "below minimum", ">=", low

@@ -16,6 +16,7 @@ from headgate.wire.checks import (
     length,
     list_of,
     mapping,
+    metadata,
     number,
     one_of,
     required,
@@ -118,27 +119,6 @@ def _stream_options(path: str, value: Json) -> None:
             boolean(f"{path}.{name}", value[name])
 
 
-def _metadata(path: str, value: Json) -> None:
-    if type(value) is not dict:
-        raise invalid_type(path, "a metadata object", value)
-    if len(value) > 16:
-        raise CallerError(
-            f"Invalid '{path}': too many properties. Expected an object with at most 16 properties, "
-            f"but got an object with {len(value)} properties instead.",
-            param=path,
-            code="object_above_max_properties",
-        )
-    for name, entry in value.items():
-        if len(name) > 64:
-            raise CallerError(
-                f"Invalid property name in '{path}': '{name[:3]}...{name[-3:]}' is too long. Expected a "
-                f"string with maximum length 64, but got a string with length {len(name)} instead.",
-                param=f"{path}.{name[:512]}",
-                code="property_name_above_max_length",
-            )
-        short_text(512)(f"{path}.{name}", entry)
-
-
 def _tokens_or_texts(path: str, value: Json) -> None:
     """Accept [str], [int] or [[int]]."""
     array(path, value, "an array")
@@ -195,7 +175,7 @@ CHAT: Mapping[str, Check] = {
     "function_call": _function_call,
     "response_format": _response_format,
     "store": boolean,
-    "metadata": _metadata,
+    "metadata": metadata,
     "user": text,
     "safety_identifier": short_text(64),
     "prompt_cache_key": text,
