@@ -93,11 +93,13 @@ public cloud; rows of `[prices]` for `azure-cn` and the like say others.
 ROOM = """## Room at providers
 
 A provider, and a target of a model, may have bounds: `max_concurrent` calls are there at once. A call goes to the first of its
-targets with room. Where none has any it waits, `longest_wait_s` at most and with `max_waiting` others, for whichever has first:
-accounts take turns, in each its keys; keys of priority `batch` wait for the others, but of every eight calls one is theirs. In
-a full line the one with the most calls gives way. Who is not let in gets 503 `server_is_overloaded` with `Retry-After`; the
-header `x-headgate-queued-ms` says how long a call waited. Several workers have equal shares of a bound. Sessions and jobs of
-videos are not counted.
+targets with room. Where none has any it waits for whichever has first, `longest_wait_s` at most, in a line of at most
+`max_waiting` calls, both as its first target says. There is a line for each set of targets: models with the same ones share it,
+others that lead to the same provider have lines of their own. In a line accounts take turns, in each its keys; keys of priority
+`batch` wait for the others, but of every eight calls one is theirs. In a full line the one with the most calls gives way. Who is
+not let in gets 503 `server_is_overloaded` with `Retry-After`; the header `x-headgate-queued-ms` says how long a call waited.
+Several workers have equal shares of `max_concurrent` and `max_waiting`, of at least one call each. Sessions and jobs of videos are
+not counted.
 
 With no setting at all a provider is asked only as fast as it says itself (`x-ratelimit-*`, `anthropic-ratelimit-*`,
 `retry-after`), for each key and model: where nothing is left, another target or key is asked, or the call waits in the same

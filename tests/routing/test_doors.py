@@ -286,6 +286,21 @@ def test_workers_share_what_there_is() -> None:
     hall.loop.run(main())
 
 
+@pytest.mark.parametrize(("most", "share"), [(7, 2), (2, 1), (0, 0)])
+def test_workers_share_how_many_may_wait(most: int, share: int) -> None:
+    hall = Hall(workers=3)
+    busy = bounded(max_concurrent=3, max_waiting=most, longest_wait_s=60.0)
+
+    async def main() -> None:
+        calls = [asyncio.ensure_future(hall.call("one", caller(1), 1.0, busy)) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        assert hall.doors.waiting == share
+        await asyncio.gather(*calls)
+
+    hall.loop.run(main())
+    assert (hall.served["one"], hall.refused["one"]) == (1 + share, 4 - share)
+
+
 def test_nothing_is_kept_where_nothing_bounds_anything() -> None:
     hall = Hall()
     hall.doors.follow(limited=False)

@@ -197,9 +197,13 @@ class Doors:
         provider, own = (place.provider, ""), (place.provider, place.model)
         door.rooms = (self._rooms.setdefault(provider, _Room()), self._rooms.setdefault(own, _Room()))
         for room, terms in zip(door.rooms, (target.host.room, target.room), strict=True):
-            room.limit = terms.max_concurrent and max(1, terms.max_concurrent // self._workers)
+            room.limit = self._share(terms.max_concurrent)
         door.longest_ns = int(target.room.longest_wait_s * _NS)
         return door
+
+    def _share(self, bound: int) -> int:
+        """Return a worker's share of a bound, at least one where there is any."""
+        return bound and max(1, bound // self._workers)
 
     # ── to wait ──────────────────────────────────────────────────────────────────────────────────
 
@@ -246,7 +250,7 @@ class Doors:
         if longest < wait < FREED or not terms.longest_wait_s:
             raise self._refusal(targets, waiter.tokens, now)
         line, other = self._lines.get(key) or _Line(key), None
-        if line.turns.count >= terms.max_waiting:
+        if line.turns.count >= self._share(terms.max_waiting):
             other = line.turns.yielding(waiter)
             if other is None:
                 raise self._refusal(targets, waiter.tokens, now)

@@ -35,7 +35,7 @@ class RouteTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: str = ""  # where it is; empty: where its provider is
     data: tuple[str, ...] | None = None  # its policies for data; not given: those of its provider
     max_concurrent: int = 0  # calls that are there at once, whoever sends them; 0: as many as come
-    max_waiting: int | None = None  # calls that may wait for that; else as at its provider
+    max_waiting: int | None = None  # calls in a line for that; else as at its provider
     longest_wait_s: float | None = None  # of each; else as at its provider
     batch: BatchRunner | None = None  # who runs its batches; not given: as at its provider
 

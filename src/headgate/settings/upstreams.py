@@ -111,7 +111,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_endpoint: str = ""  # where that is asked; empty: where the provider's cloud has its buckets
     batch_role: str = ""  # Bedrock's: the ARN of the role in which it reads and writes the bucket
     max_concurrent: int = 0  # calls that are there at once; 0: as many as come
-    max_waiting: int = 1_000  # calls that may wait for that, or until it allows more; the rest are refused
+    max_waiting: int = 1_000  # calls in a line for that, or until it allows more; others are refused
     longest_wait_s: float = 10.0  # of each of them; 0: none waits
 
 
