@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from headgate.values import Call, Operation, Target
 
 _NOTHING = Usage()
+_KEPT = " Its Idempotency-Key gives this answer again as it is: to have it made anew, use another one."
 CUT = 503  # the status of a call that we cut while stopping
 COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
 
@@ -351,6 +352,8 @@ class Pipeline:
             self._tell(call, error)
         if sink.started:
             if call.stream:
+                if call.keyed and tab is not None and tab.shown:
+                    error.message += _KEPT
                 self.answers.break_off(call, error, sink)
             else:
                 sink.abort()

@@ -466,6 +466,7 @@ class Call(CallState):
     stream: bool = False
     flows: bool = False  # an answer that is no stream of events passes as it comes
     broken: bool = False  # its answer has told of an error
+    keyed: bool = False  # its answer is kept under an Idempotency-Key
     include_usage: bool = False
     max_output: int | None = None  # what the caller allows, per choice; None: not said
     input_bytes: int = 0  # of text that may be read as input, media apart

@@ -72,6 +72,13 @@ class Caller:
                 assert data, self.got
                 self.got += data
 
+    async def rest(self) -> Reply:
+        """The whole answer, once it has ended."""
+        async with asyncio.timeout(10):
+            self.got += await self._reader.read()
+        self._writer.close()
+        return parse(self.got)
+
     async def leave(self) -> None:
         self._writer.transport.abort()
         with contextlib.suppress(ConnectionError):

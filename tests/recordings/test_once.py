@@ -27,6 +27,7 @@ from headgate.wire.recorded import Kept, State
 
 pytestmark = pytest.mark.anyio
 KEY = "order-4711"
+ANOTHER_KEY = "Its Idempotency-Key gives this answer again as it is: to have it made anew, use another one."
 OWN = {"x-request-id", "openai-processing-ms", "x-headgate-cost", "date"}
 
 
@@ -225,8 +226,45 @@ async def test_a_stream_that_broke_off_was_paid_and_is_given_again_as_it_was(tmp
         await put_away(gateway)
         again = await ask(gateway, chat(stream=True), idempotency_key=KEY)
         assert b"upstream_interrupted" in first.body
+        assert json.loads(first.events[-1])["error"]["message"].endswith(ANOTHER_KEY)
         assert again.body == first.body
         assert len(upstream.requests) == 1
+
+
+async def test_a_stream_that_a_stop_cuts_says_that_its_key_gives_no_more(tmp_path: Path) -> None:
+    head, *frames = stream_steps()
+    steps = ([head, *frames[:2], asyncio.Event()], [head, *frames[:2], asyncio.Event()], stream_steps())
+    async with ScriptedUpstream(*steps) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        last = []
+        for keyed in ({}, {"idempotency_key": KEY}):
+            caller = await Caller.asking(gateway, chat(stream=True), **keyed)
+            await caller.until(b"data: ")
+            assert await gateway.app.calls.drain(0.01) == 1
+            reply = await caller.rest()
+            last.append(json.loads(reply.events[-1])["error"]["message"])
+            await put_away(gateway)
+        assert last[0].endswith("the answer was not complete. Send it again.")
+        assert last[1] == f"{last[0]} {ANOTHER_KEY}"
+        again = await ask(gateway, chat(stream=True), idempotency_key=KEY)
+        assert again.events == reply.events
+        made = await ask(gateway, chat(stream=True), idempotency_key="another")
+        assert made.events[-1] == b"[DONE]"
+        assert len(upstream.requests) == 3
+
+
+async def test_what_a_stop_leaves_without_an_answer_is_made_under_the_same_key(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream([asyncio.Event()], stream_steps()) as upstream,
+        worker(tmp_path, upstream.base_url) as gateway,
+    ):
+        asked = asyncio.create_task(ask(gateway, chat(stream=True), idempotency_key=KEY))
+        await upstream.received(1)
+        assert await gateway.app.calls.drain(0.01) == 1
+        refused = await asked
+        assert refused.status == 503
+        assert json.loads(refused.body)["error"]["message"].endswith("Send it again.")
+        await put_away(gateway)
+        assert (await ask(gateway, chat(stream=True), idempotency_key=KEY)).events[-1] == b"[DONE]"
 
 
 async def test_an_answer_too_long_to_keep_passes_and_is_not_made_twice(tmp_path: Path) -> None:

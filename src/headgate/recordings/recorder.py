@@ -137,6 +137,7 @@ class Recorder:
         """
         await own_task()
         label = self._label(call, order)
+        call.keyed = label.keyed
         of, rounds = b"", 0
         while rounds < _ROUNDS:
             recording = self._open.get((label.name, label.request))
