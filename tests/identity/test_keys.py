@@ -115,6 +115,7 @@ def test_an_unknown_key_is_incorrect_and_masked() -> None:
     error = refusal(ring(), token)
     assert (error.http_status, error.code, error.param) == (401, "invalid_api_key", None)
     assert error.message.startswith(f"Incorrect API key provided: sk-hg***{token[-2:]}. ")
+    assert "One that was just made is known within a second." in error.message
     assert token[6:-2] not in error.message
     assert "openai.com" not in error.message
 

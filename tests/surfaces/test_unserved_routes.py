@@ -66,3 +66,11 @@ def test_stored_answers_are_said_not_to_be_kept(client):
         client.chat.completions.list()
     with pytest.raises(openai.NotFoundError, match="Answers are not stored"):
         client.chat.completions.retrieve("chatcmpl-1")
+
+
+def test_a_url_that_was_put_together_wrongly_says_how(client, simulated):
+    root = simulated.base.removesuffix("/v1")
+    with pytest.raises(openai.NotFoundError, match="/v1 stands in it twice"):
+        client.post(f"{root}/v1/v1/chat/completions", cast_to=object)
+    with pytest.raises(openai.NotFoundError, match="Ask a model with POST /v1/chat/completions"):
+        client.post(f"{root}/v1/chat/completion", cast_to=object)

@@ -266,6 +266,8 @@ def unknown_url(method: bytes, path: str) -> NotFound:
     advice = NOT_SERVED.get(_group(path))
     if advice is not None:
         message += f": this version of Headgate does not serve this route. {advice}"
+    elif path.startswith("/v1/v1/"):
+        message += ": /v1 stands in it twice. Leave it out of the base URL, or of what your program adds."
     return NotFound(message, code="unknown_url")
 
 

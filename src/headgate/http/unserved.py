@@ -14,7 +14,7 @@ NOT_SERVED: Mapping[str, str] = {
     "conversations": f"Keep the messages in your program. {_CHAT}",
     "assistants": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
     "threads": f"OpenAI closed its Assistants API on 2026-08-26. {_CHAT}",
-    "chat": "Answers are not stored: keep them, or the messages, in your program.",
+    "chat": "Ask a model with POST /v1/chat/completions. Answers are not stored: keep them in your program.",
     "images": "Images are made by POST /v1/images/generations, edits and variations.",
     "audio": "There are POST /v1/audio/speech, transcriptions and translations.",
     "videos": "Order one with POST /v1/videos.",

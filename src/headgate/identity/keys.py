@@ -226,7 +226,7 @@ class Keyring:
                 "The gateway cannot check this key now: its database does not answer. Try again in a moment."
             )
         if row is None:
-            raise incorrect(token, HOW)
+            raise incorrect(token, f"One that was just made is known within a second. {HOW}")
         refusal = halted(row)
         if refusal is not None and refusal.code == "invalid_api_key":
             raise incorrect(token, refusal.message)
