@@ -13,6 +13,7 @@ from headgate.program import without_password
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
+    from taskiq import AsyncBroker
 
     from headgate.config import Config
 
@@ -67,7 +68,9 @@ async def _rabbitmq(url: str, name: str, config: Config) -> Seen:
     import aio_pika
     from aiormq.exceptions import AMQPError
 
-    place = without_password(url)
+    from headgate.stores.broker.wires import open_broker
+
+    place, ours = without_password(url), open_broker(url, name)  # imported before the broker's time begins
     for library in ("aio_pika", "aiormq"):  # they would write the same to the terminal
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     try:
@@ -77,13 +80,15 @@ async def _rabbitmq(url: str, name: str, config: Config) -> Seen:
         return _unreachable(url, fault)
     try:
         async with asyncio.timeout(_PATIENCE_S), connection:
-            return await _queue(connection, place, name, url, config)
+            return await _queue(connection, place, name, ours, config)
     except (AMQPError, OSError) as fault:
         advice = f"Let the user configure, write and read {name} and {name}.dead there. {_AWAY}"
         return Seen("fault", f"{place}: {name} cannot be used: {_said(fault)}", advice)
 
 
-async def _queue(connection: AbstractConnection, place: str, name: str, url: str, config: Config) -> Seen:
+async def _queue(
+    connection: AbstractConnection, place: str, name: str, ours: AsyncBroker, config: Config
+) -> Seen:
     from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
     began = time.perf_counter()
@@ -98,7 +103,7 @@ async def _queue(connection: AbstractConnection, place: str, name: str, url: str
         advice = f"The first server or worker that reaches it makes it. {_ELSEWHERE}"
         return Seen("note", f"{where}: no queue {name} yet", advice, {"ask": round(took_ms, 3)})
     try:
-        await _as_servers_do(url, name)
+        await _as_servers_do(ours)
     except ChannelPreconditionFailed as fault:
         advice = (
             f"Stop all servers and workers, delete it (rabbitmqctl delete_queue {name}, and {name}.dead), "
@@ -116,11 +121,8 @@ async def _queue(connection: AbstractConnection, place: str, name: str, url: str
     return _judged(Queue(where, took_ms, kind, waiting, bool(found.consumer_count), who), config)
 
 
-async def _as_servers_do(url: str, name: str) -> None:
+async def _as_servers_do(broker: AsyncBroker) -> None:
     """Declare what is there already as a server does at its start: that changes nothing, or is refused."""
-    from headgate.stores.broker.wires import open_broker
-
-    broker = open_broker(url, name)
     try:
         await broker.startup()
     finally:
