@@ -12,10 +12,11 @@ import ssl
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from typing import ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.threaded import Threaded
-from tests.transport.asking import served_as
+from tests.transport.asking import CA, served_as
 
 _SECRET = b"of the store"
 
@@ -86,3 +87,18 @@ def _store(store: AnswerStore) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(data)
 
     return Handler
+
+
+class KeepsAnswers:
+    """What a provider has whose answers lie at such a store; before its other bases."""
+
+    environment: ClassVar = {"SSL_CERT_FILE": CA}
+    store: AnswerStore
+
+    def __enter__(self) -> Self:
+        self.store.__enter__()
+        return super().__enter__()  # type: ignore[misc]
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[misc]
+        self.store.__exit__(*error)

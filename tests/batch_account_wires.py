@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import re
 from email.parser import BytesParser
-from typing import Any, ClassVar, Self
+from typing import Any
 
-from tests.answer_store import AnswerStore
+from tests.answer_store import AnswerStore, KeepsAnswers
 from tests.batch_wires import KEY, Row, Wire
-from tests.transport.asking import CA
 
 ACCOUNT = "our-account"
 _PLACE = f"/v1/accounts/{ACCOUNT}"
@@ -22,12 +21,11 @@ _CODES = {400: 3, 404: 5, 409: 6, 403: 7, 429: 8, 500: 13, 503: 14}  # gRPC's
 _STATES = {"completed": "COMPLETED", "failed": "FAILED", "expired": "EXPIRED"}
 
 
-class FireworksJobs(Wire):
+class FireworksJobs(KeepsAnswers, Wire):
     """Fireworks' jobs."""
 
     kind = "fireworks"
     prefix = "/inference/v1"
-    environment: ClassVar = {"SSL_CERT_FILE": CA}
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +33,6 @@ class FireworksJobs(Wire):
         self.address = self.store.address  # of a file
         self.datasets: dict[str, Row] = {}
         self.late = 0  # so many looks at jobs do not find them yet
-
-    def __enter__(self) -> Self:
-        self.store.__enter__()
-        return super().__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
-        self.store.__exit__(*error)
 
     @property
     def more(self) -> str:  # type: ignore[override]

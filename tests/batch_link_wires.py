@@ -7,35 +7,25 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, ClassVar, Self
+from typing import Any
 
-from tests.answer_store import AnswerStore
+from tests.answer_store import AnswerStore, KeepsAnswers
 from tests.batch_file_wires import FileBatches
 from tests.batch_wires import KEY, Row
-from tests.transport.asking import CA
 
 
-class SiliconFlowBatches(FileBatches):
+class SiliconFlowBatches(KeepsAnswers, FileBatches):
     """SiliconFlow's jobs: files in an envelope, a list without pages, answers at the store."""
 
     kind = "siliconflow"
     prefix = "/v1"
     deletes = False
-    environment: ClassVar = {"SSL_CERT_FILE": CA}
 
     def __init__(self) -> None:
         super().__init__()
         self.store = AnswerStore(self.files)
         self.names_files = False  # answers have names instead, as some of its users saw
         self.address = self.store.address  # of answers, by their name
-
-    def __enter__(self) -> Self:
-        self.store.__enter__()
-        return super().__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
-        self.store.__exit__(*error)
 
     @property
     def more(self) -> str:  # type: ignore[override]

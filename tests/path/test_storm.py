@@ -30,8 +30,8 @@ CALLS = int((OUTAGE_S + 2) * RATE)  # the last of them come when it is over
 LEAST = 0.6 if OUTAGE_S <= 8 else 1.9 / (OUTAGE_S + 2)  # of them are served
 
 
-class Failing(Script):
-    """An exchange that takes a while, and fails before a time."""
+class Noted(Script):
+    """An exchange of which the world knows when it was asked for."""
 
     def __init__(self, world: World) -> None:
         super().__init__(200, [answer()])
@@ -40,6 +40,10 @@ class Failing(Script):
     def send(self, request: Request) -> None:
         super().send(request)
         self._world.asked.append(self._world.loop.now)
+
+
+class Failing(Noted):
+    """An exchange that takes a while, and fails before a time."""
 
     async def head(self) -> Any:
         await asyncio.sleep(0.1)
@@ -134,16 +138,8 @@ def test_a_provider_in_trouble_gets_hardly_more_calls_than_clients_make(
         assert sum(first + 0.2 < at < first + 29.9 for at in world.asked) <= 1  # and kept to
 
 
-class Window(Script):
+class Window(Noted):
     """An exchange with a provider that serves five calls in two seconds, and says nothing before it refuses."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(200, [answer()])
-        self._world = world
-
-    def send(self, request: Request) -> None:
-        super().send(request)
-        self._world.asked.append(self._world.loop.now)
 
     async def head(self) -> Any:
         now = self._world.loop.now

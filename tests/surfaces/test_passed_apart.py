@@ -12,7 +12,7 @@ from tests.batch_account_wires import FireworksJobs
 from tests.surfaces.lives import Lives
 from tests.surfaces.test_batches_sdk import lines_of, order, wait
 from tests.surfaces.test_passed_batches import EACH
-from tests.surfaces.test_passed_wires import CONFIG, lines, until
+from tests.surfaces.test_passed_wires import CONFIG, cancelled, lines, until
 
 
 @pytest.fixture
@@ -125,15 +125,8 @@ def test_one_that_cannot_be_found_yet_is_not_made_twice(lives, wire):
 
 
 def test_one_that_was_cancelled_before_anything_was_run_has_no_answers(lives, wire):
-    wire.ends = None
     wire.answer = lambda *_: None
-    client = lives.start()
-    made = order(client, lines(3))
-    until(lambda: wire.batches)
-    client.batches.cancel(made.id)
-    until(wire.cancelled)
-    wire.ends = "completed"
-    batch = wait(client, made)
+    client, batch = cancelled(lives, wire, 3)
     counts = batch.request_counts
     assert (batch.status, counts.completed, counts.failed) == ("cancelled", 0, 3)
     assert lines_of(client, batch.error_file_id)["mine 2"]["error"]["code"] == "batch_cancelled"

@@ -11,7 +11,7 @@ from tests.stores.books import figures
 from tests.surfaces.lives import Lives
 from tests.surfaces.test_batches_sdk import ask, lines_of, order, wait
 from tests.surfaces.test_passed_batches import EACH, configured
-from tests.surfaces.test_passed_wires import CONFIG, VECTORS, WIRES, lines, until
+from tests.surfaces.test_passed_wires import CONFIG, VECTORS, WIRES, cancelled, lines, until
 
 TOOLS = [
     {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
@@ -153,15 +153,8 @@ def test_callers_are_not_told_where_lines_lie(lives, wire, what):
 
 @pytest.mark.parametrize("kind", ["bedrock", "vertex", "vertex-claude"])
 def test_a_job_that_answered_nothing_has_written_nothing(lives, wire):
-    wire.ends = None
     wire.answer = lambda *_: None
-    client = lives.start()
-    made = order(client, lines(3))
-    until(lambda: wire.batches)
-    client.batches.cancel(made.id)
-    until(wire.cancelled)
-    wire.ends = "completed"
-    batch = wait(client, made)
+    _, batch = cancelled(lives, wire, 3)
     assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("cancelled", 0, 3)
     assert not wire.files
     lives.check(0)

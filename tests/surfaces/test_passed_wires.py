@@ -137,6 +137,18 @@ def until(done) -> None:
     assert done()
 
 
+def cancelled(lives, wire, count):
+    """Return a client, and a batch of so many lines that was cancelled after it was made there."""
+    wire.ends = None
+    client = lives.start()
+    made = order(client, lines(count))
+    until(lambda: wire.batches)
+    client.batches.cancel(made.id)
+    until(wire.cancelled)
+    wire.ends = "completed"
+    return client, wait(client, made)
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_lines_are_translated_both_ways_and_each_is_paid_once(lives, wire):
     client = lives.start()
@@ -195,15 +207,8 @@ def test_what_it_did_not_run_in_time_has_expired(lives, wire):
 
 @pytest.mark.parametrize("kind", SOME)
 def test_a_cancel_is_passed_on_and_what_was_run_is_paid(lives, wire):
-    wire.ends = None
     wire.answer = lambda n, _: (200, "before it") if n <= 3 else None
-    client = lives.start()
-    made = order(client, lines(8))
-    until(lambda: wire.batches)
-    client.batches.cancel(made.id)
-    until(wire.cancelled)
-    wire.ends = "completed"
-    batch = wait(client, made)
+    client, batch = cancelled(lives, wire, 8)
     assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("cancelled", 3, 5)
     assert lines_of(client, batch.error_file_id)["mine 7"]["error"]["code"] == "batch_cancelled"
     assert not left(wire)
