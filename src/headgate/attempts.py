@@ -105,8 +105,8 @@ class Attempts:
             UpstreamError: of the last attempt; `retry` is False where no more would help now.
             CallerGone: the caller hung up in a pause.
         """
-        if targets[0].weight and len(targets) > 1:
-            targets = drawn(targets, self._draw())
+        if len(targets) > 1:
+            targets = self.drawn(targets)
         if self.health.breakers or not self.doors.idle:
             await self._run_by_choice(Asked(attempt, call, sink, tab), targets)
             return
@@ -131,8 +131,8 @@ class Attempts:
             self.free(asked.tab)
 
     def drawn(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
-        """Return targets with those in front that are drawn by their weights."""
-        return drawn(targets, self._draw()) if targets[0].weight and len(targets) > 1 else targets
+        """Return targets with those in front of each group that are drawn by their weights."""
+        return drawn(targets, self._draw()) if any(target.weight for target in targets) else targets
 
     async def begin(self, asked: Asked, targets: tuple[Target, ...]) -> Choice:
         """Return the targets in the order in which they are asked, with a seat at the first of them.

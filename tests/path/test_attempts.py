@@ -72,6 +72,15 @@ async def test_five_failures_take_a_target_out_and_the_next_call_does_not_ask_it
     assert [each.place for each in bench.health.unwell(0)] == [Place("a", "gpt-4o", "")]
 
 
+async def test_what_stands_behind_a_target_without_a_weight_shares_its_calls() -> None:
+    behind = [msgspec.structs.replace(target(name), weight=1, group=2) for name in "bc"]
+    bench = Bench(*[script for _ in range(4) for script in (*failing(1, 503), Script(200, [answer()]))])
+    for draw in (0.1, 0.9, 0.4, 0.6):
+        bench.attempts._draw = lambda draw=draw: draw
+        await bench.serve(make(), ListSink(), msgspec.structs.replace(target("a"), group=1), *behind)
+    assert [each.host.name for each in bench.transport.targets] == list("abacabac")
+
+
 async def test_who_refuses_our_credential_is_told_of_at_once_and_once() -> None:
     bench = Bench(*failing(2, 401), *failing(1, 500), *failing(1, 401))
     for told in (1, 1, 1, 2):
