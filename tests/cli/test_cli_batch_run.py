@@ -267,6 +267,63 @@ def test_a_dry_run_of_a_model_without_a_price_says_its_tokens(batch):
     assert found["input_tokens"] > 0
 
 
+def asked(name: str, **body: Any) -> str:
+    line = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions"}
+    return json.dumps({**line, "body": {"model": "gpt-4o-mini", **body}}) + "\n"
+
+
+HELLO = [{"role": "user", "content": "hello"}]
+TRY = ("batch", "submit", "in.jsonl", "--dry-run", "--url", "http://127.0.0.1:1", "--json")
+
+
+def test_a_dry_run_of_a_file_counts_its_lines_and_orders_nothing(run):
+    lines = (
+        asked("a", messages=HELLO, max_tokens=10),
+        asked("b", messages=HELLO, n=2),
+        asked("c", messages="x"),
+        asked("d", messages=HELLO, max_completion_tokens=5, n=3),
+    )
+    Path("in.jsonl").write_text("".join(lines))
+    found = json.loads(run(*TRY).stdout)
+    assert (found["lines"], found["output_tokens"]) == (3, 10 + 2 * 200 + 3 * 5)
+    assert found["input_tokens"] == 3 * 8
+    assert found["output_is"] == "the limit of each, else a guess of 200 each"
+    assert 0 < found["batch_nano_usd"] * 2 <= found["usual_nano_usd"] + 3
+    (failing,) = found["failing"]
+    assert failing.startswith("line 3: Invalid type for 'messages'")
+    said = run(*TRY[:-1]).stdout
+    assert "3 lines, 24 tokens in, 425 out" in said
+    assert "1 more line would get an error for an answer:\nline 3: Invalid" in said
+
+
+def test_a_dry_run_of_embeddings_counts_what_comes_in(run):
+    body = {"model": "text-embedding-3-small", "input": ["hello", "hello"]}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": body}
+    Path("in.jsonl").write_text(json.dumps(line) + "\r\n")
+    found = json.loads(run(*TRY, "--endpoint", "/v1/embeddings").stdout)
+    assert (found["lines"], found["input_tokens"], found["output_tokens"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "args", "said"),
+    [
+        ("{bad\n", (), "in.jsonl would be refused.\nline 1: This line is not parseable"),
+        (asked("a", messages=HELLO) + asked("b", model="gpt-4o", messages=HELLO), (), "line 2: the model is"),
+        (asked("a", messages="x"), (), "no line that can be run.\nline 1: Invalid type"),
+        ("", (), "no line that can be run."),
+        (asked("a", messages=HELLO), ("--endpoint", "/v1/embeddings"), "does not match the endpoint"),
+        (asked("a", messages=HELLO), ("--endpoint", "/v1/moderations"), "counts the tokens of /v1/chat"),
+        (None, (), "Cannot read in.jsonl: No such file or directory."),
+    ],
+)
+def test_a_dry_run_says_what_is_wrong_with_a_file(run, content, args, said):
+    if content is not None:
+        Path("in.jsonl").write_text(content)
+    refused = run(*TRY[:-1], *args)
+    assert refused.exit_code in {1, 2}
+    assert said in refused.stderr
+
+
 def test_a_long_answer_in_a_table_is_read_again(tmp_path):
     csv.field_size_limit(131_072)  # as Python begins: an input in JSON lines does not raise it
     path, sheet, long = tmp_path / "out.csv", Sheet([Row(1, "row-1", {"text": "a"})], False), "x" * 200_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from headgate.cli import compose
+from headgate.cli.batchestimate import estimate_file, estimate_rows, print_estimate
 from headgate.cli.batchrows import TEMPLATES, Prompt, read_rows, template_of
 from headgate.cli.batchrun import Run
 from headgate.cli.batchwire import CHAT, DONE, BatchClient, writing
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from headgate.cli.batchrows import Row
 
 _URL: Final = "http://127.0.0.1:8787"
-_OUTPUT_GUESS: Final = 200  # tokens of an answer where no limit is given, for the estimate of --dry-run
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +80,7 @@ def run(
     """
     sheet, prompt, kept = read_rows(file, wishes["encoding"]), _prompt(wishes), _kept(file, out)
     if dry_run:
-        _say(_estimate(sheet.rows, prompt), as_json=as_json)
+        print_estimate(estimate_rows(sheet.rows, prompt), as_json=as_json)
         return
     job = Run(BatchClient(url, _key(key)), kept, sheet, prompt)
     before = signal.signal(signal.SIGINT, job.end)
@@ -163,60 +162,22 @@ def _key(given: str | None) -> str:
     return key
 
 
-def _estimate(rows: list[Row], prompt: Prompt) -> dict[str, Any]:
-    """Return what a run would ask, and about what it would cost; null where no price is known here."""
-    from headgate.cli.pricing import Shelf
-    from headgate.money.batchterms import BATCH, in_tier
-    from headgate.money.cost import cost
-    from headgate.money.tokens import Tokenizers
-    from headgate.values import Usage
-
-    config = compose.settings()
-    priced, tokenizers = Shelf(config).guess(prompt.model), Tokenizers()
-    if priced.model.tokenizer:
-        tokenizers.load_now(priced.model.tokenizer)
-    used = []
-    for row in rows:
-        body = prompt.body(row)
-        count = tokenizers.count_chat(priced.model, body["messages"], body).tokens
-        used.append(Usage(count, prompt.max_tokens or _OUTPUT_GUESS))
-    usual = cheap = None
-    if priced.row is not None:
-        prices = priced.row.prices
-        batch = in_tier(priced.row, BATCH, config.batch, prompt.model) or prices
-        usual, cheap = sum(cost(each, prices) for each in used), sum(cost(each, batch) for each in used)
-    return {
-        "lines": len(rows),
-        "input_tokens": sum(each.input_tokens for each in used),
-        "output_tokens": sum(each.output_tokens for each in used),
-        "output_is": "the limit of each" if prompt.max_tokens else f"a guess of {_OUTPUT_GUESS} each",
-        "usual_nano_usd": usual,
-        "batch_nano_usd": cheap,
-    }
-
-
-def _say(found: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    given, made = found["input_tokens"], found["output_tokens"]
-    lines = counted(found["lines"], "line")
-    click.echo(f"{lines}, {counted(given, 'token')} in, {made:,} out ({found['output_is']})")
-    if found["usual_nano_usd"] is None:
-        click.echo("No price of this model is known here. What the gateway charges is in its settings.")
-        return
-    usual, cheap = (format_usd(found[name]) for name in ("usual_nano_usd", "batch_nano_usd"))
-    click.echo(f"{usual} one by one, {cheap} as a batch")
-
-
-@examples("batch submit requests.jsonl", "batch submit vectors.jsonl --endpoint /v1/embeddings")
+@examples(
+    "batch submit requests.jsonl",
+    "batch submit vectors.jsonl --endpoint /v1/embeddings",
+    "batch submit requests.jsonl --dry-run",
+)
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--endpoint", metavar="PATH", default=CHAT, show_default=True, help="Of every line.")
+@click.option("--dry-run", is_flag=True, help="Say lines, tokens and cost, and order nothing.")
 @client_options
 @json_option
-def submit(file: Path, endpoint: str, url: str, key: str | None, as_json: bool) -> None:
+def submit(file: Path, endpoint: str, dry_run: bool, url: str, key: str | None, as_json: bool) -> None:
     """Order a batch of a file in OpenAI's form, and come back at once."""
+    if dry_run:
+        print_estimate(estimate_file(file, endpoint), as_json=as_json)
+        return
     client = BatchClient(url, _key(key))
     _show([client.create(client.upload(file), endpoint, {})], as_json=as_json)
 
