@@ -72,6 +72,17 @@ class Side:
             hold = self.holds.pop(which % len(self.holds))
             self.budgets.close(hold, hold.amount * part // 100)
 
+    def carry(self, which):
+        """Let a batch begin that this was held for."""
+        if self.holds:
+            self.budgets.carry_away(self.holds.pop(which % len(self.holds)))
+
+    def recall(self, which, now):
+        """Let another worker lack what this one has of a pot."""
+        found = [self.budgets.in_force(who, now) for who in self.callers]
+        pots = sorted({own.pot for each in found for own in (*each.slices, *each.offers)})
+        return self.purse.answer(Outcome(recalled={pots[which % len(pots)]: 1}))
+
     def lower(self, number, now):
         self.lowered = 0 if self.lowered else number
         self.fill(now)
@@ -99,6 +110,8 @@ events = st.lists(
         st.tuples(st.just("calls"), st.integers(0, 1), st.sampled_from((1, 2, 3)), st.integers(2, 60)),
         st.tuples(st.just("end"), st.integers(0, 99), st.integers(0, 100)),
         st.tuples(st.just("end"), st.integers(0, 99), st.integers(0, 100)),
+        st.tuples(st.just("carry"), st.integers(0, 99)),
+        st.tuples(st.just("recall"), st.integers(0, 9)),
         st.tuples(st.just("tell")),
         st.tuples(st.just("fill")),
         st.tuples(st.just("reload")),
@@ -119,7 +132,10 @@ def test_calls_are_let_in_and_paid_as_if_each_had_asked_each_pot(sizes, prepaid,
         if what == "wait":
             now += given_[0]
             continue
-        told = [getattr(side, what)(*given_, *(() if what == "end" else (now,))) for side in (shared, alone)]
+        told = [
+            getattr(side, what)(*given_, *(() if what in {"end", "carry"} else (now,)))
+            for side in (shared, alone)
+        ]
         assert told[0] == told[1]
     assert shared.tell(now) == alone.tell(now)
 

@@ -109,6 +109,40 @@ def test_within_a_pass_no_more_is_let_in_and_the_headers_are_true_within_one(lim
             assert count <= limit + limit * (later - at) // MINUTE_NS
 
 
+odd_events = st.tuples(
+    st.one_of(st.integers(0, 2 * LASTS_NS), st.integers(0, 2 * LASTS_NS), st.integers(0, MINUTE_NS // 4)),
+    st.integers(0, 1),
+    st.sampled_from(("call", "call", "call", "end", "end", "told")),
+    st.integers(0, 60),
+    st.integers(0, 80),
+)
+
+
+@settings(deadline=None)
+@given(limits, st.lists(odd_events, max_size=80))
+def test_whenever_they_come_a_meter_lacks_no_less_than_if_each_call_had_looked_at_it(sizes, done):
+    rates, gates = own(*sizes)
+    others = plain(*sizes)
+    now, tickets = 0, []
+    for gap, whose, what, tokens, used in done:
+        now += gap
+        if what == "call":
+            ticket = rates.admit(gates[whose], tokens, now)
+            if ticket is not None:
+                tickets.append((ticket, others[whose].take(tokens, now)))
+        elif what == "end" and tickets:
+            ticket, its = tickets.pop(used % len(tickets))
+            rates.settle(ticket, used, now)
+            its.gate.settle(its, used, now)
+        elif what == "told":
+            gates[whose].close()
+    for each, same in zip(gates, others, strict=True):
+        each.close()
+        pairs = zip((*each.requests, *each.tokens), (*same.requests, *same.tokens), strict=True)
+        for bucket, twin in pairs:
+            assert max(bucket.due - now * bucket.limit, 0) >= max(twin.due - now * twin.limit, 0)
+
+
 def test_what_a_pass_took_is_seen_by_whoever_looks_at_the_meters():
     rates, (gate, other) = own(10, 3, 9)
     assert rates.admit(gate, 0, 0)
