@@ -149,3 +149,18 @@ canary = {{ {said}{target} }}
 """
     with pytest.raises(ConfigError, match=wrong):
         routes(tmp_path, toml, BOTH)
+
+
+def test_a_canary_that_is_asked_no_more_is_judged_by_what_the_main_side_does() -> None:
+    trials = Trials(Metrics(), alone=True)
+    trial = Trial("t", "m", Canary(target=RouteTarget("p", "m"), share_percent=5))
+    trials.follow({"t": trial})
+    for _ in range(6):  # then a breaker takes it out
+        trials.tried("t", canary=True, failed=True)
+    served = 0
+    while not trials.over and served < 40:
+        trials.tried("t", canary=False, failed=False)
+        served += 1
+    assert trials.over == {"t"}
+    assert served < 30
+    assert trials.ended["t"].why.startswith("it failed in 6 of 6 attempts")

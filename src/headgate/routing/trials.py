@@ -53,8 +53,8 @@ class Trials:
 
     Args:
         counter: takes what is counted.
-        alone: no other worker counts, so a verdict is sought after each of a canary's calls; else whoever
-            sees the counts of all calls `judge`.
+        alone: no other worker counts, so a verdict is sought after each call; else whoever sees the counts
+            of all calls `judge`.
     """
 
     __slots__ = ("_alone", "_latest", "_refused", "counter", "ended", "over", "running")
@@ -103,8 +103,7 @@ class Trials:
             self._refused.add((trial, refused))
         side, outcome = "canary" if canary else "main", "failed" if failed else "served"
         self.counter.count(ATTEMPTS, found.model, trial, side, outcome)
-        if canary:
-            self._look(found)
+        self._look(found)  # after the main side's, too: a breaker may have taken the canary out meanwhile
 
     def took(self, trial: str, pace: float, *, canary: bool, stream: bool) -> None:
         """Take in how long an answer took; one of the canary's is paired with the main side's last."""
