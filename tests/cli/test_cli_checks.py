@@ -12,6 +12,7 @@ from tests.cli.stub import Stub, answer
 from headgate.program import without_password
 from headgate.settings.storage import database_url
 from headgate.stores.sql.database import connect
+from headgate.stores.sql.folder import lock_folder
 
 Say = Callable[..., Any]
 
@@ -156,6 +157,17 @@ def test_a_port_that_a_gateway_has_is_fine(run: Run) -> None:
     with Stub([answer(200, b'{"status":"ready"}')]) as stub:
         code, found = findings(run, "--port", str(stub.port))
     assert (code, found["address"]["says"]) == (0, f"a gateway serves on 127.0.0.1:{stub.port}")
+
+
+def test_a_folder_that_is_served_at_another_address_is_not_to_be_started(run: Run, tmp_path: Path) -> None:
+    folder, port = tmp_path / "headgate-data", free_port()
+    folder.mkdir()
+    with lock_folder(folder):
+        _, found = findings(run, "--port", str(port))
+    says = f"127.0.0.1:{port} is free: process {os.getpid()} serves headgate-data at another address"
+    assert found["address"]["says"] == says
+    _, found = findings(run, "--port", str(port))
+    assert "start with" in found["address"]["says"]
 
 
 def test_a_gateway_that_is_not_ready_is_a_fault(run: Run) -> None:

@@ -32,6 +32,7 @@ from headgate.providers.registry import BATCH_CALLS
 from headgate.settings.upstreams import ConfigError
 from headgate.stores.sql.bootstrap import SCHEMA, version
 from headgate.stores.sql.database import FILE, Database, connect
+from headgate.stores.sql.folder import holder
 from headgate.stores.sql.pepper import FILE as PEPPER, DataFolderError, check_pepper
 from headgate.stores.sql.whereabouts import noted
 
@@ -281,6 +282,10 @@ def _server(config: Config) -> Finding:
             return _taken(where, config)
         advice = "Choose another with --host and --port."
         return Finding("address", "fault", f"{where} cannot be had: {fault.strerror}", advice)
+    folder = Path(config.storage.data)
+    if (serving := holder(folder)) is not None:
+        says = f"{where} is free: process {serving} serves {folder} at another address"
+        return Finding("address", "ok", says)
     return Finding("address", "ok", f"{where} is free; start with `{advise('serve')}`")
 
 
