@@ -321,7 +321,7 @@ class Choices:
         told = [error for error in errors if isinstance(error, UpstreamError)] or errors
         error = told[0] if told else Internal("The server had an error while processing your request.")
         if answer.started:
-            self._stages.answers.break_off(call, error, sink)
+            self._stages.answers.break_off(call, error, sink, shown=True)
         else:
             self._stages.answers.refuse(call, error, sink)
 

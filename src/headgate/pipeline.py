@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from headgate.values import Call, Operation, Target
 
 _NOTHING = Usage()
-_KEPT = " Its Idempotency-Key gives this answer again as it is: to have it made anew, use another one."
 CUT = 503  # the status of a call that we cut while stopping
 COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
 
@@ -89,8 +88,8 @@ class Answers(Protocol):
         """Send an error as the whole answer."""
         ...
 
-    def break_off(self, call: Call, error: GatewayError, sink: Sink) -> None:
-        """Send an error event into a stream that has begun, and end it."""
+    def break_off(self, call: Call, error: GatewayError, sink: Sink, *, shown: bool) -> None:
+        """Send an error event into a stream that has begun, perhaps behind some of an answer, and end it."""
         ...
 
 
@@ -352,9 +351,7 @@ class Pipeline:
             self._tell(call, error)
         if sink.started:
             if call.stream:
-                if call.keyed and tab is not None and tab.shown:
-                    error.message += _KEPT
-                self.answers.break_off(call, error, sink)
+                self.answers.break_off(call, error, sink, shown=tab is None or tab.shown)
             else:
                 sink.abort()
         else:

@@ -209,7 +209,7 @@ class PlainAnswers:
         sink.write(error.message.encode())
         sink.finish()
 
-    def break_off(self, call, error, sink) -> None:
+    def break_off(self, call, error, sink, *, shown) -> None:
         sink.write(b"data: ERROR " + error.message.encode() + b"\n\n")
         sink.finish()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from openai import OpenAI
 from tests.faults.worker import MODELS, chat, worker
 from tests.recordings.callers import ask, put_away, replays
+from tests.recordings.test_once import ANOTHER_KEY
 from tests.surfaces.conftest import Gateway
-from tests.upstream import ScriptedUpstream, chat_json, json_answer
+from tests.upstream import ScriptedUpstream, chat_json, chunk, json_answer, stream_steps
 
 pytestmark = pytest.mark.anyio
 WAV = (
@@ -78,6 +80,22 @@ async def test_several_answers_that_come_apart_are_one_recording(tmp_path: Path)
         assert first.body.count(b'"index"') == 3
         assert len(upstream.requests) == 3
         assert len(await replays(gateway)) == 1
+
+
+async def test_several_answers_of_which_one_breaks_off_say_that_their_key_gives_no_more(
+    tmp_path: Path,
+) -> None:
+    head, *frames = stream_steps()
+    broken = [head, *frames[:2], chunk(b"")]
+    async with (
+        ScriptedUpstream(broken) as upstream,
+        worker(tmp_path, upstream.base_url, extra="several = false") as gateway,
+    ):
+        body = chat(model=MODELS[1], n=2, stream=True)
+        first = await ask(gateway, body, idempotency_key="n")
+        assert json.loads(first.events[-1])["error"]["message"].endswith(ANOTHER_KEY)
+        await put_away(gateway)
+        assert (await ask(gateway, body, idempotency_key="n")).body == first.body
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")

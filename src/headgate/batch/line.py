@@ -153,9 +153,9 @@ class LineAnswers:
 
     early_head = head
 
-    def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
+    def refuse(self, call: Call, error: GatewayError, sink: Sink, *, shown: bool = False) -> None:
         """Keep the error."""
-        del call
+        del call, shown
         assert isinstance(sink, LineSink)
         sink.error = error
         sink.finish()

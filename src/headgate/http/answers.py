@@ -23,7 +23,8 @@ _JSON = (b"content-type", b"application/json")
 _JSON_LINE = b"content-type: application/json\r\n"
 _SIMULATED = (b"x-headgate-simulated", b"true")
 _PROVIDER = b"x-headgate-provider"
-_KEPT = 10_000
+_KNOWN = 10_000
+_KEPT = " Its Idempotency-Key gives this answer again as it is: to have it made anew, use another one."
 _NO_CACHE = (b"cache-control", b"no-cache")
 _PLAIN = punctuation.replace("%", " ")
 
@@ -91,7 +92,7 @@ class HttpAnswers:
             rows.append(_NO_CACHE)
         if target.simulated and target.host.kind != BUILT_IN:
             rows.append(_SIMULATED)
-        if len(self._fixed) >= _KEPT:
+        if len(self._fixed) >= _KNOWN:
             self._fixed.clear()
         fixed = self._fixed[principal.key, target.host.name, call.stream] = lines_of(rows)
         return fixed
@@ -116,9 +117,15 @@ class HttpAnswers:
         sink.finish()
 
     @staticmethod
-    def break_off(call: Call, error: GatewayError, sink: Sink) -> None:
-        """Send an error event into a stream that has begun; no `[DONE]` follows it."""
+    def break_off(call: Call, error: GatewayError, sink: Sink, *, shown: bool) -> None:
+        """Send an error event into a stream that has begun; no `[DONE]` follows it.
+
+        What is kept under an Idempotency-Key is given again for as long as that is known, so the event says
+        so; where nothing of an answer was shown the call is made again.
+        """
         call.broken, face = True, call.face
+        if call.keyed and shown:
+            error.message += _KEPT
         sink.write(stream_event(error) if face is None else face.event(error, call.request_id))
         sink.finish()
 

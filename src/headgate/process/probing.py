@@ -248,8 +248,9 @@ class _Verdicts:
 
     early_head = head
 
-    def refuse(self, _call: Call, error: GatewayError, sink: Sink) -> None:
+    def refuse(self, _call: Call, error: GatewayError, sink: Sink, *, shown: bool = False) -> None:
         """Keep the error."""
+        del shown
         assert isinstance(sink, _Sink)
         sink.error = error
         sink.finish()

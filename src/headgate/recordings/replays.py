@@ -64,7 +64,7 @@ class Replays:
 
     def break_off(self, call: Call, error: GatewayError, sink: Sink) -> None:
         """Send an error event into a stream that has begun, and end it."""
-        self._answers.break_off(call, error, sink)
+        self._answers.break_off(call, error, sink, shown=False)
 
     def took_ms(self, call: Call) -> int:
         """Return how long a call has been here."""
