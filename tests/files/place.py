@@ -15,6 +15,7 @@ from headgate.stores.blobs.folder import FolderBlobs
 from headgate.stores.sql import database
 from headgate.stores.sql.bootstrap import prepare
 from headgate.stores.sql.files import Room, SqlFiles
+from headgate.stores.sql.soundness import look
 from headgate.values import Book
 
 OWN = FileOwner(1, 1, Book.REAL, 7)
@@ -64,6 +65,11 @@ class Place:
     @property
     def blobs(self) -> list[Path]:
         return [path for path in (self.folder / "files").rglob("*") if path.is_file()]
+
+    def looked(self) -> list[str]:
+        """Return what a look at the database finds wrong."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(look, self.books).result().wrong
 
     def rows(self, table: str) -> int:
         with ThreadPoolExecutor(1) as thread:  # a connection wants a thread without a loop

@@ -222,3 +222,25 @@ async def test_a_full_disk_keeps_nothing(place: Place, full_disk: None) -> None:
         assert failed.value.http_status == 507
         await draft.discard()
     assert (place.blobs, place.rows("blobs")) == ([], 0)
+
+
+async def test_what_counts_in_a_quota_is_added_up_now_and_then_and_never_off(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.stores.sql.files._NOTES", 4)
+    async with place.shelf(Room(50, 0)) as shelf:
+        kept = [await bring(shelf, b"1234567890") for _ in range(5)]
+        with pytest.raises(CallerError, match="50 of the 50 bytes"):
+            await shelf.begin(OWN, 1)
+        for file in kept[:3]:
+            assert await shelf.delete(OWN, file.id)
+        for _ in range(8):
+            again = await bring(shelf, b"123")
+            assert await shelf.delete(OWN, again.id)
+        with pytest.raises(CallerError, match="20 of the 50 bytes"):
+            await shelf.begin(OWN, 31)
+        await (await shelf.begin(OWN, 30)).discard()
+        await shelf.rows.expire(place.clock.wall(), 0)  # the account has no bound: nobody asks for its sum
+        assert place.rows("storage") <= 2 * 5
+        await shelf.sweep()
+    assert place.looked() == []

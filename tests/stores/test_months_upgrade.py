@@ -219,7 +219,9 @@ def test_absurd_counts_of_before_are_moved_as_the_most_that_there_can_be(place: 
 
 def test_books_in_sqlite_stay_as_they_are(tmp_path: Path) -> None:
     made_at(tmp_path, "0013")
-    question = "SELECT name, sql FROM sqlite_master ORDER BY name"
+    question = (
+        "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'storage%' ORDER BY name"  # 0015 made these
+    )
     before = figures(tmp_path, question)
     assert migrate.migrate(tmp_path) == ("0013", SCHEMA)
     assert figures(tmp_path, question) == before

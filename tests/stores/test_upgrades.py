@@ -191,6 +191,35 @@ def test_days_are_summed_up_at_the_step_and_kept_whoever_writes_hours(place: Pla
     assert len(set(before) - set(after)) > 5  # and old ones that grew
 
 
+BLOB = "INSERT INTO blobs (blob, account, project, holder, n, bytes, state, writer, at) VALUES (?, 1, ?, 'f', 0, ?, ?, 'w', 0)"
+
+
+def noted(place: Place) -> list[tuple[int, ...]]:
+    question = (
+        "SELECT scope, ref, CAST(sum(bytes) AS bigint) FROM storage GROUP BY scope, ref ORDER BY scope, ref"
+    )
+    return figures(place, question)
+
+
+def test_what_files_take_is_added_up_at_the_step_and_noted_whoever_writes(place: Place) -> None:
+    """An earlier version writes blobs, and knows of no notes."""
+    made_at(place, "0014")
+    with closing(connect(place)) as sql:
+        sql.executemany(BLOB, [("a", 1, 10, 1), ("b", 1, 5, 0), ("c", 1, 100, 2), ("d", 2, 7, 1)])
+    assert migrate.migrate(place) == ("0014", SCHEMA)
+    assert noted(place) == [(0, 1, 15), (0, 2, 7), (1, 1, 22)]
+    with closing(connect(place)) as sql:
+        sql.executemany(BLOB, [("e", 3, 30, 1), ("f", 3, 4, 2)])
+        sql.execute("UPDATE blobs SET bytes = 6, state = 1 WHERE blob = 'b'")
+        sql.execute("UPDATE blobs SET state = 2 WHERE blob = 'a'")
+        sql.execute("DELETE FROM blobs WHERE blob IN ('c', 'd')")
+    assert noted(place) == [(0, 1, 6), (0, 2, 0), (0, 3, 30), (1, 1, 36)]
+    assert look(place).wrong == []
+    with closing(connect(place)) as sql:
+        sql.execute("UPDATE storage SET bytes = 31 WHERE scope = 0 AND ref = 3")
+    assert look(place).wrong == ["The files of project 3 have 30 bytes, and 31 are noted."]
+
+
 def write_hours(place: Place, first: int) -> None:
     """Add to hours, seven hours apart, as the drain does."""
     sums = ["calls", "failed", "estimated", "input", "output", "cached", "charge", "cost"]

@@ -37,7 +37,7 @@ _TRIGGER: Final = re.compile(
 )
 _NO_TRIGGER: Final = re.compile(r"DROP TRIGGER ((\w+)_keep_\w+);")
 _FOLLOWING: Final = re.compile(
-    r"CREATE TRIGGER (\w+) AFTER (INSERT|UPDATE) ON (\w+) BEGIN\s(.*)END;", re.DOTALL
+    r"CREATE TRIGGER (\w+) AFTER (INSERT|UPDATE|DELETE) ON (\w+) BEGIN\s(.*)END;", re.DOTALL
 )
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _TYPES: Final = (

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from headgate.stores.sql.database import Place
     from headgate.values import Book, NanoUSD, WallMicros
 
-SCHEMA: Final = "0014"  # the newest Alembic revision, which schema.sql is
+SCHEMA: Final = "0015"  # the newest Alembic revision, which schema.sql is
 SERVES_FROM: Final = "0007"  # the oldest revision whose code can serve from this schema, too
 DEFAULT_ACCOUNT: Final = 1
 DEFAULT_PROJECT: Final = 1

@@ -24,6 +24,7 @@ _COLUMNS: Final = (
     "id, account, project, book, key, purpose, filename, kind, expires_at, bytes, sha256, created_at"
 )
 _AT_ONCE: Final = 500
+_NOTES: Final = 100  # of what came and went, before they are added up
 
 
 class Room(NamedTuple):
@@ -165,17 +166,40 @@ class SqlFiles:
 
     def _full(self, sql: Connection, owner: FileOwner, more: int) -> Full | None:
         """Return the quota that has no room for more."""
-        for scope, ref, room in (
-            ("project", owner.project, self._room.project),
-            ("account", owner.account, self._room.account),
+        for number, (scope, ref, room) in enumerate(
+            (
+                ("project", owner.project, self._room.project),
+                ("account", owner.account, self._room.account),
+            )
         ):
             if room:
-                (used,) = sql.execute(
-                    f"SELECT coalesce(sum(bytes), 0) FROM blobs WHERE {scope} = ? AND state <> 2", (ref,)
-                ).fetchone()
+                used = _used(sql, number, ref)
                 if used + more > room:
-                    return Full(scope, int(used), room)
+                    return Full(scope, used, room)
         return None
+
+
+def _used(sql: Connection, scope: int, ref: int) -> int:
+    """Return how many bytes a project (0) or an account (1) keeps; in a transaction of the caller.
+
+    Triggers note what comes and goes. Many notes become one, so this costs the same however many files there
+    are.
+    """
+    where = "FROM storage WHERE scope = ? AND ref = ?"
+    count, used = sql.execute(f"SELECT count(*), coalesce(sum(bytes), 0) {where}", (scope, ref)).fetchone()
+    if count > _NOTES:
+        sql.execute(f"DELETE {where}", (scope, ref))
+        sql.execute("INSERT INTO storage (scope, ref, bytes) VALUES (?, ?, ?)", (scope, ref, int(used)))
+    return int(used)
+
+
+def _add_up(sql: Connection) -> None:
+    """Make one note of many where nobody asks for their sum; in a transaction of the caller."""
+    many = sql.execute(
+        "SELECT scope, ref FROM storage GROUP BY scope, ref HAVING count(*) > ? LIMIT ?", (_NOTES, _AT_ONCE)
+    )
+    for scope, ref in many.fetchall():
+        _used(sql, scope, ref)
 
 
 def mark(sql: Connection, blobs: Iterable[str]) -> None:
@@ -270,6 +294,7 @@ def doom_held(sql: Connection, holder: str) -> list[str]:
 
 def _expire(sql: Connection, now: WallMicros, lost_before: WallMicros) -> int:
     with writing(sql):
+        _add_up(sql)
         names = sql.execute(
             "SELECT id FROM files WHERE expires_at > 0 AND expires_at <= ? LIMIT ?", (now, _AT_ONCE)
         ).fetchall()

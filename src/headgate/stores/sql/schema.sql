@@ -266,6 +266,9 @@ CREATE INDEX blobs_held ON blobs (holder, n);
 CREATE INDEX blobs_projects ON blobs (project, bytes) WHERE state <> 2;
 CREATE INDEX blobs_accounts ON blobs (account, bytes) WHERE state <> 2;
 CREATE INDEX blobs_loose ON blobs (state, at) WHERE state <> 1;
+CREATE TABLE storage (n INTEGER PRIMARY KEY, scope INTEGER NOT NULL, -- 0 project, 1 account
+  ref INTEGER NOT NULL, bytes INTEGER NOT NULL); -- what came to its blobs that are not to be removed, or went
+CREATE INDEX storage_sums ON storage (scope, ref, bytes);
 -- batches, their lines, and the outputs that are not published yet.
 CREATE TABLE batches (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project INTEGER NOT NULL, book INTEGER NOT NULL,
   key INTEGER NOT NULL, model TEXT NOT NULL DEFAULT '', status TEXT NOT NULL,
@@ -340,4 +343,22 @@ CREATE TRIGGER usage_days_update AFTER UPDATE ON usage_hours BEGIN
     charge = charge + NEW.charge - OLD.charge, cost = cost + NEW.cost - OLD.cost
   WHERE day = NEW.hour / 24 AND book = NEW.book AND account = NEW.account AND project = NEW.project
     AND key = NEW.key AND model = NEW.model AND provider = NEW.provider;
+END;
+-- So is noted what projects and accounts keep.
+CREATE TRIGGER storage_insert AFTER INSERT ON blobs BEGIN
+  INSERT INTO storage (scope, ref, bytes)
+  SELECT scope, CASE scope WHEN 0 THEN NEW.project ELSE NEW.account END, NEW.bytes
+  FROM (SELECT 0 AS scope UNION ALL SELECT 1) AS scopes WHERE NEW.state <> 2;
+END;
+CREATE TRIGGER storage_update AFTER UPDATE ON blobs BEGIN
+  INSERT INTO storage (scope, ref, bytes)
+  SELECT scope, CASE scope WHEN 0 THEN NEW.project ELSE NEW.account END,
+    CASE WHEN NEW.state <> 2 THEN NEW.bytes ELSE 0 END - CASE WHEN OLD.state <> 2 THEN OLD.bytes ELSE 0 END
+  FROM (SELECT 0 AS scope UNION ALL SELECT 1) AS scopes
+  WHERE CASE WHEN NEW.state <> 2 THEN NEW.bytes ELSE 0 END <> CASE WHEN OLD.state <> 2 THEN OLD.bytes ELSE 0 END;
+END;
+CREATE TRIGGER storage_delete AFTER DELETE ON blobs BEGIN
+  INSERT INTO storage (scope, ref, bytes)
+  SELECT scope, CASE scope WHEN 0 THEN OLD.project ELSE OLD.account END, -OLD.bytes
+  FROM (SELECT 0 AS scope UNION ALL SELECT 1) AS scopes WHERE OLD.state <> 2;
 END;

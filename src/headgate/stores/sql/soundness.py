@@ -11,6 +11,7 @@ from headgate.stores.sql.layout import tables, triggers
 from headgate.stores.sql.nodes import roll
 
 if TYPE_CHECKING:
+    from headgate.stores.sql.connection import Connection
     from headgate.stores.sql.database import Place
     from headgate.stores.sql.nodes import NodeRow
 
@@ -41,11 +42,37 @@ def look(place: Place) -> Soundness:
         ours, there = {table.name for table in tables()}, sql.tables()
         wrong = [f"The table {name} is missing." for name in sorted(ours - there)]
         wrong += [_missing(name) for name in sorted(triggers() - sql.triggers())]
+        if {"blobs", "storage"} <= there:
+            wrong += _storage(sql)
         wrong += [f"The file is damaged: {said}." for said in sql.damage()]
         foreign = sorted(there - ours - {"alembic_version"})
         return Soundness(found, SCHEMA, wrong, foreign, roll(sql) if "nodes" in there else [])
 
 
 def _missing(trigger: str) -> str:
-    came = "rows could be changed" if "_keep_" in trigger else "sums of days are not kept"
+    came = "sums of days are not kept"
+    if "_keep_" in trigger:
+        came = "rows could be changed"
+    elif trigger.startswith("storage_"):
+        came = "quotas do not see what files come and go"
     return f"The trigger {trigger} is missing: {came}."
+
+
+def _storage(sql: Connection) -> list[str]:
+    """Return which sums of files are not what the files come to."""
+    told = []
+    for scope, name in enumerate(("project", "account")):
+        rows = sql.execute(
+            f"SELECT {name}, sum(CASE WHEN state <> 2 THEN bytes ELSE 0 END) FROM blobs GROUP BY {name}"
+        ).fetchall()
+        due = {ref: int(size) for ref, size in rows}
+        rows = sql.execute(
+            "SELECT ref, sum(bytes) FROM storage WHERE scope = ? GROUP BY ref", (scope,)
+        ).fetchall()
+        noted = {ref: int(size) for ref, size in rows}
+        told += [
+            f"The files of {name} {ref} have {due.get(ref, 0):,} bytes, and {noted.get(ref, 0):,} are noted."
+            for ref in sorted(due.keys() | noted.keys())
+            if due.get(ref, 0) != noted.get(ref, 0)
+        ]
+    return told
