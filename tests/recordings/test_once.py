@@ -235,6 +235,7 @@ async def test_a_stream_that_a_stop_cuts_says_that_its_key_gives_no_more(tmp_pat
     head, *frames = stream_steps()
     steps = ([head, *frames[:2], asyncio.Event()], [head, *frames[:2], asyncio.Event()], stream_steps())
     async with ScriptedUpstream(*steps) as upstream, worker(tmp_path, upstream.base_url) as gateway:
+        await gateway.warm()
         last = []
         for keyed in ({}, {"idempotency_key": KEY}):
             caller = await Caller.asking(gateway, chat(stream=True), **keyed)
