@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.at_once import at_once
 from tests.broker.hose import Hose
 
 from headgate.stores.broker import Caller, Terms
@@ -264,9 +265,7 @@ def test_a_broker_that_is_frozen_costs_a_bounded_time(kind: str) -> None:
                     began = time.monotonic()
                     assert not await api.call("batch_1")
                     assert time.monotonic() - began < 4.0
-                    began = time.monotonic()
-                    assert not await api.call("batch_1")
-                    assert time.monotonic() - began < 0.1
+                    assert not at_once(api.call("batch_1"))
                     hose.thaw()
                     await until(lambda: api.up, 30.0)
             finally:
