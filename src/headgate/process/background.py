@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headgate.values import Call
     from headgate.waits import Deadline
 
-LAST_WORD_S = 0.5  # for the error events of the answers that are cut
+LAST_WORD_S = 1.0  # for the error events of the answers that are cut, which are counted: words may load first
 _RESTS = 4  # times as long as a look took: it has a fifth of the process at most,
 _REST_S = 0.2  # or so many looks in a second
 _STALL_EVERY_S = 0.05
