@@ -210,6 +210,17 @@ async def test_the_waiting_lines_of_one_that_expired_are_told_so(world):
     assert world.slices()[batch.slot] == 0
 
 
+async def test_one_that_another_worker_has_ended_stays_so(world):
+    batch = await world.begun()
+    await world.store.close_waiting(batch, "batch_cancelled", 9)
+    await world.store.settle_down(batch.n, 60)
+    owned = await world.store.own(batch.n, world.place, 60, 70)
+    assert await world.store.publish(msgspec.structs.replace(owned, status="completed"))
+    late = await world.store.settle_down(batch.n, 61)
+    assert (late.status, late.job.times.finalizing) == ("completed", 60)
+    assert await world.store.open_batches() == []
+
+
 async def test_the_ledger_check_finds_a_batch_that_lacks_money(world):
     batch = await world.begun()
     (claim,) = await world.claim(batch, 1)

@@ -139,7 +139,7 @@ class BatchStore(Protocol):
         ...
 
     async def settle_down(self, n: int, now: WallMicros) -> KeptBatch | None:
-        """Go to `finalizing` where no line waits or runs any more; return the batch then."""
+        """Go to `finalizing` where no line waits or runs any more; return it then, as ended if it has."""
         ...
 
     async def outputs(self, n: int, after: int, most: int, *, answered: bool) -> list[tuple[int, bytes]]:

@@ -308,8 +308,8 @@ def _settle_down(sql: Connection, n: int, now: WallMicros) -> KeptBatch | None:
         return None
     with writing(sql):
         batch = _by_number(sql, n)
-        if batch.status == "finalizing":
-            return batch
+        if batch.status not in {"validating", "in_progress", "cancelling"}:
+            return batch  # another worker went on, perhaps to its end
         if batch.status == "validating" or batchlines.any_left(sql, n):
             return None
         times = msgspec.structs.replace(batch.job.times, finalizing=now)
