@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
+
+
+class Listener(ThreadingHTTPServer):
+    """A thread for each connection. One that its client resets is nothing to tell of."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Threaded:
@@ -16,8 +27,7 @@ class Threaded:
     """
 
     def __init__(self, handler: type[BaseHTTPRequestHandler], prefix: str = "/v1") -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = Listener(("127.0.0.1", 0), handler)
         self.base = f"http://127.0.0.1:{self._server.server_port}{prefix}"
 
     def __enter__(self) -> Self:

@@ -12,13 +12,14 @@ import re
 import threading
 import uuid
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
+from tests.threaded import Listener
 
 KEY_ID, SECRET, REGION, NAME = "AKIATEST", "sec/ret+key", "eu-test-1", "bucket.of-tests"
 _LEAST = 5 << 20
@@ -43,8 +44,7 @@ class Bucket:
         self.asked: list[str] = []
         self.wrong: list[str] = []  # what was wrong with requests
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Listener(("127.0.0.1", 0), self._handler())
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 

@@ -146,7 +146,8 @@ class Forked:
     def send_signal(self, how: int) -> None:
         """Send a signal, if it still runs."""
         if self.poll() is None:
-            os.kill(self.pid, how)
+            with suppress(ProcessLookupError):  # it has ended since, and we are about to be told how
+                os.kill(self.pid, how)
 
     def terminate(self) -> None:
         """Ask it to stop."""

@@ -16,6 +16,7 @@ from tests.stores.books import figures
 from tests.surfaces.clients import openai_client
 from tests.surfaces.lives import Lives
 from tests.surfaces.test_batches_sdk import ABSENT, PNG, lines_of, order, wait
+from tests.surfaces.test_workers import until
 from tests.threaded import Threaded
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
@@ -149,10 +150,9 @@ def test_lines_answer_when_their_videos_are_made(client, simulated):
     assert said["long"]["param"] == "seconds"
     found = simulated.command("ledger", "check")
     assert (found.returncode, found.stderr) == (0, "")
-    each = figures(
-        simulated.data, f"SELECT charge, hold FROM calls WHERE charge > 0 AND opened_at > {began_us}"
-    )
-    assert each == [(200_000_000, 200_000_000)] * 2  # half of 4 x $0.10
+    asked_for = f"SELECT charge, hold FROM calls WHERE charge > 0 AND opened_at > {began_us}"
+    until(lambda: len(figures(simulated.data, asked_for)) == 2)
+    assert figures(simulated.data, asked_for) == [(200_000_000, 200_000_000)] * 2  # half of 4 x $0.10
 
 
 def test_each_line_orders_and_pays_one(lives, maker):
