@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +79,9 @@ class Door:
         self.live = gateway.key
         self.ids = {"project": self.first("/admin/v1/projects"), "key": self.first("/admin/v1/keys")}
         admin = f"Authorization: Bearer {self.admin}"
+        # What a command made is known here within a second.
+        while self.ask("GET", "/v1/models", admin)[0] == 401:
+            time.sleep(0.05)
         self.due = {route: self.ask("GET", self.path(route), admin)[0] for route in ROUTES}
 
     def first(self, path: str) -> str:
