@@ -16,7 +16,7 @@ from headgate.stores.journal.segments import Position
 if TYPE_CHECKING:
     from headgate.stores.journal.cursor import Settled
 
-_MOST: Final = 8_192  # calls that may wait here: some 6 MB; with more the drain reads the files
+_MOST: Final = 16_384  # calls that may wait here: some 16 MB; with more the drain reads the files
 _END: Final = itemgetter(0)
 
 

@@ -42,7 +42,7 @@ _LONGEST_PAUSE_S: Final = 0.03  # and between two
 _RESTS: Final = 4  # times as long as a slice took: calls that come meanwhile hardly notice it
 _MANY: Final = 128  # records in a turn: of so many, there are not fewer in the next one
 _LONGER: Final = 2.5  # times that a turn lasts then: what a call did is in the books within the second
-_FAR_BEHIND: Final = 14_000  # records: soon the files would have to be read, and then the journal be full
+_FAR_BEHIND: Final = 28_000  # records: soon the files would have to be read, and then the journal be full
 _SLOWEST_RETRY_S: Final = 2.0
 
 
