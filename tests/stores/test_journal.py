@@ -74,13 +74,13 @@ def test_what_was_written_is_read_back_in_order(tmp_path: Path) -> None:
 def test_a_record_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes: list[int] = []
 
-    def counting(self: Segment, data: bytes, offset: int) -> None:
+    def counting(data: bytes) -> None:
         writes.append(len(data))
-        real(self, data, offset)
+        write(data)
 
-    real = Segment.write
     with journal(tmp_path) as book:
-        monkeypatch.setattr(Segment, "write", counting)
+        write = book._file.write
+        monkeypatch.setattr(book._file, "write", counting)
         record = opened()
         book.open(record)
         book.settle(settled(record))
@@ -198,6 +198,18 @@ def test_the_bound_stops_admission_until_the_drain_catches_up(tmp_path: Path) ->
         assert not book.accepting
         book.drained(book.position, 10)
         assert book.accepting
+
+
+def test_the_bound_is_of_all_segments_together(tmp_path: Path) -> None:
+    with journal(tmp_path, bound_bytes=3 * SMALL) as book:
+        for drained in (Position(2, 100), Position(4, 100)):
+            with pytest.raises(Unavailable, match="bound"):
+                serve(book, [], [])
+            assert not book.accepting
+            assert 3 * SMALL <= book.undrained_bytes < 4 * SMALL
+            assert book.position.segment > drained.segment
+            book.drained(drained, 10)
+            assert book.accepting
 
 
 def test_a_second_process_goes_on_in_a_segment_of_its_own(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def segment(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 def put(segment: Segment, done: Callable[[], None]) -> None:
     offset = 0
     for piece in PIECES:
-        segment.write(piece, offset)
+        if offset + len(piece) > segment.reach:
+            segment.advance(offset, len(piece))
+        segment.write(piece)
         offset += len(piece)
         done()
 
@@ -48,11 +50,31 @@ def test_what_was_written_outlives_its_process(segment: Segment, tmp_path: Path)
     segment.close()
 
 
+def test_what_was_written_in_part_is_written_again_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_MAPPED", set[str]())
+    path = tmp_path / "segment"
+    preallocate(path, 8192)
+    segment = Segment(path)
+    segment.begin(PIECES[0])
+    real = segments.write_at
+    monkeypatch.setattr(segments, "write_at", lambda fd, data, offset: real(fd, data[:9], offset))
+    with pytest.raises(OSError, match="disk is full"):
+        segment.write(PIECES[1])
+    monkeypatch.undo()
+    segment.write(PIECES[2])
+    segment.close()
+    assert path.read_bytes().rstrip(b"\0") == PIECES[0] + PIECES[2]
+
+
 def test_a_closed_segment_takes_nothing(segment: Segment, tmp_path: Path) -> None:
-    segment.write(PIECES[0], 0)
+    segment.begin(PIECES[0])
     segment.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        segment.write(PIECES[1], len(PIECES[0]))
+        segment.write(PIECES[1])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        segment.advance(len(PIECES[0]), len(PIECES[1]))
     assert not segment.open
 
 
@@ -71,7 +93,7 @@ def test_only_what_has_its_room_on_a_known_file_system_is_mapped(
             path.touch()
             os.truncate(path, 8192)
         segment = Segment(path)
-        segment.write(b"x" * 100, 0)
+        segment.begin(b"x" * 100)
         segment.close()
         assert len(calls) == written, (kinds, sparse)
         calls.clear()

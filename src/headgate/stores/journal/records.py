@@ -25,6 +25,7 @@ VERSION: Final = 1
 HEAD, OPEN, MARK, SETTLE = 1, 2, 3, 4  # at most 15: a kind has four bits in the checksum's start
 HEADER: Final = struct.Struct("<IIBBH")
 HEADER_BYTES: Final = HEADER.size
+_WRITTEN: Final = struct.Struct("<IIBBxx")  # the same without its zeros
 MAX_PAYLOAD: Final = (1 << 20) - 1  # bytes: a longer length is damage
 
 _ZEROS: Final = bytes(4096)
@@ -56,13 +57,13 @@ def frame(
     kind: int,
     record: Record | Head,
     encode: Callable[[object], bytes] = _encode,
-    pack: Callable[..., bytes] = HEADER.pack,
+    pack: Callable[..., bytes] = _WRITTEN.pack,
     crc32: Callable[[bytes, int], int] = zlib.crc32,
 ) -> bytes:
     """Return a record as it is written. The defaults bind names for speed."""
     payload = encode(record)
     size = len(payload)
-    return pack(crc32(payload, size << 12 | VERSION << 4 | kind), size, VERSION, kind, 0) + payload
+    return pack(crc32(payload, size << 12 | VERSION << 4 | kind), size, VERSION, kind) + payload
 
 
 def decode(version: int, kind: int, payload: bytes) -> Any:

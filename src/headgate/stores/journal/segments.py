@@ -8,10 +8,10 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SPARE: Final = "spare"
 DAMAGED: Final = ".damaged"
@@ -124,39 +124,53 @@ class Segment:
 
     It is written through a mapping of a part of it, where its file system allows that: what is stored there
     is in the operating system's hands, as after a `write`, and no call of it was needed.
+
+    `write` puts bytes behind those that were written before, as far as `reach`; behind that comes `advance`.
+    It raises `OSError` where they could not be written.
     """
 
-    __slots__ = ("_begin", "_end", "_mapped", "_window", "fd", "size")
+    __slots__ = ("_mapped", "_offset", "_window", "fd", "reach", "size", "write")
     _window: mmap.mmap
+    write: Callable[[bytes], object]
 
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDWR | _BINARY)
         found = os.fstat(self.fd)
         self.size = found.st_size
         self._mapped = _file_system(found.st_dev) in _MAPPED and found.st_blocks * _BLOCK >= self.size
-        self._begin = self._end = 0  # of the mapping
+        self._offset = self.reach = 0
+        self.write = _closed
 
-    def write(self, data: bytes, offset: int) -> None:
-        """Put bytes behind those that were written before.
+    def begin(self, head: bytes) -> None:
+        """Write what it begins with.
 
         Raises:
-            OSError: they could not be written.
+            OSError: it could not be written.
         """
-        end = offset + len(data)
-        if end <= self._end or self._moved(offset, end):
-            self._window[offset - self._begin : end - self._begin] = data
-        elif write_at(self.fd, data, offset) != len(data):
-            raise OSError(errno.ENOSPC, "the disk is full")
+        self.advance(0, len(head))
+        self.write(head)
 
-    def _moved(self, offset: int, end: int) -> bool:
-        """Map the part of the file that begins here; say whether it may be mapped."""
+    def advance(self, offset: int, size: int) -> None:
+        """Let `write` go on at an offset, and reach so many bytes at least, which the file has.
+
+        Raises:
+            OSError: it is closed, or cannot be mapped.
+        """
+        if not self.open:
+            _closed()
         if not self._mapped:
-            return False
+            self._offset, self.reach, self.write = offset, self.size, self._write_at
+            return
         begin = offset - offset % mmap.ALLOCATIONGRANULARITY
-        size = min(max(_WINDOW, end - begin), self.size - begin)
-        self._window = mmap.mmap(self.fd, size, offset=begin)
-        self._begin, self._end = begin, begin + size
-        return True
+        length = min(max(_WINDOW, offset + size - begin), self.size - begin)
+        window = self._window = mmap.mmap(self.fd, length, offset=begin)
+        window.seek(offset - begin)
+        self.reach, self.write = begin + length, window.write
+
+    def _write_at(self, data: bytes) -> None:
+        if write_at(self.fd, data, self._offset) != len(data):
+            raise OSError(errno.ENOSPC, "the disk is full")
+        self._offset += len(data)
 
     @property
     def open(self) -> bool:
@@ -165,12 +179,16 @@ class Segment:
 
     def close(self, size: int | None = None) -> None:
         """Close it, and cut off what is behind a size; what was written is not synced by this."""
-        if self._end:
+        if self._mapped and self.reach:
             self._window.close()
         if size is not None:
             os.ftruncate(self.fd, size)
         os.close(self.fd)
-        self._mapped, self._begin, self._end, self.fd = False, 0, 0, -1
+        self.reach, self.write, self.fd = 0, _closed, -1
+
+
+def _closed(_data: bytes = b"") -> NoReturn:
+    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 def _file_system(device: int) -> str:

@@ -22,9 +22,9 @@ import msgspec
 from headgate.errors import Unavailable
 from headgate.failpoints import NoFailpoints
 from headgate.ports import Open, Settle
-from headgate.stores.journal import records
 from headgate.stores.journal.cursor import Settled
 from headgate.stores.journal.handover import Handover
+from headgate.stores.journal.records import HEAD, MARK, MAX_PAYLOAD, OPEN, SETTLE, Head, frame
 from headgate.stores.journal.segments import (
     FULL,
     SPARE,
@@ -88,6 +88,7 @@ class SlotJournal:
     """
 
     _file: Segment  # that is written
+    _opens_until: int  # how far into it calls may open; 0: none may
 
     def __init__(
         self,
@@ -115,13 +116,13 @@ class SlotJournal:
         self._turning = threading.Lock()  # a rotation against the syncer
         self._syncing = threading.Lock()  # one `make_durable` at a time
         self._deciding = threading.Lock()
-        self._dirty = self._refusing = False
+        self._dirty = False
         self._count = self._drained_count = 0  # records
         self._starts: dict[int, int] = {}  # segment: bytes of all segments before it
         self._drained_bytes = 0
         self._end = self._bound_bytes  # of all that may be written before the database has more
         self._segment = max(segment_numbers(folder), default=0)
-        self._offset = self._start = 0
+        self._offset = self._start = self._opens_until = 0
         self._durable = START
         self._begin_segment(b"")
         self.handover = Handover(self.position)
@@ -132,7 +133,7 @@ class SlotJournal:
     @property
     def accepting(self) -> bool:
         """Say whether a priced call may open: not after an I/O error, nor with a bound reached."""
-        return not self._refusing and self._start + self._offset < self._end
+        return self._offset < self._opens_until
 
     def open(self, record: Open) -> None:
         """Append; in the operating system's hands on return, on the disk with `before-send`.
@@ -142,10 +143,10 @@ class SlotJournal:
         """
         if self._pending:
             self.retry_pending()
-        if self._refusing or self._start + self._offset >= self._end:  # as in `accepting`
+        if self._offset >= self._opens_until:  # as in `accepting`
             raise Unavailable(f"The gateway cannot write its books now{self._why()}. Try again in a moment.")
-        data = records.frame(records.OPEN, record)
-        if len(data) > records.MAX_PAYLOAD:
+        data = frame(OPEN, record)
+        if len(data) > MAX_PAYLOAD:
             raise Unavailable("The call's record is too long for the journal.")
         try:
             self._append(data)
@@ -154,20 +155,19 @@ class SlotJournal:
         except OSError as fault:
             self.fail(fault)
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.") from fault
-        call = record.call
-        live = self._live.get(call)
+        live = self._live.get(record.call)
         if live is None:
-            self._live[call] = _Live(data, [record])
+            self._live[record.call] = _Live(data, [record])
         else:
             live.add(data, record)
         if self.broken:
             if live is None:  # it may not be durable; nothing was or will be sent
-                self.settle(Settle(call, record.attempt, record.at, 503, Usage(), 0, 0, ()))
+                self.settle(Settle(record.call, record.attempt, record.at, 503, Usage(), 0, 0, ()))
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.")
 
     def mark(self, record: Mark) -> None:
         """Append a checkpoint of a stream. One that cannot be written is left out: it only narrows."""
-        data = records.frame(records.MARK, record)
+        data = frame(MARK, record)
         live = self._live.get(record.call)
         if live is not None:
             live.mark = data
@@ -179,7 +179,7 @@ class SlotJournal:
 
     def settle(self, record: Settle) -> None:
         """Append the settlement of an open call; when it cannot be written it is kept and tried again."""
-        data = records.frame(records.SETTLE, record)
+        data = frame(SETTLE, record)
         if self._pending:
             self._pending.append((record, data))
             self.retry_pending()
@@ -229,6 +229,7 @@ class SlotJournal:
         if start is not None:
             self._drained_bytes = start + position.offset
             self._end = self._drained_bytes + self._bound_bytes
+            self._decide()
             for number in list(self._starts):
                 if number < position.segment:
                     del self._starts[number]
@@ -257,19 +258,28 @@ class SlotJournal:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def _append(self, data: bytes, settled: Settle | None = None) -> None:
-        begin, size = self._offset, len(data)
-        if begin + size > self._file.size:
-            self._rotate(size)
-            begin = self._offset
-        end = begin + size
-        self._file.write(data, begin)
+        end = self._offset + len(data)
+        if end > self._file.reach:
+            end = self._make_room(len(data))
+        self._file.write(data)
         if settled is not None:  # handed over before the syncer, and so the drain, may see its end
-            self._hand_over(settled, end)
+            live = self._live.pop(settled.call, None)
+            if live is not None:
+                self.handover.give((self._segment, end), live.records + 1, Settled(live.opens, settled))
         self._offset = end
         self._count += 1
         if not self._dirty:
             self._dirty = True
             self._syncer.wake()
+
+    def _make_room(self, size: int) -> int:
+        """Let a record be written, in the next segment if this one is full; return where it will end."""
+        if self._offset + size > self._file.size:
+            self._rotate(size)
+        end = self._offset + size
+        if end > self._file.reach:
+            self._file.advance(self._offset, size)
+        return end
 
     def _rotate(self, size: int) -> None:
         """Begin the next segment with the records of the calls that are still open."""
@@ -284,7 +294,7 @@ class SlotJournal:
 
     def _begin_segment(self, carried: bytes, size: int = 0) -> None:
         number = self._segment + 1
-        head = records.frame(records.HEAD, records.Head(number, self._clock.wall())) + carried
+        head = frame(HEAD, Head(number, self._clock.wall())) + carried
         room = max(self._segment_bytes, len(head) + size + self._segment_bytes // 4)
         path, spare = segment_path(self.folder, number), self.folder / SPARE
         if room == self._segment_bytes and spare.exists():
@@ -293,7 +303,7 @@ class SlotJournal:
             preallocate(path, room)
         file = Segment(path)
         try:
-            file.write(head, 0)
+            file.begin(head)
         except OSError:
             file.close()
             path.unlink()
@@ -305,11 +315,7 @@ class SlotJournal:
             self._starts[number] = self._start
             self._file, self._offset, self._segment = file, len(head), number
             self._spare_used = self._folder_dirty = True
-
-    def _hand_over(self, settled: Settle, end: int) -> None:
-        live = self._live.pop(settled.call, None)
-        if live is not None:
-            self.handover.give((self._segment, end), live.records + 1, Settled(live.opens, settled))
+        self._decide()
 
     def _why(self) -> str:
         reason = self.broken or self.full or self.late
@@ -327,7 +333,8 @@ class SlotJournal:
 
     def _decide(self) -> None:
         with self._deciding:
-            self._refusing = bool(self.broken or self.full or self.late)
+            refusing = self.broken or self.full or self.late
+            self._opens_until = 0 if refusing else self._end - self._start
 
     def retry_pending(self) -> None:
         """Write the settlements that wait in memory."""

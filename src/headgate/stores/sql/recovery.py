@@ -195,7 +195,7 @@ class _Slot:
         head = records.frame(records.HEAD, records.Head(number, self._clock.wall()))
         preallocate(path, len(head))
         file = Segment(path)
-        file.write(head, 0)
+        file.begin(head)
         sync_data(file.fd)
         file.close()
         sync_folder(self._folder)
