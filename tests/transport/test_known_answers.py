@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from headgate.transport.faults import Malformed
-from headgate.transport.framing import Answer, Bounds, Proven
+from headgate.transport.framing import Answer, Bounds, Proven, recognised
 from headgate.wire.known import KnownHeads
 
 BOUNDS = Bounds(body_bytes=300, head_bytes=600)
@@ -18,11 +18,13 @@ def head(length: object, *lines: str, status: str = "200 OK", name: str = "Conte
 
 def read(known: KnownHeads[Proven] | None, pieces: list[bytes]) -> list[object]:
     """Return what an answer is after each of some reads."""
-    answer = Answer(BOUNDS, known)
+    whole = recognised(pieces[0], BOUNDS, known) if known is not None else None
+    answer = whole or Answer(BOUNDS, known)
     out: list[object] = []
     for piece in pieces:
         try:
-            answer.feed(piece)
+            if whole is None or out:
+                answer.feed(piece)
         except Malformed as error:
             return [*out, str(error)]
         body = answer.take() if answer.unread else b""
@@ -63,9 +65,8 @@ def test_the_same_reads_mean_the_same_with_and_without_known_heads(reads: list[b
 
 def test_a_whole_answer_with_a_known_head_needs_no_parser() -> None:
     known = warm()
-    answer = Answer(BOUNDS, known)
-    answer.feed(head(7) + b"seven77")
-    assert answer._parser is None
+    answer = recognised(head(7) + b"seven77", BOUNDS, known)
+    assert answer is not None
     assert answer.complete
     assert answer.reusable
     assert answer.take() == b"seven77"

@@ -216,7 +216,7 @@ async def test_a_body_that_is_all_here_is_had_at_once_and_its_connection_is_used
             assert exchange.whole() is None  # nothing was asked
             exchange.send(request())
             await exchange.head()
-            await until(lambda exchange=exchange: exchange._answer.complete)  # type: ignore[misc]
+            await until(lambda exchange=exchange: exchange._answer and exchange._answer.complete)  # type: ignore[misc]
             assert exchange.whole() == body
             assert await exchange.read() == b""
             exchange.release()

@@ -15,7 +15,7 @@ from headgate.callstate import CallState
 from headgate.errors import CallerGone, GatewayError, UpstreamInterrupted, UpstreamTimeout
 from headgate.ports import Head
 from headgate.transport.faults import Malformed, Redirected, StaleConnection, describe
-from headgate.transport.framing import Answer
+from headgate.transport.framing import Answer, recognised
 from headgate.waits import Wait
 from headgate.wire.forms import forget
 
@@ -48,7 +48,6 @@ class Lane(Protocol):
     outbox: Outbox
     buffer: memoryview  # of `AT_ONCE` bytes
     clock: Clock
-    watched: set[HttpExchange]  # whose deadlines are looked at
 
     def put_back(self, connection: Connection, keep_alive: bytes | None) -> None:
         """Keep an idle connection for later."""
@@ -98,12 +97,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand bytes to the exchange."""
-        data = self.lane.buffer[:nbytes].tobytes()
-        if self.exchange is None:
+        exchange = self.exchange
+        if exchange is None:
             self.spoilt = True
             self.close()
         else:
-            self.exchange.receive(data)
+            exchange.receive(self.lane.buffer[:nbytes].tobytes())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whom it concerns; `exc` is None when the other side closed in order."""
@@ -112,14 +111,6 @@ class Connection(asyncio.BufferedProtocol):
         self.lane.lost(self)
         if exchange is not None:
             exchange.lose(exc)
-
-    def begin(self, target: Target, *, reused: bool) -> HttpExchange:
-        """Return the exchange that has this connection from now on."""
-        lane = self.lane
-        self.exchange = found = HttpExchange(
-            lane, self, self.wait, target, Answer(lane.bounds, lane.known), reused
-        )
-        return found
 
     def pause_writing(self) -> None:
         """Take note that the provider takes no more for now."""
@@ -146,12 +137,12 @@ class HttpExchange(CallState):
     _connection: Connection | None
     _wait: Wait
     _target: Target
-    _answer: Answer
     reused: bool
     sent: bool = False
+    _answer: Answer | None = None  # before its first bytes
     _error: GatewayError | CallerGone | None = None
     _paused: bool = False
-    _waits: int = 0  # that did not come to their end
+    _left: bool = False  # by who waited for it
     _sent_at: MonotonicNs = 0
     _quiet_since: MonotonicNs = 0
     _rest: Iterator[memoryview] | None = None  # of a long body that is being sent
@@ -164,30 +155,36 @@ class HttpExchange(CallState):
         connection = self._connection
         if connection is None or self.sent:
             return
+        lane, body = self._lane, request.body
+        if len(body) > _JOINED or request.tail:
+            self._send_long(request, connection)
+            return
+        data = lane.writer.head(request, body)
+        self._sent_at = lane.clock.monotonic()
+        self.sent = True
+        lane.outbox.send(connection.transport, data)
+
+    def _send_long(self, request: Request, connection: Connection) -> None:
         lane = self._lane
         head = lane.writer.head(request)
-        body = request.body
-        self._sent_at = self._quiet_since = lane.clock.monotonic()
+        self._sent_at = lane.clock.monotonic()
         self.sent = True
-        if len(body) <= _JOINED:
-            lane.outbox.send(connection.transport, head + body)
-        else:
-            connection.transport.writelines((head, body))
+        connection.transport.writelines((head, request.body))
         if request.tail:
-            lane.outbox.flush()
             self._rest = _slices(request.tail)
             self.push()
 
     async def head(self) -> Head:
         """Wait for the head of the final answer."""
-        answer = self._answer
-        while answer.head is None:
+        while self._answer is None or self._answer.head is None:
             if self._error is not None:
                 raise self._error
-            self._waits += 1  # one that is cancelled never comes to its end
-            await self._wait
-            self._waits -= 1
-        head = answer.head
+            try:
+                await self._wait
+            except BaseException:
+                self._left = True
+                raise
+        head = self._answer.head
         return head if head.status < 300 else self._refused(head)
 
     def _refused(self, head: Head) -> Head:
@@ -216,50 +213,51 @@ class HttpExchange(CallState):
 
     async def read(self) -> bytes:
         """Wait for more of the body; b"" at its end."""
-        answer = self._answer
-        while not answer.unread:
-            if answer.complete:
+        while (answer := self._answer) is None or not answer.unread:
+            if answer is not None and answer.complete:
                 return b""
             if self._error is not None:
                 raise self._error
-            self._waits += 1
-            await self._wait
-            self._waits -= 1
+            try:
+                await self._wait
+            except BaseException:
+                self._left = True
+                raise
         if self._paused:
             self._resume()
         return answer.take()
 
     def whole(self) -> bytes | None:
         """Return the body if all of it is here; None: it is to be read."""
-        if not self._answer.complete:
+        answer = self._answer
+        if answer is None or not answer.complete:
             return None
         if self._paused:
             self._resume()
-        return self._answer.take()
+        return answer.take()
 
     def abort(self) -> None:
         """Close the connection now and wake a pending wait with `CallerGone`."""
-        self._answer.drop()
+        if self._answer is not None:
+            self._answer.drop()
         self._error = None
         self._break(CallerGone())
 
     def release(self) -> None:
         """Give the connection back if the answer ended cleanly and was read, else close it."""
-        answer = self._answer
-        self._error = None  # its traceback knows us, and so would keep all of the call for the collector
-        connection, self._connection = self._connection, None
+        answer, connection = self._answer, self._connection
         if connection is not None:
-            connection.exchange = None
-            self._lane.watched.discard(self)
-            clean = answer.reusable and not answer.unread and not self._waits and self._rest is None
-            transport = connection.transport
-            # It is quiet if it is open and everything written has left.
-            noisy = connection.closed or transport.is_closing() or transport.get_write_buffer_size()
-            if clean and not noisy:
+            self._connection = connection.exchange = None
+            if (
+                answer is not None and answer.reusable and not answer.unread and not self._left
+                and self._rest is None and not connection.transport.get_write_buffer_size()
+            ):  # fmt: skip
                 self._lane.put_back(connection, answer.keep_alive)
-                return  # it was read to its end
+                return
             connection.close()
-        answer.drop()
+        self._error = None  # its traceback knows us, and so would keep all of the call for the collector
+        if answer is not None:
+            answer.drop()
 
     # ── what happens to it ──────────────────────────────────────────────────────────────────────
 
@@ -282,11 +280,15 @@ class HttpExchange(CallState):
             self._break(self._interrupted("it spoke before it was asked"))
             return
         answer = self._answer
-        if answer.recognise(data):  # as nearly all come
-            self._wait.wake()
-            return
+        if answer is None:
+            lane = self._lane
+            answer = self._answer = recognised(data, lane.bounds, lane.known)
+            if answer is not None:  # as nearly all come
+                self._wait.wake()
+                return
+            answer = self._begun()
         try:
-            answer.read(data)
+            answer.feed(data)
         except Malformed as error:
             self._break(self._interrupted(str(error)))
             return
@@ -298,8 +300,7 @@ class HttpExchange(CallState):
     def lose(self, error: Exception | None) -> None:
         """Take note that the connection has closed."""
         self._connection = None
-        self._lane.watched.discard(self)
-        answer = self._answer
+        answer = self._answer or self._begun()
         if answer.complete:
             return
         why = None if error is None else describe(error)
@@ -315,14 +316,14 @@ class HttpExchange(CallState):
     def check(self, now: MonotonicNs) -> None:
         """End the exchange if a deadline has passed. Called by the ticker, so late by up to two ticks."""
         answer = self._answer
-        if not self.sent or answer.complete:
+        if not self.sent or (answer is not None and answer.complete):
             return
         limits = self._target.deadlines
         elapsed_s = (now - self._sent_at) / _NS
         if elapsed_s >= limits.total_s:
             self._expire(f"had not finished after {limits.total_s:g} s (total_s)")
-        elif answer.head is None:
-            if (now - self._quiet_since) / _NS >= limits.first_byte_s:
+        elif answer is None or answer.head is None:
+            if (now - max(self._sent_at, self._quiet_since)) / _NS >= limits.first_byte_s:
                 self._expire(f"did not answer within {limits.first_byte_s:g} s (first_byte_s)")
         elif self._wait.resume is None or answer.received != self._seen:
             # While nobody waits, the silence is ours: the caller has not taken what came before.
@@ -335,6 +336,11 @@ class HttpExchange(CallState):
         self._break(self._interrupted(why))
 
     # ── steps ───────────────────────────────────────────────────────────────────────────────────
+
+    def _begun(self) -> Answer:
+        """Return the answer, of which nothing has come."""
+        self._answer = answer = Answer(self._lane.bounds, self._lane.known)
+        return answer
 
     def _resume(self) -> None:
         self._paused = False
@@ -354,7 +360,6 @@ class HttpExchange(CallState):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.exchange = None
-            self._lane.watched.discard(self)
             connection.close()
         self._wait.wake()
 
@@ -368,7 +373,7 @@ class HttpExchange(CallState):
 
     def _cut_off(self, why: str) -> UpstreamInterrupted:
         """Return what a lost connection means; before the first byte it may just have been too old."""
-        if self._answer.received:
+        if self._answer is not None and self._answer.received:
             return self._interrupted(why)
         label = self._lane.label
         soon = not self.sent or self._lane.clock.monotonic() - self._sent_at < _STALE_NS

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 from httptools import (
     HttpParserCallbackError,
     HttpParserError,
@@ -57,21 +56,22 @@ class Answer(CallState):
 
     Args:
         bounds: how much is taken.
-        known: heads of the same host; an answer that comes at once with one of them needs no parser.
+        known: heads of the same host, for `recognised`; one that is accepted is added to them.
     """
 
     _bounds: Bounds
     _known: KnownHeads[Proven] | None = None
-    _chunks: list[bytes] = msgspec.field(default_factory=list)
-    _closed: bool = False  # nothing more is expected
-    _parser: HttpResponseParser | None = None
-    keep_alive: bytes | None = None  # the header, as it came
     head: Head | None = None
-    complete: bool = False
-    reusable: bool = False
-    until_close: bool = False
+    keep_alive: bytes | None = None  # the header, as it came
+    _first: bytes = b""  # unread
     unread: int = 0
     received: int = 0
+    complete: bool = False
+    reusable: bool = False
+    _closed: bool = False  # nothing more is expected
+    _more: list[bytes] | None = None  # unread, behind the first
+    until_close: bool = False
+    _parser: HttpResponseParser | None = None
     # While there is a parser:
     _raw: bytes = b""  # what arrived until the head was complete
     _start: int = 0  # where in it the head begins, behind interim ones
@@ -89,11 +89,6 @@ class Answer(CallState):
         Raises:
             Malformed: they are no answer, or exceed a bound. What was read of the body before stays.
         """
-        if not self.recognise(data):
-            self.read(data)
-
-    def read(self, data: bytes) -> None:
-        """Take bytes that were not recognised; see `feed`."""
         if self._parser is not None:
             self.received += len(data)
             self._parse(data, self._parser)
@@ -103,23 +98,6 @@ class Answer(CallState):
         else:
             self.received = len(data)
             self._parse(data, self._begin())
-
-    def recognise(self, data: bytes) -> bool:
-        """Take a whole answer whose head is known; say whether it was one."""
-        if self._known is None or self._parser is not None or self._closed:
-            return False
-        known = self._known.find(data)
-        if known is None:
-            return False
-        proven, size, length = known
-        self.received = size + length
-        if self.received != len(data) or length > self._bounds.body_bytes:
-            return False
-        self.head, self.keep_alive = proven.head, proven.keep_alive
-        if length:
-            self._chunks, self.unread = [data[size:]], length
-        self.complete = self.reusable = self._closed = True
-        return True
 
     def _learn(self, data: bytes) -> None:
         """Keep the head of an answer that came in one piece and left its connection usable."""
@@ -181,13 +159,16 @@ class Answer(CallState):
 
     def take(self) -> bytes:
         """Return the unread bytes of the body."""
-        chunks, self._chunks, self.unread = self._chunks, [], 0
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        first, self._first, self.unread = self._first, b"", 0
+        if self._more is None:
+            return first
+        more, self._more = self._more, None
+        return b"".join((first, *more))
 
     def drop(self) -> None:
         """Forget everything: nobody will read it."""
-        self._chunks.clear()
-        self._parser = self.head = None
+        self._first = b""
+        self._more = self._parser = self.head = None
         self._closed = True
         self.unread = 0
         self.complete = self.reusable = False
@@ -258,10 +239,16 @@ class Answer(CallState):
         if self._inflater is not None:
             data = self._inflater.feed(data)
         size = len(data)
-        if size:
-            self._chunks.append(data)
-            self._body += size
-            self.unread += size
+        if not size:
+            return
+        if not self.unread:
+            self._first = data
+        elif self._more is None:
+            self._more = [data]
+        else:
+            self._more.append(data)
+        self._body += size
+        self.unread += size
 
     def on_message_complete(self) -> None:
         """Mark the end of the body, or of an interim answer."""
@@ -274,6 +261,20 @@ class Answer(CallState):
             self._inflater.finish()
         self.complete = True
         self.reusable = parser.should_keep_alive()
+
+
+def recognised(data: bytes, bounds: Bounds, known: KnownHeads[Proven]) -> Answer | None:
+    """Return the whole answer that some bytes are, if its head is known: it needs no parser."""
+    found = known.find(data)
+    if found is None:
+        return None
+    proven, size, length = found
+    received = len(data)
+    if size + length != received or length > bounds.body_bytes:
+        return None
+    return Answer(
+        bounds, known, proven.head, proven.keep_alive, data[size:], length, received, True, True, True
+    )
 
 
 def _reason(error: Exception) -> Malformed:

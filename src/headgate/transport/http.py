@@ -51,6 +51,7 @@ class Pool:
 
     __slots__ = (
         "_idle_ns",
+        "_most_idle",
         "_owner",
         "bounds",
         "buffer",
@@ -63,7 +64,6 @@ class Pool:
         "origin",
         "outbox",
         "proxy",
-        "watched",
         "writer",
     )
 
@@ -78,8 +78,8 @@ class Pool:
         self.outbox = owner.outbox
         self.buffer = owner.buffer
         self.clock = owner.clock
-        self.watched = owner.watched
         self._idle_ns = int(owner.settings.idle_s * _NS)
+        self._most_idle = owner.settings.max_idle
         self.idle: list[Connection] = []
         self.line = Line(self.idle, owner.outbox.crowded)
         self.open: set[Connection] = set()  # idle ones included
@@ -89,19 +89,19 @@ class Pool:
         idle = self.idle
         while idle:
             connection = idle.pop()  # it was quiet when it was put back, and nothing was written since
-            if not connection.closed and not connection.transport.is_closing():
+            if not connection.transport.is_closing():
                 return connection
         return None
 
     def put_back(self, connection: Connection, keep_alive: bytes | None) -> None:
         """Keep an idle connection; the newest are used first, the oldest give way."""
-        idle_ns = self._idle_ns
+        idle, idle_ns = self.idle, self._idle_ns
         if keep_alive is not None:
             idle_ns = min(idle_ns, _promised_ns(keep_alive))
         connection.expires_at = self._owner.now + idle_ns
-        self.idle.append(connection)
-        if len(self.idle) > self._owner.settings.max_idle:
-            self.idle.pop(0).close()
+        idle.append(connection)
+        if len(idle) > self._most_idle:
+            idle.pop(0).close()
 
     def distrust(self) -> None:
         """Drop every idle connection."""
@@ -154,7 +154,6 @@ class HttpTransport:
         "now",
         "outbox",
         "settings",
-        "watched",
     )
 
     def __init__(
@@ -167,8 +166,7 @@ class HttpTransport:
     ) -> None:
         self.clock = clock
         self.settings = settings = settings or HttpSettings()
-        self.watched: set[HttpExchange] = set()
-        self._walk = Walk[HttpExchange]()
+        self._walk = Walk[Connection]()
         self.outbox = Outbox(_TOGETHER)
         self.buffer = memoryview(bytearray(AT_ONCE))
         self.now: MonotonicNs = 0  # as of the last tick
@@ -186,14 +184,14 @@ class HttpTransport:
         host = target.host
         pool = self._ways.get((host.base_url, host.proxy)) or self._way(host)
         connection = None if pool.line.waiting else pool.take()
+        reused = True
         if connection is None:
             await pool.line.stand()
             connection = pool.take()
-        reused = connection is not None
-        if connection is None:
-            connection = await self._connect(pool, target)
-        exchange = connection.begin(target, reused=reused)
-        self.watched.add(exchange)
+            if connection is None:
+                reused = False
+                connection = await self._connect(pool, target)
+        exchange = connection.exchange = HttpExchange(pool, connection, connection.wait, target, reused)
         if not self._ticking:
             self._start_ticking()
         return exchange
@@ -232,7 +230,7 @@ class HttpTransport:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for exchange in tuple(self.watched):
+        for exchange in self.watched:
             exchange.interrupt("the gateway is closing")
         for connection in tuple(self.connections):
             connection.close()
@@ -246,6 +244,11 @@ class HttpTransport:
     def open(self) -> int:
         """Return the number of open connections, idle ones included."""
         return len(self.connections)
+
+    @property
+    def watched(self) -> list[HttpExchange]:
+        """Return the exchanges that have a connection: their deadlines are looked at."""
+        return [each.exchange for each in self.connections if each.exchange is not None]
 
     def busy(self, host: Host) -> int:
         """Return how many connections to a host serve a call now."""
@@ -314,15 +317,17 @@ class HttpTransport:
     def _tick(self) -> None:
         self._timer = None
         self.now = now = self.clock.monotonic()
-        for exchange in self._walk.part(self.watched):
-            exchange.check(now)
+        for connection in self._walk.part(self.connections):
+            if connection.exchange is not None:
+                connection.exchange.check(now)
         for pool in self._pools.values():
             if pool.idle:
                 pool.expire(now)
-        self._ticking = bool(self.watched)
+        idle = self.idle
+        self._ticking = self.open > idle
         if self._ticking:
             self._tick_in(self._walk.pause_s(self.settings.tick_s))
-        elif self.idle:
+        elif idle:
             self._tick_in(max(self.settings.tick_s, self.settings.idle_s / 8))
 
     def _tick_in(self, delay_s: float) -> None:

@@ -14,7 +14,6 @@ _PREFIXES = 256  # rendered heads per host
 _PATH = re.compile(r"/[!-~]*")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
-_printable = re.compile(r"[ -~]*").fullmatch
 _OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "x-client-request-id"})
 
 
@@ -26,30 +25,34 @@ class Writer:
     def __init__(self, authority: str, label: str) -> None:
         self._authority = authority
         self.label = label
-        self._prefixes: dict[tuple[str, str, int], tuple[tuple[tuple[str, str], ...], bytes]] = {}
+        # By the headers as an object, kept with what is rendered: comparing them costs more than the rest.
+        self._prefixes: dict[tuple[str, str, int], tuple[bytes, tuple[tuple[str, str], ...]]] = {}
 
-    def head(self, request: Request) -> bytes:
-        """Return the head of a request, its closing blank line included.
+    def head(self, request: Request, behind: bytes = b"") -> bytes:
+        """Return the head of a request, its closing blank line included, and what is to follow it.
 
         Raises:
             Internal: the method, the path, a header or the request id cannot stand in a head.
         """
-        method, path, headers = request.method, request.path, request.headers
-        known = self._prefixes.get((method, path, id(headers)))
-        if known is not None and known[0] is headers:  # the same object: comparing costs more than the rest
-            prefix = known[1]
-        else:
-            prefix = self._render(method, path, headers)
-            if len(self._prefixes) >= _PREFIXES:
-                self._prefixes.clear()
-            self._prefixes[method, path, id(headers)] = (headers, prefix)
+        headers = request.headers
+        known = self._prefixes.get((request.method, request.path, id(headers)))
+        prefix = self._keep(request) if known is None else known[0]
         request_id = request.request_id
-        if not _printable(request_id):
+        if not (request_id.isascii() and request_id.isprintable()):
             raise self._refused("the request id")
         length = len(request.body)
         if request.tail:
             length += sum(map(len, request.tail))
-        return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (prefix, request_id.encode(), length)
+        return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (prefix, request_id.encode(), length, behind)
+
+    def _keep(self, request: Request) -> bytes:
+        """Render what heads of requests like this begin with, and keep it with its headers."""
+        method, path, headers = request.method, request.path, request.headers
+        prefix = self._render(method, path, headers)
+        if len(self._prefixes) >= _PREFIXES:
+            self._prefixes.clear()
+        self._prefixes[method, path, id(headers)] = (prefix, headers)
+        return prefix
 
     def handshake(self, request: Request, key: str) -> bytes:
         """Return the head of a request for a WebSocket (RFC 6455, 4.1).
