@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from struct import iter_unpack
+from struct import Struct, iter_unpack
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import msgspec
@@ -18,7 +18,7 @@ from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Units, Usage, Wa
 from headgate.wire.forms import Buffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from headgate.channels import Channel
     from headgate.errors import GatewayError
@@ -60,6 +60,9 @@ def since_boot_ns() -> MonotonicNs:
     return time.monotonic_ns()
 
 
+_ID = Struct(">Q8s").pack
+
+
 class CallIds:
     """Make call ids: UUIDv7 (RFC 9562), ordered by time within a process."""
 
@@ -68,24 +71,22 @@ class CallIds:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
-        self._random: Iterator[tuple[bytes]] = iter_unpack("8s", b"")
+        self._random: list[bytes] = []
 
     def next(self) -> bytes:
         """Return the 16 bytes of a new id."""
         # 48 bits of milliseconds, the version, 12 bits of sub-millisecond: ids of one process are in order.
-        millis, micros = divmod(self._clock.wall(), 1000)
-        head = millis << 16 | 0x7000 | micros * 4
+        now = self._clock.wall()
+        head = (now // 1000 << 16) + 0x7000 + now % 1000 * 4
         if head <= self._last:
             head = self._last + 1
             head += 0 if head & 0xFFF else 0xF000  # the next millisecond, of the same version
         self._last = head
-        drawn = next(self._random, None)
-        if drawn is None:
+        if not self._random:
             pool = bytearray(os.urandom(4096))
             pool[::8] = bytes(byte & 0x3F | 0x80 for byte in pool[::8])  # the variant
-            self._random = iter_unpack("8s", pool)
-            drawn = next(self._random)
-        return head.to_bytes(8) + drawn[0]
+            self._random = [drawn for (drawn,) in iter_unpack("8s", pool)]
+        return _ID(head, self._random.pop())
 
 
 class Failpoints(Protocol):

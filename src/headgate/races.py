@@ -151,7 +151,7 @@ class _Race:
         tab.passing = races.failpoint
         lane.began_ns = races.clock.monotonic()
         lane.run = CallRun(
-            self._attempt(lane, Asked(asked.attempt, call, cast("Sink", lane), tab)), self._ended
+            self._attempt(lane, Asked(asked.attempt, call, cast("Sink", lane), tab)).__await__(), self._ended
         )
         self.lanes.append(lane)
         return lane

@@ -95,16 +95,20 @@ def ends_at(deadline: Deadline | None) -> MonotonicNs | None:
     return None if deadline is None else deadline.at_ns
 
 
+_ENDED = object()
+
+
 class CallRun(CallState):
     """Run a coroutine: by hand while it waits for `Wait`s, else in a task.
 
     Args:
-        run: not started yet. It must not raise but when it is cancelled.
+        run: of a coroutine that was not started yet: what an `await` of it steps. It must not raise but when
+            it is cancelled.
         ended: called once with this object.
         call: what it serves.
     """
 
-    _run: Coroutine[Any, Any, None]
+    _run: Generator[Any, Any, None]  # what it awaits
     _ended: Callable[[CallRun], None]
     call: Call | None = None
     alarm: asyncio.TimerHandle | None = None  # ends it at its deadline
@@ -115,16 +119,15 @@ class CallRun(CallState):
     def step(self) -> None:
         """Begin, or go on, until it waits again or ends."""
         try:
-            waited = self._run.send(None)
-        except StopIteration:
-            self._ended(self)
-            return
+            waited = next(self._run, _ENDED)
         except BaseException:
             self._ended(self)
             raise
-        if type(waited) is Wait:
+        if isinstance(waited, Wait):
             self._wait = waited
             waited.resume = self.step
+        elif waited is _ENDED:
+            self._ended(self)
         else:
             self._move(waited)
 
@@ -175,7 +178,7 @@ class _Rest(Coroutine[Any, Any, None]):
 
     __slots__ = ("_run", "_waited", "instead")
 
-    def __init__(self, run: Coroutine[Any, Any, None], waited: object) -> None:
+    def __init__(self, run: Generator[Any, Any, None], waited: object) -> None:
         self.instead: Exception | None = None
         self._run = run
         self._waited: list[object] = [waited]
@@ -200,4 +203,4 @@ class _Rest(Coroutine[Any, Any, None]):
 
     def __await__(self) -> Generator[Any, Any, None]:
         """Never asked: a task steps it."""
-        return self._run.__await__()
+        return self._run

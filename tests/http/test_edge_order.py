@@ -203,6 +203,44 @@ async def test_a_client_that_closed_its_sending_side_is_answered() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("status", [200, 204])
+@pytest.mark.parametrize("meanwhile", ["nothing", "another request", "no more to come", "a drain"])
+async def test_a_whole_answer_leaves_the_connection_as_it_must_be(meanwhile: str, status: int) -> None:
+    gate = asyncio.Event()
+
+    async def answer(incoming: Incoming, sink: Sink) -> None:
+        await gate.wait()
+        sink.whole(status, JSON, incoming.body if status == 200 else b"")
+
+    route = Scripted(answer)
+    async with Served({"/w": route, "/e": Echo()}) as served:
+        client = await served.connect()
+        gate.set()
+        assert (await client.ask(post("/w", b"[1]"))).status == status
+        gate.clear()
+        client.send(post("/w", b"[2]"))  # its head is known: it comes alone
+        await until(lambda: len(route.sinks) == 2)
+        if meanwhile == "another request":
+            client.send(get("/e?behind"))
+        elif meanwhile == "no more to come":
+            client.shut_down()
+        served.edge.draining = meanwhile == "a drain"
+        await asyncio.sleep(0.01)
+        gate.set()
+        told = await client.answer()
+        assert (told.status, told.body) == (status, b"[2]" if status == 200 else b"")
+        assert ("content-length" in told.headers) == (status == 200)
+        ends = meanwhile in {"no more to come", "a drain"}
+        assert told.headers.get("connection") == ("close" if ends else None)
+        if meanwhile == "another request":
+            assert (await client.answer()).json()["query"] == "behind"
+        if ends:
+            assert await client.rest() == b""
+        else:
+            assert (await client.ask(get("/e?next"))).json()["query"] == "next"
+
+
+@pytest.mark.anyio
 async def test_a_request_cut_off_by_the_end_of_sending_is_refused() -> None:
     async with Served({"/e": Echo()}) as served:
         for part in (post("/e", b"hello")[:-2], get("/e")[:20]):

@@ -58,7 +58,7 @@ def identify(service: Service, incoming: Incoming) -> Caller:
     """
     head, keyring = incoming.head, service.keyring
     known = head.memo
-    if type(known) is not Caller or known.keyring is not keyring:
+    if known is None or known.keyring is not keyring:
         known = _identify(service, head)
     if known.principal.networks:
         _check_address(service, incoming, known.principal.networks)

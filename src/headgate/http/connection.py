@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from headgate.http.edge import Edge, EdgeEvents
     from headgate.http.unread import Unread
-    from headgate.ports import Sink
+    from headgate.ports import Headers, Sink
     from headgate.values import MonotonicNs
 
 # What a connection waits for: its first request, the next one, the rest of a head, the rest of a
@@ -45,9 +45,8 @@ class Connection(asyncio.Protocol):
     """The protocol object of one connection. The edge's ticker calls `check`."""
 
     __slots__ = (
-        "_advancing", "_alone", "_eof", "_held", "_intake", "_probe_s", "_reading", "_since", "_sink",
-        "_stalled_ns", "_state", "_transport", "_tunnel", "_unsent", "_waiter", "edge", "write",
-        "write_paused",
+        "_advancing", "_eof", "_held", "_intake", "_probe_s", "_reading", "_since", "_sink", "_stalled_ns",
+        "_state", "_transport", "_tunnel", "_unsent", "_waiter", "alone", "edge", "write", "write_paused",
     )  # fmt: skip
     _transport: asyncio.Transport
     write: Callable[[bytes], None]  # sends bytes, at the latest when this turn of the loop ends
@@ -61,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._state = _NEW
         self._since: MonotonicNs = 0  # when the state began, by the edge's coarse clock
         self._advancing = False
-        self._alone = False  # the request that is answered came with nothing behind it
+        self.alone = False  # the request that is answered came alone, and nothing has come behind it
         self._reading = True
         self._eof = False
         self._probe_s = _FIRST_PROBE_S
@@ -97,7 +96,7 @@ class Connection(asyncio.Protocol):
         """Parse, or keep what comes before its turn."""
         if self._sink is None and not self.write_paused and not self._held:
             intake, unread = self._intake, self.edge.unread
-            if unread is not None and self._alone and self._state == _IDLE:
+            if unread is not None and self.alone and self._state == _IDLE:
                 refusal = unread(self, data)
                 if refusal is not None:
                     self._sink, self._state = refusal, _BUSY
@@ -106,7 +105,7 @@ class Connection(asyncio.Protocol):
             if found is False:
                 self._feed(data)
             elif found is not True:  # one request alone, as nearly all come; others may follow
-                self._alone = True
+                self.alone = True
                 self._begin(found)
                 return
             self._advance()
@@ -114,6 +113,7 @@ class Connection(asyncio.Protocol):
             self._tunnel.feed(data)
         elif not self._intake.ended:
             self._held += data
+            self.alone = False
             if self._reading and len(self._held) > _HELD:
                 self._reading = False
                 self._transport.pause_reading()
@@ -122,6 +122,7 @@ class Connection(asyncio.Protocol):
         """Keep the connection for what was asked before the client stopped sending."""
         self.edge.outbox.flush()
         self._eof = True
+        self.alone = False
         if self._tunnel is not None:  # a WebSocket ends by its own frames: this end is early
             return False
         if self._sink is not None:
@@ -173,7 +174,7 @@ class Connection(asyncio.Protocol):
         ready = self._intake.ready
         while self._sink is None and not self.write_paused and self._state != _CLOSING:
             if ready:
-                self._alone = False
+                self.alone = False
                 self._serve(ready.pop(0))
             elif self._held:
                 self._feed_held()
@@ -212,7 +213,7 @@ class Connection(asyncio.Protocol):
             incoming.received_ns = came
             self._begin(incoming)
         else:  # its head was forgotten meanwhile
-            self._alone, self._state = False, _IDLE
+            self.alone, self._state = False, _IDLE
             self._feed(data)
             self._advance()
 
@@ -226,13 +227,21 @@ class Connection(asyncio.Protocol):
         self.write(answer)
         self.answered(keep_alive=keep_alive)
 
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send the whole answer to a request that is alone; the connection stays open."""
+        edge = self.edge
+        self._sink = None
+        self._state = _IDLE
+        self._since = edge.now
+        self.write(edge.heads.whole(status, headers, body))
+
     def answered(self, *, keep_alive: bool) -> None:
         """Go on to the next request, or close: the answer has ended."""
         self._sink = None
         if keep_alive:
             self._state = _IDLE
             self._since = self.edge.now
-            if not self._alone or self._held or self._eof:
+            if not self.alone:
                 self._advance()
         else:
             self._close()

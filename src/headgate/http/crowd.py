@@ -19,7 +19,7 @@ from headgate.admission.refusals import Refusals
 from headgate.admission.shedding import Place
 from headgate.errors import GatewayError
 from headgate.http.answers import whose
-from headgate.http.callers import Caller, identify
+from headgate.http.callers import identify
 from headgate.http.connection import serve
 from headgate.http.errors import render
 from headgate.http.unread import Unread
@@ -273,7 +273,7 @@ class Crowd:
         """Keep how calls with this head are refused unread, where that is always the same."""
         head, principal = arrival.incoming.head, arrival.principal
         caller = head.memo  # none is kept of a key that expires
-        if arrival.face is None and head.usual and type(caller) is Caller and not principal.networks:
+        if arrival.face is None and head.usual and caller is not None and not principal.networks:
             lines = b"%bcontent-length: %d\r\n\r\n" % (named, len(body))
             head.unread = Unread(caller.keyring, principal, arrival.operation, lines)
 

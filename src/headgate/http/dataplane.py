@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
-from headgate.errors import (
-    GatewayError,
-    MethodRefused,
-    NotFound,
-    Unavailable,
-)
+from headgate.errors import GatewayError, MethodRefused, NotFound, Unavailable
 from headgate.http.answers import processing, refuse, whose
 from headgate.http.batches import BatchRoutes
-from headgate.http.callers import Caller, heed, identify
+from headgate.http.callers import heed, identify
 from headgate.http.errors import VERSION
 from headgate.http.files import FileRoutes
 from headgate.http.offers import offer, offers
@@ -45,7 +40,7 @@ if TYPE_CHECKING:
     from headgate.http.videos import Videos
     from headgate.identity.keys import Keyring
     from headgate.pipeline import Pipeline
-    from headgate.ports import CallIds, Clock, Face, Failpoints, Sink
+    from headgate.ports import CallIds, Clock, Failpoints, Sink
     from headgate.providers.registry import FaceMaker
     from headgate.routing.routes import Routes
     from headgate.values import Operation, Principal, Target
@@ -288,8 +283,7 @@ class Refusal:
 class CallRoute:
     """A route that makes calls of one operation, in OpenAI's form or in that of a face."""
 
-    __slots__ = ("_face", "_operation", "_service", "max_body_bytes")
-    _body: Callable[[Incoming, Call], bytes] | None = None  # makes it of what came, where that is no JSON
+    __slots__ = ("_face", "_operation", "_plain", "_service", "max_body_bytes")
 
     def __init__(
         self, service: Service, operation: Operation, max_body_bytes: int, face: FaceMaker | None = None
@@ -297,6 +291,7 @@ class CallRoute:
         self._service = service
         self._operation: Operation = operation
         self._face = face
+        self._plain = face is None  # a body is read as it comes
         self.max_body_bytes = max_body_bytes
 
     def handle(self, incoming: Incoming, sink: Sink) -> None:
@@ -311,23 +306,21 @@ class CallRoute:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
             caller = incoming.head.memo  # who sent a head before is known by it
-            if (
-                type(caller) is not Caller
-                or caller.keyring is not service.keyring
-                or caller.principal.networks
-            ):
+            if caller is None or caller.keyring is not service.keyring or caller.principal.networks:
                 caller = identify(service, incoming)
             call.principal = caller.principal
             service.failpoints.hit("after-auth")
             if caller.hop is not None:
                 refuse_loop(caller.hop, service.instance)
-            if call.face is None:
-                parse(incoming.body if self._body is None else self._body(incoming, call), call)
+            if self._plain:
+                parse(incoming.body, call)
             else:
-                self._read(call.face, call, incoming.body)
-            if not caller.plain:
+                self._read(incoming, call)
+            if caller.plain:
+                run = self._serve(call, sink)
+            else:
                 heed(service, caller, call, sink)
-            run = self._serve(call, sink) if caller.wish is None else self._record(call, incoming, sink)
+                run = self._serve(call, sink) if caller.wish is None else self._record(call, incoming, sink)
         except GatewayError as error:
             service.refused(self._operation, error)
             service.pipeline.refuse(call, error, sink)
@@ -344,8 +337,10 @@ class CallRoute:
     def _record(self, call: Call, incoming: Incoming, sink: Sink) -> Coroutine[None, None, None]:
         return recorded(self._service, call, incoming, sink, partial(self._serve, call))
 
-    def _read(self, face: Face, call: Call, body: bytes) -> None:
+    def _read(self, incoming: Incoming, call: Call) -> None:
         """Read the call in its own form."""
+        face, body = call.face, incoming.body
+        assert face is not None
         scan(body)
         parse(face.read(body, lambda model: self._target(call, model)), call)
         face.weigh(call)
@@ -366,15 +361,19 @@ class FormRoute(CallRoute):
     __slots__ = ()
     brings_files: Literal[True] = True
 
+    def __init__(self, service: Service, operation: Operation, max_body_bytes: int) -> None:
+        super().__init__(service, operation, max_body_bytes)
+        self._plain = False
+
     def begin(self, incoming: Incoming) -> None:
         """Ask for the key before a long form is kept."""
         identify(self._service, incoming)
 
-    def _body(self, incoming: Incoming, call: Call) -> bytes:
-        """Take the files of a form; return its fields as a JSON body."""
+    def _read(self, incoming: Incoming, call: Call) -> None:
+        """Take the files of a form; read its fields as a JSON body."""
         kind = incoming.head.header(b"content-type") or b""
         fields = take_form(kind, incoming.form, call)
-        return incoming.body if fields is None else fields
+        parse(incoming.body if fields is None else fields, call)
 
 
 class CountRoute(CallRoute):

@@ -38,12 +38,21 @@ class Heads:
 
     def make(self, status: int, headers: Headers, last: bytes) -> bytes:
         """Return a head; `last` are the lines on framing and connection with the empty line."""
-        first = self._first_lines.get(status)
-        if first is None:
-            reason = _REASONS.get(status, b"")
-            first = b"HTTP/1.1 %d %b\r\nserver: headgate\r\ndate: %b\r\n" % (status, reason, self._date)
-            self._first_lines[status] = first
+        first = self._first_lines.get(status) or self._first(status)
         return first + (headers if isinstance(headers, bytes) else lines_of(headers)) + last
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> bytes:
+        """Return a whole answer, after which the connection stays open."""
+        first = self._first_lines.get(status) or self._first(status)
+        lines = headers if isinstance(headers, bytes) else lines_of(headers)
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (first, lines, len(body), body)
+
+    def _first(self, status: int) -> bytes:
+        """Return, and keep for this second, the first lines of a status."""
+        reason = _REASONS.get(status, b"")
+        first = b"HTTP/1.1 %d %b\r\nserver: headgate\r\ndate: %b\r\n" % (status, reason, self._date)
+        self._first_lines[status] = first
+        return first
 
 
 def http_date(second: int) -> bytes:

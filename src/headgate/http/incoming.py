@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.channels import SocketLimits
+    from headgate.http.callers import Caller
     from headgate.http.unread import Unread
     from headgate.ports import Sink
     from headgate.values import MonotonicNs
@@ -89,7 +90,7 @@ class RequestHead:
 
     `path` is decoded and not normalised, so an odd path matches no route; `query` is raw.
     `headers` are in order with lower-case names; `length` is what they announce, 0 if nothing.
-    `memo` is for the route: what it worked out from this head alone. `unread` refuses calls with it that
+    `memo` is who calls, as its route worked it out from this head alone. `unread` refuses calls with it that
     are not looked at, where that was worked out.
     """
 
@@ -112,7 +113,7 @@ class RequestHead:
         self.fields = fields = dict(headers)
         announced = fields.get(b"content-length")
         self.length = int(announced) if announced is not None else 0
-        self.memo: object = None
+        self.memo: Caller | None = None
         self.unread: Unread | None = None
         self.switches = False  # to a WebSocket, which its route serves
 

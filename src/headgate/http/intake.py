@@ -106,11 +106,11 @@ class Intake:
         if known is None:
             return False
         head, size, length = known
-        more = len(data) - size
-        if length > head.route.max_body_bytes or (more and more != length):
+        body = data[size:]
+        if length > head.route.max_body_bytes or (body and len(body) != length):
             return False
-        incoming = Incoming(head, length, edge.monotonic(), edge.new_id, self.peer, data[size:])
-        if more == length:
+        incoming = Incoming(head, length, edge.monotonic(), edge.new_id, self.peer, body)
+        if body or not length:
             return incoming
         self.partial = incoming
         self._unparsed = data

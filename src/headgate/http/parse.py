@@ -50,6 +50,7 @@ class _Said(msgspec.Struct, frozen=True):
     max_output: int | None
     include_usage: bool
     tier: str
+    more: bool  # there is more to note: what `_note` does
 
 
 class _Shape(msgspec.Struct, frozen=True):
@@ -103,28 +104,37 @@ def parse(body: bytes, call: Call) -> None:
     Raises:
         CallerError: 400 in OpenAI's words, with the path of the first fault.
     """
-    members = _split(body)
+    scan(body)
+    try:
+        members = _members(body)
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise _unreadable(fault) from fault
     shape = _shapes[call.operation, *members]
     if shape.missing:
         shape = _supplied(call, members, shape)
     parameters = b"\n".join(map(members.__getitem__, shape.parameters))
     said = shape.seen.get(parameters) or _said(members, shape, parameters)
-    call.unknown = shape.unknown
     call.members = members
     call.model, call.stream, call.max_output = said.model, said.stream, said.max_output
+    if said.more:
+        _note(call, said, shape)
+    if shape.talk and (size := plain_bytes(members["messages"])):  # nothing but texts
+        call.input_bytes = size
+    else:
+        _weigh(call, said.values, shape)
+        if shape.measure is not None:
+            shape.measure(call, said.values)
+
+
+def _note(call: Call, said: _Said, shape: _Shape) -> None:
+    """Note what few calls say."""
+    call.unknown = shape.unknown
     if said.include_usage:
         call.include_usage = True
     if said.tier:
         call.tier = said.tier
     if shape.counted:
         call.n = _choices(call, said.values)
-    size = plain_bytes(members["messages"]) if shape.talk else 0
-    if size:  # nothing but texts: there is no more to note
-        call.input_bytes = size
-    else:
-        _weigh(call, said.values, shape)
-    if shape.measure is not None:
-        shape.measure(call, said.values)
 
 
 def _said(members: dict[str, msgspec.Raw], shape: _Shape, parameters: bytes) -> _Said:
@@ -163,16 +173,13 @@ def _supplied(call: Call, members: dict[str, msgspec.Raw], shape: _Shape) -> _Sh
     return _shape(call.operation, tuple(members))
 
 
-def _split(body: bytes) -> dict[str, msgspec.Raw]:
-    scan(body)
-    try:
-        return _members(body)
-    except msgspec.DecodeError as fault:
-        if isinstance(fault, msgspec.ValidationError):
-            raise CallerError("The JSON body of your request must be an object.") from fault
-        raise CallerError(f"{_PARSE_FAULT}: {fault}.)") from fault
-    except RecursionError as fault:
-        raise CallerError("The JSON body of your request is nested too deeply.") from fault
+def _unreadable(fault: Exception) -> CallerError:
+    """Return what is wrong with a body that was not read."""
+    if isinstance(fault, RecursionError):
+        return CallerError("The JSON body of your request is nested too deeply.")
+    if isinstance(fault, msgspec.ValidationError):
+        return CallerError("The JSON body of your request must be an object.")
+    return CallerError(f"{_PARSE_FAULT}: {fault}.)")
 
 
 def _read(values: dict[str, object], shape: _Shape) -> _Said:
@@ -190,7 +197,9 @@ def _read(values: dict[str, object], shape: _Shape) -> _Said:
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
-    return _Said(values, model, stream, most, include_usage, str(tier) if tier in _PRICED_TIERS else "")
+    priced = str(tier) if tier in _PRICED_TIERS else ""
+    more = include_usage or shape.counted or bool(priced or shape.unknown)
+    return _Said(values, model, stream, most, include_usage, priced, more)
 
 
 def _choices(call: Call, values: dict[str, object]) -> int:

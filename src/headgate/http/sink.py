@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headgate.ports import Headers
     from headgate.values import MonotonicNs
 
-# How the end of a body is told.
+# How the end of a body is told; nothing of it before the head.
 _UNSTARTED, _SIZED, _CHUNKED, _UNTIL_CLOSE, _NONE = range(5)
 _LAST_CHUNK = b"0\r\n\r\n"
 _COMMENT = b"3\r\n:\n\n\r\n"  # a chunk with an SSE comment
@@ -64,19 +64,21 @@ class HttpSink(CallState):
 
     def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
-        connection, asked = self._connection, self._asked
-        if connection is None or not asked.usual or status in _WITHOUT_BODY or not connection.stays_open():
+        connection = self._connection
+        if (
+            connection is None
+            or not (connection.alone and self._asked.usual)
+            or connection.edge.draining
+            or status in _WITHOUT_BODY
+            or self._framing
+        ):
             self.start(status, headers, len(body))
             self.write(body)
             self.finish()
             return
-        assert self._framing == _UNSTARTED, "an answer has one head"
-        self._framing = _SIZED
         self.started = True
-        last = b"content-length: %d\r\n\r\n" % len(body)
-        connection.write(connection.edge.heads.make(status, headers, last) + body)
         self._connection = self._callback = self._quiet = None
-        connection.answered(keep_alive=True)
+        connection.answer(status, headers, body)
 
     def _frame(self, status: int, length: int | None) -> bytes:
         """Choose how the end of the body is told; return the lines that say so."""

@@ -208,7 +208,7 @@ class Calls:
 
     def start(self, run: Coroutine[None, None, None], call: Call | None = None) -> None:
         """Start a call: it runs at once, up to its first wait."""
-        begun = CallRun(run, self._ended, call)
+        begun = CallRun(run.__await__(), self._ended, call)
         self.runs.add(begun)
         if call is not None and call.deadline is not None:
             loop, deadline = asyncio.get_running_loop(), call.deadline

@@ -87,13 +87,12 @@ class Weight(msgspec.Struct, gc=False):
 def plain_bytes(messages: msgspec.Raw) -> int:
     """Return the size of `messages` where each is a text and nothing else; 0: they are to be inspected."""
     try:
-        plain = _decode_plain(messages)
+        if not _decode_plain(messages):
+            return 0
     except msgspec.ValidationError:
         return 0
     raw = bytes(messages)
-    if raw.find(b"\\u") >= 0:
-        return text_bytes(raw) if plain else 0
-    return len(raw) if plain else 0
+    return len(raw) if raw.find(b"\\u") < 0 else text_bytes(raw)
 
 
 def inspect(raw: bytes) -> Weight:

@@ -61,8 +61,8 @@ def refuse_strictly(call: Call) -> None:
         raise unknown(call.unknown[0])
     if call.operation != "chat":
         return
-    asked = _LOOKED_INTO.intersection(call.members)
-    if asked:
+    if not _LOOKED_INTO.isdisjoint(call.members):
+        asked = _LOOKED_INTO.intersection(call.members)
         given = {name: decode_any(call.members[name]) for name in asked}
         _refuse_members({name: value for name, value in given.items() if value is not None}, call)
     if call.structured:
