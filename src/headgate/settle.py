@@ -49,6 +49,7 @@ MARK_EVERY_TOKENS = 256
 HUNG_UP = 499
 _OK = 200
 _LIMITED = 429
+_MS_NS = 1_000_000
 _PLENTY = 1_000_000  # tokens: where no window is known, a count up to here is believed
 
 
@@ -143,9 +144,9 @@ class Tab(CallState):
     def rate_lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines of the caller, and how long it waited in lines."""
         lines = self._ticket.gate.lines(now)
-        queued_ms = (self._ticket.queued_ns + self.waited_ns) // 1_000_000
-        if queued_ms:
-            lines += b"x-headgate-queued-ms: %d\r\n" % queued_ms
+        queued_ns = self._ticket.queued_ns + self.waited_ns
+        if queued_ns >= _MS_NS:
+            lines += b"x-headgate-queued-ms: %d\r\n" % (queued_ns // _MS_NS)
         return lines
 
     def show(self) -> None:
@@ -158,15 +159,17 @@ class Tab(CallState):
         Raises:
             Unavailable: the journal cannot take it; nothing must be sent.
         """
-        call, ledger, hold = self._call, self._ledger, self._hold
-        principal, attempt = call.principal, len(self._costs)
+        call, ledger, hold, costs = self._call, self._ledger, self._hold, self._costs
+        principal, attempt, at = call.principal, len(costs), hold.at
         assert principal is not None
-        self._opened_ns = self._marked_ns = ledger.clock.monotonic()
-        self._first_byte_ns = 0  # an attempt before this one may have begun to answer
+        self._opened_ns = ledger.clock.monotonic()
+        if attempt:
+            at = ledger.clock.wall()
+            self._first_byte_ns = self._marked_ns = 0  # the attempt before may have begun to answer
         record = Open(
             call.id,
             attempt,
-            ledger.clock.wall() if attempt else hold.at,
+            at,
             principal.book,
             principal.account,
             principal.project,
@@ -190,16 +193,15 @@ class Tab(CallState):
         ledger.journal.open(record)
         self._opened = record
         self._target = target
-        self._costs.append(0)
+        costs.append(0)
 
     def lose(self, usage: Usage, *, estimated: bool) -> None:
         """Note what the open attempt used before it failed: that is our cost, and nobody pays it."""
-        opened, target = self._opened, self._target
+        opened = self._opened
         assert opened is not None
-        assert target is not None
         self._lost += (Lost(opened.attempt, usage, estimated),)
-        if target.costs is not None:
-            self._costs[opened.attempt] = cost(usage, target.costs)
+        if opened.costs is not None:
+            self._costs[opened.attempt] = cost(usage, opened.costs)
 
     def first_byte(self) -> None:
         """Note when the provider's answer began."""
@@ -210,7 +212,8 @@ class Tab(CallState):
         """Checkpoint a stream each second or 256 tokens; say whether it is still within its hold."""
         produced = reader.produced()
         now = self._ledger.clock.monotonic()
-        if produced - self._marked_tokens < MARK_EVERY_TOKENS and now - self._marked_ns < MARK_EVERY_NS:
+        passed = now - (self._marked_ns or self._opened_ns)
+        if produced - self._marked_tokens < MARK_EVERY_TOKENS and passed < MARK_EVERY_NS:
             return True
         opened, target = self._opened, self._target
         assert opened is not None
@@ -240,63 +243,51 @@ class Tab(CallState):
         ledger = self._ledger
         now = ledger.clock.monotonic()
         if opened is None:
-            self._release(status, None, now)
-            self.settled = True
+            self._release(status, now)
             return
         if bill is None:
-            bill = self._bill = self._make_bill(opened, status, usage, now, estimated=estimated)
-            self.charge = bill.charge
-        self._release(bill.status, bill, now)
+            prices, ours, lost = opened.prices, opened.costs, self._lost
+            actual = cost(usage, prices) if prices is not None else 0
+            charge = due = min(actual, opened.hold)
+            promoted = tokens = 0
+            if opened.sources and opened.sources[0].tokens:  # a grant of them covers it
+                charge, promoted, tokens = 0, due, tokens_taken(opened.sources, usage)
+            if ours is not None and not (lost and lost[-1].attempt == opened.attempt):
+                self._costs[opened.attempt] = actual if ours is prices else cost(usage, ours)
+            began = self._first_byte_ns
+            bill = self._bill = Settle(
+                opened.call,
+                opened.attempt,
+                ledger.clock.wall(),
+                status,
+                usage,
+                charge,
+                actual - due,
+                tuple(self._costs),
+                estimated,
+                (began - self._opened_ns) // 1000 if began else 0,
+                (now - self._opened_ns) // 1000,
+                promoted,
+                tokens,
+                lost,
+            )
+            self.charge = charge
+        ledger.budgets.close(self._hold, bill.charge, bill.tokens)
+        used = bill.usage.input_tokens + bill.usage.output_tokens
+        ledger.rates.settle(self._ticket, used, now, failed=not used and _failed(bill.status))
         ledger.journal.settle(bill)
         self.settled = True
         ledger.observer.settled(opened, bill)
 
-    def _release(self, status: int, bill: Settle | None, now: MonotonicNs) -> None:
-        """Give back what was held and admitted beyond the bill; each only once, whatever is asked."""
-        ledger, ticket = self._ledger, self._ticket
-        if bill is None:
-            tokens = 0
-            ledger.budgets.close(self._hold, 0)
-        else:
-            usage = bill.usage
-            tokens = usage.input_tokens + usage.output_tokens
-            ledger.budgets.close(self._hold, bill.charge, bill.tokens)
+    def _release(self, status: int, now: MonotonicNs) -> None:
+        """Give back what was held and admitted for a call of which nothing was sent."""
+        ledger = self._ledger
+        ledger.budgets.close(self._hold, 0)
         if self.withdrawn:
-            ledger.rates.cancel(ticket, now)
+            ledger.rates.cancel(self._ticket, now)
         else:
-            failed = not tokens and (status >= 500 or status == _LIMITED)
-            ledger.rates.settle(ticket, tokens, now, failed=failed)
-
-    def _make_bill(
-        self, opened: Open, status: int, usage: Usage, now: MonotonicNs, *, estimated: bool
-    ) -> Settle:
-        target, lost = self._target, self._lost
-        assert target is not None
-        actual = cost(usage, target.prices) if target.prices is not None else 0
-        charge = due = min(actual, self._hold.amount)
-        promoted = tokens = 0
-        began, sources = self._first_byte_ns, self._hold.sources
-        if sources and sources[0].tokens:  # a grant of them covers it
-            charge, promoted, tokens = 0, due, tokens_taken(sources, usage)
-        prices = target.costs
-        if prices is not None and not (lost and lost[-1].attempt == opened.attempt):
-            self._costs[opened.attempt] = actual if prices is target.prices else cost(usage, prices)
-        return Settle(
-            opened.call,
-            opened.attempt,
-            self._ledger.clock.wall(),
-            status,
-            usage,
-            charge,
-            actual - due,
-            tuple(self._costs),
-            estimated,
-            (began - self._opened_ns) // 1000 if began else 0,
-            (now - self._opened_ns) // 1000,
-            promoted,
-            tokens,
-            lost,
-        )
+            ledger.rates.settle(self._ticket, 0, now, failed=_failed(status))
+        self.settled = True
 
     def side(self, rivals: list[Side]) -> Side:
         """Return the tab of one of two attempts at once, and put it to the others."""
@@ -461,14 +452,20 @@ def believable(usage: Usage | None, call: Call, target: Target) -> bool:
         return False
     if usage.more and not _within(usage.more, units_bound(call, target)):
         return False
-    window = target.model.context_window
-    # What is rejected of a prediction is billed as output and was never in the window.
-    most = (window + call.predicted) * call.n
-    if window and (usage.input_tokens > window * call.inputs or usage.output_tokens > most):
+    given, made, window = usage.input_tokens, usage.output_tokens, target.model.context_window
+    if window and (given > window or made > window):
+        # What is rejected of a prediction is billed as output and was never in the window.
+        most = (window + call.predicted) * call.n
+        if given > window * call.inputs or made > most:
+            return False
+    if made > _PLENTY and made > 4 * output_bound(call, target):
         return False
-    if usage.output_tokens > _PLENTY and usage.output_tokens > 4 * output_bound(call, target):
-        return False
-    return usage.input_tokens <= _PLENTY or usage.input_tokens <= 4 * input_bound(call, target)
+    return given <= _PLENTY or given <= 4 * input_bound(call, target)
+
+
+def _failed(status: int) -> bool:
+    """Say whether an answer by which nothing was used counts as none for the limits."""
+    return status >= 500 or status == _LIMITED
 
 
 def _within(used: Units, bound: Units) -> bool:

@@ -118,6 +118,7 @@ async def test_the_customer_never_pays_more_than_the_hold():
     assert settled.charge == opened.hold
     assert settled.absorbed == cost(Usage(10, 5000), PRICES) - opened.hold
     assert settled.costs == (cost(Usage(10, 5000), PRICES),)
+    assert bench.metrics.absorbed_nano == settled.absorbed
 
 
 async def test_a_hang_up_closes_the_upstream_and_charges_what_was_produced():

@@ -3,17 +3,19 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 
 import msgspec
 import pytest
-from tests.path.fakes import PRICES, Bench, FixedRoutes, ListSink, Script, target
+from tests.path.fakes import NOW, PRICES, Bench, FixedRoutes, ListSink, Script, target
 from tests.path.test_pipeline import CHARGE, answer, chunks, make
 
 from headgate.admission.bounds import rough_input
+from headgate.admission.budget import Hold
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.money.cost import cost
-from headgate.ports import Lost, Open, Settle
-from headgate.settle import believable
+from headgate.ports import Lost, Mark, Open, Settle
+from headgate.settle import Tab, believable
 from headgate.values import Call, Prices, Principal, Usage
 
 pytestmark = pytest.mark.anyio
@@ -400,3 +402,22 @@ def test_each_of_several_inputs_may_fill_the_window(inputs: int, tokens: int, be
     call = Call(bytes(16), "embeddings", 0)
     call.inputs, call.input_bytes = inputs, 10**6
     assert believable(Usage(tokens), call, target()) is believed
+
+
+def test_marks_are_a_second_apart_from_the_begin_of_their_attempt() -> None:
+    bench, call, reader = Bench(), make(stream=True), SimpleNamespace(produced=lambda: 1)
+    call.principal, bench.clock.now_ns = WHO, 1
+    ledger = bench.pipeline._ledger
+    ticket = ledger.rates.admit(ledger.rates.gate(WHO, call.model, 1), 0, 1)
+    tab = Tab(ledger, call, Hold(10**9, NOW, (), ()), ticket)
+    marked: list[tuple[int, int]] = []
+    for attempt in range(2):
+        began = bench.clock.now_ns
+        tab.open(target())
+        for ms in range(0, 3_000, 400):
+            bench.clock.now_ns = began + ms * 1_000_000
+            assert tab.progress(reader)
+            if isinstance(bench.journal.records[-1], Mark):
+                marked.append((attempt, ms))
+                bench.journal.records.pop()
+    assert marked == [(0, 1_200), (0, 2_400), (1, 1_200), (1, 2_400)]

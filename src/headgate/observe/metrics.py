@@ -78,13 +78,13 @@ class Series:
 class Metrics:
     """Count calls. Implements `ports.Observer`."""
 
-    __slots__ = ("_recent", "_series", "absorbed_nano", "counts", "refusals")
+    __slots__ = ("_absorbed_nano", "_recent", "_series", "counts", "refusals")
 
     def __init__(self) -> None:
         self._series: dict[Label, Series] = {}
         self._recent: list[tuple[Open, Settle]] = []  # not in the series yet
         self.refusals: dict[tuple[str, int, str], int] = {}
-        self.absorbed_nano = 0
+        self._absorbed_nano = 0
         self.counts: dict[tuple[str, tuple[str, ...]], int] = {}  # of other things, by name and labels
 
     def count(self, name: str, *labels: str, by: int = 1) -> None:
@@ -98,9 +98,9 @@ class Metrics:
 
     def settled(self, opened: Open, settled: Settle) -> None:
         """Count a settled call."""
-        self._recent.append((opened, settled))
-        self.absorbed_nano += settled.absorbed
-        if len(self._recent) >= _AT_ONCE:
+        recent = self._recent
+        recent.append((opened, settled))
+        if len(recent) >= _AT_ONCE:
             self._add_up()
 
     @property
@@ -109,6 +109,16 @@ class Metrics:
         self._add_up()
         return self._series
 
+    @property
+    def absorbed_nano(self) -> int:
+        """Return what was above the holds of the settled calls."""
+        self._add_up()
+        return self._absorbed_nano
+
+    @absorbed_nano.setter
+    def absorbed_nano(self, nano: int) -> None:
+        self._absorbed_nano = nano
+
     def _add_up(self) -> None:
         recent, self._recent = self._recent, []
         groups: defaultdict[Label, list[Settle]] = defaultdict(list)
@@ -116,6 +126,7 @@ class Metrics:
             book = "sim" if opened.book else "real"
             label = (opened.operation, opened.provider, opened.upstream_model, book, settled.status)
             groups[label].append(settled)
+            self._absorbed_nano += settled.absorbed
         for label, group in groups.items():
             (self._series.get(label) or self._new(label)).add(group)
 
