@@ -156,22 +156,23 @@ class HttpExchange(CallState):
         if connection is None or self.sent:
             return
         lane, body = self._lane, request.body
-        if len(body) > _JOINED or request.tail:
+        length = len(body)
+        if length > _JOINED or request.tail:
             self._send_long(request, connection)
             return
-        data = lane.writer.head(request, body)
+        data = lane.writer.head(request, length, body)
         self._sent_at = lane.clock.monotonic()
         self.sent = True
         lane.outbox.send(connection.transport, data)
 
     def _send_long(self, request: Request, connection: Connection) -> None:
-        lane = self._lane
-        head = lane.writer.head(request)
+        lane, body, tail = self._lane, request.body, request.tail
+        head = lane.writer.head(request, len(body) + sum(map(len, tail)))
         self._sent_at = lane.clock.monotonic()
         self.sent = True
-        connection.transport.writelines((head, request.body))
-        if request.tail:
-            self._rest = _slices(request.tail)
+        connection.transport.writelines((head, body) if body else (head,))
+        if tail:
+            self._rest = _slices(tail)
             self.push()
 
     async def head(self) -> Head:
@@ -232,8 +233,6 @@ class HttpExchange(CallState):
         answer = self._answer
         if answer is None or not answer.complete:
             return None
-        if self._paused:
-            self._resume()
         return answer.take()
 
     def abort(self) -> None:
@@ -292,7 +291,10 @@ class HttpExchange(CallState):
         except Malformed as error:
             self._break(self._interrupted(str(error)))
             return
-        if answer.unread > _HIGH_WATER and not self._paused and self._connection is not None:
+        if answer.complete:
+            if self._paused:
+                self._resume()
+        elif answer.unread > _HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
             self._connection.transport.pause_reading()
         self._wait.wake()

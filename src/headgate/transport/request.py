@@ -28,8 +28,13 @@ class Writer:
         # By the headers as an object, kept with what is rendered: comparing them costs more than the rest.
         self._prefixes: dict[tuple[str, str, int], tuple[bytes, tuple[tuple[str, str], ...]]] = {}
 
-    def head(self, request: Request, behind: bytes = b"") -> bytes:
+    def head(self, request: Request, length: int, behind: bytes = b"") -> bytes:
         """Return the head of a request, its closing blank line included, and what is to follow it.
+
+        Args:
+            request: what is asked.
+            length: of its whole body.
+            behind: the body, if it is short.
 
         Raises:
             Internal: the method, the path, a header or the request id cannot stand in a head.
@@ -40,9 +45,6 @@ class Writer:
         request_id = request.request_id
         if not (request_id.isascii() and request_id.isprintable()):
             raise self._refused("the request id")
-        length = len(request.body)
-        if request.tail:
-            length += sum(map(len, request.tail))
         return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (prefix, request_id.encode(), length, behind)
 
     def _keep(self, request: Request) -> bytes:
