@@ -14,10 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.admission import window
-from headgate.admission.bounds import output_bound, priced, rough_input, units_bound
+from headgate.admission.bounds import output_bound, priced, rough_input
 from headgate.attempts import Asked
-from headgate.callstate import CallState
 from headgate.choices import Choices, come_apart
+from headgate.delivery import Delivery
 from headgate.errors import (
     CallerError,
     CallerGone,
@@ -27,15 +27,12 @@ from headgate.errors import (
     LoopRefused,
     Unavailable,
     UpstreamError,
-    UpstreamInterrupted,
-    UpstreamTimeout,
 )
 from headgate.money.prices import PAR
 from headgate.providers import shaping
-from headgate.providers.stream import KEEP_ALIVE
 from headgate.races import Races
-from headgate.relay import error_body, relay
-from headgate.settle import HUNG_UP, Ledger, Tab, believable
+from headgate.relay import relay
+from headgate.settle import HUNG_UP, Ledger, Tab
 from headgate.shadows import Shadows
 from headgate.values import Usage
 from headgate.waits import ends_at
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
     from headgate.admission.entrance import Entrance
     from headgate.admission.reserve import Reservations
     from headgate.attempts import Attempts
-    from headgate.ports import Exchange, Failpoints, Head, Headers, Reader, Sink, Transport
+    from headgate.ports import Exchange, Failpoints, Head, Headers, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
     from headgate.steering import Steering
@@ -54,7 +51,6 @@ if TYPE_CHECKING:
 
 _NOTHING = Usage()
 CUT = 503  # the status of a call that we cut while stopping
-COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
 
 
 class Counter(Protocol):
@@ -114,17 +110,22 @@ class Stages:
 class Pipeline:
     """Serve calls. One per process."""
 
-    __slots__ = ("_choices", "_entrance", "_ledger", "_races", "_stages", "answers", "failpoint", "shadows")
+    __slots__ = (
+        "_choices", "_codecs", "_entrance", "_fault", "_ledger", "_races", "_simulator", "_stages",
+        "_transport", "answers", "failpoint", "shadows",
+    )  # fmt: skip
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._ledger = stages.ledger
         self._entrance = stages.entrance
+        self._transport, self._simulator, self._codecs = stages.transport, stages.simulator, stages.codecs
         self.answers = stages.answers
         self._choices = Choices(stages, self._attempt)
         self._races = Races(stages)
         self.shadows = Shadows(stages, self._attempt)
         self.failpoint = stages.failpoints.hit  # passes a named place
+        self._fault = stages.fault
 
     async def serve(self, call: Call, sink: Sink, routes: Routes) -> None:
         """Serve one call to its end; never raises but on cancellation."""
@@ -149,7 +150,7 @@ class Pipeline:
             sink.abort()
             raise
         except Exception as fault:
-            self._stages.fault(call, fault)
+            self._fault(call, fault)
             self._refuse(call, sink, tab, Internal("The server had an error while processing your request."))
         finally:
             if tab is not None and not tab.settled:
@@ -217,9 +218,9 @@ class Pipeline:
         return Tab(self._ledger, call, hold, ticket)
 
     async def _attempt(self, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
-        stages = self._stages
-        codec = stages.codecs[target.host.kind][call.operation]
-        call.notes.clear()
+        codec = self._codecs[target.host.kind][call.operation]
+        if call.notes:  # of an attempt before this one
+            call.notes.clear()
         if call.bring is not None:  # not sooner: a refused call is not worth reading files for
             await call.bring(call)
         request = codec.encode(call, target) if call.shape is None else shaping.encode(codec, call, target)
@@ -227,7 +228,7 @@ class Pipeline:
         delivery = Delivery(self, self.failpoint, call, sink, tab, target, call.stream or call.flows)
         if call.stream:
             sink.on_quiet(delivery.keep_alive)
-        exchange = await (stages.simulator if target.simulated else stages.transport).acquire(target)
+        exchange = await (self._simulator if target.simulated else self._transport).acquire(target)
         if sink.gone:  # it hung up while we were connecting: no money is spent
             exchange.release()
             raise CallerGone
@@ -238,7 +239,9 @@ class Pipeline:
                 sink.on_gone(partial(delivery.hang_up, exchange))
             exchange.send(request)
             self.failpoint("after-send")
-            await self._take_answer(exchange, await exchange.head(), codec, delivery)
+            rest = self._take_answer(exchange, await exchange.head(), codec, delivery)
+            if rest is not None:
+                await rest
         except BaseException as fault:
             exchange.release()  # before anything is counted: what nobody wants must not go on
             if exchange.sent and not tab.settled:
@@ -246,15 +249,17 @@ class Pipeline:
             raise
         exchange.release()
 
-    async def _take_answer(self, exchange: Exchange, head: Head, codec: Codec, delivery: Delivery) -> None:
+    def _take_answer(
+        self, exchange: Exchange, head: Head, codec: Codec, delivery: Delivery
+    ) -> Awaitable[None] | None:
+        """Take an answer that is here whole; of any other, return what is to be awaited."""
+        call, tab, target = delivery.call, delivery.tab, delivery.target
         self.failpoint("after-head")
         if head.rated:
-            self._stages.attempts.heard(delivery.tab, delivery.target, head)
+            self._stages.attempts.heard(tab, target, head)
         if head.status >= 300:
-            delivery.refused = True
-            raise delivery.told(codec.error(head, await error_body(exchange)))  # a name for it were a cycle
-        delivery.tab.first_byte()
-        call, target = delivery.call, delivery.target
+            return delivery.refuse(exchange, head, codec)
+        tab.first_byte()
         if call.answer_type is not None:
             call.answer_type = head.get(b"content-type") or b""
         reader = codec.reader(call, target)
@@ -263,7 +268,7 @@ class Pipeline:
         if call.face is not None:
             reader = call.face.reader(reader, call)
         delivery.reader = reader
-        await relay(exchange, reader, delivery)
+        return relay(exchange, reader, delivery)
 
     async def _account(self, delivery: Delivery, fault: BaseException) -> None:
         """Settle an attempt that did not end well, or note what it cost us; see `settle`."""
@@ -272,7 +277,7 @@ class Pipeline:
             return
         if not (tab.shown or isinstance(fault, (CallerGone, CallerError))):  # or its key was revoked
             if delivery.answered(fault):  # nothing is counted: the next target, or the error, must not wait
-                believed = _believed(delivery)
+                believed = delivery.believed()
                 tab.lose(believed or delivery.roughly(), estimated=believed is None)
             return
         usage, estimated = delivery.roughly(), True
@@ -284,7 +289,7 @@ class Pipeline:
 
     async def _used(self, delivery: Delivery) -> tuple[Usage, bool]:
         """Return what an attempt has used so far, and whether that is our own count."""
-        usage = _believed(delivery)
+        usage = delivery.believed()
         if usage is not None:
             return usage, False
         call, target = delivery.call, delivery.target
@@ -303,7 +308,7 @@ class Pipeline:
         try:
             return await counting
         except Exception as fault:
-            self._stages.fault(call, fault)
+            self._fault(call, fault)
             return rough
 
     async def settle_counted(self, delivery: Delivery) -> Usage:
@@ -316,10 +321,12 @@ class Pipeline:
         return usage
 
     def settle_whole(self, delivery: Delivery, usage: Usage, *, estimated: bool) -> None:
-        """Settle a complete answer."""
+        """Settle a complete answer. A bug on the way changes nothing for the caller."""
         self.failpoint("before-settle")
-        status = HUNG_UP if delivery.sink.gone else 200
-        self._settle(delivery.call, delivery.tab, status, usage, estimated=estimated)
+        try:
+            delivery.tab.settle(HUNG_UP if delivery.sink.gone else 200, usage, estimated=estimated)
+        except Exception as fault:
+            self._fault(delivery.call, fault)
         self.failpoint("after-settle")
 
     async def count_input(self, call: Call, routes: Routes) -> int:
@@ -362,95 +369,13 @@ class Pipeline:
         try:
             tab.settle(status, usage, estimated=estimated)
         except Exception as fault:
-            self._stages.fault(call, fault)
+            self._fault(call, fault)
 
     def _tell(self, call: Call, error: GatewayError) -> None:
         try:
             self._ledger.observer.refused(call.operation, error)
         except Exception as fault:
-            self._stages.fault(call, fault)
-
-
-class Delivery(CallState):
-    """One attempt's answer on its way to the caller: what the relay works on."""
-
-    _pipeline: Pipeline
-    failpoint: Callable[[str], None]
-    call: Call
-    sink: Sink
-    tab: Tab
-    target: Target
-    stream: bool
-    reader: Reader | None = None
-    refused: bool = False  # by the provider
-
-    def told(self, error: GatewayError) -> GatewayError:
-        """Return what the provider has told: that it refused, or that the caller's time has passed there."""
-        self.refused = isinstance(error, UpstreamError)
-        return error
-
-    def answered(self, fault: BaseException) -> bool:
-        """Say whether the provider had begun to answer before the fault, and may bill that.
-
-        An error that it reports in place of an answer, under whatever status, is a refusal.
-        """
-        reader = self.reader
-        if reader is None:
-            return False
-        cut = isinstance(fault, (UpstreamInterrupted, UpstreamTimeout))
-        reported = isinstance(fault, UpstreamError) and not cut
-        return not reported or bool(reader.produced() or reader.usage())
-
-    def roughly(self) -> Usage:
-        """Return what was used so far, as far as that is known without counting."""
-        made = self.reader.produced() if self.reader is not None else 0
-        return Usage(rough_input(self.call), made, more=units_bound(self.call, self.target))
-
-    def hang_up(self, exchange: Exchange) -> None:
-        """Close the upstream, for the caller has gone; at once, unless only the count is still to come."""
-        if self.reader is not None and self.reader.awaits_count:
-            asyncio.get_running_loop().call_later(COUNT_WITHIN_S, exchange.abort)
-        else:
-            exchange.abort()
-
-    def start(self) -> None:
-        """Send the head of a stream, if none was sent early."""
-        if self.sink.started:
-            self.tab.show()
-        else:  # and with it the answer is committed to this attempt
-            headers = self._pipeline.answers.head(self.call, self.target, self.tab)
-            self.tab.show()
-            self.sink.start(200, headers, None)
-
-    def keep_alive(self) -> None:
-        """Tell a caller who has long heard nothing that its stream lives.
-
-        Proxies give up what is silent for a minute, so the head goes out before anybody has answered. What
-        fails from then on is told by an event under the status 200; another target may still be asked,
-        since none of an answer was shown.
-        """
-        if not self.sink.started:
-            head = self._pipeline.answers.early_head(self.call, self.target, self.tab)
-            self.sink.start(200, head, None)
-        face = self.call.face
-        self.sink.write(KEEP_ALIVE if face is None else face.keep_alive)
-
-    def whole(self, body: bytes) -> None:
-        """Send a whole answer."""
-        headers = self._pipeline.answers.head(self.call, self.target, self.tab)
-        self.tab.show()
-        self.sink.whole(200, headers, body)
-
-    def settle_told(self) -> Usage | None:
-        """Settle the complete answer by the provider's count; None where there is none, or it must wait."""
-        usage = None if self.call.parent else _believed(self)
-        if usage is not None:
-            self._pipeline.settle_whole(self, usage, estimated=False)
-        return usage
-
-    async def settle_counted(self) -> Usage:
-        """Settle it by our own count."""
-        return await self._pipeline.settle_counted(self)
+            self._fault(call, fault)
 
 
 def _status(fault: BaseException) -> int:
@@ -460,17 +385,6 @@ def _status(fault: BaseException) -> int:
     if isinstance(fault, CallerGone):
         return HUNG_UP
     return CUT if isinstance(fault, asyncio.CancelledError) else Internal.status
-
-
-def _believed(delivery: Delivery) -> Usage | None:
-    """Return the provider's count, unless it cannot be true."""
-    reader = delivery.reader
-    usage = reader.usage() if reader is not None else None
-    if reader is None or usage is None or not believable(usage, delivery.call, delivery.target):
-        return None
-    if usage.output_tokens or delivery.call.max_output == 0:  # then the text is an echo of the prompt
-        return usage
-    return None if reader.text() else usage
 
 
 def refuse_loop(hop: bytes | None, instance: str) -> None:

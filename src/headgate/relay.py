@@ -9,6 +9,8 @@ from headgate.errors import QuotaExceeded, UpstreamError
 from headgate.waits import own_task
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from headgate.ports import Exchange, Reader, Sink
     from headgate.settle import Tab
     from headgate.values import Usage
@@ -28,8 +30,8 @@ class Answering(Protocol):
         """Send the head of a stream."""
         ...
 
-    def whole(self, body: bytes) -> None:
-        """Send a whole answer."""
+    def whole(self, reader: Reader) -> Awaitable[None] | None:
+        """Settle a complete answer and send it whole; return what is to be awaited where we count it."""
         ...
 
     def settle_told(self) -> Usage | None:
@@ -45,8 +47,10 @@ class Answering(Protocol):
         ...
 
 
-async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
+def relay(exchange: Exchange, reader: Reader, answer: Answering) -> Awaitable[None] | None:
     """Copy the answer; it is settled before its last byte reaches the caller.
+
+    One that is here whole, as nearly all are, is copied at once; of any other, return what is to be awaited.
 
     Raises:
         UpstreamError: the provider broke off or reported an error.
@@ -54,19 +58,23 @@ async def relay(exchange: Exchange, reader: Reader, answer: Answering) -> None:
         QuotaExceeded: the stream ran past what was held for it.
     """
     if answer.stream:
-        await _relay_stream(exchange, reader, answer)
-        return
-    data = exchange.whole()  # as nearly all come
+        return _relay_stream(exchange, reader, answer)
+    data = exchange.whole()
+    if data is None:
+        return _relay_parts(exchange, reader, answer)
     if data:
         reader.feed(data)
-    elif data is None:
-        while data := await exchange.read():
-            reader.feed(data)
     reader.finish()
-    booked = answer.settle_told()
-    body = reader.end(booked if booked is not None else await answer.settle_counted())
-    answer.failpoint("before-last-byte")
-    answer.whole(body)
+    return answer.whole(reader)
+
+
+async def _relay_parts(exchange: Exchange, reader: Reader, answer: Answering) -> None:
+    while data := await exchange.read():
+        reader.feed(data)
+    reader.finish()
+    counting = answer.whole(reader)
+    if counting is not None:
+        await counting
 
 
 async def _relay_stream(exchange: Exchange, reader: Reader, answer: Answering) -> None:

@@ -4,6 +4,7 @@ import pytest
 from headgate.errors import CallerError, UpstreamError, UpstreamInterrupted, UpstreamRegion
 from headgate.http.parse import parse
 from headgate.ports import Head
+from headgate.providers import openai
 from headgate.providers.openai import CODECS
 from headgate.providers.refusals import refusal
 from headgate.values import Call, Host, Model, Prices, Target, Usage
@@ -167,6 +168,16 @@ def test_a_json_answer_passes_byte_for_byte():
     assert (reader.finish(), reader.end(Usage(1, 2))) == (b"", body)
 
 
+@pytest.mark.parametrize("pieces", [(11,), (6, 5), (4, 4, 3)])
+def test_an_answer_that_is_too_long_is_cut_off(monkeypatch, pieces):
+    monkeypatch.setattr(openai, "MAX_ANSWER_BYTES", 10)
+    reader = CODEC.reader(call(stream=False), target())
+    for size in pieces[:-1]:
+        reader.feed(b"x" * size)
+    with pytest.raises(UpstreamInterrupted):
+        reader.feed(b"x" * pieces[-1])
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"choices":[', b"{}", b"[]"])
 def test_what_is_not_an_answer_is_an_interruption(body):
     reader = CODEC.reader(call(stream=False), target())
@@ -186,6 +197,16 @@ def test_the_request_is_rebuilt_with_the_targets_model_and_an_asked_usage():
         "stream_options": {"include_usage": True},
     }
     assert request.path == "/v1/chat/completions"
+
+
+def test_a_request_that_needs_no_edit_is_sent_as_it_came_and_edits_change_no_call():
+    made = Call(bytes(16), "chat", 0)
+    body = b'{"model":"gpt-4o","temperature":1.50,"messages":[{"role":"user","content":"\\u0061"}]}'
+    parse(body, made)
+    members = dict(made.members)
+    assert CODEC.encode(made, target()).body == body
+    assert msgspec.json.decode(CODEC.encode(made, target(model="other")).body)["model"] == "other"
+    assert made.members == members
 
 
 def test_an_alias_shows_the_callers_name():

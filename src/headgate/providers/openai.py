@@ -77,25 +77,33 @@ class OpenAICodec:
         Raises:
             CallerError: the host takes only what OpenAI documents, and this is not.
         """
-        host = target.host
+        host, model = target.host, target.model
         if host.extras == "refuse":
             refuse_strictly(call)
         if target.simulated:  # the real one says it itself
-            refuse_misplaced(call, target.model)
+            refuse_misplaced(call, model)
+        members, headers = call.members, target.headers
+        edited = model.wants_max_completion_tokens or host.renames or host.drops
+        if edited or call.stream or call.shrunk_to or call.model != model.name:
+            members = self._edited(call, target)
+        if call.sim and target.simulated:
+            headers = (*headers, ("x-headgate-sim", call.sim))
+        return Request("POST", target.base_path + self._path, headers, written(members), call.request_id)
+
+    def _edited(self, call: Call, target: Target) -> dict[str, msgspec.Raw]:
+        """Return the members as the target needs them."""
+        host, model = target.host, target.model
         members = call.members.copy()
-        members["model"] = msgspec.Raw(_encode(target.model.name))
+        members["model"] = msgspec.Raw(_encode(model.name))
         if call.shrunk_to:
             _shrink(call, members)
-        if target.model.wants_max_completion_tokens and "max_tokens" in members and self._operation == "chat":
+        if model.wants_max_completion_tokens and "max_tokens" in members and self._operation == "chat":
             rename(call, members, "max_tokens", "max_completion_tokens")
         if host.renames or host.drops:
             adapt(call, target, members)
         if call.stream and not call.include_usage and host.stream_usage:
             members["stream_options"] = _ask_usage(members.get("stream_options"))
-        headers = target.headers
-        if call.sim and target.simulated:
-            headers = (*headers, ("x-headgate-sim", call.sim))
-        return Request("POST", target.base_path + self._path, headers, written(members), call.request_id)
+        return members
 
     def reader(self, call: Call, target: Target) -> Reader:
         """Return a reader for a stream or for a JSON answer."""
@@ -127,20 +135,36 @@ class JsonReader(CallState):
 
     _call: Call
     _target: Target
-    _parts: list[bytes] = msgspec.field(default_factory=list)
-    _size: int = 0
+    _body: bytes = b""  # what came, until it is whole: its first piece
+    _parts: list[bytes] | None = None  # all of its pieces, where there are several,
+    _size: int = 0  # and how long they are
     _answer: Answer | None = None
-    _body: bytes = b""
+    _usage: Usage | None = None
+    _shown: bool = False  # the answer shows exactly that usage
     awaits_count: bool = False
     done: bool = False
 
     def feed(self, data: bytes) -> bytes:
         """Keep the bytes; nothing is passed on before the answer is whole."""
+        if self._body or len(data) > MAX_ANSWER_BYTES:
+            self._add(data)
+        else:
+            self._body = data
+        return b""
+
+    def _add(self, data: bytes) -> None:
+        """Keep another piece.
+
+        Raises:
+            UpstreamInterrupted: there are too many.
+        """
+        if self._parts is None:
+            self._parts = [self._body]
+            self._size = len(self._body)
         self._size += len(data)
         if self._size > MAX_ANSWER_BYTES:
             raise UpstreamInterrupted("The provider's answer is longer than 64 MB.")
         self._parts.append(data)
-        return b""
 
     def finish(self) -> bytes:
         """Read the answer, with our edits; it goes out whole, by `end`.
@@ -148,12 +172,14 @@ class JsonReader(CallState):
         Raises:
             UpstreamInterrupted: it is not an answer of this operation.
         """
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        body = self._body if self._parts is None else b"".join(self._parts)
         try:
             answer = decode_answer(body)
         except NOT_JSON:
             answer = read_answer(body)  # as far as it can be, or says what is wrong
         self._answer = answer
+        if answer.usage is not None:
+            self._usage, self._shown = answer.usage.told()
         if answer.error is not None:
             raise self._mistake(body)
         if (answer.data if self._call.operation == "embeddings" else answer.choices) is None:
@@ -171,15 +197,13 @@ class JsonReader(CallState):
 
     def end(self, booked: Usage) -> bytes:
         """Return the answer; its usage is the one that was booked."""
-        wire = self._answer.usage if self._answer is not None else None
-        if wire is not None and wire.says(booked):
+        if self._shown and booked == self._usage:
             return self._body
         return splice_usage(self._body, booked, self._call.operation)
 
     def usage(self) -> Usage | None:
         """Return the provider's count."""
-        wire = self._answer.usage if self._answer is not None else None
-        return wire.read() if wire is not None else None
+        return self._usage
 
     def produced(self) -> int:
         """Return a floor of the output tokens: a quarter of the text's bytes."""

@@ -24,7 +24,7 @@ from headgate.providers.whole import Body
 if TYPE_CHECKING:
     from headgate.errors import UpstreamError
     from headgate.values import Call, Target, Usage
-    from headgate.wire.answers import Answer, WireUsage
+    from headgate.wire.answers import Answer
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which every reader of events skips
@@ -40,7 +40,7 @@ class StreamReader(Frames):
 
     __slots__ = (
         "_alike", "_call", "_count_frame", "_edits", "_events", "_fell", "_finished", "_opening", "_others",
-        "_parts", "_target", "_text_bytes", "_usage", "_whole", "_wire", "done",
+        "_parts", "_shown", "_target", "_text_bytes", "_usage", "_whole", "done",
     )  # fmt: skip
 
     def __init__(self, call: Call, target: Target) -> None:
@@ -52,8 +52,8 @@ class StreamReader(Frames):
         self._events = 0
         self._text_bytes = 0
         self._usage: Usage | None = None
-        self._wire: WireUsage | None = None  # the last count as it came,
-        self._count_frame = b""  # and the chunk without a choice that held it
+        self._shown = False  # the last count as it came shows exactly that usage
+        self._count_frame = b""  # the chunk without a choice that held it
         self._fell = False
         self._finished = 0  # choices
         self._whole: Body | None = None  # of an answer that comes in place of a stream
@@ -142,8 +142,8 @@ class StreamReader(Frames):
             raise self._mistake(payload)
         self._count(chunk)
         if chunk.usage is not None:
-            self._wire = chunk.usage
-            self._believe(chunk.usage.read())
+            usage, self._shown = chunk.usage.told()
+            self._believe(usage)
         if not chunk.choices:
             self._count_frame = payload  # or Azure's filter results and the like: no client expects them
             return b""
@@ -201,10 +201,10 @@ class StreamReader(Frames):
         """Return the usage chunk, when asked for, and `[DONE]`; it says what was booked."""
         if not self._call.include_usage:
             return DONE
-        frame, wire = self._count_frame, self._wire
+        frame = self._count_frame
         if not frame or self._target.host.deviates:
             return compat.usage_chunk(booked, self._call, self._alike) + DONE
-        if wire is None or not wire.says(booked):
+        if not (self._shown and booked == self._usage):
             frame = splice_usage(frame, booked, self._call.operation)
         if self._edits:
             frame = splice_model(frame, self._call.model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,6 +13,7 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 MOST_TOKENS = 1_000_000_000  # of one call: beyond it a count is a slip, not a count
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
 
 
 class _InputDetails(msgspec.Struct, gc=False):
@@ -32,8 +33,8 @@ _NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
 class WireUsage(msgspec.Struct, gc=False):
     """`usage` as OpenAI and its compatible hosts send it."""
 
-    prompt_tokens: int | float | None = 0
-    completion_tokens: int | float | None = 0
+    prompt_tokens: _Count | None = 0
+    completion_tokens: _Count | None = 0
     total_tokens: int | float | None = 0
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
@@ -42,14 +43,28 @@ class WireUsage(msgspec.Struct, gc=False):
 
     def read(self) -> Usage | None:
         """Return the usage, or None when a count is not a count: it is then not believed."""
+        return self.told()[0]
+
+    def told(self) -> tuple[Usage | None, bool]:
+        """Return the same, and whether a client that reads this as OpenAI's own reads exactly that usage."""
+        got, out = self.prompt_tokens, self.completion_tokens
         given, made = self.prompt_tokens_details, self.completion_tokens_details
+        if (
+            (given is None or given == _NO_INPUT)
+            and (made is None or made == _NO_OUTPUT)
+            and got
+            and out is not None
+            and not (self.prompt_cache_hit_tokens or self.cached_tokens)
+        ):
+            return Usage(got, out), self.total_tokens == got + out  # nearly all
+        usage = self._added_up()
+        return usage, usage is not None and self._says(usage)
+
+    def _added_up(self) -> Usage | None:
+        """Return the usage with all its parts, or None where they cannot be parts of it."""
         got, out = self.prompt_tokens or 0, self.completion_tokens or 0
-        if type(got) is not int or type(out) is not int or not (0 <= got <= MOST_TOKENS >= out >= 0):
-            return None
+        given, made = self.prompt_tokens_details or _NO_INPUT, self.completion_tokens_details or _NO_OUTPUT
         cached = self.prompt_cache_hit_tokens or self.cached_tokens or 0
-        if not cached and (given is None or given == _NO_INPUT) and (made is None or made == _NO_OUTPUT):
-            return Usage(got, out) if got or out else None  # nearly all
-        given, made = given or _NO_INPUT, made or _NO_OUTPUT
         parts = (
             given.cached_tokens or cached,
             given.cache_write_tokens or 0,
@@ -71,7 +86,7 @@ class WireUsage(msgspec.Struct, gc=False):
             return None
         return usage
 
-    def says(self, usage: Usage) -> bool:
+    def _says(self, usage: Usage) -> bool:
         """Say whether a client that reads this as OpenAI's own reads exactly that usage."""
         given = self.prompt_tokens_details
         made = self.completion_tokens_details
@@ -84,7 +99,7 @@ class WireUsage(msgspec.Struct, gc=False):
         )
 
 
-UNREADABLE = WireUsage(prompt_tokens=-1)  # a usage that is not of the wire's types: there, and not believed
+UNREADABLE = WireUsage()  # a usage that is not of the wire's types: there, and not believed
 
 
 class Function(msgspec.Struct, gc=False):

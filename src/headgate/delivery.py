@@ -1,0 +1,139 @@
+"""One attempt's answer on its way to the caller: its books first, then its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from headgate.admission.bounds import rough_input, units_bound
+from headgate.callstate import CallState
+from headgate.errors import UpstreamError, UpstreamInterrupted, UpstreamTimeout
+from headgate.providers.stream import KEEP_ALIVE
+from headgate.relay import error_body
+from headgate.settle import Tab, believable
+from headgate.values import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headgate.errors import GatewayError
+    from headgate.pipeline import Pipeline
+    from headgate.ports import Exchange, Head, Reader, Sink
+    from headgate.providers.codec import Codec
+    from headgate.values import Call, Target
+
+COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
+
+
+class Delivery(CallState):
+    """One attempt's answer on its way to the caller: what the relay works on."""
+
+    _pipeline: Pipeline
+    failpoint: Callable[[str], None]
+    call: Call
+    sink: Sink
+    tab: Tab
+    target: Target
+    stream: bool
+    reader: Reader | None = None
+    refused: bool = False  # by the provider
+
+    async def refuse(self, exchange: Exchange, head: Head, codec: Codec) -> None:
+        """Raise what the provider has told: that it refuses, or that the caller's time has passed there."""
+        self.refused = True
+        raise self._told(codec.error(head, await error_body(exchange)))  # a name for it were a cycle
+
+    def _told(self, error: GatewayError) -> GatewayError:
+        self.refused = isinstance(error, UpstreamError)
+        return error
+
+    def answered(self, fault: BaseException) -> bool:
+        """Say whether the provider had begun to answer before the fault, and may bill that.
+
+        An error that it reports in place of an answer, under whatever status, is a refusal.
+        """
+        reader = self.reader
+        if reader is None:
+            return False
+        cut = isinstance(fault, (UpstreamInterrupted, UpstreamTimeout))
+        reported = isinstance(fault, UpstreamError) and not cut
+        return not reported or bool(reader.produced() or reader.usage())
+
+    def roughly(self) -> Usage:
+        """Return what was used so far, as far as that is known without counting."""
+        made = self.reader.produced() if self.reader is not None else 0
+        return Usage(rough_input(self.call), made, more=units_bound(self.call, self.target))
+
+    def hang_up(self, exchange: Exchange) -> None:
+        """Close the upstream, for the caller has gone; at once, unless only the count is still to come."""
+        if self.reader is not None and self.reader.awaits_count:
+            asyncio.get_running_loop().call_later(COUNT_WITHIN_S, exchange.abort)
+        else:
+            exchange.abort()
+
+    def start(self) -> None:
+        """Send the head of a stream, if none was sent early."""
+        if self.sink.started:
+            self.tab.show()
+        else:  # and with it the answer is committed to this attempt
+            headers = self._pipeline.answers.head(self.call, self.target, self.tab)
+            self.tab.show()
+            self.sink.start(200, headers, None)
+
+    def keep_alive(self) -> None:
+        """Tell a caller who has long heard nothing that its stream lives.
+
+        Proxies give up what is silent for a minute, so the head goes out before anybody has answered. What
+        fails from then on is told by an event under the status 200; another target may still be asked,
+        since none of an answer was shown.
+        """
+        if not self.sink.started:
+            head = self._pipeline.answers.early_head(self.call, self.target, self.tab)
+            self.sink.start(200, head, None)
+        face = self.call.face
+        self.sink.write(KEEP_ALIVE if face is None else face.keep_alive)
+
+    def whole(self, reader: Reader, booked: Usage | None = None) -> Awaitable[None] | None:
+        """Send the complete answer whole, once it is settled.
+
+        Args:
+            reader: has read it.
+            booked: what it was settled by; None: that is to be done by the provider's count, else what counts
+                it here, and sends it then, is returned.
+        """
+        if booked is None:
+            booked = self.settle_told()
+            if booked is None:
+                return self._counted(reader)
+        tab, body = self.tab, reader.end(booked)
+        self.failpoint("before-last-byte")
+        headers = self._pipeline.answers.head(self.call, self.target, tab)
+        tab.show()
+        self.sink.whole(200, headers, body)
+        return None
+
+    async def _counted(self, reader: Reader) -> None:
+        self.whole(reader, await self.settle_counted())
+
+    def believed(self) -> Usage | None:
+        """Return the provider's count, unless it cannot be true."""
+        reader = self.reader
+        if reader is None:
+            return None
+        usage = reader.usage()
+        if usage is None or not believable(usage, self.call, self.target):
+            return None
+        if usage.output_tokens or self.call.max_output == 0:  # then the text is an echo of the prompt
+            return usage
+        return None if reader.text() else usage
+
+    def settle_told(self) -> Usage | None:
+        """Settle the complete answer by the provider's count; None where there is none, or it must wait."""
+        usage = None if self.call.parent else self.believed()
+        if usage is not None:
+            self._pipeline.settle_whole(self, usage, estimated=False)
+        return usage
+
+    async def settle_counted(self) -> Usage:
+        """Settle it by our own count."""
+        return await self._pipeline.settle_counted(self)
