@@ -72,8 +72,8 @@ class Counter(Protocol):
 class Answers(Protocol):
     """Render what goes to the caller besides the provider's bytes."""
 
-    def head(self, call: Call, target: Target, tab: Tab) -> Headers:
-        """Return the headers of an answer."""
+    def head(self, call: Call, target: Target, tab: Tab) -> bytes:
+        """Return the header lines of an answer."""
         ...
 
     def early_head(self, call: Call, target: Target, tab: Tab) -> Headers:
