@@ -18,7 +18,7 @@ from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Units, Usage, Wa
 from headgate.wire.forms import Buffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from headgate.channels import Channel
     from headgate.errors import GatewayError
@@ -197,11 +197,11 @@ class Exchange(Protocol):
         """Write the request to the ready connection."""
         ...
 
-    async def head(self) -> Head:
+    def head(self) -> Awaitable[Head]:
         """Wait for the head of the final answer (1xx are skipped)."""
         ...
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """Wait for more of the body (all that has arrived); b"" when it ended as framed."""
         ...
 
