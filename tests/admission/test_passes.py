@@ -61,7 +61,7 @@ def test_at_one_moment_and_a_pass_later_it_is_the_same(sizes, done):
         now += gap
         gate, other = gates[whose], others[whose]
         if what == "call":
-            ticket, its = rates.admit(gate, tokens, now), other.admit(tokens, now)
+            ticket, its = gate.admit(tokens, now), other.admit(tokens, now)
             assert (ticket is None) == (its is None)
             if ticket is not None:
                 tickets.append((ticket, its))
@@ -89,11 +89,11 @@ def test_at_one_moment_and_a_pass_later_it_is_the_same(sizes, done):
     st.lists(st.tuples(st.integers(0, 2 * LASTS_NS), st.integers(0, 1)), min_size=1, max_size=200),
 )
 def test_within_a_pass_no_more_is_let_in_and_the_headers_are_true_within_one(limit, steps):
-    rates, gates = own(limit, 1000, 1000)
+    _, gates = own(limit, 1000, 1000)
     now, let_in = 0, []
     for gap, whose in steps:
         now += gap
-        if rates.admit(gates[whose], 1, now) is not None and whose == 0:
+        if gates[whose].admit(1, now) is not None and whose == 0:
             let_in.append(now)
         line = gates[0].lines(now).split(b"\r\n")[1]
         taken = sum(1 for at in let_in if at > now - MINUTE_NS)
@@ -127,7 +127,7 @@ def test_whenever_they_come_a_meter_lacks_no_less_than_if_each_call_had_looked_a
     for gap, whose, what, tokens, used in done:
         now += gap
         if what == "call":
-            ticket = rates.admit(gates[whose], tokens, now)
+            ticket = gates[whose].admit(tokens, now)
             if ticket is not None:
                 tickets.append((ticket, others[whose].take(tokens, now)))
         elif what == "end" and tickets:
@@ -145,11 +145,11 @@ def test_whenever_they_come_a_meter_lacks_no_less_than_if_each_call_had_looked_a
 
 def test_what_a_pass_took_is_seen_by_whoever_looks_at_the_meters():
     rates, (gate, other) = own(10, 3, 9)
-    assert rates.admit(gate, 0, 0)
-    assert rates.admit(gate, 0, 1)
-    assert rates.admit(other, 0, 2)
-    assert not rates.admit(other, 0, 3)
-    assert not rates.admit(gate, 0, 4)
+    assert gate.admit(0, 0)
+    assert gate.admit(0, 1)
+    assert other.admit(0, 2)
+    assert not other.admit(0, 3)
+    assert not gate.admit(0, 4)
     found = {each.name: each.lacking for each in rates.readings(5)}
     assert round(found["account:3::rpm"] / 1e6) == 3
     assert round(found["key:1::rpm"] / 1e6) == 2
@@ -157,19 +157,19 @@ def test_what_a_pass_took_is_seen_by_whoever_looks_at_the_meters():
 
 def test_a_pass_is_not_lost_with_the_gate_that_had_it():
     rates, (gate, _) = own(10, 3, 9)
-    assert rates.admit(gate, 0, 0)
-    assert rates.admit(gate, 0, 0)
+    assert gate.admit(0, 0)
+    assert gate.admit(0, 0)
     rates.replace(LimitTable([LimitRow("account", 3, "", Limits(rpm=3))]))
     again = rates.gate(gate.principal, "m", 0)
-    assert rates.admit(again, 0, 0)
-    assert not rates.admit(again, 0, 0)
+    assert again.admit(0, 0)
+    assert not again.admit(0, 0)
 
 
 def test_a_call_outlives_the_pass_that_let_it_in():
     rates, (gate, _) = own(10, 100, 9)
-    ticket = rates.admit(gate, 60, 0)
-    assert rates.admit(gate, 0, 2 * LASTS_NS)  # another pass is open
+    ticket = gate.admit(60, 0)
+    assert gate.admit(0, 2 * LASTS_NS)  # another pass is open
     rates.settle(ticket, 20, 2 * LASTS_NS)
     assert b"x-ratelimit-remaining-tokens: 50" in gate.lines(2 * LASTS_NS)
-    assert not rates.admit(gate, 51, 2 * LASTS_NS)
-    assert rates.admit(gate, 50, 2 * LASTS_NS)
+    assert not gate.admit(51, 2 * LASTS_NS)
+    assert gate.admit(50, 2 * LASTS_NS)

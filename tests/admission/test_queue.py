@@ -44,7 +44,7 @@ class Hall:
 
     def arrive(self, name: str, tokens: int = 0) -> None:
         gate = self.rates.gate(self.key(name), "m", self.now)
-        if not self.line.is_before(gate) and self.rates.admit(gate, tokens, self.now) is not None:
+        if not self.line.is_before(gate) and gate.admit(tokens, self.now) is not None:
             self.passed.append((name, 0))
             return
         if not gate.queue_ms:

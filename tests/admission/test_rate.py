@@ -19,7 +19,7 @@ def who(key=1, **more):
 
 def admit(rates, principal, tokens=0, now=0, model="gpt-4o-mini"):
     gate = rates.gate(principal, model, now)
-    ticket = rates.admit(gate, tokens, now)
+    ticket = gate.admit(tokens, now)
     if ticket is None:
         raise gate.refusal(model, tokens, now)
     return ticket
@@ -91,6 +91,20 @@ def test_calls_at_once_are_counted_and_freed_by_every_end():
     rates.cancel(second, 0)
     rates.cancel(third, 0)
     assert admitted(rates, caller, 0) == 2
+
+
+def test_a_call_is_counted_in_all_that_bound_calls_at_once_or_in_none():
+    rates = Rates(LimitTable([LimitRow("account", 3, "", Limits(concurrency=3))]))
+    one, other = who(key=1, concurrency=2), who(key=2, concurrency=2)
+    held = [admit(rates, caller) for caller in (one, one, other)]
+    refused(rates, other)
+    refused(rates, one)
+    counts = [[count.open for count in rates.gate(caller, "m", 0).counts] for caller in (one, other)]
+    assert sorted(counts[0]) == [2, 3]
+    assert sorted(counts[1]) == [1, 3]
+    for ticket in held:
+        rates.settle(ticket, 0, 0)
+    assert admitted(rates, other, 0) == 2
 
 
 def test_tokens_are_corrected_by_what_was_used():

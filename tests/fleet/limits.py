@@ -92,9 +92,9 @@ async def _call(loop: FleetLoop, passed: Passed, shares: Shares, rates: Rates) -
     passed.demand += 1
     gate = rates.gate(WHO, "m", loop.monotonic())
     assert gate is not None
-    ticket = rates.admit(gate, 0, loop.monotonic())
+    ticket = gate.admit(0, loop.monotonic())
     if ticket is None:
         await shares.fetch(gate, 0)
-        ticket = rates.admit(gate, 0, loop.monotonic())
+        ticket = gate.admit(0, loop.monotonic())
     if ticket is not None:
         passed.times.append(loop.now)

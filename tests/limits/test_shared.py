@@ -104,7 +104,7 @@ class Team:
         return self.rates[slot].gate(WHO, "m", Hand.now)
 
     def admit(self, slot: int, tokens: int = 0):
-        return self.rates[slot].admit(self.gate(slot), tokens, Hand.now)
+        return self.gate(slot).admit(tokens, Hand.now)
 
 
 Events = st.lists(
@@ -378,10 +378,10 @@ async def main(folder, slot, rpm, until):
     run = asyncio.create_task(shares.run())
     while (now := clock.monotonic()) < until:
         gate = rates.gate(who, "m", now)
-        ticket = rates.admit(gate, 0, now)
+        ticket = gate.admit(0, now)
         if ticket is None:
             await shares.fetch(gate, 0)
-            ticket = rates.admit(gate, 0, clock.monotonic())
+            ticket = gate.admit(0, clock.monotonic())
         asked += 1
         if ticket is not None:
             passed.append(now)

@@ -78,7 +78,7 @@ class Team:
         return self.rates[slot].gate(self.who[key], "m", self.clock.now)
 
     def admit(self, slot: int = 0, key: int = 0, tokens: int = 0):
-        ticket = self.rates[slot].admit(self.gate(slot, key), tokens, self.clock.now)
+        ticket = self.gate(slot, key).admit(tokens, self.clock.now)
         if ticket is not None:
             self.tickets[slot].append(ticket)
         return ticket

@@ -408,7 +408,7 @@ def test_marks_are_a_second_apart_from_the_begin_of_their_attempt() -> None:
     bench, call, reader = Bench(), make(stream=True), SimpleNamespace(produced=lambda: 1)
     call.principal, bench.clock.now_ns = WHO, 1
     ledger = bench.pipeline._ledger
-    ticket = ledger.rates.admit(ledger.rates.gate(WHO, call.model, 1), 0, 1)
+    ticket = ledger.rates.gate(WHO, call.model, 1).admit(0, 1)
     tab = Tab(ledger, call, Hold(10**9, NOW, (), ()), ticket)
     marked: list[tuple[int, int]] = []
     for attempt in range(2):

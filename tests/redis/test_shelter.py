@@ -45,10 +45,10 @@ class Replica:
     async def call(self):
         """Return the ticket of a call, or None when it is refused."""
         gate = self.rates.gate(WHO, "m", self.clock.monotonic())
-        ticket = self.rates.admit(gate, 0, self.clock.monotonic())
+        ticket = gate.admit(0, self.clock.monotonic())
         if ticket is None:
             await self.shares.fetch(gate, 0)
-            ticket = self.rates.admit(gate, 0, self.clock.monotonic())
+            ticket = gate.admit(0, self.clock.monotonic())
         return ticket
 
     async def calls(self, count: int) -> int:

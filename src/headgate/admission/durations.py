@@ -14,14 +14,10 @@ def in_go(ms: int) -> bytes:
     """Write a duration in whole milliseconds."""
     if ms < 1_000:
         return b"%dms" % ms
-    whole, part = divmod(ms, 1_000)
-    rest = b".%03d" % part if part else b""
-    if part:
-        rest = rest.rstrip(b"0")
-    if whole < 60:
-        return b"%d%bs" % (whole, rest)
-    minutes, seconds = divmod(whole, 60)
+    if ms < 60_000:
+        return b"%gs" % (ms / 1_000)
+    minutes, ms = divmod(ms, 60_000)
     if minutes < 60:
-        return b"%dm%d%bs" % (minutes, seconds, rest)
+        return b"%dm%gs" % (minutes, ms / 1_000)
     hours, minutes = divmod(minutes, 60)
-    return b"%dh%dm%d%bs" % (hours, minutes, seconds, rest)
+    return b"%dh%dm%gs" % (hours, minutes, ms / 1_000)

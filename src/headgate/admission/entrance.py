@@ -68,7 +68,7 @@ class Entrance:
             place = self._places.get(gate.principal.account)
             if place is not None and place.line.is_before(gate):
                 return None
-        return self._rates.admit(gate, tokens, now)
+        return gate.unbound or gate.admit(tokens, now)
 
     async def stand(
         self, gate: Gate, tokens: int, model: str, sink: Sink, until: MonotonicNs | None = None
@@ -185,7 +185,6 @@ class Entrance:
         now = self._clock.monotonic()
         admitted, next_ns = place.line.turn(now)
         for waiter in admitted:
-            self._rates.touch(waiter.gate)
             self._end(waiter)
         if not place.line.count:
             del self._places[account]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.admission.durations import MS_NS, go_duration, in_go
+from headgate.admission.durations import go_duration
 from headgate.admission.leased import group, token_group
-from headgate.admission.passes import CLOSED, Pass, Told
+from headgate.admission.meters import counted
+from headgate.admission.passes import CLOSED, Pass, Told, forms
 from headgate.errors import RateLimited
 from headgate.values import MonotonicNs
 
@@ -27,14 +28,6 @@ _WORDS: dict[Kind, str] = {
     "tpd": "tokens per day (TPD)",
 }
 _COUNT_RETRY_NS = 1_000_000_000  # nobody knows when another call ends
-
-
-def _template(kind: bytes) -> bytes:
-    rows = ((b"limit", b"%d"), (b"remaining", b"%d"), (b"reset", b"%b"))
-    return b"".join(b"x-ratelimit-" + part + b"-" + kind + b": " + form + b"\r\n" for part, form in rows)
-
-
-_REQUESTS, _TOKENS, _PROJECT = map(_template, (b"requests", b"tokens", b"project-tokens"))
 
 
 class Ticket(msgspec.Struct, gc=False, eq=False):
@@ -62,18 +55,9 @@ class Gate:
     """
 
     __slots__ = (
-        "_meters",
-        "_requests",
-        "_tokens",
-        "_told",
-        "counts",
-        "principal",
-        "queue_ms",
-        "requests",
-        "tokens",
-        "touched",
-        "unbound",
-    )
+        "_count", "_meters", "_requests", "_tokens", "_told", "changed", "counts", "principal", "queue_ms",
+        "requests", "tokens", "touched", "unbound",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -88,12 +72,13 @@ class Gate:
         self.tokens = tokens
         self.counts = counts
         self.queue_ms = queue_ms
-        self._requests, self._tokens = group(requests), token_group(tokens)
+        self._requests, self._tokens, self._count = group(requests), token_group(tokens), counted(counts)
         projects = group(tuple(bucket for bucket in tokens if bucket.place.scope == "project"))
-        told = ((self._requests, _REQUESTS), (self._tokens, _TOKENS), (projects, _PROJECT))
-        self._told = tuple((meters, template) for meters, template in told if meters.buckets)
+        told = ((self._requests, b"requests"), (self._tokens, b"tokens"), (projects, b"project-tokens"))
+        self._told = tuple((meters, kind) for meters, kind in told if meters.buckets)
         self._meters: frozenset[Bucket | Count] | None = None
-        self.touched = False  # since its buckets were last read
+        self.touched = False  # since its buckets were last read,
+        self.changed: list[Gate] = []  # and then it is among these
         # Where there is no limit, every call has the same ticket, with nothing to settle.
         self.unbound = None if requests or tokens or counts else Ticket(self, 0, open=False)
 
@@ -141,29 +126,40 @@ class Gate:
     def take(self, tokens: int, now: MonotonicNs) -> Ticket:
         """Count a call, whether it passes or not."""
         self.close()
+        self.touch()
         self._requests.take(1, now)
         self._tokens.reserve(tokens, now)
-        for count in self.counts:
-            count.begin()
+        if self._count is not None:
+            self._count.begin()
         return Ticket(self, tokens, now)
+
+    def touch(self) -> None:
+        """Note that its buckets change."""
+        if not self.touched:
+            self.touched = True
+            self.changed.append(self)
 
     def close(self) -> None:
         """Bring the meters up to date. Those that each call looks at always are."""
 
     def without_counts(self) -> Gate:
         """Return what a call must pass that is counted in another one that is open."""
-        return Gate(self.principal, self.requests, self.tokens, ())
+        gate = Gate(self.principal, self.requests, self.tokens, ())
+        gate.changed = self.changed
+        return gate
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
-        for count in self.counts:
-            count.end()
+        if self._count is not None:
+            self._count.end()
+        self.touch()
         if self.tokens:
             self._tokens.settle(ticket.tokens, used, ticket.since, now)
 
     def uncount(self, now: MonotonicNs) -> None:
         """Give back a request, as if it had never come."""
         self.close()
+        self.touch()
         for bucket in self.requests:
             bucket.give(1, now)
 
@@ -175,9 +171,9 @@ class Gate:
         Of several meters the one with the fewest units left is told: so many calls, or tokens, do fit.
         """
         lines = b""
-        for meters, template in self._told:
+        for meters, kind in self._told:
             limit, left, reset_ns = meters.least(now)
-            lines += template % (limit, left, go_duration(reset_ns) if reset_ns else b"0ms")
+            lines += forms(kind, limit)[1] % (left, go_duration(reset_ns))
         return lines
 
     def refusal(self, model: str, tokens: int, now: MonotonicNs) -> RateLimited:
@@ -259,76 +255,89 @@ class PassGate(Gate):
     def admit(self, tokens: int, now: MonotonicNs) -> Ticket | None:
         """Count a call of so many tokens if it passes; else None, and nothing is counted."""
         own = self._pass
-        if now >= own.until or own.calls >= own.most or own.tokens + tokens > own.room:
+        if now >= own.until or own.calls >= own.most or tokens > own.free:
             own = self._open(now)
-            if own.most < 1 or tokens > own.room:
+            if own.most < 1 or tokens > own.free:
                 return None
-        for count in self.counts:
-            if count.full():
-                return None
-        for count in self.counts:
-            count.begin()
+        count = self._count
+        if count is not None and not count.admits():
+            return None
         own.last = now
         own.calls += 1
-        own.tokens += tokens
-        own.reserved += tokens
+        own.free -= tokens
         return Ticket(self, tokens, now, own)
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
-        for count in self.counts:
+        count, own = self._count, self._pass
+        if count is not None:
             count.end()
-        own, taken_of, over = self._pass, ticket.taken_of, used - ticket.tokens
+        if now >= own.until or ticket.taken_of is not own:
+            self._settle_late(ticket, used, now)
+            return
+        own.last = now
+        own.ended += used
+        unused = ticket.tokens - used
+        own.free += unused
+        if unused > 0:
+            own.back += unused
+
+    def _settle_late(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
+        """End a call that another pass has let in, or none."""
+        own, taken_of, unused = self._pass, ticket.taken_of, ticket.tokens - used
         since = ticket.since if taken_of is None else taken_of.last
         if now >= own.until:
             self.close()
+            self.touch()
             self._tokens.settle(ticket.tokens, used, since, now)
             return
         own.last = now
-        own.reserved -= ticket.tokens
-        if over >= 0:
-            own.tokens += over
+        if unused <= 0:
+            own.ended += used
+            own.free += unused
             return
-        own.back -= over
-        if taken_of is own:
-            own.room -= over
-        else:
-            own.unused[since] = own.unused.get(since, 0) - over
+        own.ended += ticket.tokens
+        own.others += unused
+        own.unused[since] = own.unused.get(since, 0) + unused
 
     def lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines; see `Gate.lines`."""
         own = self._pass
         if now >= own.until:
             own = self._open(now)
-        lines, passed = b"", now - own.began
-        for limit, unit, refill_ms, lacked, template, of_tokens in own.told:
-            lack = lacked + (own.tokens - own.back if of_tokens else own.calls) * unit - passed * limit
-            if lack <= 0:
-                lines += template % (limit, limit, b"0ms")
-            else:
-                left = limit + -lack // unit
-                lines += template % (limit, max(left, 0), in_go(-(-lack // refill_ms)))
+        lines, passed, requests = b"", now - own.began, own.requests
+        if requests is not None:
+            lack = requests.lacked + own.calls * requests.unit - passed * requests.limit
+            lines = requests.full if lack <= 0 else requests.lines(lack)
+        taken = own.room - own.free - own.others
+        for told in own.tokens:
+            lack = told.lacked + taken * told.unit - passed * told.limit
+            lines += told.full if lack <= 0 else told.lines(lack)
         return lines
 
     def without_counts(self) -> Gate:
         """Return what a call must pass that is counted in another one that is open."""
-        return PassGate(self.principal, self.requests, self.tokens, (), 0, self._turnstile)
+        gate = PassGate(self.principal, self.requests, self.tokens, (), 0, self._turnstile)
+        gate.changed = self.changed
+        return gate
 
     # ── passes ───────────────────────────────────────────────────────────────────────────────────
 
     def _open(self, now: MonotonicNs) -> Pass:
         """Look at the meters, which all that was taken of is booked in."""
         self.close()
+        self.touch()
         own = self._pass = Pass(now)
         self._turnstile.open(self)
-        for meters, template in self._told:
+        for meters, kind in self._told:
             bucket, lacked, left = meters.tightest(now)
-            limit, unit = bucket.limit, bucket.unit
-            own.told.append(Told(limit, unit, limit * MS_NS, lacked, template, meters is not self._requests))
+            told = Told(bucket.limit, bucket.unit, lacked, *forms(kind, bucket.limit))
             if meters is self._requests:
-                own.most = left
-            elif meters is self._tokens:
-                own.room = left
+                own.requests, own.most = told, left
+                continue
+            own.tokens.append(told)
+            if meters is self._tokens:
+                own.room = own.free = left
         return own
 
     def close(self) -> None:

@@ -268,6 +268,13 @@ class LeasedCount(Count):
         """Say whether no further call may begin before the store is asked."""
         return self.hand.spare <= 0
 
+    def admits(self) -> bool:
+        """Count a call if it may begin before the store is asked; say whether it does."""
+        if self.hand.spare <= 0:
+            return False
+        self.begin()
+        return True
+
     def begin(self) -> None:
         """Count a call."""
         self.open += 1

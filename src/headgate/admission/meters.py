@@ -306,6 +306,13 @@ class Count:
         """Count a call."""
         self.open += 1
 
+    def admits(self) -> bool:
+        """Count a call if it may begin; say whether it does."""
+        if self.open >= self.limit:
+            return False
+        self.open += 1
+        return True
+
     def end(self) -> None:
         """Count it no more."""
         self.open -= 1
@@ -313,3 +320,38 @@ class Count:
     def idle(self) -> bool:
         """Say whether it says nothing: no call is open."""
         return not self.open
+
+
+class Counts:
+    """Limits on calls at once that a call passes together: all of them, or none."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, counts: tuple[Count, ...]) -> None:
+        self._counts = counts
+
+    def admits(self) -> bool:
+        """Count a call in each if it may begin in all; say whether it does."""
+        for count in self._counts:
+            if count.full():
+                return False
+        for count in self._counts:
+            count.begin()
+        return True
+
+    def begin(self) -> None:
+        """Count a call in each."""
+        for count in self._counts:
+            count.begin()
+
+    def end(self) -> None:
+        """Count it no more in any."""
+        for count in self._counts:
+            count.end()
+
+
+def counted(counts: tuple[Count, ...]) -> Count | Counts | None:
+    """Return some counts as one; None: there are none."""
+    if len(counts) == 1:
+        return counts[0]
+    return Counts(counts) if counts else None

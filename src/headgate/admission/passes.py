@@ -12,8 +12,13 @@ the store is told, and before it is heard (`sharing.py`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
+
+import msgspec
+
+from headgate.admission.durations import MS_NS, in_go
 
 if TYPE_CHECKING:
     from headgate.admission.meters import Group, TokenGroup
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 
 LASTS_NS: Final = 10_000_000  # opening and booking one costs as much as a tenth of a call
 _UNBOUND: Final = 1 << 62
+_FORM = b"x-ratelimit-limit-KIND: %d\r\nx-ratelimit-remaining-KIND: %%d\r\nx-ratelimit-reset-KIND: %%b\r\n"
 
 
 class Holder(Protocol):
@@ -79,42 +85,57 @@ class Turnstiles:
             turnstile.close()
 
 
-class Told(NamedTuple):
+@lru_cache(maxsize=4_096)
+def forms(kind: bytes, limit: int) -> tuple[bytes, bytes]:
+    """Return the `x-ratelimit-*` header lines of a full meter, and of one with less left, refilled later."""
+    form = _FORM.replace(b"KIND", kind) % limit
+    return form % (limit, b"0ms"), form
+
+
+class Told(msgspec.Struct, gc=False, eq=False):
     """The tightest meter of a kind, as it was seen, and how it is told."""
 
     limit: int
     unit: int  # of the meter
-    refill_ms: int  # of it, in the same as what it lacks
     lacked: int
-    template: bytes
-    of_tokens: bool
+    full: bytes
+    form: bytes
+
+    def lines(self, lack: int) -> bytes:
+        """Return its header lines where it lacks something."""
+        left = self.limit + -lack // self.unit
+        return self.form % (max(left, 0), in_go(-(-lack // (self.limit * MS_NS))))
 
 
 class Pass:
     """What a gate saw of its meters, and what was taken since."""
 
     __slots__ = (
-        "back", "began", "calls", "last", "most", "reserved", "room", "tokens", "told", "until", "unused",
+        "back", "began", "calls", "ended", "free", "last", "most", "others", "requests", "room", "tokens",
+        "until", "unused",
     )  # fmt: skip
 
     def __init__(self, now: MonotonicNs) -> None:
         self.began = self.last = now  # last: when something was taken last, as of when all is booked
         self.until = now + LASTS_NS
-        self.most = self.room = _UNBOUND  # calls that may be let in, and tokens that they may take
+        self.most = self.room = _UNBOUND  # calls that may be let in, and tokens that there is room for
         self.calls = 0  # that were
-        self.tokens = 0  # that they took, and others of before that they had not reserved
-        self.reserved = 0  # by calls that are open, less by those of before that are not any more
-        self.unused: dict[MonotonicNs, int] = {}  # of what these had reserved, by when that was
-        self.back = 0  # the sum of it, and what its own calls had reserved and did not use
-        self.told: list[Told] = []
+        self.free = _UNBOUND  # what of the room is neither reserved nor used
+        self.back = 0  # what its calls had reserved and did not use
+        self.ended = 0  # of the room no longer reserved, but used; and what calls of before had reserved
+        self.unused: dict[MonotonicNs, int] = {}  # what these did not use, by when they had reserved it,
+        self.others = 0  # and in all
+        self.requests: Told | None = None
+        self.tokens: list[Told] = []
 
     def book(self, requests: Group, tokens: TokenGroup) -> None:
         """Take from the meters what was taken."""
         if self.calls:
             requests.take(self.calls, self.last)
-        if self.calls or self.tokens or self.reserved:
-            own = self.back - sum(self.unused.values())
-            tokens.book(self.tokens, own, self.reserved, self.last)
+        used = self.room - self.free  # or reserved, by calls that are open
+        reserved = used - self.ended
+        if self.calls or used or reserved:
+            tokens.book(used + self.back, self.back, reserved, self.last)
         for since, amount in self.unused.items():
             tokens.release(amount, since, self.last)
 

@@ -54,7 +54,7 @@ class Rates:
         self._by_model: dict[tuple[int, str], Gate] = {}
         self._buckets: dict[str, TokenBucket] = {}  # one class for all: code that meets two is slower
         self._counts: dict[str, Count] = {}
-        self._touched: list[Gate] = []  # since the last readings
+        self._touched: list[Gate] = []  # since the last readings; they put themselves there
         self._turnstiles = Turnstiles() if shares is None else shares.turnstiles
         self.freed: Callable[[int], None] | None = None  # told of an account whose call has ended
         self._restored: dict[str, tuple[int, MonotonicNs]] = {}  # of the last run, not asked for yet
@@ -82,29 +82,12 @@ class Rates:
             self._gates[principal.key] = gate
         return gate
 
-    def admit(self, gate: Gate, tokens: int, now: MonotonicNs) -> Ticket | None:
-        """Count a call of at most `tokens` tokens; None when it does not pass, and nothing is counted."""
-        if gate.unbound is not None:
-            return gate.unbound
-        ticket = gate.admit(tokens, now)
-        if ticket is not None and not gate.touched:
-            self.touch(gate)
-        return ticket
-
-    def touch(self, gate: Gate) -> None:
-        """Note that the meters of a gate have changed."""
-        if not gate.touched:
-            gate.touched = True
-            self._touched.append(gate)
-
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs, *, failed: bool = False) -> None:
         """End a call that used so many tokens; the second time does nothing."""
         if not ticket.open:
             return
         ticket.open = False
         gate = ticket.gate
-        if not gate.touched:
-            self.touch(gate)
         gate.settle(ticket, used, now)
         if failed and not self._count_failed:
             gate.uncount(now)
@@ -136,8 +119,12 @@ class Rates:
         counts = tuple(self._count(bound) for bound in bounds if bound.limits.concurrency)
         queue_ms = self._table.queue_ms(principal)
         if self._turnstiles is None:
-            return Gate(principal, requests, tokens, counts, queue_ms)
-        return PassGate(principal, requests, tokens, counts, queue_ms, self._turnstiles.of(principal.account))
+            gate = Gate(principal, requests, tokens, counts, queue_ms)
+        else:
+            turnstile = self._turnstiles.of(principal.account)
+            gate = PassGate(principal, requests, tokens, counts, queue_ms, turnstile)
+        gate.changed = self._touched
+        return gate
 
     def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> TokenBucket:
         name = place.named(kind)
@@ -183,7 +170,8 @@ class Rates:
 
     def readings(self, now: MonotonicNs) -> list[Reading]:
         """Return what the buckets lack that have changed since this was last asked."""
-        touched, self._touched = self._touched, []
+        touched = tuple(self._touched)
+        self._touched.clear()
         for gate in touched:
             gate.touched = False
             gate.close()
