@@ -14,6 +14,7 @@ import msgspec
 
 from headgate.buckets import Bucket, Handover
 from headgate.callstate import CallState
+from headgate.credentials import Bearer, Signing, TokenSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +32,6 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]  # headers of a request
 # Counts, or pico-USD prices, of what is not a token: `second`, `character`, `image:1024x1024:hd`, …
 Units: TypeAlias = tuple[tuple[str, int], ...]
 
-_BEARER_KEPT = 256
 PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
@@ -99,6 +99,11 @@ class Prices(msgspec.Struct, frozen=True, array_like=True, gc=False):
     long_above: int = 0
     long: Prices | None = None
     more: Units = ()  # pico-USD for one unit, on top of what the tokens cost
+
+    def dearest(self) -> tuple[PicoUSD, PicoUSD, PicoUSD]:
+        """Return what a token of the input, one of the output and a call by itself cost at the most."""
+        given = max(self.input, self.cached_input, self.cache_write, self.input_audio)
+        return given, max(self.output, self.reasoning, self.output_audio), self.request
 
 
 MAX_LIMIT = 2**31 - 1
@@ -184,74 +189,6 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""
     location: str = ""
     api_version: str = ""
-
-
-class TokenSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the tokens of a host come from: a command, or an account that signs or has a secret for them."""
-
-    command: tuple[str, ...] = ()  # prints a token, or JSON with `access_token` and `expires_in`
-    account: str = ""  # the name of the service account, or the id of the client
-    secret: str = ""  # of the client; empty: the account signs
-    private_key: str = ""  # of it, in PEM
-    key_id: str = ""
-    url: str = ""  # is asked for a token
-    audience: str = ""  # whom the account's assertion is for; empty: the URL
-    scope: str = ""
-
-
-class Bearer:
-    """The token that a host is asked with. Whoever renews it writes it here, off the path of calls."""
-
-    __slots__ = ("_made", "token", "trouble")
-
-    def __init__(self) -> None:
-        self.token = ""  # empty: there is none yet, or none any more
-        self.trouble = ""  # why there is none
-        self._made: dict[int, tuple[Pairs, Pairs]] = {}
-
-    def renew(self, token: str, trouble: str = "") -> None:
-        """Take another token; an empty one when the last has expired."""
-        self.token, self.trouble = token, trouble
-        self._made.clear()
-
-    def headers(self, constant: Pairs) -> Pairs:
-        """Return the constant headers of a target with the token: the same object until it is renewed."""
-        made = self._made.get(id(constant))
-        if made is None or made[0] is not constant:
-            if len(self._made) >= _BEARER_KEPT:
-                self._made.clear()
-            made = (constant, (*constant, ("authorization", f"Bearer {self.token}")))
-            self._made[id(constant)] = made
-        return made[1]
-
-
-class AccessKeys(msgspec.Struct, frozen=True):
-    """What requests are signed with."""
-
-    id: str
-    secret: str
-    session: str = ""  # of keys that expire
-
-
-class Signing:
-    """The keys that requests to a host are signed with. Whoever renews them writes them here.
-
-    Args:
-        keys: where they are given and stay what they are.
-        profile: of the cloud's own files, where they are found by its own rules; empty: the usual one.
-    """
-
-    __slots__ = ("given", "keys", "profile", "trouble")
-
-    def __init__(self, keys: AccessKeys | None = None, profile: str = "") -> None:
-        self.given = keys is not None
-        self.keys = keys
-        self.profile = profile
-        self.trouble = ""  # why there are none
-
-    def renew(self, keys: AccessKeys | None, trouble: str = "") -> None:
-        """Take other keys; None when there are none."""
-        self.keys, self.trouble = keys, trouble
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -413,6 +350,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     base_path: str = ""  # the path part of the host's base URL
     shutdown: str = ""  # the day on which the model's maker shuts it down
     notice: Pairs = ()  # response headers that tell of that
+    # What a token of either side and a call cost at the most; None: unpriced, or it depends on more.
+    flat: tuple[PicoUSD, PicoUSD, PicoUSD] | None = None
+
+    def __post_init__(self) -> None:
+        """Work out what each call would."""
+        prices, flat = self.prices, None
+        if prices is not None and prices.long is None and not prices.more:
+            flat = prices.dearest()
+        msgspec.structs.force_setattr(self, "flat", flat)
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):

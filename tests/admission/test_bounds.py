@@ -1,5 +1,6 @@
 import msgspec
 import pytest
+from hypothesis import given, strategies as st
 
 from headgate.admission.bounds import (
     ASSUMED_BLINDLY,
@@ -12,6 +13,7 @@ from headgate.admission.bounds import (
     output_bound,
 )
 from headgate.http.parse import parse
+from headgate.money.cost import upper_bound
 from headgate.values import Call, Host, Model, Prices, Target
 
 PRICES = Prices(input=1_000, output=10_000, cached_input=1_000, reasoning=10_000)
@@ -133,3 +135,23 @@ def test_a_hold_is_what_the_dearest_target_can_cost():
         == bound(made, (cheap, dear))
         == bound(made, (dear, cheap))
     )
+
+
+PICO = st.integers(0, 10**9)
+BASE = st.builds(Prices, PICO, PICO, PICO, PICO, PICO, PICO, PICO, PICO)
+LONG = st.builds(
+    lambda base, above, long: msgspec.structs.replace(base, long_above=above, long=long),
+    BASE,
+    st.sampled_from((100, 100_000)),
+    BASE,
+)
+UNITS = st.builds(lambda base, price: msgspec.structs.replace(base, more=(("character", price),)), BASE, PICO)
+
+
+@given(BASE, st.one_of(st.none(), BASE, LONG, UNITS), st.integers(1, 50_000))
+def test_what_is_worked_out_once_for_a_target_is_what_its_prices_say(before, prices, most):
+    made = call(max_tokens=most)
+    made.units = (("character", 1_000),)
+    to = msgspec.structs.replace(msgspec.structs.replace(target(), prices=before), prices=prices)
+    money = 0 if prices is None else upper_bound(input_bound(made, to), most, prices, made.units)
+    assert bound(made, (to,)) == money

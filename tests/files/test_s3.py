@@ -13,6 +13,7 @@ from tests.files.bucket import KEY_ID, NAME, REGION, SECRET, Bucket
 from tests.files.place import LABEL, OWN, Place, content, source
 
 from headgate.config import ServeOptions, load
+from headgate.credentials import AccessKeys
 from headgate.errors import StorageFull, Unavailable
 from headgate.ports import SystemClock
 from headgate.settings.files import FileSettings
@@ -20,7 +21,6 @@ from headgate.settings.upstreams import ConfigError
 from headgate.stores.blobs import s3
 from headgate.stores.blobs.s3 import PART, S3Blobs
 from headgate.transport.http import HttpTransport
-from headgate.values import AccessKeys
 
 pytestmark = pytest.mark.anyio
 LONG = bytes(range(256)) * ((2 * PART + 12_345) // 256)

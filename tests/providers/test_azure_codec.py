@@ -16,6 +16,7 @@ from tests.providers.azure_wire import DONE, FIRST, PROMPT, body, data, frame, s
 
 from headgate.app import build_routes
 from headgate.config import ServeOptions, load
+from headgate.credentials import Bearer
 from headgate.errors import (
     NotFound,
     UpstreamDenied,
@@ -29,7 +30,7 @@ from headgate.money.cost import cost
 from headgate.ports import Head
 from headgate.providers.registry import CODECS, constant_headers
 from headgate.settings.upstreams import ConfigError
-from headgate.values import Bearer, Book, Call, Host, Model, Operation, Prices, Target, Usage
+from headgate.values import Book, Call, Host, Model, Operation, Prices, Target, Usage
 
 CODEC = CODECS["azure"]["chat"]
 ASKED = {"stream_options": {"include_usage": True}}

@@ -13,12 +13,13 @@ from tests.providers.asking import chat
 from tests.transport.asking import HandClock
 
 from headgate.config import ServeOptions, load
+from headgate.credentials import AccessKeys, Bearer, Signing, TokenSource
 from headgate.errors import UpstreamDenied, UpstreamOverloaded
 from headgate.providers.bedrock import located
 from headgate.providers.bedrock.codec import codecs
 from headgate.providers.registry import CODECS, REGIONS
 from headgate.settings.upstreams import ConfigError
-from headgate.values import AccessKeys, Bearer, Host, Model, Place, Prices, Signing, Target, TokenSource
+from headgate.values import Host, Model, Place, Prices, Target
 
 CODEC = CODECS["bedrock"]["chat"]
 MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"

@@ -19,6 +19,7 @@ from tests.providers.asking import chat
 from tests.transport.asking import HandClock
 
 from headgate.buckets import Bucket
+from headgate.credentials import AccessKeys, Bearer, Signing
 from headgate.errors import UpstreamDenied, UpstreamFailed, UpstreamInterrupted, UpstreamOverloaded
 from headgate.ports import Head
 from headgate.providers.batches import BatchState, Found
@@ -37,7 +38,7 @@ from headgate.providers.buckets import (
     to_bucket,
 )
 from headgate.providers.gemini import PredictionJobs
-from headgate.values import AccessKeys, Bearer, Book, Host, Model, Signing, Target
+from headgate.values import Book, Host, Model, Target
 from headgate.wire.batchjobs import BatchJob, Part, Passed
 
 VERTEX = PredictionJobs()

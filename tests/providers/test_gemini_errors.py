@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.providers.asking import ID, read, target
 
+from headgate.credentials import Bearer
 from headgate.errors import (
     CallerError,
     NotFound,
@@ -20,7 +21,7 @@ from headgate.errors import (
 from headgate.http.parse import parse
 from headgate.ports import Head
 from headgate.providers.registry import CODECS
-from headgate.values import Bearer, Call, Host, Model, Prices, Target, Usage
+from headgate.values import Call, Host, Model, Prices, Target, Usage
 
 CODEC = CODECS["gemini"]["chat"]
 OLD = target("gemini", "gemini-2.5-flash")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tests.providers.asking import chat, notes, read, sent, target
 
+from headgate.credentials import Bearer
 from headgate.errors import (
     CallerError,
     NotFound,
@@ -17,7 +18,7 @@ from headgate.errors import (
 )
 from headgate.providers.gemini import located
 from headgate.providers.registry import CODECS
-from headgate.values import Bearer, Host, Model, Place, Prices, Target
+from headgate.values import Host, Model, Place, Prices, Target
 
 CODEC = CODECS["gemini"]["chat"]
 OLD = target("gemini", "gemini-2.5-flash")

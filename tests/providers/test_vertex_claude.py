@@ -13,6 +13,7 @@ from tests.providers.test_bucket_batches import GOOGLE, JOB, PROJECT, job, said
 from tests.providers.test_claude_request import CLOSED, WEATHER, schema
 from tests.providers.test_messages_face import ask
 
+from headgate.credentials import Bearer
 from headgate.errors import (
     GatewayError,
     NotFound,
@@ -26,7 +27,7 @@ from headgate.ports import Head
 from headgate.providers.batches import BatchState, Found
 from headgate.providers.buckets import Said, placed
 from headgate.providers.registry import BATCHES, CODECS, SCHEMAS
-from headgate.values import Bearer, Host, Model, Prices, Schemas, Target
+from headgate.values import Host, Model, Prices, Schemas, Target
 
 CODEC = CODECS["vertex-claude"]["chat"]
 JOBS = BATCHES["vertex-claude"]

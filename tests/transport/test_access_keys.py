@@ -14,8 +14,9 @@ from tests.answers import http_answer
 from tests.transport.asking import until
 from tests.upstream import ScriptedUpstream
 
+from headgate.credentials import AccessKeys, Signing
 from headgate.process.accesskeys import AccessKeyKeeper
-from headgate.values import AccessKeys, Host, Signing
+from headgate.values import Host
 
 pytestmark = pytest.mark.anyio
 

@@ -20,10 +20,11 @@ from tests.transport.asking import HandClock, http, until
 from tests.upstream import RESET, ScriptedUpstream, json_answer
 
 from headgate.config import ServeOptions, load
+from headgate.credentials import Bearer, TokenSource
 from headgate.process.tokens import TokenKeeper
 from headgate.providers.grants import read_token
 from headgate.settings.upstreams import ConfigError
-from headgate.values import Bearer, Host, TokenSource
+from headgate.values import Host
 
 pytestmark = pytest.mark.anyio
 KEY = rsa.generate_private_key(65537, 2048)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from headgate.money.cost import covers, only_units, unit_price, upper_bound
+from headgate.money.cost import covers, dearest, in_nano, only_units, unit_price
 from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, FILE_USUAL, HIDDEN, IMAGE_BOUND
 
 if TYPE_CHECKING:
-    from headgate.values import Call, Media, Model, NanoUSD, Operation, Target, Units
+    from headgate.values import Call, Media, Model, NanoUSD, Operation, PicoUSD, Target, Units
 
 TEXTLESS: Final[frozenset[Operation]] = frozenset(
     {
@@ -44,17 +44,15 @@ _AUDIO_CHARS_USUAL = 6_400
 
 def output_limit(call: Call, target: Target) -> int:
     """Return the most output tokens of one choice at a target, rejected predictions apart."""
-    if call.operation in TEXTLESS:
-        return call.max_output or 0
-    if call.shrunk_to:
-        return call.shrunk_to
     if call.max_output is not None:
         return call.max_output
-    return (call.operation == "chat" and target.model.max_output) or _unasked(call, target)
+    return call.shrunk_to or _unasked(call, target)
 
 
 def _unasked(call: Call, target: Target) -> int:
     """Return the most that a provider makes of one choice when no limit is sent."""
+    if call.operation in TEXTLESS:
+        return 0
     if call.operation == "completions" and target.host.completion_tokens:
         return target.host.completion_tokens
     model = target.model
@@ -98,14 +96,9 @@ def _assumed(call: Call, target: Target) -> int:
 def input_bound(call: Call, target: Target) -> int:
     """Return an upper bound of the input tokens at a target."""
     model = target.model
-    if model.exact:
-        tokens = call.input_bytes + PRIMING
-        if call.shaped:
-            tokens += FRAMED_TOOLS
-    else:
-        tokens = call.input_bytes + TEMPLATE
-        if call.shaped:  # rendered with escapes or indented, JSON may grow to twice its bytes
-            tokens += call.shaped + TOOLS_TEMPLATE
+    tokens = call.input_bytes + (PRIMING if model.exact else TEMPLATE)
+    if call.shaped:  # rendered with escapes or indented, JSON may grow to twice its bytes
+        tokens += FRAMED_TOOLS if model.exact else call.shaped + TOOLS_TEMPLATE
     if call.shape is not None:
         tokens += call.shape.spare_input
     if model.bytes_factor_ppm != _PPM:
@@ -114,8 +107,9 @@ def input_bound(call: Call, target: Target) -> int:
         tokens += _media_bound(call.media, model)
     if call.counted is not None:
         tokens = min(tokens, call.counted.get((target.host.name, model.name), tokens))
-    window = model.context_window * call.inputs
-    return window if 0 < window < tokens else tokens
+    if tokens > model.context_window > 0:
+        tokens = min(tokens, model.context_window * call.inputs)
+    return tokens
 
 
 def _media_bound(media: Media, model: Model) -> int:
@@ -157,23 +151,35 @@ def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
     return weigh(call, targets)[0]
 
 
-def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int, bool, int]:
-    """Return what the call can cost at the dearest of its targets, and what it can use at the most there.
-
-    Returns:
-        Money, tokens, whether it may use other units too, and the input's tokens at the last target.
-    """
-    worst = most = given = 0
-    other = bool(call.units)
+def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int]:
+    """Return what the call can cost at the dearest of its targets, and the input's tokens at the last."""
+    worst = given = 0  # in pico-USD
     for target in targets:
-        given, made, units = input_bound(call, target), output_bound(call, target), call.units
-        most = max(most, given + made)
-        if target.by_unit:
-            units = units_bound(call, target)
-            other = other or bool(units)
-        if target.prices is not None:
-            worst = max(worst, upper_bound(given, made, target.prices, units))
-    return worst, most, other, given
+        given, made = input_bound(call, target), output_bound(call, target)
+        if target.flat is not None:
+            per_input, per_output, fee = target.flat
+            cost = given * per_input + made * per_output + fee
+        else:
+            cost = _dearest(call, target, given, made)
+        worst = max(worst, cost)
+    return in_nano(worst), given
+
+
+def _dearest(call: Call, target: Target, given: int, made: int) -> PicoUSD:
+    """Return what so many tokens, and what else a call can use at a target, cost at the most; 0: unpriced."""
+    if target.prices is None:
+        return 0
+    units = units_bound(call, target) if target.by_unit else call.units
+    return dearest(given, made, target.prices, units)
+
+
+def most_used(call: Call, targets: tuple[Target, ...]) -> tuple[int, bool]:
+    """Return how many tokens the call can use at a target, and whether it may use other units too."""
+    most, other = 0, bool(call.units)
+    for target in targets:
+        most = max(most, input_bound(call, target) + output_bound(call, target))
+        other = other or (target.by_unit and bool(units_bound(call, target)))
+    return most, other
 
 
 def rough_input(call: Call) -> int:

@@ -254,7 +254,7 @@ class Budgets:
             found: what the call spends from.
             amount: its upper bound.
             now: wall time.
-            need: the same and its tokens, where the account is prepaid.
+            need: the same and its tokens; without it the credit that is spent first must have all of it.
         """
         if now >= found.until or now < self._floor:
             now = max(now, self._floor)
@@ -320,7 +320,8 @@ class Budgets:
                 first.free -= amount  # the usual: the first in order has enough
                 sources, parts = (Source(first.pot, first.grant, amount),), (first,)
             else:
-                assert need is not None
+                if need is None:
+                    return None
                 self._gathered(found.offers)  # who splits must see what is in each
                 drawn = _draw(found.offers, need, now)
                 if drawn is None:

@@ -12,6 +12,7 @@ from headgate.admission.bounds import (
     assumed_output,
     bound,
     input_bound,
+    most_used,
     output_limit,
     units_bound,
     weigh,
@@ -80,10 +81,13 @@ class Reservations:
         assert principal is not None
         found = self._budgets.covering(principal)
         if found.capped:
+            bounded = True
             for target in targets:
                 if target.prices is None:
                     raise unpriced(call)
-            call.shrunk_to = assumed_output(call, targets)
+                if not target.model.max_output:
+                    bounded = False
+            call.shrunk_to = 0 if bounded else assumed_output(call, targets)
         return self._try(call, targets, found)
 
     async def wait(self, call: Call, targets: tuple[Target, ...]) -> Hold:
@@ -104,9 +108,10 @@ class Reservations:
             raise self._too_dear(call, targets, found) from None
 
     def _try(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
-        amount, tokens, other, given = weigh(call, targets)
-        need = Need(call.model, amount, tokens, not other) if found.prepaid else None
-        hold = self._budgets.reserve(found, amount, self._clock.wall(), need)
+        amount, given = weigh(call, targets)
+        hold = self._budgets.reserve(found, amount, self._clock.wall())
+        if hold is None and found.prepaid:  # perhaps several grants have it together
+            hold = self._budgets.reserve(found, amount, self._clock.wall(), needed(call, targets, amount))
         if hold is not None and len(targets) == 1:
             hold.given = given
         return hold
@@ -149,8 +154,8 @@ class Reservations:
         self, call: Call, targets: tuple[Target, ...], found: Cover, *, in_order: bool
     ) -> Hold | None:
         """Ask the store for what the call lacks."""
-        amount, tokens, other, _ = weigh(call, targets)
-        need = Need(call.model, amount, tokens, not other) if found.prepaid else None
+        amount, _ = weigh(call, targets)
+        need = needed(call, targets, amount) if found.prepaid else None
         want = self._budgets.want(found, amount, need, in_order=in_order)
         return await self._teller.take(want, lambda: self._try(call, targets, found))
 
@@ -217,6 +222,12 @@ def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
         f"{whose}.{advice}",
         code=code,
     )
+
+
+def needed(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
+    """Return what a call asks of credit whose upper bound is known."""
+    tokens, other = most_used(call, targets)
+    return Need(call.model, amount, tokens, not other)
 
 
 def unpriced(call: Call) -> NotFound:

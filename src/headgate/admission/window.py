@@ -22,8 +22,11 @@ def may_overflow(call: Call, target: Target) -> bool:
     model, asked = target.model, call.max_output or 0
     if asked > model.max_output > 0:
         raise _too_much(call, asked, model.max_output)
-    window = model.context_window
-    return window > 0 and call.input_bytes // (1 if target.simulated else 3) + asked > window
+    if call.input_bytes + asked <= model.context_window:
+        return False
+    return model.context_window > 0 and (
+        target.simulated or call.input_bytes // 3 + asked > model.context_window
+    )
 
 
 def check_window(call: Call, model: Model, tokens: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from headgate.admission.bounds import assumed_output, weigh
+from headgate.admission.bounds import assumed_output, bound, most_used
 from headgate.admission.budget import Hold
 from headgate.admission.reserve import Reservations, unpriced
 from headgate.errors import QuotaExceeded
@@ -113,11 +113,11 @@ class LineReservations(Reservations):
         job = line.batch.job
         # What a line was charged once, or may have been, it is not charged again: the house pays.
         if not job.capped:
-            return Hold(0 if line.free else weigh(call, targets)[0], job.held_at, (), ())
+            return Hold(0 if line.free else bound(call, targets), job.held_at, (), ())
         if any(target.prices is None for target in targets):
             raise unpriced(call)
         call.shrunk_to = assumed_output(call, targets)
-        amount, tokens, _, _ = weigh(call, targets)
+        amount = bound(call, targets)
         if amount and not line.claim.bound:
             raise QuotaExceeded(
                 "Nothing was held for this request, since it could not be served when its batch began. "
@@ -125,7 +125,8 @@ class LineReservations(Reservations):
             )
         whole = call.id == line.claim.call
         if job.in_tokens:
-            parts = portions_of(job, *line.take(tokens if amount else 0, whole=whole))
+            tokens = most_used(call, targets)[0] if amount else 0
+            parts = portions_of(job, *line.take(tokens, whole=whole))
             sources = tuple(Source(part.pot, part.grant, amount, part.amount) for part in parts)
             return Hold(amount if parts else 0, job.held_at, (), (), sources)
         start, amount = line.take(amount, whole=whole)

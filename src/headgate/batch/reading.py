@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from headgate.admission.bounds import assumed_output, rough_input, weigh
+from headgate.admission.bounds import assumed_output, bound, most_used, rough_input
 from headgate.admission.reserve import unpriced
 from headgate.batch.money import Weight
 from headgate.choices import come_apart
@@ -202,7 +202,7 @@ class Reader:
             self._inputs += call.inputs
         call.tier = BATCH
         try:
-            targets = await self._pipeline.fitting(call, self._parts.routes())
+            targets = await self._pipeline.candidates(call, self._parts.routes())
         except NotFound as error:
             raise LineRefused(line_error(error, number, "model")) from error
         except CallerError:
@@ -251,8 +251,8 @@ class Reader:
         each = 1
         if call.n > 1 and come_apart(call, targets):
             self.ours, each = self.ours or number, call.n  # they are asked for one by one: each has the input
-        money, tokens, other, _ = weigh(call, targets)
-        return Weight(money * each, tokens * each, not other)
+        tokens, other = most_used(call, targets)
+        return Weight(bound(call, targets) * each, tokens * each, not other)
 
 
 async def lines_of(data: AsyncIterator[bytes], longest: int) -> AsyncIterator[tuple[int, bytes | None]]:

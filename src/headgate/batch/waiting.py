@@ -73,9 +73,9 @@ class WaitingPipeline(Pipeline):
         self._parts = parts
         self._lines = running
 
-    def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
+    async def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
         """Return the one target, by one of its provider's keys, at its batch API."""
-        targets = super().candidates(call, routes)
+        targets = await super().candidates(call, routes)
         first = targets[0]
         calls = self._parts.uplink.calls(first, call.operation)
         if calls is None:  # the settings have changed since the line began

@@ -7,7 +7,7 @@ meets the parser, which is then between two requests before and after it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import httptools
 
@@ -64,7 +64,7 @@ class Intake:
         """Parse bytes; return those of a long read that were left for later."""
         if not self._fed:
             found = self.recognise(data)
-            if found is not None:
+            if found is not False:
                 if found is not True:
                     self.ready.append(found)
                 return b""
@@ -91,40 +91,36 @@ class Intake:
             self._head_bytes = 0
         return rest
 
-    def recognise(self, data: bytes) -> Incoming | Literal[True] | None:
-        """Take a request, a head or a body that needs no parser.
+    def recognise(self, data: bytes) -> Incoming | bool:
+        """Take a request, a head or a body that needs no parser; say whether it was one.
 
         Returns:
-            The request where it is complete, which is then not `ready`; True: it was a head; None: neither.
+            The request where it is complete, which is then not `ready`.
         """
         if self._fed or self.ended:
-            return None
+            return False
         if self.partial is not None:  # its head was known
             return self._complete(self.partial, data)
         edge = self._edge
         known = edge.known.find(data)
         if known is None:
-            return None
+            return False
         head, size, length = known
-        if length > head.route.max_body_bytes:
-            return None
         body = data[size:]
+        if length > head.route.max_body_bytes or (body and len(body) != length):
+            return False
         incoming = Incoming(head, length, edge.monotonic(), edge.new_id, self.peer, body)
-        if len(body) == length:
+        if body or not length:
             return incoming
-        return None if body else self._begin(incoming, data)
-
-    def _begin(self, incoming: Incoming, head: bytes) -> Literal[True]:
-        """Wait for the body behind a known head."""
         self.partial = incoming
-        self._unparsed = head
+        self._unparsed = data
         self.received = 0
         return True
 
-    def _complete(self, incoming: Incoming, body: bytes) -> Incoming | None:
+    def _complete(self, incoming: Incoming, body: bytes) -> Incoming | bool:
         self.partial = None
         if len(body) != incoming.length:
-            return None
+            return False
         self._unparsed = b""
         incoming.body = body
         return incoming

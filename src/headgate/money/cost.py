@@ -116,17 +116,18 @@ def upper_bound(input_tokens: int, output_tokens: int, prices: Prices, units: Un
     Every token is taken at the dearest part of its side, in the dearest band that the input
     bound can reach, so `cost` of any usage within the bounds is at most this.
     """
-    if prices.long is None:  # nearly all: no list of one
-        dearest_in = max(prices.input, prices.cached_input, prices.cache_write, prices.input_audio)
-        dearest_out = max(prices.output, prices.reasoning, prices.output_audio)
-        pico = input_tokens * dearest_in + output_tokens * dearest_out + prices.request
-        if units:
-            pico += _more(units, prices)
-        return (pico + _UP) // PICO_PER_NANO
-    worst = 0
-    for per_input, per_output, fixed in _bands(input_tokens, prices, units):
-        worst = max(worst, fixed + per_input + output_tokens * per_output)
-    return (worst + _UP) // PICO_PER_NANO
+    return in_nano(dearest(input_tokens, output_tokens, prices, units))
+
+
+def dearest(input_tokens: int, output_tokens: int, prices: Prices, units: Units) -> PicoUSD:
+    """Return the same before it is rounded up."""
+    bands = _bands(input_tokens, prices, units)
+    return max(fixed + given + output_tokens * per_output for given, per_output, fixed in bands)
+
+
+def in_nano(pico: PicoUSD) -> NanoUSD:
+    """Return an amount rounded up."""
+    return (pico + _UP) // PICO_PER_NANO
 
 
 def worth(input_tokens: int, money: NanoUSD, prices: Prices, units: Units = ()) -> Usage:
@@ -179,8 +180,7 @@ def _bands(input_tokens: int, prices: Prices, units: Units) -> list[tuple[PicoUS
     while band is not None:
         reached = band.long is not None and input_tokens > band.long_above
         tokens = band.long_above if reached else input_tokens
-        dearest_in = max(band.input, band.cached_input, band.cache_write, band.input_audio)
-        dearest_out = max(band.output, band.reasoning, band.output_audio)
-        bands.append((tokens * dearest_in, dearest_out, band.request + _more(units, band)))
+        per_input, per_output, fee = band.dearest()
+        bands.append((tokens * per_input, per_output, fee + _more(units, band)))
         band = band.long if reached else None
     return bands

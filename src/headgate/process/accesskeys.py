@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headgate.values import AccessKeys, Signing
+from headgate.credentials import AccessKeys, Signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

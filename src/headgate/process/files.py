@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from headgate.credentials import AccessKeys
 from headgate.shelf import Counted
 from headgate.stores.sql.database import Database, connect
 from headgate.stores.sql.nodes import slot_name
-from headgate.values import AccessKeys
 
 if TYPE_CHECKING:
     from headgate.config import Config

@@ -19,9 +19,9 @@ from headgate.values import Deadlines, Host, Model, Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headgate.credentials import Bearer, TokenSource
     from headgate.ports import Clock, Transport
     from headgate.providers.grants import Granted
-    from headgate.values import Bearer, TokenSource
 
 _US = 1_000_000
 _RENEW_BEFORE_S = 300  # or at three quarters of a shorter life

@@ -17,7 +17,7 @@ from headgate.wire.answers import NOT_JSON
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    from headgate.values import TokenSource
+    from headgate.credentials import TokenSource
 
 FORM = "application/x-www-form-urlencoded"
 _GRANT = b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion="

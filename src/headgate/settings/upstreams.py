@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from headgate.buckets import Handover
+from headgate.credentials import AccessKeys, Bearer, Signing, TokenSource
 from headgate.providers.buckets import Said
 from headgate.providers.grants import signing_key
 from headgate.providers.registry import (
@@ -38,15 +39,11 @@ from headgate.settings.batching import (
 from headgate.transport.egress import parse_origin
 from headgate.transport.proxy import parse_proxy
 from headgate.values import (
-    AccessKeys,
     BatchRunner,
-    Bearer,
     Host,
     Place,
     RoomTerms,
     Schemas,
-    Signing,
-    TokenSource,
 )
 from headgate.vaults import VaultError, fetch, is_reference
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from email.utils import formatdate
-from types import coroutine
 from typing import TYPE_CHECKING, Protocol, cast
 
 from headgate.callstate import CallState
@@ -21,7 +20,7 @@ from headgate.waits import Wait
 from headgate.wire.forms import forget
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from headgate.outbox import Outbox
     from headgate.ports import Clock, Request
@@ -176,14 +175,13 @@ class HttpExchange(CallState):
             self._rest = _slices(tail)
             self.push()
 
-    @coroutine
-    def head(self) -> Generator[Wait, None, Head]:
+    async def head(self) -> Head:
         """Wait for the head of the final answer."""
         while self._answer is None or self._answer.head is None:
             if self._error is not None:
                 raise self._error
             try:
-                yield self._wait
+                await self._wait
             except BaseException:
                 self._left = True
                 raise
@@ -214,8 +212,7 @@ class HttpExchange(CallState):
         now = formatdate(self._lane.clock.wall() // 1_000_000, usegmt=True).encode()
         return Head(head.status, (*head.headers, (b"date", now)), head.rated)
 
-    @coroutine
-    def read(self) -> Generator[Wait, None, bytes]:
+    async def read(self) -> bytes:
         """Wait for more of the body; b"" at its end."""
         while (answer := self._answer) is None or not answer.unread:
             if answer is not None and answer.complete:
@@ -223,7 +220,7 @@ class HttpExchange(CallState):
             if self._error is not None:
                 raise self._error
             try:
-                yield self._wait
+                await self._wait
             except BaseException:
                 self._left = True
                 raise

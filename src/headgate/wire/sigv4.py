@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from headgate.values import AccessKeys, Pairs, WallMicros
+    from headgate.credentials import AccessKeys
+    from headgate.values import Pairs, WallMicros
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"

@@ -14,7 +14,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 if TYPE_CHECKING:
-    from headgate.values import AccessKeys, Pairs, WallMicros
+    from headgate.credentials import AccessKeys
+    from headgate.values import Pairs, WallMicros
 
 _SERVICE = "bedrock"
 

@@ -22,8 +22,8 @@ from headgate.wire.sigv4 import EMPTY, Ask, signed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from headgate.credentials import AccessKeys
     from headgate.ports import Clock, Exchange, Head, Transport
-    from headgate.values import AccessKeys
     from headgate.wire.forms import Buffer
 
 PART: Final = 8 << 20
