@@ -256,6 +256,19 @@ def test_depth_is_refused_before_anything_is_parsed(depth):
         scan(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
 
 
+@pytest.mark.parametrize("pad", [0, 31 * 1024, 33 * 1024, 200 * 1024])  # bytes
+@pytest.mark.parametrize("pair", [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
+def test_depth_is_64_at_most_however_long_a_body_is(pair, pad):
+    opened, closed = pair
+    levels = 2 if opened.startswith(b"[{") else 1
+    inside = b'"' + b"x" * pad + b'"'
+    deep = opened * (64 // levels) + inside + closed * (64 // levels)
+    scan(deep)
+    with pytest.raises(CallerError, match="nested deeper than 64"):
+        scan(b"[" + deep + b"]")
+    scan(b"[" + b"[{}]," * 200 + inside + b"]")
+
+
 def test_brackets_inside_strings_are_text():
     scan(b'{"a":"' + b"[{" * 1000 + b'\\"[[[\\\\"}')
 

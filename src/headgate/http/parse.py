@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -63,7 +64,8 @@ class _Shape(msgspec.Struct, frozen=True):
     counted: bool  # something may say how many answers there are
     limits: tuple[str, ...]
     tools: bool
-    parameters: tuple[str, ...]  # the names of those that are checked, where none is input
+    # Takes those that are checked, where none of them is input.
+    parameters: Callable[[dict[str, msgspec.Raw]], tuple[msgspec.Raw, ...]] | None
     seen: dict[bytes, _Said]  # what these were before, as they came: clients repeat theirs
     bare: bool  # nothing but the messages can be input,
     talk: bool  # and there are some
@@ -83,7 +85,7 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
         not _COUNTS.isdisjoint(names),
         tuple(name for name in _LIMITS if name in names),
         "tools" in names or "web_search_options" in names,
-        () if inputs else checked,
+        None if inputs else itemgetter(*checked, "model"),  # with one name alone it gives no tuple
         {},
         bare,
         bare and operation == "chat",
@@ -112,7 +114,7 @@ def parse(body: bytes, call: Call) -> None:
     shape = _shapes[call.operation, *members]
     if shape.missing:
         shape = _supplied(call, members, shape)
-    parameters = b"\n".join(map(members.__getitem__, shape.parameters))
+    parameters = b"\n".join(shape.parameters(members)) if shape.parameters is not None else b""
     said = shape.seen.get(parameters) or _said(members, shape, parameters)
     call.members = members
     call.model, call.stream, call.max_output = said.model, said.stream, said.max_output

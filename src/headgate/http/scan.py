@@ -9,7 +9,8 @@ from __future__ import annotations
 from headgate.errors import CallerError
 
 MAX_DEPTH = 64
-_SHORT = 4_096  # bytes: counting is faster there than looking for one bracket after the other
+_TOO_DEEP = MAX_DEPTH + 1
+_SHORT = 32 * 1024  # bytes: a copy is made faster than one bracket after the other is looked for
 MAX_NODES = 310_000  # OpenAI takes 300,000 token ids in one request for embeddings
 _BRACKETS = bytes(byte for byte in range(256) if byte not in b'"[]{},')
 
@@ -28,8 +29,10 @@ def scan(body: bytes) -> None:
                 "We could not parse the JSON body of your request: it is not valid UTF-8 "
                 f"(byte {fault.start}). Send the body as UTF-8."
             ) from fault
-    if len(body) <= _SHORT and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return
+    if len(body) <= _SHORT:  # `replace` looks for a byte much faster than `count` does
+        without = body.replace(b"[", b"", _TOO_DEEP).replace(b"{", b"", _TOO_DEEP)
+        if len(body) - len(without) <= MAX_DEPTH:
+            return
     # A value takes two bytes at least, so only a long body can hold too many of them.
     few = len(body) <= 2 * MAX_NODES or body.count(b",") + MAX_DEPTH <= MAX_NODES
     if few and _at_most(body, b"[", MAX_DEPTH // 2) and _at_most(body, b"{", MAX_DEPTH // 2):

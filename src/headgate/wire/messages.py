@@ -92,7 +92,7 @@ def plain_bytes(messages: msgspec.Raw) -> int:
     except msgspec.ValidationError:
         return 0
     raw = bytes(messages)
-    return len(raw) if raw.find(b"\\u") < 0 else text_bytes(raw)
+    return len(raw) if raw.find(b"\\") < 0 else text_bytes(raw)  # one byte is found faster than two
 
 
 def inspect(raw: bytes) -> Weight:
