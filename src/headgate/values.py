@@ -340,8 +340,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     trial: str = ""  # of a canary, on either side of which it stands; empty: of none
     canary: bool = False  # it is that canary
     steered: bool = False  # which of a model's targets are asked, and in which order, depends on the call
-    # Which of its group comes first; empty: by weight.
-    choice: Literal["", "least_cost", "least_latency"] = ""
+    choice: Literal["", "least_cost", "least_latency"] = ""  # who is first of its group; empty: by weight
     whens: tuple[When, ...] = ()  # all of them must be true of a call that it is for
     region: str = ""  # where it is
     data: tuple[str, ...] = ()  # the policies for data that it keeps to
@@ -432,6 +431,7 @@ class Call(CallState):
     counted: dict[tuple[str, str], int] | None = None  # input bounds by (host, model)
     shrunk_to: int = 0  # the output limit per choice that we send; 0: none of ours
     unknown: tuple[str, ...] = ()  # members that OpenAI does not have
+    special: bool = False  # there are such, or others that strict hosts look into; or it is `structured`
     tier: str = ""  # of service, where it has a price of its own
     sim: str = ""  # directives for the simulator
     principal: Principal | None = None

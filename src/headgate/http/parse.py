@@ -25,6 +25,7 @@ from headgate.wire.requests import (
     SHAPED_MEMBERS,
     is_own_tool,
 )
+from headgate.wire.strict import LOOKED_INTO
 from headgate.wire.uploads import UPLOADS
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class _Shape(msgspec.Struct, frozen=True):
     missing: str  # the first one that must be there and is not
     checked: tuple[tuple[str, Check, bool], ...]  # each with its check, and whether it may be null
     unknown: tuple[str, ...]
+    special: bool  # there are such, or others that strict hosts look into
     inputs: tuple[str, ...]  # read as input, besides the messages
     counted: bool  # something may say how many answers there are
     limits: tuple[str, ...]
@@ -76,11 +78,13 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
     checks = MEMBERS[operation]
     checked = tuple(name for name in names if name in checks and name != "messages")
     inputs = tuple(name for name in names if name in INPUT_MEMBERS)
-    bare = not inputs and all(name in checks for name in names)
+    unknown = tuple(name for name in names if name not in checks)
+    bare = not (inputs or unknown)
     return _Shape(
         next((name for name in REQUIRED[operation] if name not in names), ""),
         tuple((name, checks[name], name not in NOT_NULL) for name in checked),
-        tuple(name for name in names if name not in checks),
+        unknown,
+        bool(unknown) or not LOOKED_INTO.isdisjoint(names),
         inputs,
         not _COUNTS.isdisjoint(names),
         tuple(name for name in _LIMITS if name in names),
@@ -130,7 +134,7 @@ def parse(body: bytes, call: Call) -> None:
 
 def _note(call: Call, said: _Said, shape: _Shape) -> None:
     """Note what few calls say."""
-    call.unknown = shape.unknown
+    call.unknown, call.special = shape.unknown, shape.special
     if said.include_usage:
         call.include_usage = True
     if said.tier:
@@ -200,7 +204,7 @@ def _read(values: dict[str, object], shape: _Shape) -> _Said:
         )
     include_usage = isinstance(options, dict) and options.get("include_usage") is True
     priced = str(tier) if tier in _PRICED_TIERS else ""
-    more = include_usage or shape.counted or bool(priced or shape.unknown)
+    more = include_usage or shape.counted or shape.special or bool(priced)
     return _Said(values, model, stream, most, include_usage, priced, more)
 
 
@@ -220,7 +224,8 @@ def _weigh(call: Call, values: dict[str, object], shape: _Shape) -> None:
     """Note what the request holds that may be read as input."""
     weight = inspect(bytes(call.members["messages"])) if call.operation == "chat" else _NO_MESSAGES
     size, images, audio, hidden = weight.size, weight.images, weight.audio, weight.hidden
-    call.structured = weight.structured
+    if weight.structured:
+        call.structured = call.special = True
     if not shape.bare:
         more, unseen = _weigh_others(call, values, shape)
         size, hidden = size + more, hidden + unseen

@@ -78,7 +78,7 @@ class OpenAICodec:
             CallerError: the host takes only what OpenAI documents, and this is not.
         """
         host, model = target.host, target.model
-        if host.extras == "refuse":
+        if call.special and host.extras == "refuse":
             refuse_strictly(call)
         if target.simulated:  # the real one says it itself
             refuse_misplaced(call, model)

@@ -35,7 +35,7 @@ _PARTS = ("text", "image_url", "input_audio", "refusal", "audio", "file")
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _AUTHOR = re.compile(r"[^\s<|\\/>]+")
 _ONLY_WITH = (("tool_choice", "tools"), ("parallel_tool_calls", "tools"), ("function_call", "functions"))
-_LOOKED_INTO = frozenset(
+LOOKED_INTO = frozenset(
     {
         *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
         *("top_logprobs", "stream_options", "response_format", "max_completion_tokens"),
@@ -61,8 +61,8 @@ def refuse_strictly(call: Call) -> None:
         raise unknown(call.unknown[0])
     if call.operation != "chat":
         return
-    if not _LOOKED_INTO.isdisjoint(call.members):
-        asked = _LOOKED_INTO.intersection(call.members)
+    asked = LOOKED_INTO.intersection(call.members)
+    if asked:
         given = {name: decode_any(call.members[name]) for name in asked}
         _refuse_members({name: value for name, value in given.items() if value is not None}, call)
     if call.structured:
