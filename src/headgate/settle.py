@@ -24,8 +24,6 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import msgspec
-
 from headgate.admission.bounds import input_bound, output_bound, rough_input, units_bound
 from headgate.callstate import CallState
 from headgate.errors import Outrun
@@ -88,8 +86,9 @@ class Tab(CallState):
     _bill: Settle | None = None  # once it is made, it is what this call is settled with
     _opened: Open | None = None
     _target: Target | None = None
-    _costs: list[NanoUSD] = msgspec.field(default_factory=list)
+    attempts: int = 0  # that were opened
     _lost: tuple[Lost, ...] = ()
+    _lost_costs: tuple[tuple[int, NanoUSD], ...] = ()  # of them, by their numbers
     _opened_ns: MonotonicNs = 0
     _first_byte_ns: MonotonicNs = 0
     _marked_ns: MonotonicNs = 0
@@ -105,11 +104,6 @@ class Tab(CallState):
     def sent(self) -> bool:
         """Say whether any attempt was opened."""
         return self._opened is not None
-
-    @property
-    def attempts(self) -> int:
-        """Return how many attempts were opened."""
-        return len(self._costs)
 
     @property
     def used(self) -> Usage:
@@ -159,8 +153,8 @@ class Tab(CallState):
         Raises:
             Unavailable: the journal cannot take it; nothing must be sent.
         """
-        call, ledger, hold, costs = self._call, self._ledger, self._hold, self._costs
-        principal, attempt, at = call.principal, len(costs), hold.at
+        call, ledger, hold = self._call, self._ledger, self._hold
+        principal, attempt, at = call.principal, self.attempts, hold.at
         assert principal is not None
         self._opened_ns = ledger.clock.monotonic()
         if attempt:
@@ -193,7 +187,7 @@ class Tab(CallState):
         ledger.journal.open(record)
         self._opened = record
         self._target = target
-        costs.append(0)
+        self.attempts = attempt + 1
 
     def lose(self, usage: Usage, *, estimated: bool) -> None:
         """Note what the open attempt used before it failed: that is our cost, and nobody pays it."""
@@ -201,7 +195,7 @@ class Tab(CallState):
         assert opened is not None
         self._lost += (Lost(opened.attempt, usage, estimated),)
         if opened.costs is not None:
-            self._costs[opened.attempt] = cost(usage, opened.costs)
+            self._lost_costs += ((opened.attempt, cost(usage, opened.costs)),)
 
     def first_byte(self) -> None:
         """Note when the provider's answer began."""
@@ -252,8 +246,7 @@ class Tab(CallState):
             promoted = tokens = 0
             if opened.sources and opened.sources[0].tokens:  # a grant of them covers it
                 charge, promoted, tokens = 0, due, tokens_taken(opened.sources, usage)
-            if ours is not None and not (lost and lost[-1].attempt == opened.attempt):
-                self._costs[opened.attempt] = actual if ours is prices else cost(usage, ours)
+            taken = actual if ours is prices else 0 if ours is None else cost(usage, ours)
             began = self._first_byte_ns
             bill = self._bill = Settle(
                 opened.call,
@@ -263,7 +256,7 @@ class Tab(CallState):
                 usage,
                 charge,
                 actual - due,
-                tuple(self._costs),
+                (taken,) if self.attempts == 1 and not lost else self._costs(opened, taken),
                 estimated,
                 (began - self._opened_ns) // 1000 if began else 0,
                 (now - self._opened_ns) // 1000,
@@ -279,6 +272,14 @@ class Tab(CallState):
         self.settled = True
         ledger.observer.settled(opened, bill)
 
+    def _costs(self, opened: Open, taken: NanoUSD) -> tuple[NanoUSD, ...]:
+        """Return what each attempt costs us: the last one what is taken for it, unless it was lost."""
+        costs = [0] * self.attempts
+        costs[opened.attempt] = taken
+        for attempt, lost in self._lost_costs:
+            costs[attempt] = lost
+        return tuple(costs)
+
     def _release(self, status: int, now: MonotonicNs) -> None:
         """Give back what was held and admitted for a call of which nothing was sent."""
         ledger = self._ledger
@@ -291,9 +292,12 @@ class Tab(CallState):
 
     def side(self, rivals: list[Side]) -> Side:
         """Return the tab of one of two attempts at once, and put it to the others."""
-        rivals.append(Side(self._ledger, self._call, self._hold, self._ticket, rivals=rivals))
-        rivals[-1].share(self._costs, self.waited_ns)
-        return rivals[-1]
+        side = Side(self._ledger, self._call, self._hold, self._ticket, rivals=rivals)
+        side.share(self.attempts, self._lost_costs)
+        side.waited_ns = self.waited_ns
+        rivals.append(side)
+        rivals[0].tell()
+        return side
 
     def adopt(self, sides: Sequence[Side]) -> None:
         """Go on with what attempts at once have come to: as the one that is the call's, or after both."""
@@ -327,9 +331,14 @@ class Side(Tab, kw_only=True):
     beaten: bool = False  # another one is
     passing: Callable[[str], None] = _ignored  # a named place
 
-    def share(self, costs: list[NanoUSD], waited_ns: int) -> None:
+    def share(self, attempts: int, lost_costs: tuple[tuple[int, NanoUSD], ...]) -> None:
         """Take what is the call's."""
-        self._costs, self.waited_ns = costs, waited_ns
+        self.attempts, self._lost_costs = attempts, lost_costs
+
+    def tell(self) -> None:
+        """Let the others know what has come to the call."""
+        for side in self.rivals:
+            side.share(self.attempts, self._lost_costs)
 
     def ends(self, end: Callable[[], None]) -> None:
         """Keep how its attempt is ended."""
@@ -377,9 +386,15 @@ class Side(Tab, kw_only=True):
             super().open(target)
         finally:
             self._lost = before
+        self.tell()
         self._open = True
         if beside:
             self.passing("both-open")
+
+    def lose(self, usage: Usage, *, estimated: bool) -> None:
+        """Note what its open attempt used before it failed, or another one was the call's."""
+        super().lose(usage, estimated=estimated)
+        self.tell()
 
     def over(self) -> None:
         """Take in that the attempt has ended."""
@@ -436,8 +451,8 @@ class Side(Tab, kw_only=True):
 
 
 _ADOPTED = (
-    "_bill", "_first_byte_ns", "_marked_ns", "_marked_tokens", "_opened", "_opened_ns", "_target", "charge",
-    "settled", "shown", "withdrawn",
+    "_bill", "_first_byte_ns", "_lost_costs", "_marked_ns", "_marked_tokens", "_opened", "_opened_ns",
+    "_target", "attempts", "charge", "settled", "shown", "withdrawn",
 )  # fmt: skip
 
 

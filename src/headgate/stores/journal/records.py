@@ -28,6 +28,7 @@ HEADER_BYTES: Final = HEADER.size
 _WRITTEN: Final = struct.Struct("<IIBBxx")  # the same without its zeros
 MAX_PAYLOAD: Final = (1 << 20) - 1  # bytes: a longer length is damage
 
+_VERSION: Final = VERSION << 4  # as the checksum's start has it
 _ZEROS: Final = bytes(4096)
 
 Record: TypeAlias = Open | Mark | Settle
@@ -63,7 +64,7 @@ def frame(
     """Return a record as it is written. The defaults bind names for speed."""
     payload = encode(record)
     size = len(payload)
-    return pack(crc32(payload, size << 12 | VERSION << 4 | kind), size, VERSION, kind) + payload
+    return pack(crc32(payload, size << 12 | _VERSION | kind), size, VERSION, kind) + payload
 
 
 def decode(version: int, kind: int, payload: bytes) -> Any:

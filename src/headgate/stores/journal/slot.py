@@ -155,7 +155,7 @@ class SlotJournal:
         except OSError as fault:
             self.fail(fault)
             raise Unavailable(f"The gateway cannot write its books now{self._why()}.") from fault
-        live = self._live.get(record.call)
+        live = self._live.get(record.call) if record.attempt else None
         if live is None:
             self._live[record.call] = _Live(data, [record])
         else:
