@@ -176,10 +176,10 @@ class _Part:
         if not self._answer.started:
             self._answer.begin(headers)
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Take a whole answer."""
         del status
-        self.headers, self.body = headers, body
+        self.headers, self.body = lines, body
 
     def write(self, data: bytes) -> None:
         """Take frames of a stream, or a comment."""

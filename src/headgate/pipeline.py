@@ -72,8 +72,8 @@ class Counter(Protocol):
 class Answers(Protocol):
     """Render what goes to the caller besides the provider's bytes."""
 
-    def head(self, call: Call, target: Target, tab: Tab) -> Headers:
-        """Return the headers of an answer."""
+    def head(self, call: Call, target: Target, tab: Tab) -> bytes:
+        """Return the header lines of an answer."""
         ...
 
     def early_head(self, call: Call, target: Target, tab: Tab) -> Headers:
@@ -131,7 +131,7 @@ class Pipeline:
         """Serve one call to its end; never raises but on cancellation."""
         tab: Tab | None = None
         try:
-            targets = await self.candidates(call, routes)
+            targets = self.candidates(call, routes)
             if call.n > 1 and come_apart(call, targets):
                 return await self._apart(call, sink, targets, routes)
             tab = await self._admit(call, targets, sink)
@@ -158,6 +158,8 @@ class Pipeline:
 
     async def _apart(self, call: Call, sink: Sink, targets: tuple[Target, ...], routes: Routes) -> None:
         """Serve a call whose answers are asked for one by one; of the first there may be a shadow."""
+        if window.may_overflow(call, targets[0]):
+            await self._measure(call, targets[0])
         first, tab = await self._choices.serve(call, sink, targets)
         if targets[0].steered:
             self.shadows.cast(first, tab, routes)
@@ -175,8 +177,19 @@ class Pipeline:
             await self._races.run(asked, targets, routes.name_of(call.model), hedge)
         self.shadows.cast(call, tab, routes)
 
-    async def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
-        """Return the targets, after what each model's own limits say of the request."""
+    async def fitting(self, call: Call, routes: Routes) -> tuple[Target, ...]:
+        """Return the targets, after what the first model's own limits say of the request."""
+        targets = self.candidates(call, routes)
+        if window.may_overflow(call, targets[0]):
+            await self._measure(call, targets[0])
+        return targets
+
+    async def _measure(self, call: Call, target: Target) -> None:
+        """Count an input that may be longer than the window."""
+        window.check_window(call, target.model, await self._stages.counter.longest_input(call, target))
+
+    def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
+        """Return the targets that a call may take, in the order in which they are asked."""
         principal = call.principal
         assert principal is not None
         targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
@@ -184,19 +197,19 @@ class Pipeline:
             targets = routes.resold(targets, principal.multiplier_ppm)
         if routes.key_rules and principal.name in routes.key_rules:
             targets = tuple(map(routes.key_rules[principal.name].applied, targets))
-        if call.units or targets[0].by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
+        first = targets[0]
+        if call.units or first.by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
             targets = tuple(priced(call, target) for target in targets)
-        if targets[0].steered or call.demand is not None:
+        if first.steered or call.demand is not None:
             targets = self._stages.steering.choose(call, targets, routes)
         if call.shape is not None:
             shaping.prepare(call, targets)
-        if window.may_overflow(call, targets[0]):
-            model = targets[0].model
-            window.check_window(call, model, await self._stages.counter.longest_input(call, targets[0]))
         return targets
 
     async def _admit(self, call: Call, targets: tuple[Target, ...], sink: Sink) -> Tab:
-        """Take the limits, perhaps after a wait for them, then the money."""
+        """Take the model's own limits, then ours, perhaps after a wait for them, then the money."""
+        if window.may_overflow(call, targets[0]):
+            await self._measure(call, targets[0])
         principal, ledger = call.principal, self._ledger
         assert principal is not None
         if not ledger.journal.accepting:

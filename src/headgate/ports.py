@@ -18,7 +18,7 @@ from headgate.values import Book, MonotonicNs, NanoUSD, Prices, Units, Usage, Wa
 from headgate.wire.forms import Buffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from headgate.channels import Channel
     from headgate.errors import GatewayError
@@ -66,17 +66,17 @@ _ID = Struct(">Q8s").pack
 class CallIds:
     """Make call ids: UUIDv7 (RFC 9562), ordered by time within a process."""
 
-    __slots__ = ("_clock", "_last", "_random")
+    __slots__ = ("_last", "_random", "_wall")
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self._wall = clock.wall
         self._last = 0
         self._random: list[bytes] = []
 
     def next(self) -> bytes:
         """Return the 16 bytes of a new id."""
         # 48 bits of milliseconds, the version, 12 bits of sub-millisecond: ids of one process are in order.
-        now = self._clock.wall()
+        now = self._wall()
         head = (now // 1000 << 16) + 0x7000 + now % 1000 * 4
         if head <= self._last:
             head = self._last + 1
@@ -117,7 +117,7 @@ class Sink(Protocol):
         """Send the head. `length` is the body's length in bytes, None for a stream."""
         ...
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Send a whole answer: `start`, `write` and `finish` in one."""
         ...
 
@@ -197,11 +197,11 @@ class Exchange(Protocol):
         """Write the request to the ready connection."""
         ...
 
-    async def head(self) -> Head:
+    def head(self) -> Awaitable[Head]:
         """Wait for the head of the final answer (1xx are skipped)."""
         ...
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """Wait for more of the body (all that has arrived); b"" when it ended as framed."""
         ...
 

@@ -67,9 +67,9 @@ class _Lane:
         """Send a head: of the answer, or early."""
         self._sink.start(status, headers, length)
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Send a whole answer."""
-        self._sink.whole(status, headers, body)
+        self._sink.whole(status, lines, body)
 
     def write(self, data: bytes) -> None:
         """Send bytes of the answer, or a comment."""

@@ -50,7 +50,7 @@ class _Nobody:
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Take a head."""
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Take a whole answer."""
 
     def write(self, data: bytes) -> None:

@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 class Wait:
     """Something that one coroutine at a time waits for, any number of times.
 
-    In a task it takes the part of a future; there the coroutine goes on in the loop's next turn.
+    In a task it takes the part of a future; there the coroutine goes on in the loop's next turn. A
+    `types.coroutine` may yield it instead, which is one generator less.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_cancellation", "_loop", "resume")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.resume: Callable[[], object] | None = None  # set while somebody waits
-        self._asyncio_future_blocking = False
+        self._asyncio_future_blocking = True  # whenever a task is given it
         self._cancellation: asyncio.CancelledError | None = None
         self._loop = loop
 
     def __await__(self) -> Generator[Wait, None, None]:
         """Wait until `wake`."""
-        self._asyncio_future_blocking = True
         yield self
 
     def wake(self) -> None:
@@ -57,7 +57,8 @@ class Wait:
         return self._loop
 
     def add_done_callback(self, callback: Callable[[Wait], object], *, context: Context) -> None:
-        """Take the task's way to go on."""
+        """Take the task's way to go on, which has just said that it no longer blocks."""
+        self._asyncio_future_blocking = True
         self.resume = partial(self._loop.call_soon, callback, self, context=context)
 
     def result(self) -> None:

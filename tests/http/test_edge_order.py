@@ -21,6 +21,7 @@ from tests.http.served import (
 
 from headgate.http.edge import Incoming
 from headgate.ports import Sink
+from headgate.wire.headers import lines_of
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -210,7 +211,7 @@ async def test_a_whole_answer_leaves_the_connection_as_it_must_be(meanwhile: str
 
     async def answer(incoming: Incoming, sink: Sink) -> None:
         await gate.wait()
-        sink.whole(status, JSON, incoming.body if status == 200 else b"")
+        sink.whole(status, lines_of(JSON), incoming.body if status == 200 else b"")
 
     route = Scripted(answer)
     async with Served({"/w": route, "/e": Echo()}) as served:

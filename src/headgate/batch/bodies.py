@@ -10,7 +10,7 @@ import msgspec
 from headgate.errors import UpstreamInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Iterator
 
     from headgate.ports import Exchange
     from headgate.providers.batches import Unpacking
@@ -30,7 +30,7 @@ def patient(target: Target) -> Target:
 class Body(Protocol):
     """What is read piece by piece."""
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """Wait for more of it; b"" at its end. Raises `UpstreamError`."""
         ...
 

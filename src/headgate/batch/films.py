@@ -98,7 +98,7 @@ class Films:
             GatewayError: none does.
         """
         order = await self._read(call, body)
-        targets = await self._pipeline.candidates(call, self._parts.routes())
+        targets = await self._pipeline.fitting(call, self._parts.routes())
         hold = await self._stages.reservations.reserve(call, targets)
         placed: list[tuple[VideoJob, Seat | None]] = []
         name, batch = video_id(line.batch.job, line.claim.n), line.batch.job.id

@@ -114,9 +114,9 @@ class LineSink:
         del headers, length
         self.started, self.status = True, status
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Take a whole answer."""
-        self.start(status, headers, len(body))
+        self.start(status, lines, len(body))
         self.write(body)
         self.finish()
 
@@ -146,7 +146,7 @@ class LineSink:
 class LineAnswers:
     """What a pipeline renders for callers, kept for whoever writes the output. Implements `Answers`."""
 
-    def head(self, call: Call, target: Target, tab: Tab) -> Headers:
+    def head(self, call: Call, target: Target, tab: Tab) -> bytes:
         """Return no headers."""
         del call, target, tab
         return b""

@@ -202,7 +202,7 @@ class Reader:
             self._inputs += call.inputs
         call.tier = BATCH
         try:
-            targets = await self._pipeline.candidates(call, self._parts.routes())
+            targets = await self._pipeline.fitting(call, self._parts.routes())
         except NotFound as error:
             raise LineRefused(line_error(error, number, "model")) from error
         except CallerError:

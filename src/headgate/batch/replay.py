@@ -150,12 +150,12 @@ class ReplayPipeline(Pipeline):
         super().__init__(stages)
         self._lines = running
 
-    async def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
+    def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
         """Return the one target, at what its batches cost."""
         line = self._lines[call.request_id]
         passed = line.batch.job.passed
         assert passed is not None
-        target = at_its_provider(await super().candidates(call, routes), passed)
+        target = at_its_provider(super().candidates(call, routes), passed)
         target = msgspec.structs.replace(target, weight=0, steered=False)
         if line.claim.paid:  # its provider bills it once, and that is in the books
             target = msgspec.structs.replace(target, costs=Prices())

@@ -201,7 +201,7 @@ class Translation:
             await parts.inlining.inline(call)
         call.tier = PASSED
         try:
-            targets = await self._pipeline.candidates(call, parts.routes())
+            targets = await self._pipeline.fitting(call, parts.routes())
         except CallerError:
             raise
         except GatewayError as error:

@@ -73,9 +73,9 @@ class WaitingPipeline(Pipeline):
         self._parts = parts
         self._lines = running
 
-    async def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
+    def candidates(self, call: Call, routes: Routes) -> tuple[Target, ...]:
         """Return the one target, by one of its provider's keys, at its batch API."""
-        targets = await super().candidates(call, routes)
+        targets = super().candidates(call, routes)
         first = targets[0]
         calls = self._parts.uplink.calls(first, call.operation)
         if calls is None:  # the settings have changed since the line began

@@ -50,16 +50,19 @@ class HttpAnswers:
         principal = call.principal
         assert principal is not None
         fixed = self._fixed.get((principal.key, target.host.name, call.stream))
-        lines = b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b" % (
+        if call.stream or call.flows:
+            charged = b""
+        else:
+            charged = b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
+        lines = b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b" % (
             fixed if fixed is not None else self._fix(call, target, principal),
             call.request_id.encode(),
             (now - call.received_ns) // 1_000_000,
             tab.rate_lines(now),
+            charged,
         )
         if call.answer_type:
             lines = lines.replace(_JSON_LINE, b"content-type: %b\r\n" % call.answer_type.strip(), 1)
-        if not (call.stream or call.flows):
-            lines += b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
         if call.operation == "embeddings":
             lines += lines_of([(b"openai-model", value_of(target.model.name))])
         if target.notice:

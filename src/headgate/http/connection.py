@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from headgate.http.edge import Edge, EdgeEvents
     from headgate.http.unread import Unread
-    from headgate.ports import Headers, Sink
+    from headgate.ports import Sink
     from headgate.values import MonotonicNs
 
-# What a connection waits for: its first request, the next one, the rest of a head, the rest of a
-# body, an answer of ours, its end.
-_NEW, _IDLE, _HEAD, _BODY, _BUSY, _CLOSING = range(6)
+# What a connection waits for while nothing is answered: its first request, the next one, the rest of a head,
+# the rest of a body, its end.
+_NEW, _IDLE, _HEAD, _BODY, _CLOSING = range(5)
 _HELD = 64 * 1024  # raw bytes that may wait behind an answer before reading is paused
 _FIRST_PROBE_S, _LONGEST_PROBE_S = 0.02, 5.0
 _SECOND = 1_000_000_000
@@ -95,14 +95,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, or keep what comes before its turn."""
         if self._sink is None and not self.write_paused and not self._held:
-            intake, unread = self._intake, self.edge.unread
+            unread = self.edge.unread
             if unread is not None and self.alone and self._state == _IDLE:
                 refusal = unread(self, data)
                 if refusal is not None:
-                    self._sink, self._state = refusal, _BUSY
+                    self._sink = refusal
                     return
-            found = intake.recognise(data)
-            if found is False:
+            found = self._intake.recognise(data)
+            if found is None:
                 self._feed(data)
             elif found is not True:  # one request alone, as nearly all come; others may follow
                 self.alone = True
@@ -193,8 +193,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, item: Incoming) -> None:
         head = item.head
-        sink = self._sink = HttpSink(self, head, head.keep_alive)
-        self._state = _BUSY
+        sink = self._sink = HttpSink(self, head)
+        self._state = _IDLE
         try:
             head.route.handle(item, sink)
         except Exception as fault:
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
             incoming.received_ns = came
             self._begin(incoming)
         else:  # its head was forgotten meanwhile
-            self.alone, self._state = False, _IDLE
+            self.alone = False
             self._feed(data)
             self._advance()
 
@@ -227,19 +227,17 @@ class Connection(asyncio.Protocol):
         self.write(answer)
         self.answered(keep_alive=keep_alive)
 
-    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
         """Send the whole answer to a request that is alone; the connection stays open."""
         edge = self.edge
         self._sink = None
-        self._state = _IDLE
         self._since = edge.now
-        self.write(edge.heads.whole(status, headers, body))
+        self.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (edge.heads[status], lines, len(body), body))
 
     def answered(self, *, keep_alive: bool) -> None:
         """Go on to the next request, or close: the answer has ended."""
         self._sink = None
         if keep_alive:
-            self._state = _IDLE
             self._since = self.edge.now
             if not self.alone:
                 self._advance()
@@ -366,7 +364,11 @@ class Connection(asyncio.Protocol):
 
     def close_idle(self) -> None:
         """Close if nobody waits for anything here."""
-        if self._state in {_NEW, _IDLE} and not self._transport.get_write_buffer_size():
+        if (
+            self._sink is None
+            and self._state in {_NEW, _IDLE}
+            and not self._transport.get_write_buffer_size()
+        ):
             self._close()
 
     # ── deadlines ───────────────────────────────────────────────────────────────────────────────
@@ -376,12 +378,12 @@ class Connection(asyncio.Protocol):
         unsent = self._transport.get_write_buffer_size()
         if unsent:
             self._check_reader(now, unsent)
-        elif self._state != _BUSY:
+        elif self._sink is None:
             self._unsent = 0
             self._check_sender(now - self._since)
         else:
             self._unsent = 0
-            if self._sink is not None and self.edge.heartbeat_ns:
+            if self.edge.heartbeat_ns:
                 self._sink.check(now, self.edge.heartbeat_ns)
 
     def _check_reader(self, now: MonotonicNs, unsent: int) -> None:

@@ -18,15 +18,15 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-class Heads:
-    """Make heads. The first lines of each status are made once per second, for their date."""
+class Heads(dict[int, bytes]):
+    """The first lines of heads, by their status: made once per second, for their date."""
 
-    __slots__ = ("_date", "_first_lines", "_second")
+    __slots__ = ("_date", "_second")
 
     def __init__(self) -> None:
+        super().__init__()
         self._second = -1
         self._date = b""
-        self._first_lines: dict[int, bytes] = {}
 
     def set_time(self, wall: WallMicros) -> None:
         """Take the time that the next heads carry."""
@@ -34,24 +34,17 @@ class Heads:
         if second != self._second:
             self._second = second
             self._date = http_date(second)
-            self._first_lines.clear()
+            self.clear()
 
     def make(self, status: int, headers: Headers, last: bytes) -> bytes:
         """Return a head; `last` are the lines on framing and connection with the empty line."""
-        first = self._first_lines.get(status) or self._first(status)
-        return first + (headers if isinstance(headers, bytes) else lines_of(headers)) + last
+        return self[status] + (headers if isinstance(headers, bytes) else lines_of(headers)) + last
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> bytes:
-        """Return a whole answer, after which the connection stays open."""
-        first = self._first_lines.get(status) or self._first(status)
-        lines = headers if isinstance(headers, bytes) else lines_of(headers)
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (first, lines, len(body), body)
-
-    def _first(self, status: int) -> bytes:
-        """Return, and keep for this second, the first lines of a status."""
+    def __missing__(self, status: int) -> bytes:
+        """Make those of a status, and keep them for this second."""
         reason = _REASONS.get(status, b"")
         first = b"HTTP/1.1 %d %b\r\nserver: headgate\r\ndate: %b\r\n" % (status, reason, self._date)
-        self._first_lines[status] = first
+        self[status] = first
         return first
 
 

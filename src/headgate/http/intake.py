@@ -7,7 +7,7 @@ meets the parser, which is then between two requests before and after it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import httptools
 
@@ -64,7 +64,7 @@ class Intake:
         """Parse bytes; return those of a long read that were left for later."""
         if not self._fed:
             found = self.recognise(data)
-            if found is not False:
+            if found is not None:
                 if found is not True:
                     self.ready.append(found)
                 return b""
@@ -91,36 +91,40 @@ class Intake:
             self._head_bytes = 0
         return rest
 
-    def recognise(self, data: bytes) -> Incoming | bool:
-        """Take a request, a head or a body that needs no parser; say whether it was one.
+    def recognise(self, data: bytes) -> Incoming | Literal[True] | None:
+        """Take a request, a head or a body that needs no parser.
 
         Returns:
-            The request where it is complete, which is then not `ready`.
+            The request where it is complete, which is then not `ready`; True: it was a head; None: neither.
         """
         if self._fed or self.ended:
-            return False
+            return None
         if self.partial is not None:  # its head was known
             return self._complete(self.partial, data)
         edge = self._edge
         known = edge.known.find(data)
         if known is None:
-            return False
+            return None
         head, size, length = known
+        if length > head.route.max_body_bytes:
+            return None
         body = data[size:]
-        if length > head.route.max_body_bytes or (body and len(body) != length):
-            return False
         incoming = Incoming(head, length, edge.monotonic(), edge.new_id, self.peer, body)
-        if body or not length:
+        if len(body) == length:
             return incoming
+        return None if body else self._begin(incoming, data)
+
+    def _begin(self, incoming: Incoming, head: bytes) -> Literal[True]:
+        """Wait for the body behind a known head."""
         self.partial = incoming
-        self._unparsed = data
+        self._unparsed = head
         self.received = 0
         return True
 
-    def _complete(self, incoming: Incoming, body: bytes) -> Incoming | bool:
+    def _complete(self, incoming: Incoming, body: bytes) -> Incoming | None:
         self.partial = None
         if len(body) != incoming.length:
-            return False
+            return None
         self._unparsed = b""
         incoming.body = body
         return incoming

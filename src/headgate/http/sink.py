@@ -34,9 +34,9 @@ class HttpSink(CallState):
 
     _connection: Connection | None
     _asked: RequestHead
-    _keep_alive: bool
     gone: bool = False
     started: bool = False
+    _keep_alive: bool = True
     _framing: int = _UNSTARTED
     _headers: Headers = ()
     _head: bytes = b""
@@ -53,8 +53,8 @@ class HttpSink(CallState):
         assert self._framing == _UNSTARTED, "an answer has one head"
         self.started = True
         last = self._frame(status, length)
-        if self._keep_alive and not connection.stays_open():
-            self._keep_alive = False
+        if self._keep_alive:
+            self._keep_alive = self._asked.keep_alive and connection.stays_open()
         if not self._keep_alive:
             last = b"connection: close\r\n" + last
         elif self._asked.version == "1.0":
@@ -62,7 +62,7 @@ class HttpSink(CallState):
         self._headers = headers
         self._head = connection.edge.heads.make(status, headers, last)
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Send a whole answer."""
         connection = self._connection
         if (
@@ -72,13 +72,13 @@ class HttpSink(CallState):
             or status in _WITHOUT_BODY
             or self._framing
         ):
-            self.start(status, headers, len(body))
+            self.start(status, lines, len(body))
             self.write(body)
             self.finish()
             return
         self.started = True
         self._connection = self._callback = self._quiet = None
-        connection.answer(status, headers, body)
+        connection.answer(status, lines, body)
 
     def _frame(self, status: int, length: int | None) -> bytes:
         """Choose how the end of the body is told; return the lines that say so."""

@@ -81,7 +81,7 @@ class Sessions:
         ledger, door, ticket = self._stages.ledger, Door(sink, accept), None
         till: Till | None = None
         try:
-            targets = await self._pipeline.candidates(call, routes)
+            targets = await self._pipeline.fitting(call, routes)
             ticket = await self._enter(call, sink)
             till = Till(self._stages, call, self._new_id, targets, sink)
             await till.secure(_FIRST_BOUND, till.limit())

@@ -213,7 +213,7 @@ class _Sink:
         """Note the status."""
         self.status = status
 
-    def whole(self, status: int, _headers: Headers, _body: bytes) -> None:
+    def whole(self, status: int, _lines: bytes, _body: bytes) -> None:
         """Note the status of a whole answer."""
         self.status = status
         self.finish()
@@ -242,9 +242,9 @@ class _Sink:
 class _Verdicts:
     """What a pipeline renders for callers, kept for the prober. Implements `pipeline.Answers`."""
 
-    def head(self, _call: Call, _target: Target, _tab: Tab) -> Headers:
+    def head(self, _call: Call, _target: Target, _tab: Tab) -> bytes:
         """Return no headers."""
-        return ()
+        return b""
 
     early_head = head
 

@@ -109,9 +109,9 @@ class Recording:
         self.length = length
         self._tell()
 
-    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Take a whole answer."""
-        self.start(status, headers, len(body))
+        self.start(status, lines, len(body))
         self.write(body)
         self.finish()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from email.utils import formatdate
+from types import coroutine
 from typing import TYPE_CHECKING, Protocol, cast
 
 from headgate.callstate import CallState
@@ -20,7 +21,7 @@ from headgate.waits import Wait
 from headgate.wire.forms import forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from headgate.outbox import Outbox
     from headgate.ports import Clock, Request
@@ -175,13 +176,14 @@ class HttpExchange(CallState):
             self._rest = _slices(tail)
             self.push()
 
-    async def head(self) -> Head:
+    @coroutine
+    def head(self) -> Generator[Wait, None, Head]:
         """Wait for the head of the final answer."""
         while self._answer is None or self._answer.head is None:
             if self._error is not None:
                 raise self._error
             try:
-                await self._wait
+                yield self._wait
             except BaseException:
                 self._left = True
                 raise
@@ -212,7 +214,8 @@ class HttpExchange(CallState):
         now = formatdate(self._lane.clock.wall() // 1_000_000, usegmt=True).encode()
         return Head(head.status, (*head.headers, (b"date", now)), head.rated)
 
-    async def read(self) -> bytes:
+    @coroutine
+    def read(self) -> Generator[Wait, None, bytes]:
         """Wait for more of the body; b"" at its end."""
         while (answer := self._answer) is None or not answer.unread:
             if answer is not None and answer.complete:
@@ -220,7 +223,7 @@ class HttpExchange(CallState):
             if self._error is not None:
                 raise self._error
             try:
-                await self._wait
+                yield self._wait
             except BaseException:
                 self._left = True
                 raise

@@ -130,7 +130,7 @@ class Keeper:
         if not ledger.journal.accepting:
             raise Unavailable("The gateway cannot write its books now. Try again in a moment.")
         weigh_order(order, call)
-        targets = await self._pipeline.candidates(call, self._routes())
+        targets = await self._pipeline.fitting(call, self._routes())
         now = ledger.clock.monotonic()
         gate = ledger.rates.gate(principal, call.model, now)
         ticket = entrance.enter(gate, 0, now) or await entrance.stand(gate, 0, call.model, sink)

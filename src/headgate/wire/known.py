@@ -32,8 +32,11 @@ _NONE: _Known[Any] = _Known(b"\n", b"\n\n", b"", None)  # no head has a length b
 class KnownHeads(Generic[T]):
     """What the heads of some peers mean. When there are too many, all are forgotten."""
 
-    __slots__ = ("_fit", "_heads", "_last", "_lengths", "_size")
-    _last: _Known[T]
+    __slots__ = ("_heads", "_known", "_last", "_lengths")
+    # The head that was found last, which is likely to come again: its form, its size, the lengths that have
+    # as many digits as it had, and its meaning.
+    _last: tuple[bytes, int, range, T]
+    _known: _Known[T]
 
     def __init__(self) -> None:
         self._heads: dict[bytes, _Known[T]] = {}
@@ -41,24 +44,30 @@ class KnownHeads(Generic[T]):
         self._forget()
 
     def _forget(self) -> None:
-        self._last = _NONE  # the head that was found last, which is likely to come again
-        self._size = 0  # of it, with as many digits as it had
-        self._fit = _LENGTHS[0]  # the lengths of so many digits
+        self._known = _NONE
+        self._last = b"", 0, _LENGTHS[0], _NONE.meaning
 
     def find(self, data: bytes) -> tuple[T, int, int] | None:
         """Return what the head means that begins some bytes, its size, and its body's; or None."""
-        before, behind, form, meaning = self._last
-        length = len(data) - self._size  # if all of the message is here
-        if length in self._fit and data.startswith(form % length):
-            return meaning, self._size, length
-        if data.startswith(before):
-            start = len(before)
-            stop = data.find(b"\r", start, start + 10)
-            known = self._lengths.get(data[start:stop])
-            if known is not None and data.startswith(behind, stop):
-                self._fit, self._size = _LENGTHS[stop - start], stop + len(behind)
-                return meaning, self._size, known
-        return self._find(data)
+        form, size, fit, meaning = self._last
+        length = len(data) - size  # if all of the message is here
+        if length in fit and data.startswith(form % length):
+            return meaning, size, length
+        return self._find_last(data) or self._find(data)
+
+    def _find_last(self, data: bytes) -> tuple[T, int, int] | None:
+        """Look whether it is the last head, with other digits or without its body."""
+        before, behind, form, meaning = self._known
+        if not data.startswith(before):
+            return None
+        start = len(before)
+        stop = data.find(b"\r", start, start + 10)
+        length = self._lengths.get(data[start:stop])
+        if length is None or not data.startswith(behind, stop):
+            return None
+        size = stop + len(behind)
+        self._last = form, size, _LENGTHS[stop - start], meaning
+        return meaning, size, length
 
     def _find(self, data: bytes) -> tuple[T, int, int] | None:
         end = data.find(b"\r\n\r\n", 0, _LONGEST)
@@ -72,7 +81,8 @@ class KnownHeads(Generic[T]):
         if len(self._lengths) >= _KEPT:
             self._lengths.clear()
         length = self._lengths[found[1]] = int(found[1])
-        self._last, self._fit, self._size = known, _LENGTHS[stop - start], end + 4
+        self._known = known
+        self._last = known.form, end + 4, _LENGTHS[stop - start], known.meaning
         return known.meaning, end + 4, length
 
     def learn(self, data: bytes, meaning: T) -> None:
