@@ -47,7 +47,6 @@ MARK_EVERY_TOKENS = 256
 HUNG_UP = 499
 _OK = 200
 _LIMITED = 429
-_MS_NS = 1_000_000
 _PLENTY = 1_000_000  # tokens: where no window is known, a count up to here is believed
 
 
@@ -82,7 +81,7 @@ class Tab(CallState):
     _ledger: Ledger
     _call: Call
     _hold: Hold
-    _ticket: Ticket
+    ticket: Ticket
     _bill: Settle | None = None  # once it is made, it is what this call is settled with
     _opened: Open | None = None
     _target: Target | None = None
@@ -134,14 +133,6 @@ class Tab(CallState):
     def open_ns(self) -> int:
         """Return how long ago the last attempt was opened; 0: none was."""
         return self._ledger.clock.monotonic() - self._opened_ns if self._opened_ns else 0
-
-    def rate_lines(self, now: MonotonicNs) -> bytes:
-        """Return the `x-ratelimit-*` header lines of the caller, and how long it waited in lines."""
-        lines = self._ticket.gate.lines(now)
-        queued_ns = self._ticket.queued_ns + self.waited_ns
-        if queued_ns >= _MS_NS:
-            lines += b"x-headgate-queued-ms: %d\r\n" % (queued_ns // _MS_NS)
-        return lines
 
     def show(self) -> None:
         """Note that the caller is about to see some of the answer."""
@@ -267,7 +258,7 @@ class Tab(CallState):
             self.charge = charge
         ledger.budgets.close(self._hold, bill.charge, bill.tokens)
         used = bill.usage.input_tokens + bill.usage.output_tokens
-        ledger.rates.settle(self._ticket, used, now, failed=not used and _failed(bill.status))
+        ledger.rates.settle(self.ticket, used, now, failed=not used and _failed(bill.status))
         ledger.journal.settle(bill)
         self.settled = True
         ledger.observer.settled(opened, bill)
@@ -285,14 +276,14 @@ class Tab(CallState):
         ledger = self._ledger
         ledger.budgets.close(self._hold, 0)
         if self.withdrawn:
-            ledger.rates.cancel(self._ticket, now)
+            ledger.rates.cancel(self.ticket, now)
         else:
-            ledger.rates.settle(self._ticket, 0, now, failed=_failed(status))
+            ledger.rates.settle(self.ticket, 0, now, failed=_failed(status))
         self.settled = True
 
     def side(self, rivals: list[Side]) -> Side:
         """Return the tab of one of two attempts at once, and put it to the others."""
-        side = Side(self._ledger, self._call, self._hold, self._ticket, rivals=rivals)
+        side = Side(self._ledger, self._call, self._hold, self.ticket, rivals=rivals)
         side.share(self.attempts, self._lost_costs)
         side.waited_ns = self.waited_ns
         rivals.append(side)

@@ -34,6 +34,12 @@ def value_of(text: str) -> bytes:
     return text.encode() if text.isascii() else quote(text, safe=_PLAIN).encode()
 
 
+def _queued(waited_ns: int) -> bytes:
+    """Return the header line that says how long a call has waited in lines; b"" below 1 ms."""
+    waited_ms = waited_ns // 1_000_000
+    return b"x-headgate-queued-ms: %d\r\n" % waited_ms if waited_ms else b""
+
+
 class HttpAnswers:
     """Render answers for HTTP callers. Implements `pipeline.Answers`."""
 
@@ -49,6 +55,10 @@ class HttpAnswers:
         now = self._clock.monotonic()
         principal = call.principal
         assert principal is not None
+        ticket = tab.ticket
+        limits = ticket.gate.lines(now)
+        if ticket.queued_ns or tab.waited_ns:
+            limits += _queued(ticket.queued_ns + tab.waited_ns)
         fixed = self._fixed.get((principal.key, target.host.name, call.stream))
         if call.stream or call.flows:
             charged = b""
@@ -58,7 +68,7 @@ class HttpAnswers:
             fixed if fixed is not None else self._fix(call, target, principal),
             call.request_id.encode(),
             (now - call.received_ns) // 1_000_000,
-            tab.rate_lines(now),
+            limits,
             charged,
         )
         if call.answer_type:
