@@ -351,6 +351,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     notice: Pairs = ()  # response headers that tell of that
     # What a token of either side and a call cost at the most; None: unpriced, or it depends on more.
     flat: tuple[PicoUSD, PicoUSD, PicoUSD] | None = None
+    bounded: bool = False  # it has prices, and its model a limit of output
 
     def __post_init__(self) -> None:
         """Work out what each call would."""
@@ -358,6 +359,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         if prices is not None and prices.long is None and not prices.more:
             flat = prices.dearest()
         msgspec.structs.force_setattr(self, "flat", flat)
+        msgspec.structs.force_setattr(self, "bounded", prices is not None and self.model.max_output > 0)
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from headgate.money.cost import covers, dearest, in_nano, only_units, unit_price
+from headgate.money.cost import covers, dearest, only_units, unit_price
 from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, FILE_USUAL, HIDDEN, IMAGE_BOUND
+from headgate.values import PICO_PER_NANO
 
 if TYPE_CHECKING:
     from headgate.values import Call, Media, Model, NanoUSD, Operation, PicoUSD, Target, Units
@@ -42,26 +43,28 @@ _IMAGE_USUAL = 1_000
 _AUDIO_CHARS_USUAL = 6_400
 
 
+def output_bound(call: Call, target: Target) -> int:
+    """Return the most output tokens that a call can be billed for at a target."""
+    limit = call.max_output
+    if limit is None:
+        limit = call.shrunk_to or _unasked(call, target)
+    return (limit + call.predicted) * call.n
+
+
 def output_limit(call: Call, target: Target) -> int:
-    """Return the most output tokens of one choice at a target, rejected predictions apart."""
-    if call.max_output is not None:
-        return call.max_output
-    return call.shrunk_to or _unasked(call, target)
+    """Return the same of one choice, rejected predictions apart."""
+    return output_bound(call, target) // call.n - call.predicted
 
 
 def _unasked(call: Call, target: Target) -> int:
     """Return the most that a provider makes of one choice when no limit is sent."""
-    if call.operation in TEXTLESS:
-        return 0
-    if call.operation == "completions" and target.host.completion_tokens:
-        return target.host.completion_tokens
     model = target.model
+    if call.operation != "chat":
+        if call.operation in TEXTLESS:
+            return 0
+        if call.operation == "completions" and target.host.completion_tokens:
+            return target.host.completion_tokens
     return model.max_output or min(model.context_window or MOST_OUTPUT, MOST_OUTPUT)
-
-
-def output_bound(call: Call, target: Target) -> int:
-    """Return the most output tokens that a call can be billed for at a target."""
-    return (output_limit(call, target) + call.predicted) * call.n
 
 
 def assumed_output(call: Call, targets: tuple[Target, ...]) -> int:
@@ -107,8 +110,8 @@ def input_bound(call: Call, target: Target) -> int:
         tokens += _media_bound(call.media, model)
     if call.counted is not None:
         tokens = min(tokens, call.counted.get((target.host.name, model.name), tokens))
-    if tokens > model.context_window > 0:
-        tokens = min(tokens, model.context_window * call.inputs)
+    if tokens > model.context_window and model.context_window:
+        return min(tokens, model.context_window * call.inputs)
     return tokens
 
 
@@ -156,13 +159,14 @@ def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int]:
     worst = given = 0  # in pico-USD
     for target in targets:
         given, made = input_bound(call, target), output_bound(call, target)
-        if target.flat is not None:
-            per_input, per_output, fee = target.flat
+        flat = target.flat
+        if flat is not None:
+            per_input, per_output, fee = flat
             cost = given * per_input + made * per_output + fee
         else:
             cost = _dearest(call, target, given, made)
         worst = max(worst, cost)
-    return in_nano(worst), given
+    return -(-worst // PICO_PER_NANO), given
 
 
 def _dearest(call: Call, target: Target, given: int, made: int) -> PicoUSD:

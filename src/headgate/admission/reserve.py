@@ -81,13 +81,11 @@ class Reservations:
         assert principal is not None
         found = self._budgets.covering(principal)
         if found.capped:
-            bounded = True
+            call.shrunk_to = 0
             for target in targets:
-                if target.prices is None:
-                    raise unpriced(call)
-                if not target.model.max_output:
-                    bounded = False
-            call.shrunk_to = 0 if bounded else assumed_output(call, targets)
+                if not target.bounded:
+                    _assume(call, targets)
+                    break
         return self._try(call, targets, found)
 
     async def wait(self, call: Call, targets: tuple[Target, ...]) -> Hold:
@@ -222,6 +220,13 @@ def exceeded(standing: Standing, needed: NanoUSD, fits: int) -> QuotaExceeded:
         f"{whose}.{advice}",
         code=code,
     )
+
+
+def _assume(call: Call, targets: tuple[Target, ...]) -> None:
+    """Note the output limit to be sent; see `Reservations.at_once`."""
+    if any(target.prices is None for target in targets):
+        raise unpriced(call)
+    call.shrunk_to = assumed_output(call, targets)
 
 
 def needed(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:

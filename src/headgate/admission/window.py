@@ -20,7 +20,7 @@ def may_overflow(call: Call, target: Target) -> bool:
         CallerError: OpenAI's 400 for a limit above the model's own, naming both numbers.
     """
     model, asked = target.model, call.max_output or 0
-    if asked > model.max_output > 0:
+    if asked > model.max_output and model.max_output:
         raise _too_much(call, asked, model.max_output)
     if call.input_bytes + asked <= model.context_window:
         return False
