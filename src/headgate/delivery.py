@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from headgate.admission.bounds import rough_input, units_bound
 from headgate.callstate import CallState
 from headgate.errors import UpstreamError, UpstreamInterrupted, UpstreamTimeout
+from headgate.providers import shaping
 from headgate.providers.stream import KEEP_ALIVE
-from headgate.relay import error_body
+from headgate.relay import error_body, relay
 from headgate.settle import Tab, believable
 from headgate.values import Usage
 
@@ -38,7 +39,36 @@ class Delivery(CallState):
     reader: Reader | None = None
     refused: bool = False  # by the provider
 
-    async def refuse(self, exchange: Exchange, head: Head, codec: Codec) -> None:
+    def take(self, head: Head, exchange: Exchange, codec: Codec) -> Awaitable[None] | None:
+        """Pass on an answer that is here whole, as nearly all are; of any other return what is to be awaited.
+
+        Raises:
+            UpstreamError: the provider broke off or reported an error.
+        """
+        call, target = self.call, self.target
+        self.failpoint("after-head")
+        if head.rated:
+            self._pipeline.heard(self.tab, target, head)
+        if head.status >= 300:
+            return self._refuse(exchange, head, codec)
+        self.tab.first_byte()
+        if call.answer_type is not None:
+            call.answer_type = head.get(b"content-type") or b""
+        reader = codec.reader(call, target)
+        if call.shape is not None:
+            reader = shaping.checked(reader, call, target)
+        if call.face is not None:
+            reader = call.face.reader(reader, call)
+        self.reader = reader
+        body = None if self.stream else exchange.whole()
+        if body is None:
+            return relay(exchange, reader, self)
+        if body:
+            reader.feed(body)
+        reader.finish()
+        return self.whole(reader)
+
+    async def _refuse(self, exchange: Exchange, head: Head, codec: Codec) -> None:
         """Raise what the provider has told: that it refuses, or that the caller's time has passed there."""
         self.refused = True
         raise self._told(codec.error(head, await error_body(exchange)))  # a name for it were a cycle

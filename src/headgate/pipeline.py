@@ -31,7 +31,6 @@ from headgate.errors import (
 from headgate.money.prices import PAR
 from headgate.providers import shaping
 from headgate.races import Races
-from headgate.relay import relay
 from headgate.settle import HUNG_UP, Ledger, Tab
 from headgate.shadows import Shadows
 from headgate.values import Usage
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from headgate.admission.entrance import Entrance
     from headgate.admission.reserve import Reservations
     from headgate.attempts import Attempts
-    from headgate.ports import Exchange, Failpoints, Head, Headers, Sink, Transport
+    from headgate.ports import Failpoints, Headers, Sink, Transport
     from headgate.providers.codec import Codec
     from headgate.routing.routes import Routes
     from headgate.steering import Steering
@@ -112,7 +111,7 @@ class Pipeline:
 
     __slots__ = (
         "_choices", "_codecs", "_entrance", "_fault", "_ledger", "_races", "_reservations", "_simulator",
-        "_stages", "_transport", "answers", "failpoint", "shadows",
+        "_stages", "_transport", "answers", "failpoint", "heard", "shadows",
     )  # fmt: skip
 
     def __init__(self, stages: Stages) -> None:
@@ -121,6 +120,7 @@ class Pipeline:
         self._entrance, self._reservations = stages.entrance, stages.reservations
         self._transport, self._simulator, self._codecs = stages.transport, stages.simulator, stages.codecs
         self.answers = stages.answers
+        self.heard = stages.attempts.heard  # takes in what a head says of a provider's limits
         self._choices = Choices(stages, self._attempt)
         self._races = Races(stages)
         self.shadows = Shadows(stages, self._attempt)
@@ -255,7 +255,7 @@ class Pipeline:
                 sink.on_gone(partial(delivery.hang_up, exchange))
             exchange.send(request)
             self.failpoint("after-send")
-            rest = self._take_answer(exchange, await exchange.head(), codec, delivery)
+            rest = delivery.take(await exchange.head(), exchange, codec)
             if rest is not None:
                 await rest
         except BaseException as fault:
@@ -264,27 +264,6 @@ class Pipeline:
                 await self._account(delivery, fault)
             raise
         exchange.release()
-
-    def _take_answer(
-        self, exchange: Exchange, head: Head, codec: Codec, delivery: Delivery
-    ) -> Awaitable[None] | None:
-        """Take an answer that is here whole; of any other, return what is to be awaited."""
-        call, tab, target = delivery.call, delivery.tab, delivery.target
-        self.failpoint("after-head")
-        if head.rated:
-            self._stages.attempts.heard(tab, target, head)
-        if head.status >= 300:
-            return delivery.refuse(exchange, head, codec)
-        tab.first_byte()
-        if call.answer_type is not None:
-            call.answer_type = head.get(b"content-type") or b""
-        reader = codec.reader(call, target)
-        if call.shape is not None:
-            reader = shaping.checked(reader, call, target)
-        if call.face is not None:
-            reader = call.face.reader(reader, call)
-        delivery.reader = reader
-        return relay(exchange, reader, delivery)
 
     async def _account(self, delivery: Delivery, fault: BaseException) -> None:
         """Settle an attempt that did not end well, or note what it cost us; see `settle`."""

@@ -47,25 +47,15 @@ class Answering(Protocol):
         ...
 
 
-def relay(exchange: Exchange, reader: Reader, answer: Answering) -> Awaitable[None] | None:
-    """Copy the answer; it is settled before its last byte reaches the caller.
-
-    One that is here whole, as nearly all are, is copied at once; of any other, return what is to be awaited.
+def relay(exchange: Exchange, reader: Reader, answer: Answering) -> Awaitable[None]:
+    """Copy an answer as it comes; it is settled before its last byte reaches the caller.
 
     Raises:
         UpstreamError: the provider broke off or reported an error.
         CallerGone: nobody reads any more.
         QuotaExceeded: the stream ran past what was held for it.
     """
-    if answer.stream:
-        return _relay_stream(exchange, reader, answer)
-    data = exchange.whole()
-    if data is None:
-        return _relay_parts(exchange, reader, answer)
-    if data:
-        reader.feed(data)
-    reader.finish()
-    return answer.whole(reader)
+    return (_relay_stream if answer.stream else _relay_parts)(exchange, reader, answer)
 
 
 async def _relay_parts(exchange: Exchange, reader: Reader, answer: Answering) -> None:

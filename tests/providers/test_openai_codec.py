@@ -238,6 +238,22 @@ def test_unknown_members_pass_to_open_hosts_and_are_refused_by_strict_ones():
         CODEC.encode(call(foo=1), target())
 
 
+@pytest.mark.parametrize(
+    ("members", "wrong"),
+    [
+        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"messages": [{"role": "user", "name": "a b", "content": "x"}]}, "messages"),
+        ({"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}]}, "messages"),
+    ],
+)
+def test_what_only_strict_hosts_look_into_is_refused_there(members, wrong):
+    assert CODEC.encode(call(stream=False, **members), target(Host(name="h", base_url="http://h/v1")))
+    with pytest.raises(CallerError, match=wrong):
+        CODEC.encode(call(stream=False, **members), target())
+
+
 def test_deepseeks_usage_inside_the_last_chunk_becomes_a_chunk_of_its_own():
     host = Host(name="deepseek", base_url="http://h/v1")
     usage = '"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6,"prompt_cache_hit_tokens":3}'

@@ -83,7 +83,7 @@ class OpenAICodec:
         if target.simulated:  # the real one says it itself
             refuse_misplaced(call, model)
         members, headers = call.members, target.headers
-        edited = model.wants_max_completion_tokens or host.renames or host.drops
+        edited = host.renames or host.drops or model.wants_max_completion_tokens
         if edited or call.stream or call.shrunk_to or call.model != model.name:
             members = self._edited(call, target)
         if call.sim and target.simulated:
@@ -172,7 +172,9 @@ class JsonReader(CallState):
         Raises:
             UpstreamInterrupted: it is not an answer of this operation.
         """
-        body = self._body if self._parts is None else b"".join(self._parts)
+        if self._parts is not None:
+            self._body = b"".join(self._parts)
+        body = self._body
         try:
             answer = decode_answer(body)
         except NOT_JSON:
@@ -185,10 +187,9 @@ class JsonReader(CallState):
         if (answer.data if self._call.operation == "embeddings" else answer.choices) is None:
             raise UpstreamInterrupted("The provider's answer lacks its choices or data.")
         if self._target.host.deviates:
-            body = compat.normal_answer(body, self._call)
+            self._body = compat.normal_answer(body, self._call)
         elif self._target.model.name != self._call.model:
-            body = splice_model(body, self._call.model)
-        self._body = body
+            self._body = splice_model(body, self._call.model)
         return b""
 
     def _mistake(self, body: bytes) -> UpstreamError:
