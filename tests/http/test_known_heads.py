@@ -8,12 +8,15 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from headgate.errors import AuthenticationFailed, GatewayError
+from headgate.errors import AuthenticationFailed, GatewayError, LoopRefused
+from headgate.failpoints import NoFailpoints
 from headgate.http.callers import identify
+from headgate.http.dataplane import CallRoute
 from headgate.http.edge import EdgeLimits
 from headgate.http.incoming import Incoming, RequestHead
 from headgate.http.intake import Intake
 from headgate.identity.keys import Keyring, mint_key
+from headgate.ports import CallIds, SystemClock
 from headgate.records import KeyRow
 from headgate.values import Ceiling, Principal
 from headgate.wire.known import KnownHeads
@@ -201,3 +204,37 @@ def test_a_key_that_expires_is_looked_at_each_time() -> None:
     clock.wall = lambda: 10
     with pytest.raises(AuthenticationFailed, match="expired"):
         identify(service, incoming)  # type: ignore[arg-type]
+
+
+def test_what_is_looked_at_in_each_call_is_so_in_those_of_a_known_head() -> None:
+    bound, free = mint_key(PEPPER), mint_key(PEPPER)
+    row = KeyRow(key=1, project=2, account=3)
+    bound_row = msgspec.structs.replace(row, ceiling=Ceiling(networks=("10.0.0.0/8",)))
+    came: list[object] = []
+    service = SimpleNamespace(
+        keyring=Keyring(PEPPER, {bound.digest: bound_row, free.digest: row}),
+        clock=SystemClock(),
+        ids=CallIds(SystemClock()),
+        shedder=SimpleNamespace(active=False),
+        failpoints=NoFailpoints(),
+        draining=False,
+        instance="here",
+        trusted_proxies=(),
+        routes=None,
+        refused=lambda *_: None,
+        pipeline=SimpleNamespace(
+            serve=lambda *_: "served", refuse=lambda _call, error, _sink: came.append(type(error))
+        ),
+        start_call=lambda run, _: came.append(run),
+    )
+    route = CallRoute(service, "chat", 1000)  # type: ignore[arg-type]
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+    known = RequestHead(b"POST", b"/a", "1.1", [(b"api-key", bound.text.encode())])
+    hop = RequestHead(b"POST", b"/a", "1.1", [(b"api-key", free.text.encode()), (b"x-headgate-hop", b"here")])
+    for asked, peer in (known, "10.0.0.1"), (known, "11.0.0.1"), (known, "10.0.0.2"), (hop, "10.0.0.1"):
+        for _ in range(2):
+            route.handle(Incoming(asked, 0, 0, lambda: b"", (peer, 1), body), None)  # type: ignore[arg-type]
+    assert came == [
+        *("served", "served", AuthenticationFailed, AuthenticationFailed, "served", "served"),
+        *(LoopRefused, LoopRefused),
+    ]

@@ -46,7 +46,7 @@ class Caller(msgspec.Struct, frozen=True):
     session: bytes = b""  # JSON: the settings of the session that its lent key is for
     patience: Patience | None = None  # how long it waits
     wish: Wish | None = None  # that its answers are recorded
-    plain: bool = True  # it says nothing besides, and its key may use all
+    plain: bool = True  # it says nothing besides, and its key may use all from anywhere
 
 
 def identify(service: Service, incoming: Incoming) -> Caller:
@@ -112,7 +112,8 @@ def _identify(service: Service, head: RequestHead) -> Caller:
         patience(head),
         _wish(head),
     )
-    caller = Caller(keyring, principal, hop, *said, plain=not any(said))
+    plain = hop is None and not (principal.networks or any(said))
+    caller = Caller(keyring, principal, hop, *said, plain=plain)
     if not (principal.expires_at or session):
         head.memo = caller
     return caller

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headgate.admission.shedding import Shedder
     from headgate.channels import Channel
     from headgate.http.batches import Batches
+    from headgate.http.callers import Caller
     from headgate.http.crowd import Crowd
     from headgate.http.edge import Incoming
     from headgate.http.files import Archive
@@ -291,7 +292,7 @@ class CallRoute:
         self._service = service
         self._operation: Operation = operation
         self._face = face
-        self._plain = face is None  # a body is read as it comes
+        self._plain = face is None and type(self) is CallRoute  # a body is read as it comes
         self.max_body_bytes = max_body_bytes
 
     def handle(self, incoming: Incoming, sink: Sink) -> None:
@@ -306,26 +307,31 @@ class CallRoute:
             if service.draining:
                 raise Unavailable("The gateway is shutting down. Send the request again.")
             caller = incoming.head.memo  # who sent a head before is known by it
-            if caller is None or caller.keyring is not service.keyring or caller.principal.networks:
+            if caller is None or caller.keyring is not service.keyring or not caller.plain:
                 caller = identify(service, incoming)
             call.principal = caller.principal
             service.failpoints.hit("after-auth")
-            if caller.hop is not None:
-                refuse_loop(caller.hop, service.instance)
-            if self._plain:
+            if self._plain and caller.plain:
                 parse(incoming.body, call)
-            else:
-                self._read(incoming, call)
-            if caller.plain:
                 run = self._serve(call, sink)
             else:
-                heed(service, caller, call, sink)
-                run = self._serve(call, sink) if caller.wish is None else self._record(call, incoming, sink)
+                run = self._heed(caller, call, incoming, sink)
         except GatewayError as error:
             service.refused(self._operation, error)
             service.pipeline.refuse(call, error, sink)
             return
         service.start_call(run, call)
+
+    def _heed(
+        self, caller: Caller, call: Call, incoming: Incoming, sink: Sink
+    ) -> Coroutine[None, None, None]:
+        """Read a call that comes in a form of its own, or with more to heed than its body."""
+        service = self._service
+        if caller.hop is not None:
+            refuse_loop(caller.hop, service.instance)
+        self._read(incoming, call)
+        heed(service, caller, call, sink)
+        return self._serve(call, sink) if caller.wish is None else self._record(call, incoming, sink)
 
     def _serve(self, call: Call, sink: Sink) -> Coroutine[None, None, None]:
         service = self._service
@@ -338,9 +344,11 @@ class CallRoute:
         return recorded(self._service, call, incoming, sink, partial(self._serve, call))
 
     def _read(self, incoming: Incoming, call: Call) -> None:
-        """Read the call in its own form."""
+        """Read the call, in its own form where it has one."""
         face, body = call.face, incoming.body
-        assert face is not None
+        if face is None:
+            parse(body, call)
+            return
         scan(body)
         parse(face.read(body, lambda model: self._target(call, model)), call)
         face.weigh(call)
@@ -360,10 +368,6 @@ class FormRoute(CallRoute):
 
     __slots__ = ()
     brings_files: Literal[True] = True
-
-    def __init__(self, service: Service, operation: Operation, max_body_bytes: int) -> None:
-        super().__init__(service, operation, max_body_bytes)
-        self._plain = False
 
     def begin(self, incoming: Incoming) -> None:
         """Ask for the key before a long form is kept."""
