@@ -43,16 +43,16 @@ def _queued(waited_ns: int) -> bytes:
 class HttpAnswers:
     """Render answers for HTTP callers. Implements `pipeline.Answers`."""
 
-    __slots__ = ("_clock", "_fixed", "_rates")
+    __slots__ = ("_fixed", "_monotonic", "_rates")
 
     def __init__(self, clock: Clock, rates: Rates) -> None:
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._rates = rates
         self._fixed: dict[tuple[int, str, bool], bytes] = {}
 
     def head(self, call: Call, target: Target, tab: Tab) -> bytes:
         """Return the header lines of an answer; a settled call says what it cost."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         principal = call.principal
         assert principal is not None
         ticket = tab.ticket
@@ -112,7 +112,7 @@ class HttpAnswers:
 
     def refuse(self, call: Call, error: GatewayError, sink: Sink) -> None:
         """Send an error as the whole answer, with what is left of the caller's limits."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         principal = call.principal
         limits = b"" if principal is None else self._rates.lines(principal, call.model, now)
         status, headers, body = render(error, call.request_id)

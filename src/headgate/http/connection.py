@@ -95,9 +95,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, or keep what comes before its turn."""
         if self._sink is None and not self.write_paused and not self._held:
-            unread = self.edge.unread
-            if unread is not None and self.alone and self._state == _IDLE:
-                refusal = unread(self, data)
+            if self.edge.unread is not None and self.alone and self._state == _IDLE:
+                refusal = self.edge.unread(self, data)
                 if refusal is not None:
                     self._sink = refusal
                     return

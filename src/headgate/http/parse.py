@@ -66,8 +66,8 @@ class _Shape(msgspec.Struct, frozen=True):
     counted: bool  # something may say how many answers there are
     limits: tuple[str, ...]
     tools: bool
-    # Takes those that are checked, where none of them is input.
-    parameters: Callable[[dict[str, msgspec.Raw]], tuple[msgspec.Raw, ...]] | None
+    # Takes those that are checked, where none of them is input; else none.
+    parameters: Callable[[dict[str, msgspec.Raw]], tuple[msgspec.Raw, ...]]
     seen: dict[bytes, _Said]  # what these were before, as they came: clients repeat theirs
     bare: bool  # nothing but the messages can be input,
     talk: bool  # and there are some
@@ -89,7 +89,7 @@ def _shape(operation: Operation, names: tuple[str, ...]) -> _Shape:
         not _COUNTS.isdisjoint(names),
         tuple(name for name in _LIMITS if name in names),
         "tools" in names or "web_search_options" in names,
-        None if inputs else itemgetter(*checked, "model"),  # with one name alone it gives no tuple
+        (lambda _: ()) if inputs else itemgetter(*checked, "model"),  # with one name alone it gives no tuple
         {},
         bare,
         bare and operation == "chat",
@@ -118,10 +118,12 @@ def parse(body: bytes, call: Call) -> None:
     shape = _shapes[call.operation, *members]
     if shape.missing:
         shape = _supplied(call, members, shape)
-    parameters = b"\n".join(shape.parameters(members)) if shape.parameters is not None else b""
+    parameters = b"\n".join(shape.parameters(members))
     said = shape.seen.get(parameters) or _said(members, shape, parameters)
     call.members = members
-    call.model, call.stream, call.max_output = said.model, said.stream, said.max_output
+    call.model = said.model
+    call.stream = said.stream
+    call.max_output = said.max_output
     if said.more:
         _note(call, said, shape)
     if shape.talk and (size := plain_bytes(members["messages"])):  # nothing but texts

@@ -29,12 +29,13 @@ def scan(body: bytes) -> None:
                 "We could not parse the JSON body of your request: it is not valid UTF-8 "
                 f"(byte {fault.start}). Send the body as UTF-8."
             ) from fault
-    if len(body) <= _SHORT:  # `replace` looks for a byte much faster than `count` does
+    size = len(body)
+    if size <= _SHORT:  # `replace` looks for a byte much faster than `count` does
         without = body.replace(b"[", b"", _TOO_DEEP).replace(b"{", b"", _TOO_DEEP)
-        if len(body) - len(without) <= MAX_DEPTH:
+        if size - len(without) <= MAX_DEPTH:
             return
     # A value takes two bytes at least, so only a long body can hold too many of them.
-    few = len(body) <= 2 * MAX_NODES or body.count(b",") + MAX_DEPTH <= MAX_NODES
+    few = size <= 2 * MAX_NODES or body.count(b",") + MAX_DEPTH <= MAX_NODES
     if few and _at_most(body, b"[", MAX_DEPTH // 2) and _at_most(body, b"{", MAX_DEPTH // 2):
         return
     _walk(_structure(body))
