@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from headgate.money.cost import covers, dearest, only_units, unit_price
+from headgate.money.cost import covers, only_units, unit_price, upper_bound
 from headgate.money.tally import AUDIO_CHARS_PER_TOKEN, AUDIO_LEAST, FILE_USUAL, HIDDEN, IMAGE_BOUND
 from headgate.values import PICO_PER_NANO
 
 if TYPE_CHECKING:
-    from headgate.values import Call, Media, Model, NanoUSD, Operation, PicoUSD, Target, Units
+    from headgate.values import Call, Media, Model, NanoUSD, Operation, Target, Units
 
 TEXTLESS: Final[frozenset[Operation]] = frozenset(
     {
@@ -155,26 +155,18 @@ def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
 
 
 def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int]:
-    """Return what the call can cost at the dearest of its targets, and the input's tokens at the last."""
-    worst = given = 0  # in pico-USD
-    for target in targets:
-        given, made = input_bound(call, target), output_bound(call, target)
-        flat = target.flat
-        if flat is not None:
-            per_input, per_output, fee = flat
-            cost = given * per_input + made * per_output + fee
-        else:
-            cost = _dearest(call, target, given, made)
-        worst = max(worst, cost)
-    return -(-worst // PICO_PER_NANO), given
-
-
-def _dearest(call: Call, target: Target, given: int, made: int) -> PicoUSD:
-    """Return what so many tokens, and what else a call can use at a target, cost at the most; 0: unpriced."""
+    """Return what the call can cost at the dearest of its targets, and its input's tokens; 0: at several."""
+    if len(targets) > 1:
+        return max(weigh(call, (target,))[0] for target in targets), 0
+    target = targets[0]
+    given, made = input_bound(call, target), output_bound(call, target)
+    if target.flat is not None:
+        per_input, per_output, fee = target.flat
+        return -(-(given * per_input + made * per_output + fee) // PICO_PER_NANO), given
     if target.prices is None:
-        return 0
+        return 0, given
     units = units_bound(call, target) if target.by_unit else call.units
-    return dearest(given, made, target.prices, units)
+    return upper_bound(given, made, target.prices, units), given
 
 
 def most_used(call: Call, targets: tuple[Target, ...]) -> tuple[int, bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.admission.durations import go_duration
+from headgate.admission.durations import MS_NS, go_duration
 from headgate.admission.leased import group, token_group
 from headgate.admission.meters import counted
 from headgate.admission.passes import CLOSED, Pass, Told, forms
@@ -269,7 +269,7 @@ class PassGate(Gate):
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
-        count, own = self._count, self._pass
+        own, count = self._pass, self._count
         if count is not None:
             count.end()
         if now >= own.until or ticket.taken_of is not own:
@@ -331,7 +331,8 @@ class PassGate(Gate):
         self._turnstile.open(self)
         for meters, kind in self._told:
             bucket, lacked, left = meters.tightest(now)
-            told = Told(bucket.limit, bucket.unit, lacked, *forms(kind, bucket.limit))
+            limit = bucket.limit
+            told = Told(limit, bucket.unit, limit * MS_NS, lacked, *forms(kind, limit))
             if meters is self._requests:
                 own.requests, own.most = told, left
                 continue

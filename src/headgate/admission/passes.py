@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from headgate.admission.durations import MS_NS, in_go
+from headgate.admission.durations import in_go
 
 if TYPE_CHECKING:
     from headgate.admission.meters import Group, TokenGroup
@@ -97,6 +97,7 @@ class Told(msgspec.Struct, gc=False, eq=False):
 
     limit: int
     unit: int  # of the meter
+    refill_ms: int  # of it, in the same as what it lacks
     lacked: int
     full: bytes
     form: bytes
@@ -104,7 +105,7 @@ class Told(msgspec.Struct, gc=False, eq=False):
     def lines(self, lack: int) -> bytes:
         """Return its header lines where it lacks something."""
         left = self.limit + -lack // self.unit
-        return self.form % (max(left, 0), in_go(-(-lack // (self.limit * MS_NS))))
+        return self.form % (max(left, 0), in_go(-(-lack // self.refill_ms)))
 
 
 class Pass:

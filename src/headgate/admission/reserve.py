@@ -110,7 +110,7 @@ class Reservations:
         hold = self._budgets.reserve(found, amount, self._clock.wall())
         if hold is None and found.prepaid:  # perhaps several grants have it together
             hold = self._budgets.reserve(found, amount, self._clock.wall(), needed(call, targets, amount))
-        if hold is not None and len(targets) == 1:
+        if hold is not None:
             hold.given = given
         return hold
 

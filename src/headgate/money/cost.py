@@ -116,13 +116,9 @@ def upper_bound(input_tokens: int, output_tokens: int, prices: Prices, units: Un
     Every token is taken at the dearest part of its side, in the dearest band that the input
     bound can reach, so `cost` of any usage within the bounds is at most this.
     """
-    return (dearest(input_tokens, output_tokens, prices, units) + _UP) // PICO_PER_NANO
-
-
-def dearest(input_tokens: int, output_tokens: int, prices: Prices, units: Units) -> PicoUSD:
-    """Return the same before it is rounded up."""
     bands = _bands(input_tokens, prices, units)
-    return max(fixed + given + output_tokens * per_output for given, per_output, fixed in bands)
+    worst = max(fixed + given + output_tokens * per_output for given, per_output, fixed in bands)
+    return (worst + _UP) // PICO_PER_NANO
 
 
 def worth(input_tokens: int, money: NanoUSD, prices: Prices, units: Units = ()) -> Usage:
