@@ -36,7 +36,7 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
     gate: Gate
     tokens: int
     since: MonotonicNs = 0  # when it was admitted
-    taken_of: Pass | None = None  # then it was admitted when that was booked
+    taken_of: Pass = CLOSED  # any other: it was admitted when that was booked
     open: bool = True
     queued_ns: int = 0  # how long it has waited before
 
@@ -269,10 +269,10 @@ class PassGate(Gate):
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
         """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
-        own, count = self._pass, self._count
+        count, own = self._count, ticket.taken_of
         if count is not None:
             count.end()
-        if now >= own.until or ticket.taken_of is not own:
+        if now >= own.until:
             self._settle_late(ticket, used, now)
             return
         own.last = now
@@ -283,9 +283,9 @@ class PassGate(Gate):
             own.back += unused
 
     def _settle_late(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
-        """End a call that another pass has let in, or none."""
+        """End a call whose pass is closed, or over."""
         own, taken_of, unused = self._pass, ticket.taken_of, ticket.tokens - used
-        since = ticket.since if taken_of is None else taken_of.last
+        since = ticket.since if taken_of is CLOSED else taken_of.last
         if now >= own.until:
             self.close()
             self.touch()
@@ -348,4 +348,5 @@ class PassGate(Gate):
     def book(self) -> None:
         """Book what the calls of the own pass have taken."""
         own, self._pass = self._pass, CLOSED
+        own.until = 0
         own.book(self._requests, self._tokens)

@@ -86,7 +86,12 @@ class Reservations:
                 if not target.bounded:
                     _assume(call, targets)
                     break
-        return self._try(call, targets, found)
+        amount, given = weigh(call, targets)
+        hold = self._budgets.reserve(found, amount, self._clock.wall())
+        if hold is None:
+            return self._try(call, targets, found) if found.prepaid else None
+        hold.given = given
+        return hold
 
     async def wait(self, call: Call, targets: tuple[Target, ...]) -> Hold:
         """Do the same after asking the store, and waiting for others; see `reserve`."""
@@ -106,10 +111,10 @@ class Reservations:
             raise self._too_dear(call, targets, found) from None
 
     def _try(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
+        """Hold the upper bound of a call, in several grants where none has all of it."""
         amount, given = weigh(call, targets)
-        hold = self._budgets.reserve(found, amount, self._clock.wall())
-        if hold is None and found.prepaid:  # perhaps several grants have it together
-            hold = self._budgets.reserve(found, amount, self._clock.wall(), needed(call, targets, amount))
+        need = needed(call, targets, amount) if found.prepaid else None
+        hold = self._budgets.reserve(found, amount, self._clock.wall(), need)
         if hold is not None:
             hold.given = given
         return hold
