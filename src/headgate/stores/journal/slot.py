@@ -87,6 +87,13 @@ class SlotJournal:
         failpoints: `rotate`.
     """
 
+    __slots__ = (
+        "_before_send", "_bound_bytes", "_clock", "_count", "_deciding", "_dirty", "_drained_bytes",
+        "_drained_count", "_durable", "_end", "_failpoints", "_file", "_folder_dirty", "_live", "_offset",
+        "_opens_until", "_pending", "_retired", "_segment", "_segment_bytes", "_spare_used", "_start",
+        "_starts", "_syncer", "_syncing", "_turning", "bound_s", "broken", "folder", "full", "handover",
+        "late", "on_durable",
+    )  # fmt: skip
     _file: Segment  # that is written
     _opens_until: int  # how far into it calls may open; 0: none may
 
