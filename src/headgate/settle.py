@@ -24,6 +24,8 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+import msgspec
+
 from headgate.admission.bounds import input_bound, output_bound, rough_input, units_bound
 from headgate.callstate import CallState
 from headgate.errors import Outrun
@@ -233,29 +235,28 @@ class Tab(CallState):
         if bill is None:
             prices, ours, lost = opened.prices, opened.costs, self._lost
             actual = cost(usage, prices) if prices is not None else 0
-            charge = due = min(actual, opened.hold)
-            promoted = tokens = 0
-            if opened.sources and opened.sources[0].tokens:  # a grant of them covers it
-                charge, promoted, tokens = 0, due, tokens_taken(opened.sources, usage)
+            charge = min(actual, opened.hold)
             taken = actual if ours is prices else 0 if ours is None else cost(usage, ours)
             began = self._first_byte_ns
-            bill = self._bill = Settle(
+            bill = Settle(
                 opened.call,
                 opened.attempt,
                 ledger.clock.wall(),
                 status,
                 usage,
                 charge,
-                actual - due,
+                actual - charge,
                 (taken,) if self.attempts == 1 and not lost else self._costs(opened, taken),
                 estimated,
                 (began - self._opened_ns) // 1000 if began else 0,
                 (now - self._opened_ns) // 1000,
-                promoted,
-                tokens,
+                0,
+                0,
                 lost,
             )
-            self.charge = charge
+            if opened.sources and opened.sources[0].tokens:
+                bill = _covered(bill, opened)
+            self._bill, self.charge = bill, bill.charge
         ledger.budgets.close(self._hold, bill.charge, bill.tokens)
         used = bill.usage.input_tokens + bill.usage.output_tokens
         ledger.rates.settle(self.ticket, used, now, failed=not used and _failed(bill.status))
@@ -467,6 +468,12 @@ def believable(usage: Usage | None, call: Call, target: Target) -> bool:
     if made > _PLENTY and made > 4 * output_bound(call, target):
         return False
     return given <= _PLENTY or given <= 4 * input_bound(call, target)
+
+
+def _covered(bill: Settle, opened: Open) -> Settle:
+    """Return the bill of a call that a grant of tokens covers."""
+    tokens = tokens_taken(opened.sources, bill.usage)
+    return msgspec.structs.replace(bill, charge=0, promoted=bill.charge, tokens=tokens)
 
 
 def _failed(status: int) -> bool:
