@@ -47,7 +47,8 @@ def output_bound(call: Call, target: Target) -> int:
     """Return the most output tokens that a call can be billed for at a target."""
     limit = call.max_output
     if limit is None:
-        limit = call.shrunk_to or _unasked(call, target)
+        chat = call.operation == "chat"
+        limit = call.shrunk_to or (chat and target.model.max_output) or _unasked(call, target)
     return (limit + call.predicted) * call.n
 
 
@@ -58,12 +59,11 @@ def output_limit(call: Call, target: Target) -> int:
 
 def _unasked(call: Call, target: Target) -> int:
     """Return the most that a provider makes of one choice when no limit is sent."""
+    if call.operation in TEXTLESS:
+        return 0
+    if call.operation == "completions" and target.host.completion_tokens:
+        return target.host.completion_tokens
     model = target.model
-    if call.operation != "chat":
-        if call.operation in TEXTLESS:
-            return 0
-        if call.operation == "completions" and target.host.completion_tokens:
-            return target.host.completion_tokens
     return model.max_output or min(model.context_window or MOST_OUTPUT, MOST_OUTPUT)
 
 
@@ -159,9 +159,11 @@ def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int]:
     if len(targets) > 1:
         return max(weigh(call, (target,))[0] for target in targets), 0
     target = targets[0]
-    given, made = input_bound(call, target), output_bound(call, target)
-    if target.flat is not None:
-        per_input, per_output, fee = target.flat
+    given = input_bound(call, target)
+    made = output_bound(call, target)
+    flat = target.flat
+    if flat is not None:
+        per_input, per_output, fee = flat
         return -(-(given * per_input + made * per_output + fee) // PICO_PER_NANO), given
     if target.prices is None:
         return 0, given
