@@ -259,7 +259,8 @@ class Tab(CallState):
             self._bill, self.charge = bill, bill.charge
         ledger.budgets.close(self._hold, bill.charge, bill.tokens)
         used = bill.usage.input_tokens + bill.usage.output_tokens
-        ledger.rates.settle(self.ticket, used, now, failed=not used and _failed(bill.status))
+        ticket = self.ticket
+        ticket.gate.settle(ticket, used, now, failed=not used and _failed(bill.status))
         ledger.journal.settle(bill)
         self.settled = True
         ledger.observer.settled(opened, bill)

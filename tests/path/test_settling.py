@@ -11,7 +11,8 @@ from tests.path.fakes import NOW, PRICES, Bench, FixedRoutes, ListSink, Script, 
 from tests.path.test_pipeline import CHARGE, answer, chunks, make
 
 from headgate.admission.bounds import rough_input
-from headgate.admission.budget import Hold
+from headgate.admission.budget import Budgets, Hold
+from headgate.admission.gates import PassGate
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.money.cost import cost
 from headgate.ports import Lost, Mark, Open, Settle
@@ -110,22 +111,13 @@ async def test_an_observer_that_raises_changes_nothing(stream: bool) -> None:
 
 @SHAPES
 @pytest.mark.parametrize("step", ["close, undone", "close", "settle"])
-async def test_money_and_limits_that_raise_are_still_settled(step: str, stream: bool) -> None:
+async def test_money_and_limits_that_raise_are_still_settled(
+    step: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench = bench_of(stream)
-    ledger = bench.pipeline._ledger
     name, _, undone = step.partition(", ")
-    owner = "budgets" if name == "close" else "rates"
-    real = getattr(getattr(ledger, owner), name)
-    tripping = failing(real, 1, after=not undone)
-
-    class Tripping:
-        def __init__(self, whole: object) -> None:
-            self.whole = whole
-
-        def __getattr__(self, asked: str) -> object:
-            return tripping if asked == name else getattr(self.whole, asked)
-
-    setattr(ledger, owner, Tripping(getattr(ledger, owner)))
+    owner = Budgets if name == "close" else PassGate
+    monkeypatch.setattr(owner, name, failing(getattr(owner, name), 1, after=not undone))
     sink = await served(bench, stream)
     [settled] = bench.journal.settled()
     assert (settled.charge, settled.status) == (CHARGE, 200)

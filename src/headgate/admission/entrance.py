@@ -98,7 +98,7 @@ class Entrance:
         place = self._places.get(account)
         if place is None:
             place = self._places[account] = _Place()
-        self._rates.freed = self._freed
+        self._rates.hall.freed = self._freed
         place.line.join(waiter)
         limit = loop.call_later(gate.queue_ms / 1000, self._go, waiter)
         sink.on_gone(lambda: self._go(waiter))
@@ -189,7 +189,7 @@ class Entrance:
         if not place.line.count:
             del self._places[account]
             if not self._places:
-                self._rates.freed = None
+                self._rates.hall.freed = None
             return
         if self._rates.shares is not None:
             for waiter in place.line.blocked:

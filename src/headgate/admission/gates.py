@@ -15,7 +15,7 @@ from headgate.errors import RateLimited
 from headgate.values import MonotonicNs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from headgate.admission.meters import Bucket, Count, Kind, TokenBucket
     from headgate.admission.passes import Turnstile
@@ -41,6 +41,21 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
     queued_ns: int = 0  # how long it has waited before
 
 
+class Hall:
+    """What the gates of a process have in common.
+
+    Args:
+        count_failed: calls that fail at their provider count.
+    """
+
+    __slots__ = ("changed", "count_failed", "freed")
+
+    def __init__(self, *, count_failed: bool = True) -> None:
+        self.count_failed = count_failed
+        self.changed: list[Gate] = []  # whose buckets have changed since they were last read
+        self.freed: Callable[[int], None] | None = None  # told of an account whose call has ended
+
+
 class Gate:
     """What a call must pass. All of it, or nothing is counted.
 
@@ -55,7 +70,7 @@ class Gate:
     """
 
     __slots__ = (
-        "_count", "_meters", "_requests", "_tokens", "_told", "changed", "counts", "principal", "queue_ms",
+        "_count", "_meters", "_requests", "_tokens", "_told", "counts", "hall", "principal", "queue_ms",
         "requests", "tokens", "touched", "unbound",
     )  # fmt: skip
 
@@ -77,8 +92,8 @@ class Gate:
         told = ((self._requests, b"requests"), (self._tokens, b"tokens"), (projects, b"project-tokens"))
         self._told = tuple((meters, kind) for meters, kind in told if meters.buckets)
         self._meters: frozenset[Bucket | Count] | None = None
-        self.touched = False  # since its buckets were last read,
-        self.changed: list[Gate] = []  # and then it is among these
+        self.hall = _ALONE
+        self.touched = False  # since its buckets were last read
         # Where there is no limit, every call has the same ticket, with nothing to settle.
         self.unbound = None if requests or tokens or counts else Ticket(self, 0, open=False)
 
@@ -137,7 +152,7 @@ class Gate:
         """Note that its buckets change."""
         if not self.touched:
             self.touched = True
-            self.changed.append(self)
+            self.hall.changed.append(self)
 
     def close(self) -> None:
         """Bring the meters up to date. Those that each call looks at always are."""
@@ -145,16 +160,30 @@ class Gate:
     def without_counts(self) -> Gate:
         """Return what a call must pass that is counted in another one that is open."""
         gate = Gate(self.principal, self.requests, self.tokens, ())
-        gate.changed = self.changed
+        gate.hall = self.hall
         return gate
 
-    def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
-        """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
+    def settle(self, ticket: Ticket, used: int, now: MonotonicNs, *, failed: bool = False) -> None:
+        """End a call: give back, or take, the difference between its estimate and its usage in tokens.
+
+        The second time does nothing.
+        """
+        if not ticket.open:
+            return
+        ticket.open = False
         if self._count is not None:
             self._count.end()
         self.touch()
         if self.tokens:
             self._tokens.settle(ticket.tokens, used, ticket.since, now)
+        self._end(now, failed=failed)
+
+    def _end(self, now: MonotonicNs, *, failed: bool) -> None:
+        """Count a call no more that failed, where these do not count; tell who waits for its room."""
+        if failed and not self.hall.count_failed:
+            self.uncount(now)
+        if self.hall.freed is not None:
+            self.hall.freed(self.principal.account)
 
     def uncount(self, now: MonotonicNs) -> None:
         """Give back a request, as if it had never come."""
@@ -230,6 +259,9 @@ class Gate:
         return f"This is the limit of {whose}{f' for {place.model}' if place.model else ''}."
 
 
+_ALONE = Hall()  # of gates that belong to nobody's limits
+
+
 class PassGate(Gate):
     """A gate whose calls take from what it saw of its meters a moment ago: see `passes.py`.
 
@@ -267,23 +299,28 @@ class PassGate(Gate):
         own.free -= tokens
         return Ticket(self, tokens, now, own)
 
-    def settle(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
-        """End a call: give back, or take, the difference between its estimate and its usage in tokens."""
-        count, own = self._count, ticket.taken_of
-        if count is not None:
-            count.end()
-        if now >= own.until:
-            self._settle_late(ticket, used, now)
+    def settle(self, ticket: Ticket, used: int, now: MonotonicNs, *, failed: bool = False) -> None:
+        """End a call; see `Gate.settle`."""
+        if not ticket.open:
             return
-        own.last = now
-        own.ended += used
-        unused = ticket.tokens - used
-        own.free += unused
-        if unused > 0:
-            own.back += unused
+        ticket.open = False
+        if self._count is not None:
+            self._count.end()
+        own = ticket.taken_of
+        if now < own.until:
+            own.last = now
+            own.ended += used
+            unused = ticket.tokens - used
+            own.free += unused
+            if unused > 0:
+                own.back += unused
+        else:
+            self._settle_late(ticket, used, now)
+        if failed or self.hall.freed is not None:
+            self._end(now, failed=failed)
 
     def _settle_late(self, ticket: Ticket, used: int, now: MonotonicNs) -> None:
-        """End a call whose pass is closed, or over."""
+        """Settle what a call has taken of a pass that is closed, or over."""
         own, taken_of, unused = self._pass, ticket.taken_of, ticket.tokens - used
         since = ticket.since if taken_of is CLOSED else taken_of.last
         if now >= own.until:
@@ -318,7 +355,7 @@ class PassGate(Gate):
     def without_counts(self) -> Gate:
         """Return what a call must pass that is counted in another one that is open."""
         gate = PassGate(self.principal, self.requests, self.tokens, (), 0, self._turnstile)
-        gate.changed = self.changed
+        gate.hall = self.hall
         return gate
 
     # ── passes ───────────────────────────────────────────────────────────────────────────────────

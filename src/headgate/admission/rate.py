@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from headgate.admission.gates import Gate, PassGate
+from headgate.admission.gates import Gate, Hall, PassGate
 from headgate.admission.limits import LimitTable
 from headgate.admission.meters import Count, Kind, TokenBucket
 from headgate.admission.passes import Turnstiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from headgate.admission.gates import Ticket
     from headgate.admission.limits import Bound
@@ -40,8 +40,7 @@ class Rates:
     """
 
     __slots__ = (
-        "_buckets", "_by_model", "_count_failed", "_counts", "_gates", "_restored", "_table", "_touched",
-        "_turnstiles", "freed", "shares",
+        "_buckets", "_by_model", "_counts", "_gates", "_restored", "_table", "_turnstiles", "hall", "shares",
     )  # fmt: skip
 
     def __init__(
@@ -49,14 +48,12 @@ class Rates:
     ) -> None:
         self.shares = shares
         self._table = table or LimitTable()
-        self._count_failed = count_failed
+        self.hall = Hall(count_failed=count_failed)
         self._gates: dict[int, Gate] = {}  # by key, where the model makes no difference
         self._by_model: dict[tuple[int, str], Gate] = {}
         self._buckets: dict[str, TokenBucket] = {}  # one class for all: code that meets two is slower
         self._counts: dict[str, Count] = {}
-        self._touched: list[Gate] = []  # since the last readings; they put themselves there
         self._turnstiles = Turnstiles() if shares is None else shares.turnstiles
-        self.freed: Callable[[int], None] | None = None  # told of an account whose call has ended
         self._restored: dict[str, tuple[int, MonotonicNs]] = {}  # of the last run, not asked for yet
 
     def replace(self, table: LimitTable) -> None:
@@ -84,15 +81,7 @@ class Rates:
 
     def settle(self, ticket: Ticket, used: int, now: MonotonicNs, *, failed: bool = False) -> None:
         """End a call that used so many tokens; the second time does nothing."""
-        if not ticket.open:
-            return
-        ticket.open = False
-        gate = ticket.gate
-        gate.settle(ticket, used, now)
-        if failed and not self._count_failed:
-            gate.uncount(now)
-        if self.freed is not None:
-            self.freed(gate.principal.account)
+        ticket.gate.settle(ticket, used, now, failed=failed)
 
     def cancel(self, ticket: Ticket, now: MonotonicNs) -> None:
         """Undo an admission of a call that we then refused ourselves."""
@@ -123,7 +112,7 @@ class Rates:
         else:
             turnstile = self._turnstiles.of(principal.account)
             gate = PassGate(principal, requests, tokens, counts, queue_ms, turnstile)
-        gate.changed = self._touched
+        gate.hall = self.hall
         return gate
 
     def _bucket(self, place: Place, kind: Kind, limit: int, now: MonotonicNs) -> TokenBucket:
@@ -170,8 +159,7 @@ class Rates:
 
     def readings(self, now: MonotonicNs) -> list[Reading]:
         """Return what the buckets lack that have changed since this was last asked."""
-        touched = tuple(self._touched)
-        self._touched.clear()
+        touched, self.hall.changed = self.hall.changed, []
         for gate in touched:
             gate.touched = False
             gate.close()
