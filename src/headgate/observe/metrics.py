@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 # seconds; the last bucket is open
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BUCKETS_US = tuple(round(bucket * 1_000_000) for bucket in BUCKETS_S)
+_BUCKET = partial(bisect_left, _BUCKETS_US)  # of a duration
 _AT_ONCE: Final = 512  # calls that are added up together, where nobody asks before
 _COUNTED = attrgetter(
     "usage.input_tokens", "usage.output_tokens", "usage.cached_tokens", "charge", "costs", "first_byte_us",
     "duration_us", "estimated",
 )  # fmt: skip
+_OPENED = attrgetter("operation", "provider", "upstream_model", "book._value_")
+_STATUS, _ABSORBED = attrgetter("status"), attrgetter("absorbed")
 MAX_SERIES = 2_000  # models are named by callers; beyond this they are counted as "other"
 
 Label = tuple[str, str, str, str, int]  # operation, provider, model, book, status
@@ -71,8 +75,8 @@ class Series:
         self.duration_us += sum(durations)
         self.estimated += sum(estimated)
         buckets = self.durations
-        for duration in durations:
-            buckets[bisect_left(_BUCKETS_US, duration)] += 1
+        for bucket, calls in Counter(map(_BUCKET, durations)).items():
+            buckets[bucket] += calls
 
 
 class Metrics:
@@ -121,14 +125,17 @@ class Metrics:
 
     def _add_up(self) -> None:
         recent, self._recent = self._recent, []
-        groups: defaultdict[Label, list[Settle]] = defaultdict(list)
-        for opened, settled in recent:
-            book = "sim" if opened.book else "real"
-            label = (opened.operation, opened.provider, opened.upstream_model, book, settled.status)
-            groups[label].append(settled)
-            self._absorbed_nano += settled.absorbed
-        for label, group in groups.items():
+        if not recent:
+            return
+        opened, settled = zip(*recent, strict=True)
+        kinds = zip(map(_OPENED, opened), map(_STATUS, settled), strict=True)
+        groups: defaultdict[tuple[tuple[str, str, str, int], int], list[Settle]] = defaultdict(list)
+        for kind, each in zip(kinds, settled, strict=True):
+            groups[kind].append(each)
+        for ((operation, provider, model, book), status), group in groups.items():
+            label = (operation, provider, model, "sim" if book else "real", status)
             (self._series.get(label) or self._new(label)).add(group)
+        self._absorbed_nano += sum(map(_ABSORBED, settled))
 
     def _new(self, label: Label) -> Series:
         if len(self._series) >= MAX_SERIES:
