@@ -118,8 +118,8 @@ class Budgets:
     """
 
     __slots__ = (
-        "_budgets", "_clocks", "_covers", "_floor", "_grants", "_guarded", "_next_expiry", "_purse", "_terms",
-        "_time", "_waiters",
+        "_budgets", "_clocks", "_floor", "_grants", "_guarded", "_next_expiry", "_purse", "_terms", "_time",
+        "_waiters", "covers",
     )  # fmt: skip
 
     def __init__(self, purse: Purse, *, guarded: bool = False) -> None:
@@ -130,7 +130,7 @@ class Budgets:
         self._budgets: dict[int, Budget] = {}  # by id: those that somebody has spent from
         self._grants: dict[tuple[int, Book], tuple[Slice, ...]] = {}
         self._clocks: dict[tuple[Unit, str], PeriodClock] = {}
-        self._covers: dict[tuple[int, Book], Cover] = {}
+        self.covers: dict[tuple[int, Book], Cover] = {}  # by key: those that `covering` has resolved
         self._floor: WallMicros = 0  # where the latest period began that was ever in force
         self._next_expiry: WallMicros = FOREVER
         self._waiters: list[asyncio.Future[None]] = []
@@ -158,7 +158,7 @@ class Budgets:
                 self._purse.retire(budget.slice)
             del self._budgets[number]
         self._replace_grants(grants)
-        self._covers = {}
+        self.covers.clear()
         self._purse.gather()
         self._purse.doubt()
         self.wake()
@@ -196,9 +196,9 @@ class Budgets:
     def covering(self, principal: Principal) -> Cover:
         """Return what a principal's calls spend from."""
         place = (principal.key, principal.book)
-        found = self._covers.get(place)
+        found = self.covers.get(place)
         if found is None:
-            found = self._covers[place] = self._resolve(principal)
+            found = self.covers[place] = self._resolve(principal)
         return found
 
     def in_force(self, principal: Principal, now: WallMicros) -> Cover:

@@ -334,7 +334,7 @@ class PassGate(Gate):
             own.free += unused
             return
         own.ended += ticket.tokens
-        own.others += unused
+        own.full -= unused
         own.unused[since] = own.unused.get(since, 0) + unused
 
     def lines(self, now: MonotonicNs) -> bytes:
@@ -342,11 +342,10 @@ class PassGate(Gate):
         own = self._pass
         if now >= own.until:
             own = self._open(now)
-        lines, passed, requests = b"", now - own.began, own.requests
-        if requests is not None:
-            lack = requests.lacked + own.calls * requests.unit - passed * requests.limit
-            lines = requests.full if lack <= 0 else requests.lines(lack)
-        taken = own.room - own.free - own.others
+        passed, requests = now - own.began, own.requests
+        lack = requests.lacked + own.calls * requests.unit - passed * requests.limit
+        lines = requests.full if lack <= 0 else requests.lines(lack)
+        taken = own.full - own.free
         for told in own.tokens:
             lack = told.lacked + taken * told.unit - passed * told.limit
             lines += told.full if lack <= 0 else told.lines(lack)
@@ -375,7 +374,7 @@ class PassGate(Gate):
                 continue
             own.tokens.append(told)
             if meters is self._tokens:
-                own.room = own.free = left
+                own.room = own.full = own.free = left
         return own
 
     def close(self) -> None:

@@ -108,11 +108,14 @@ class Told(msgspec.Struct, gc=False, eq=False):
         return self.form % (max(left, 0), in_go(-(-lack // self.refill_ms)))
 
 
+_UNTOLD: Final = Told(0, 0, 0, 0, b"", b"")  # there is no limit
+
+
 class Pass:
     """What a gate saw of its meters, and what was taken since."""
 
     __slots__ = (
-        "back", "began", "calls", "ended", "free", "last", "most", "others", "requests", "room", "tokens",
+        "back", "began", "calls", "ended", "free", "full", "last", "most", "requests", "room", "tokens",
         "until", "unused",
     )  # fmt: skip
 
@@ -124,9 +127,9 @@ class Pass:
         self.free = _UNBOUND  # what of the room is neither reserved nor used
         self.back = 0  # what its calls had reserved and did not use
         self.ended = 0  # of the room no longer reserved, but used; and what calls of before had reserved
-        self.unused: dict[MonotonicNs, int] = {}  # what these did not use, by when they had reserved it,
-        self.others = 0  # and in all
-        self.requests: Told | None = None
+        self.unused: dict[MonotonicNs, int] = {}  # what these did not use, by when they had reserved it
+        self.full = _UNBOUND  # the room less all of that: what of it is not free is told as taken
+        self.requests = _UNTOLD
         self.tokens: list[Told] = []
 
     def book(self, requests: Group, tokens: TokenGroup) -> None:

@@ -50,10 +50,10 @@ class InputCounter(Protocol):
 class Reservations:
     """Reserve the money of calls."""
 
-    __slots__ = ("_budgets", "_clock", "_counter", "_teller")
+    __slots__ = ("_budgets", "_clock", "_counter", "_covers", "_teller")
 
     def __init__(self, budgets: Budgets, teller: Teller, clock: Clock, counter: InputCounter) -> None:
-        self._budgets = budgets
+        self._budgets, self._covers = budgets, budgets.covers
         self._teller = teller
         self._clock = clock
         self._counter = counter
@@ -79,7 +79,8 @@ class Reservations:
         """
         principal = call.principal
         assert principal is not None
-        found = self._budgets.covering(principal)
+        place = (principal.key, principal.book)
+        found = self._covers.get(place) or self._budgets.covering(principal)
         if found.capped:
             call.shrunk_to = 0
             for target in targets:
