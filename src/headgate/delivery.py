@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from headgate.admission.bounds import rough_input, units_bound
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.errors import UpstreamError, UpstreamInterrupted, UpstreamTimeout
 from headgate.providers import shaping
 from headgate.providers.stream import KEEP_ALIVE
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 COUNT_WITHIN_S = 0.15  # for a caller who has left: reasoning that nobody saw is only in the provider's count
 
 
+@set_at_once
 class Delivery(CallState):
     """One attempt's answer on its way to the caller: what the relay works on."""
 

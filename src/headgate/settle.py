@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import msgspec
 
 from headgate.admission.bounds import input_bound, output_bound, rough_input, units_bound
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.errors import Outrun
 from headgate.money.cost import cost
 from headgate.money.credit import tokens_taken
@@ -75,6 +75,7 @@ class Producing(Protocol):
         ...
 
 
+@set_at_once
 class Tab(CallState):
     """What one call holds, has opened and will pay."""
 
@@ -308,6 +309,7 @@ def _ignored(_: str) -> None:
     """Pass."""
 
 
+@set_at_once
 class Side(Tab, kw_only=True):
     """The tab of one of two attempts of a call at once. What settles first, or shows anything, is the call's.
 

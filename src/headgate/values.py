@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from headgate.buckets import Bucket, Handover
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.credentials import Bearer, Signing, TokenSource
 
 if TYPE_CHECKING:
@@ -397,6 +397,7 @@ class Media(msgspec.Struct, frozen=True, gc=False):
     stored: bool = False  # some are named that are ours: `files.inlining` puts them there
 
 
+@set_at_once
 class Call(CallState):
     """One request that we serve, from the edge to its settlement. Owned by its task.
 

@@ -14,7 +14,7 @@ from functools import partial
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -99,6 +99,7 @@ def ends_at(deadline: Deadline | None) -> MonotonicNs | None:
 _ENDED = object()
 
 
+@set_at_once
 class CallRun(CallState):
     """Run a coroutine: by hand while it waits for `Wait`s, else in a task.
 

@@ -15,6 +15,7 @@ import msgspec
 
 from headgate.admission.allotment import CLOSED, Allotment
 from headgate.admission.purse import Slice
+from headgate.callstate import set_at_once
 from headgate.money.credit import Need, cover, in_tokens
 from headgate.money.periods import FOREVER, PeriodClock
 from headgate.money.pots import PotName, Want
@@ -84,6 +85,7 @@ Credit: TypeAlias = "tuple[tuple[Source, ...], tuple[Slice, ...]]"  # parts of a
 _NO_CREDIT: Credit = ((), ())
 
 
+@set_at_once
 class Hold(msgspec.Struct, gc=False, eq=False):
     """Money reserved for one open call. Closed exactly once.
 

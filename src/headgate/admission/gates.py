@@ -11,6 +11,7 @@ from headgate.admission.durations import MS_NS, go_duration
 from headgate.admission.leased import group, token_group
 from headgate.admission.meters import counted
 from headgate.admission.passes import CLOSED, Pass, Told, forms
+from headgate.callstate import set_at_once
 from headgate.errors import RateLimited
 from headgate.values import MonotonicNs
 
@@ -30,6 +31,7 @@ _WORDS: dict[Kind, str] = {
 _COUNT_RETRY_NS = 1_000_000_000  # nobody knows when another call ends
 
 
+@set_at_once
 class Ticket(msgspec.Struct, gc=False, eq=False):
     """One admitted call: what it took, until it is settled."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mmap import mmap
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.errors import BodyTooLarge, CallerError, HeadersTooLarge, MediaTypeRefused, MethodRefused
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ class RequestHead:
         self.keep_alive = False  # where it is refused, nothing else follows
 
 
+@set_at_once
 class Incoming(CallState):
     """One request, complete when a route sees it. `length` is what its head announced.
 

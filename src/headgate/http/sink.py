@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.channels import Socket
 from headgate.errors import CallerGone
 from headgate.http.heads import CONTINUE
@@ -26,6 +26,7 @@ _COMMENT = b"3\r\n:\n\n\r\n"  # a chunk with an SSE comment
 _WITHOUT_BODY = frozenset({204, 304})
 
 
+@set_at_once
 class HttpSink(CallState):
     """Implements `ports.Sink`. After `finish`, or once the caller has gone, its methods do nothing.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from headgate.callstate import set_at_once
 from headgate.ports import Head, Request
 from headgate.providers.codec import headers_of, name_in_path
 from headgate.providers.edits import members_of
@@ -162,6 +163,7 @@ class AzureCodec(OpenAICodec):
         return mistake(head, body)
 
 
+@set_at_once
 class AzureJson(JsonReader):
     """A whole JSON answer."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.errors import UpstreamInterrupted
 from headgate.ports import Request
 from headgate.providers import compat, plain, uploads
@@ -130,6 +130,7 @@ def _ask_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     return msgspec.Raw(_encode(given))
 
 
+@set_at_once
 class JsonReader(CallState):
     """A whole JSON answer."""
 

@@ -12,7 +12,7 @@ from email.utils import formatdate
 from types import coroutine
 from typing import TYPE_CHECKING, Protocol, cast
 
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.errors import CallerGone, GatewayError, UpstreamInterrupted, UpstreamTimeout
 from headgate.ports import Head
 from headgate.transport.faults import Malformed, Redirected, StaleConnection, describe
@@ -131,6 +131,7 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.abort()
 
 
+@set_at_once
 class HttpExchange(CallState):
     """One request and its answer; see `ports.Exchange`."""
 

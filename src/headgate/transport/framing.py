@@ -18,7 +18,7 @@ from httptools import (
     HttpResponseParser,
 )
 
-from headgate.callstate import CallState
+from headgate.callstate import CallState, set_at_once
 from headgate.ports import Head
 from headgate.transport.decoding import Inflater
 from headgate.transport.faults import Malformed
@@ -48,6 +48,7 @@ class Proven:
     keep_alive: bytes | None
 
 
+@set_at_once
 class Answer(CallState):
     """What has arrived of one answer: `head`, unread bytes of the body, whether it is `complete`.
 
