@@ -199,7 +199,7 @@ class Pipeline:
             targets = tuple(map(routes.key_rules[principal.name].applied, targets))
         first = targets[0]
         if call.units or first.by_unit or (len(targets) > 1 and any(each.by_unit for each in targets)):
-            targets = tuple(priced(call, target) for target in targets)
+            targets = tuple(map(partial(priced, call), targets))
         if first.steered or call.demand is not None:
             targets = self._stages.steering.choose(call, targets, routes)
         if call.shape is not None:

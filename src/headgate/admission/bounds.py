@@ -157,7 +157,7 @@ def bound(call: Call, targets: tuple[Target, ...]) -> NanoUSD:
 def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int]:
     """Return what the call can cost at the dearest of its targets, and its input's tokens; 0: at several."""
     if len(targets) > 1:
-        return max(weigh(call, (target,))[0] for target in targets), 0
+        return max(_each_weighed(call, targets)), 0
     target = targets[0]
     given = input_bound(call, target)
     made = output_bound(call, target)
@@ -169,6 +169,10 @@ def weigh(call: Call, targets: tuple[Target, ...]) -> tuple[NanoUSD, int]:
         return 0, given
     units = units_bound(call, target) if target.by_unit else call.units
     return upper_bound(given, made, target.prices, units), given
+
+
+def _each_weighed(call: Call, targets: tuple[Target, ...]) -> list[NanoUSD]:
+    return [weigh(call, (target,))[0] for target in targets]
 
 
 def most_used(call: Call, targets: tuple[Target, ...]) -> tuple[int, bool]:

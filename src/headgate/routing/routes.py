@@ -125,10 +125,13 @@ class Routes:
         known = self._known.get((model, book, tier))
         if known is not None and known.since <= at < known.until:
             return known.targets
-        wanted = _Wanted(book, at, tier, model)
+        return self._find(model, _Wanted(book, at, tier, model))
+
+    def _find(self, model: str, wanted: _Wanted) -> tuple[Target, ...]:
+        """Resolve a name, and keep what it stands for."""
         targets = tuple(self._resolve(model, wanted, set())) if model.isprintable() else ()
         if not targets:
-            raise self.not_found(model, book)
+            raise self.not_found(model, wanted.book)
         targets = (*targets, *self._canary(model, wanted))
         if targets[-1].canary:
             targets = tuple(msgspec.structs.replace(each, trial=targets[-1].trial) for each in targets)
@@ -136,7 +139,7 @@ class Routes:
             targets = tuple(msgspec.structs.replace(target, steered=True) for target in targets)
         if len(self._known) > 10_000:  # names come from callers: never let them fill memory
             self._known.clear()
-        self._known[model, book, tier] = _Known(wanted.since, wanted.until, targets)
+        self._known[model, wanted.book, wanted.tier] = _Known(wanted.since, wanted.until, targets)
         return targets
 
     @property
