@@ -6,11 +6,17 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from tests.stores.books import journal, write
+from tests.stores.records import opened, settled
 
 from headgate.process import collector
 from headgate.process.collector import Collector
+from headgate.serving import _open_now
 
 
 class Knot:
@@ -68,6 +74,20 @@ def test_what_many_open_calls_have_is_no_reason_to_look() -> None:
     assert (few.look(), few.look() > 0.0) == (0.0, True)
     assert last() is None
     assert len(kept) == 60_000
+
+
+def test_calls_on_their_way_to_the_books_are_no_reason_to_look(tmp_path: Path) -> None:
+    calls = SimpleNamespace(runs=dict.fromkeys(range(3)))
+    edge = SimpleNamespace(open_connections=4)
+    with journal(tmp_path) as book:
+        app = SimpleNamespace(calls=calls, server=SimpleNamespace(edge=edge), journal=book)
+        few = Collector(partial(_open_now, app))
+        assert few.look() == 0.0
+        write(book, [(record := opened(), settled(record)) for _ in range(4_000)])
+        assert [few.look() for _ in range(3)] == [0.0, 0.0, 0.0]
+        last = _leave(40_000)
+        assert [few.look() > 0.0 for _ in range(2)] == [False, True]
+        assert last() is None
 
 
 @pytest.mark.anyio
