@@ -93,12 +93,23 @@ def test_calls_at_once_are_counted_and_freed_by_every_end():
     assert admitted(rates, caller, 0) == 2
 
 
+def test_a_call_of_a_key_that_has_changed_is_counted_when_gates_are_forgotten():
+    rates, renamed = Rates(), who(concurrency=1, name="renamed")
+    ticket = admit(rates, who(concurrency=1))
+    rates.gate(renamed, "gpt-4o-mini", 0)
+    rates.prune(0)
+    refused(rates, renamed)
+    rates.settle(ticket, 0, 0)
+    assert admitted(rates, renamed, 0) == 1
+
+
 def test_a_call_is_counted_in_all_that_bound_calls_at_once_or_in_none():
     rates = Rates(LimitTable([LimitRow("account", 3, "", Limits(concurrency=3))]))
     one, other = who(key=1, concurrency=2), who(key=2, concurrency=2)
     held = [admit(rates, caller) for caller in (one, one, other)]
     refused(rates, other)
     refused(rates, one)
+    rates.gate(one, "m", 0).close()
     counts = [[count.open for count in rates.gate(caller, "m", 0).counts] for caller in (one, other)]
     assert sorted(counts[0]) == [2, 3]
     assert sorted(counts[1]) == [1, 3]

@@ -9,7 +9,6 @@ import msgspec
 
 from headgate.admission.durations import MS_NS, go_duration
 from headgate.admission.leased import group, token_group
-from headgate.admission.meters import counted
 from headgate.admission.passes import CLOSED, Pass, Told, forms
 from headgate.callstate import set_at_once
 from headgate.errors import RateLimited
@@ -72,8 +71,8 @@ class Gate:
     """
 
     __slots__ = (
-        "_count", "_meters", "_requests", "_tokens", "_told", "counts", "hall", "principal", "queue_ms",
-        "requests", "tokens", "touched", "unbound",
+        "_meters", "_requests", "_tokens", "_told", "counts", "hall", "principal", "queue_ms", "requests",
+        "tokens", "touched", "unbound",
     )  # fmt: skip
 
     def __init__(
@@ -89,7 +88,7 @@ class Gate:
         self.tokens = tokens
         self.counts = counts
         self.queue_ms = queue_ms
-        self._requests, self._tokens, self._count = group(requests), token_group(tokens), counted(counts)
+        self._requests, self._tokens = group(requests), token_group(tokens)
         projects = group(tuple(bucket for bucket in tokens if bucket.place.scope == "project"))
         told = ((self._requests, b"requests"), (self._tokens, b"tokens"), (projects, b"project-tokens"))
         self._told = tuple((meters, kind) for meters, kind in told if meters.buckets)
@@ -146,8 +145,8 @@ class Gate:
         self.touch()
         self._requests.take(1, now)
         self._tokens.reserve(tokens, now)
-        if self._count is not None:
-            self._count.begin()
+        for count in self.counts:
+            count.begin()
         return Ticket(self, tokens, now)
 
     def touch(self) -> None:
@@ -173,8 +172,8 @@ class Gate:
         if not ticket.open:
             return
         ticket.open = False
-        if self._count is not None:
-            self._count.end()
+        for count in self.counts:
+            count.end()
         self.touch()
         if self.tokens:
             self._tokens.settle(ticket.tokens, used, ticket.since, now)
@@ -289,15 +288,13 @@ class PassGate(Gate):
     def admit(self, tokens: int, now: MonotonicNs) -> Ticket | None:
         """Count a call of so many tokens if it passes; else None, and nothing is counted."""
         own = self._pass
-        if now >= own.until or own.calls >= own.most or tokens > own.free:
+        if now >= own.until or own.calls >= own.most or tokens > own.free or own.open >= own.at_once:
             own = self._open(now)
-            if own.most < 1 or tokens > own.free:
+            if own.most < 1 or tokens > own.free or own.at_once < 1:
                 return None
-        count = self._count
-        if count is not None and not count.admits():
-            return None
         own.last = now
         own.calls += 1
+        own.open += 1
         own.free -= tokens
         return Ticket(self, tokens, now, own)
 
@@ -306,11 +303,10 @@ class PassGate(Gate):
         if not ticket.open:
             return
         ticket.open = False
-        if self._count is not None:
-            self._count.end()
         own = ticket.taken_of
         if now < own.until:
             own.last = now
+            own.open -= 1
             own.ended += used
             unused = ticket.tokens - used
             own.free += unused
@@ -329,15 +325,17 @@ class PassGate(Gate):
             self.close()
             self.touch()
             self._tokens.settle(ticket.tokens, used, since, now)
-            return
-        own.last = now
-        if unused <= 0:
+        elif unused <= 0:
+            own.last = now
             own.ended += used
             own.free += unused
-            return
-        own.ended += ticket.tokens
-        own.full -= unused
-        own.unused[since] = own.unused.get(since, 0) + unused
+        else:
+            own.last = now
+            own.ended += ticket.tokens
+            own.full -= unused
+            own.unused[since] = own.unused.get(since, 0) + unused
+        for count in self.counts:
+            count.end()
 
     def lines(self, now: MonotonicNs) -> bytes:
         """Return the `x-ratelimit-*` header lines; see `Gate.lines`."""
@@ -377,6 +375,8 @@ class PassGate(Gate):
             own.tokens.append(told)
             if meters is self._tokens:
                 own.room = own.full = own.free = left
+        if self.counts:
+            own.at_once = min(count.room() for count in self.counts)
         return own
 
     def close(self) -> None:
@@ -387,4 +387,4 @@ class PassGate(Gate):
         """Book what the calls of the own pass have taken."""
         own, self._pass = self._pass, CLOSED
         own.until = 0
-        own.book(self._requests, self._tokens)
+        own.book(self._requests, self._tokens, self.counts)

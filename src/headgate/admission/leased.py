@@ -264,28 +264,21 @@ class LeasedCount(Count):
         self.hand = Hand(place.named("concurrency"))
         self.touch = touch
 
-    def full(self) -> bool:
-        """Say whether no further call may begin before the store is asked."""
-        return self.hand.spare <= 0
+    def room(self) -> int:
+        """Return how many further calls may begin before the store is asked."""
+        return self.hand.spare
 
-    def admits(self) -> bool:
-        """Count a call if it may begin before the store is asked; say whether it does."""
-        if self.hand.spare <= 0:
-            return False
-        self.begin()
-        return True
-
-    def begin(self) -> None:
-        """Count a call."""
-        self.open += 1
-        self.hand.take(1)
+    def begin(self, calls: int = 1) -> None:
+        """Count a call, or several."""
+        self.open += calls
+        self.hand.take(calls)
         if self.hand.idle:
             self.touch(self)
 
-    def end(self) -> None:
-        """Count it no more; its room stays in hand for a round."""
-        self.open -= 1
-        self.hand.give(1)
+    def end(self, calls: int = 1) -> None:
+        """Count it, or them, no more; the room stays in hand for a round."""
+        self.open -= calls
+        self.hand.give(calls)
         if self.hand.idle:
             self.touch(self)
 

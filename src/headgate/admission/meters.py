@@ -298,60 +298,22 @@ class Count:
         self.limit = limit
         self.open = 0
 
+    def room(self) -> int:
+        """Return how many further calls may begin; 0 or less: none."""
+        return self.limit - self.open
+
     def full(self) -> bool:
         """Say whether no further call may begin."""
-        return self.open >= self.limit
+        return self.room() <= 0
 
-    def begin(self) -> None:
-        """Count a call."""
-        self.open += 1
+    def begin(self, calls: int = 1) -> None:
+        """Count a call, or several."""
+        self.open += calls
 
-    def admits(self) -> bool:
-        """Count a call if it may begin; say whether it does."""
-        if self.open >= self.limit:
-            return False
-        self.open += 1
-        return True
-
-    def end(self) -> None:
-        """Count it no more."""
-        self.open -= 1
+    def end(self, calls: int = 1) -> None:
+        """Count it, or them, no more."""
+        self.open -= calls
 
     def idle(self) -> bool:
         """Say whether it says nothing: no call is open."""
         return not self.open
-
-
-class Counts:
-    """Limits on calls at once that a call passes together: all of them, or none."""
-
-    __slots__ = ("_counts",)
-
-    def __init__(self, counts: tuple[Count, ...]) -> None:
-        self._counts = counts
-
-    def admits(self) -> bool:
-        """Count a call in each if it may begin in all; say whether it does."""
-        for count in self._counts:
-            if count.full():
-                return False
-        for count in self._counts:
-            count.begin()
-        return True
-
-    def begin(self) -> None:
-        """Count a call in each."""
-        for count in self._counts:
-            count.begin()
-
-    def end(self) -> None:
-        """Count it no more in any."""
-        for count in self._counts:
-            count.end()
-
-
-def counted(counts: tuple[Count, ...]) -> Count | Counts | None:
-    """Return some counts as one; None: there are none."""
-    if len(counts) == 1:
-        return counts[0]
-    return Counts(counts) if counts else None

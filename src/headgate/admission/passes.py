@@ -21,7 +21,7 @@ import msgspec
 from headgate.admission.durations import in_go
 
 if TYPE_CHECKING:
-    from headgate.admission.meters import Group, TokenGroup
+    from headgate.admission.meters import Count, Group, TokenGroup
     from headgate.values import MonotonicNs
 
 LASTS_NS: Final = 10_000_000  # opening and booking one costs as much as a tenth of a call
@@ -115,8 +115,8 @@ class Pass:
     """What a gate saw of its meters, and what was taken since."""
 
     __slots__ = (
-        "back", "began", "calls", "ended", "free", "full", "last", "most", "requests", "room", "tokens",
-        "until", "unused",
+        "at_once", "back", "began", "calls", "ended", "free", "full", "last", "most", "open", "requests",
+        "room", "tokens", "until", "unused",
     )  # fmt: skip
 
     def __init__(self, now: MonotonicNs) -> None:
@@ -124,6 +124,8 @@ class Pass:
         self.until = now + LASTS_NS
         self.most = self.room = _UNBOUND  # calls that may be let in, and tokens that there is room for
         self.calls = 0  # that were
+        self.at_once = _UNBOUND  # calls of it that may be open
+        self.open = 0  # that are
         self.free = _UNBOUND  # what of the room is neither reserved nor used
         self.back = 0  # what its calls had reserved and did not use
         self.ended = 0  # of the room no longer reserved, but used; and what calls of before had reserved
@@ -132,10 +134,13 @@ class Pass:
         self.requests = _UNTOLD
         self.tokens: list[Told] = []
 
-    def book(self, requests: Group, tokens: TokenGroup) -> None:
+    def book(self, requests: Group, tokens: TokenGroup, counts: tuple[Count, ...]) -> None:
         """Take from the meters what was taken."""
         if self.calls:
             requests.take(self.calls, self.last)
+            for count in counts:
+                count.begin(self.calls)
+                count.end(self.calls - self.open)
         used = self.room - self.free  # or reserved, by calls that are open
         reserved = used - self.ended
         if self.calls or used or reserved:

@@ -146,8 +146,8 @@ class Rates:
         self._counts = {name: each for name, each in self._counts.items() if not each.idle()}
 
     def _forget(self) -> None:
-        for gate in (*self._gates.values(), *self._by_model.values()):
-            gate.close()
+        if self._turnstiles is not None:
+            self._turnstiles.close()
         self._gates.clear()
         self._by_model.clear()
 
