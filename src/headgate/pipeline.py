@@ -192,7 +192,8 @@ class Pipeline:
         """Return the targets that a call may take, in the order in which they are asked."""
         principal = call.principal
         assert principal is not None
-        targets = routes.candidates(call.model, principal.book, self._ledger.clock.wall(), call.tier)
+        at = call.at or self._ledger.clock.wall()
+        targets = routes.candidates(call.model, principal.book, at, call.tier)
         if principal.multiplier_ppm != PAR:
             targets = routes.resold(targets, principal.multiplier_ppm)
         if routes.key_rules and principal.name in routes.key_rules:

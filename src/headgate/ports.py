@@ -66,17 +66,17 @@ _ID = Struct(">Q8s").pack
 class CallIds:
     """Make call ids: UUIDv7 (RFC 9562), ordered by time within a process."""
 
-    __slots__ = ("_last", "_random", "_wall")
+    __slots__ = ("_last", "_random", "_wall", "at")
 
     def __init__(self, clock: Clock) -> None:
         self._wall = clock.wall
-        self._last = 0
+        self._last = self.at = 0  # `at`: when the last one was made
         self._random: list[bytes] = []
 
     def next(self) -> bytes:
         """Return the 16 bytes of a new id."""
         # 48 bits of milliseconds, the version, 12 bits of sub-millisecond: ids of one process are in order.
-        now = self._wall()
+        now = self.at = self._wall()
         head = (now // 1000 << 16) + 0x7000 + now % 1000 * 4
         if head <= self._last:
             head = self._last + 1

@@ -408,6 +408,7 @@ class Call(CallState):
     id: bytes
     operation: Operation
     received_ns: MonotonicNs
+    at: WallMicros = 0  # when the id was made; 0: not known
     request_id: str = ""  # made of the id
     members: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     model: str = ""

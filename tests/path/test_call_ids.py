@@ -29,3 +29,12 @@ def test_a_clock_that_steps_back_gives_no_earlier_ids():
     first = ids.next()
     clock.now_us -= 1_000_000
     assert ids.next() > first
+
+
+def test_the_time_of_the_last_id_is_known():
+    clock = HandClock()
+    ids = CallIds(clock)
+    for _ in range(2):
+        clock.now_us += 1_234
+        ids.next()
+        assert ids.at == clock.now_us

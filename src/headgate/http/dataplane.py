@@ -300,7 +300,7 @@ class CallRoute:
         service = self._service
         if service.shedder.active and service.crowd.takes(self._operation, self._face, incoming, sink):
             return
-        call = Call(service.ids.next(), self._operation, incoming.received_ns)
+        call = Call(service.ids.next(), self._operation, incoming.received_ns, service.ids.at)
         if self._face is not None:
             call.face = self._face(incoming.head.header)
         try:
