@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
-from functools import partial
-from operator import attrgetter
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from headgate.values import Book
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from headgate.errors import GatewayError
     from headgate.ports import Open, Settle
@@ -19,14 +17,7 @@ if TYPE_CHECKING:
 # seconds; the last bucket is open
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BUCKETS_US = tuple(round(bucket * 1_000_000) for bucket in BUCKETS_S)
-_BUCKET = partial(bisect_left, _BUCKETS_US)  # of a duration
 _AT_ONCE: Final = 512  # calls that are added up together, where nobody asks before
-_COUNTED = attrgetter(
-    "usage.input_tokens", "usage.output_tokens", "usage.cached_tokens", "charge", "costs", "first_byte_us",
-    "duration_us", "estimated",
-)  # fmt: skip
-_OPENED = attrgetter("operation", "provider", "upstream_model", "book._value_")
-_STATUS, _ABSORBED = attrgetter("status"), attrgetter("absorbed")
 MAX_SERIES = 2_000  # models are named by callers; beyond this they are counted as "other"
 
 Label = tuple[str, str, str, str, int]  # operation, provider, model, book, status
@@ -60,23 +51,31 @@ class Series:
         self.duration_us = 0
         self.durations = [0] * (len(BUCKETS_S) + 1)
 
-    def add(self, settled: Iterable[Settle]) -> None:
+    def add(self, settled: Sequence[Settle]) -> None:
         """Count settled calls."""
-        given, made, cached, charges, costs, waited, durations, estimated = zip(
-            *map(_COUNTED, settled), strict=True
-        )
-        self.calls += len(given)
-        self.input_tokens += sum(given)
-        self.output_tokens += sum(made)
-        self.cached_tokens += sum(cached)
-        self.charge_nano += sum(charges)
-        self.cost_nano += sum(map(sum, costs))
-        self.first_byte_us += sum(waited)
-        self.duration_us += sum(durations)
-        self.estimated += sum(estimated)
+        given = made = cached = charged = cost = waited = lasted = estimated = 0
         buckets = self.durations
-        for bucket, calls in Counter(map(_BUCKET, durations)).items():
-            buckets[bucket] += calls
+        for each in settled:  # faster than a sum of each field
+            usage, costs, duration = each.usage, each.costs, each.duration_us
+            given += usage.input_tokens
+            made += usage.output_tokens
+            cached += usage.cached_tokens
+            charged += each.charge
+            cost += costs[0] if len(costs) == 1 else sum(costs)
+            waited += each.first_byte_us
+            lasted += duration
+            buckets[bisect_left(_BUCKETS_US, duration)] += 1
+            if each.estimated:
+                estimated += 1
+        self.calls += len(settled)
+        self.input_tokens += given
+        self.output_tokens += made
+        self.cached_tokens += cached
+        self.charge_nano += charged
+        self.cost_nano += cost
+        self.first_byte_us += waited
+        self.duration_us += lasted
+        self.estimated += estimated
 
 
 class Metrics:
@@ -125,17 +124,16 @@ class Metrics:
 
     def _add_up(self) -> None:
         recent, self._recent = self._recent, []
-        if not recent:
-            return
-        opened, settled = zip(*recent, strict=True)
-        kinds = zip(map(_OPENED, opened), map(_STATUS, settled), strict=True)
-        groups: defaultdict[tuple[tuple[str, str, str, int], int], list[Settle]] = defaultdict(list)
-        for kind, each in zip(kinds, settled, strict=True):
-            groups[kind].append(each)
-        for ((operation, provider, model, book), status), group in groups.items():
+        groups: defaultdict[tuple[str, str, str, int, int], list[Settle]] = defaultdict(list)
+        absorbed = 0
+        for opened, settled in recent:
+            kind = (opened.operation, opened.provider, opened.upstream_model, opened.book, settled.status)
+            groups[kind].append(settled)
+            absorbed += settled.absorbed
+        self._absorbed_nano += absorbed
+        for (operation, provider, model, book, status), group in groups.items():
             label = (operation, provider, model, "sim" if book else "real", status)
             (self._series.get(label) or self._new(label)).add(group)
-        self._absorbed_nano += sum(map(_ABSORBED, settled))
 
     def _new(self, label: Label) -> Series:
         if len(self._series) >= MAX_SERIES:
