@@ -288,13 +288,12 @@ class PassGate(Gate):
     def admit(self, tokens: int, now: MonotonicNs) -> Ticket | None:
         """Count a call of so many tokens if it passes; else None, and nothing is counted."""
         own = self._pass
-        if now >= own.until or own.calls >= own.most or tokens > own.free or own.open >= own.at_once:
+        if now >= own.until or own.calls >= own.most or tokens > own.free or own.calls >= own.at_once:
             own = self._open(now)
             if own.most < 1 or tokens > own.free or own.at_once < 1:
                 return None
         own.last = now
         own.calls += 1
-        own.open += 1
         own.free -= tokens
         return Ticket(self, tokens, now, own)
 
@@ -306,7 +305,7 @@ class PassGate(Gate):
         own = ticket.taken_of
         if now < own.until:
             own.last = now
-            own.open -= 1
+            own.at_once += 1
             own.ended += used
             unused = ticket.tokens - used
             own.free += unused
@@ -376,7 +375,7 @@ class PassGate(Gate):
             if meters is self._tokens:
                 own.room = own.full = own.free = left
         if self.counts:
-            own.at_once = min(count.room() for count in self.counts)
+            own.places = own.at_once = min(count.room() for count in self.counts)
         return own
 
     def close(self) -> None:

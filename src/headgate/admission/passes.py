@@ -115,7 +115,7 @@ class Pass:
     """What a gate saw of its meters, and what was taken since."""
 
     __slots__ = (
-        "at_once", "back", "began", "calls", "ended", "free", "full", "last", "most", "open", "requests",
+        "at_once", "back", "began", "calls", "ended", "free", "full", "last", "most", "places", "requests",
         "room", "tokens", "until", "unused",
     )  # fmt: skip
 
@@ -124,8 +124,7 @@ class Pass:
         self.until = now + LASTS_NS
         self.most = self.room = _UNBOUND  # calls that may be let in, and tokens that there is room for
         self.calls = 0  # that were
-        self.at_once = _UNBOUND  # calls of it that may be open
-        self.open = 0  # that are
+        self.places = self.at_once = _UNBOUND  # for calls at once; and with those of calls that have ended
         self.free = _UNBOUND  # what of the room is neither reserved nor used
         self.back = 0  # what its calls had reserved and did not use
         self.ended = 0  # of the room no longer reserved, but used; and what calls of before had reserved
@@ -140,7 +139,7 @@ class Pass:
             requests.take(self.calls, self.last)
             for count in counts:
                 count.begin(self.calls)
-                count.end(self.calls - self.open)
+                count.end(self.at_once - self.places)
         used = self.room - self.free  # or reserved, by calls that are open
         reserved = used - self.ended
         if self.calls or used or reserved:
