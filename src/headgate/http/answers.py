@@ -21,6 +21,8 @@ Headers = list[tuple[bytes, bytes]]
 _STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 _JSON = (b"content-type", b"application/json")
 _JSON_LINE = b"content-type: application/json\r\n"
+_LINES = b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b"
+_WITH_COST = _LINES + b"x-headgate-cost: %d.%09d\r\n"
 _SIMULATED = (b"x-headgate-simulated", b"true")
 _PROVIDER = b"x-headgate-provider"
 _KNOWN = 10_000
@@ -60,17 +62,13 @@ class HttpAnswers:
         if ticket.queued_ns or tab.waited_ns:
             limits += _queued(ticket.queued_ns + tab.waited_ns)
         fixed = self._fixed.get((principal.key, target.host.name, call.stream))
+        fixed = fixed or self._fix(call, target, principal)
+        request_id, took_ms = call.request_id.encode(), (now - call.received_ns) // 1_000_000
         if call.stream or call.flows:
-            charged = b""
+            lines = _LINES % (fixed, request_id, took_ms, limits)
         else:
-            charged = b"x-headgate-cost: %d.%09d\r\n" % divmod(tab.charge, NANO_PER_USD)
-        lines = b"%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n%b%b" % (
-            fixed if fixed is not None else self._fix(call, target, principal),
-            call.request_id.encode(),
-            (now - call.received_ns) // 1_000_000,
-            limits,
-            charged,
-        )
+            dollars, nanos = divmod(tab.charge, NANO_PER_USD)
+            lines = _WITH_COST % (fixed, request_id, took_ms, limits, dollars, nanos)
         if call.answer_type:
             lines = lines.replace(_JSON_LINE, b"content-type: %b\r\n" % call.answer_type.strip(), 1)
         if call.operation == "embeddings":
@@ -84,8 +82,7 @@ class HttpAnswers:
             if tab.hedge:
                 lines += b"x-headgate-hedge: %b\r\n" % tab.hedge
         if call.notes:
-            rows = [(note.name.encode(), value_of(note.value)) for note in call.notes]
-            lines += lines_of(rows)
+            lines += lines_of([(note.name.encode(), value_of(note.value)) for note in call.notes])
         return lines
 
     def early_head(self, call: Call, target: Target, tab: Tab) -> bytes:
