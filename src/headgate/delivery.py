@@ -9,7 +9,6 @@ from headgate.admission.bounds import rough_input, units_bound
 from headgate.callstate import CallState, set_at_once
 from headgate.errors import UpstreamError, UpstreamInterrupted, UpstreamTimeout
 from headgate.providers import shaping
-from headgate.providers.stream import KEEP_ALIVE
 from headgate.relay import error_body, relay
 from headgate.settle import Tab, believable
 from headgate.values import Usage
@@ -36,11 +35,12 @@ class Delivery(CallState):
     sink: Sink
     tab: Tab
     target: Target
+    exchange: Exchange
     stream: bool
     reader: Reader | None = None
     refused: bool = False  # by the provider
 
-    def take(self, head: Head, exchange: Exchange, codec: Codec) -> Awaitable[None] | None:
+    def take(self, head: Head, codec: Codec) -> Awaitable[None] | None:
         """Pass on an answer that is here whole, as nearly all are; of any other return what is to be awaited.
 
         Raises:
@@ -51,7 +51,7 @@ class Delivery(CallState):
         if head.rated:
             self._pipeline.heard(self.tab, target, head)
         if head.status >= 300:
-            return self._refuse(exchange, head, codec)
+            return self._refuse(head, codec)
         self.tab.first_byte()
         if call.answer_type is not None:
             call.answer_type = head.get(b"content-type") or b""
@@ -61,18 +61,18 @@ class Delivery(CallState):
         if call.face is not None:
             reader = call.face.reader(reader, call)
         self.reader = reader
-        body = None if self.stream else exchange.whole()
+        body = None if self.stream else self.exchange.whole()
         if body is None:
-            return relay(exchange, reader, self)
+            return relay(self.exchange, reader, self)
         if body:
             reader.feed(body)
         reader.finish()
         return self.whole(reader)
 
-    async def _refuse(self, exchange: Exchange, head: Head, codec: Codec) -> None:
+    async def _refuse(self, head: Head, codec: Codec) -> None:
         """Raise what the provider has told: that it refuses, or that the caller's time has passed there."""
         self.refused = True
-        raise self._told(codec.error(head, await error_body(exchange)))  # a name for it were a cycle
+        raise self._told(codec.error(head, await error_body(self.exchange)))  # a name for it were a cycle
 
     def _told(self, error: GatewayError) -> GatewayError:
         self.refused = isinstance(error, UpstreamError)
@@ -95,12 +95,12 @@ class Delivery(CallState):
         made = self.reader.produced() if self.reader is not None else 0
         return Usage(rough_input(self.call), made, more=units_bound(self.call, self.target))
 
-    def hang_up(self, exchange: Exchange) -> None:
+    def hang_up(self) -> None:
         """Close the upstream, for the caller has gone; at once, unless only the count is still to come."""
         if self.reader is not None and self.reader.awaits_count:
-            asyncio.get_running_loop().call_later(COUNT_WITHIN_S, exchange.abort)
+            asyncio.get_running_loop().call_later(COUNT_WITHIN_S, self.exchange.abort)
         else:
-            exchange.abort()
+            self.exchange.abort()
 
     def start(self) -> None:
         """Send the head of a stream, if none was sent early."""
@@ -110,19 +110,6 @@ class Delivery(CallState):
             headers = self._pipeline.answers.head(self.call, self.target, self.tab)
             self.tab.show()
             self.sink.start(200, headers, None)
-
-    def keep_alive(self) -> None:
-        """Tell a caller who has long heard nothing that its stream lives.
-
-        Proxies give up what is silent for a minute, so the head goes out before anybody has answered. What
-        fails from then on is told by an event under the status 200; another target may still be asked,
-        since none of an answer was shown.
-        """
-        if not self.sink.started:
-            head = self._pipeline.answers.early_head(self.call, self.target, self.tab)
-            self.sink.start(200, head, None)
-        face = self.call.face
-        self.sink.write(KEEP_ALIVE if face is None else face.keep_alive)
 
     def whole(self, reader: Reader, booked: Usage | None = None) -> Awaitable[None] | None:
         """Send the complete answer whole, once it is settled.

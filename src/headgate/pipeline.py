@@ -30,6 +30,7 @@ from headgate.errors import (
 )
 from headgate.money.prices import PAR
 from headgate.providers import shaping
+from headgate.providers.stream import KEEP_ALIVE
 from headgate.races import Races
 from headgate.settle import HUNG_UP, Ledger, Tab
 from headgate.shadows import Shadows
@@ -242,21 +243,23 @@ class Pipeline:
             await call.bring(call)
         request = codec.encode(call, target) if call.shape is None else shaping.encode(codec, call, target)
         self.failpoint("before-connect")
-        delivery = Delivery(self, self.failpoint, call, sink, tab, target, call.stream or call.flows)
         if call.stream:
-            sink.on_quiet(delivery.keep_alive)
+            sink.on_quiet(partial(self._keep_alive, call, sink, tab, target))
         exchange = await (self._simulator if target.simulated else self._transport).acquire(target)
         if sink.gone:  # it hung up while we were connecting: no money is spent
             exchange.release()
             raise CallerGone
+        delivery = Delivery(
+            self, self.failpoint, call, sink, tab, target, exchange, call.stream or call.flows
+        )
         try:
             tab.open(target)
             self.failpoint("after-open")
             if target.host.hangup == "cancel":  # else it bills anyway: read to the end, for the usage
-                sink.on_gone(partial(delivery.hang_up, exchange))
+                sink.on_gone(delivery.hang_up)
             exchange.send(request)
             self.failpoint("after-send")
-            rest = delivery.take(await exchange.head(), exchange, codec)
+            rest = delivery.take(await exchange.head(), codec)
             if rest is not None:
                 await rest
         except BaseException as fault:
@@ -265,6 +268,17 @@ class Pipeline:
                 await self._account(delivery, fault)
             raise
         exchange.release()
+
+    def _keep_alive(self, call: Call, sink: Sink, tab: Tab, target: Target) -> None:
+        """Tell a caller who has long heard nothing that its stream lives.
+
+        Proxies give up what is silent for a minute, so the head goes out before anybody has answered. What
+        fails from then on is told by an event under the status 200; another target may still be asked,
+        since none of an answer was shown.
+        """
+        if not sink.started:
+            sink.start(200, self.answers.early_head(call, target, tab), None)
+        sink.write(KEEP_ALIVE if call.face is None else call.face.keep_alive)
 
     async def _account(self, delivery: Delivery, fault: BaseException) -> None:
         """Settle an attempt that did not end well, or note what it cost us; see `settle`."""
