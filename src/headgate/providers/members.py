@@ -8,13 +8,12 @@ import msgspec
 
 from headgate.providers.stance import TUNING, leave_out, says_something
 from headgate.values import Note
-from headgate.wire.names import ByNames
 
 if TYPE_CHECKING:
     from headgate.values import Call, Target
 
-_encode = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
+written = msgspec.json.Encoder().encode  # writes members as one object, their values as they came
 
 
 def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
@@ -31,27 +30,6 @@ def adapt(call: Call, target: Target, members: dict[str, msgspec.Raw]) -> None:
         raw = members.pop(name, None)
         if raw is not None and says_something(name, raw):
             leave_out(call, target, name, tuning=name in TUNING)
-
-
-def written(members: dict[str, msgspec.Raw]) -> bytes:
-    """Write the members as one object; their values are copied once, into it."""
-    pieces = list(_frames[tuple(members)])
-    pieces[1::2] = members.values()
-    return b"".join(pieces)
-
-
-def _frame(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return the pieces of an object, with places for the values."""
-    pieces = [b"{" if names else b"{}"]
-    for name in names:
-        pieces[-1] += _encode(name) + b":"
-        pieces += (b"", b",")
-    if names:
-        pieces[-1] = b"}"
-    return tuple(pieces)
-
-
-_frames = ByNames(_frame)
 
 
 def rename(call: Call, members: dict[str, msgspec.Raw], name: str, other: str) -> None:
