@@ -49,7 +49,7 @@ class Delivery(CallState):
         call, target = self.call, self.target
         self.failpoint("after-head")
         if head.rated:
-            self._pipeline.heard(self.tab, target, head)
+            self._pipeline.attempts.heard(self.tab, target, head)
         if head.status >= 300:
             return self._refuse(head, codec)
         self.tab.first_byte()

@@ -111,8 +111,8 @@ class Pipeline:
     """Serve calls. One per process."""
 
     __slots__ = (
-        "_choices", "_codecs", "_entrance", "_fault", "_ledger", "_races", "_reservations", "_simulator",
-        "_stages", "_transport", "answers", "failpoint", "heard", "shadows",
+        "_ask", "_choices", "_codecs", "_entrance", "_fault", "_ledger", "_races", "_reservations",
+        "_simulator", "_stages", "_transport", "answers", "attempts", "failpoint", "shadows",
     )  # fmt: skip
 
     def __init__(self, stages: Stages) -> None:
@@ -121,7 +121,7 @@ class Pipeline:
         self._entrance, self._reservations = stages.entrance, stages.reservations
         self._transport, self._simulator, self._codecs = stages.transport, stages.simulator, stages.codecs
         self.answers = stages.answers
-        self.heard = stages.attempts.heard  # takes in what a head says of a provider's limits
+        self.attempts, self._ask = stages.attempts, self._attempt  # bound once, not by each call
         self._choices = Choices(stages, self._attempt)
         self._races = Races(stages)
         self.shadows = Shadows(stages, self._attempt)
@@ -139,7 +139,7 @@ class Pipeline:
             self.failpoint("after-hold")
             if targets[0].steered:
                 return await self._steered(call, sink, tab, targets, routes)
-            await self._stages.attempts.run(self._attempt, call, sink, tab, targets)
+            await self.attempts.run(self._ask, call, sink, tab, targets)
         except GatewayError as error:
             self._refuse(call, sink, tab, error)
         except CallerGone:
@@ -172,7 +172,7 @@ class Pipeline:
         watched = self._stages.steering.watching(self._attempt, targets)
         _, hedge = routes.extras_of(call.model)
         if hedge is None:
-            await self._stages.attempts.run(watched, call, sink, tab, targets)
+            await self.attempts.run(watched, call, sink, tab, targets)
         else:
             asked = Asked(watched, call, sink, tab)
             await self._races.run(asked, targets, routes.name_of(call.model), hedge)
@@ -324,7 +324,7 @@ class Pipeline:
     async def settle_counted(self, delivery: Delivery) -> Usage:
         """Settle a complete answer, once those that belong to it are complete, perhaps by our own count."""
         if delivery.call.parent and not delivery.stream:
-            self._stages.attempts.free(delivery.tab)  # the others may need its place
+            self.attempts.free(delivery.tab)  # the others may need its place
             await self._choices.arrive(delivery.call)
         usage, estimated = await self._used(delivery)
         self.settle_whole(delivery, usage, estimated=estimated)
