@@ -41,6 +41,19 @@ def test_a_plain_request_is_read():
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "operation"),
+    [
+        (HELLO | {"response_format": None}, "chat"),
+        ({"model": "m", "prompt": "p", "response_format": None}, "images"),
+        ({"model": "m", "input": "i", "voice": "alloy", "response_format": None}, "speech"),
+        ({"model": "m", "input": "i", "response_format": {"type": "json_object"}}, "embeddings"),
+    ],
+)
+def test_a_form_of_the_answer_that_says_nothing_asks_for_none(body, operation):
+    assert parsed(body, operation).shape is None
+
+
 def test_the_bound_is_never_below_the_text():
     text = "你好 hello 👋🏽 \\u0041"
     assert parsed({"model": "m", "messages": [{"role": "user", "content": text}]}).input_bytes >= len(

@@ -244,7 +244,7 @@ def _weigh_others(call: Call, values: dict[str, object], shape: _Shape) -> tuple
         if name in SHAPED_MEMBERS:
             call.shaped += len(bytes(members[name]))
             if name == "response_format":
-                _note_shape(call, values[name])
+                _note_shape(call, values.get(name))
     for name in call.unknown:
         size += text_bytes(bytes(members[name]))
         hidden += name not in SELF_CONTAINED
