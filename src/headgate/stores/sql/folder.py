@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from headgate.stores.sql.pepper import DataFolderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_ENDING_S: Final = 5.0  # that a start waits for the workers of one that was killed,
+_LOOKS_S: Final = 0.05  # and looks so often
 
 
 @contextlib.contextmanager
@@ -23,16 +27,29 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not try_lock(handle):
-            holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise DataFolderError(
-                f"{folder} is served by process {holder}. Stop it, or choose another folder with --data."
-            )
+        _take(handle, folder)
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _take(handle: int, folder: Path) -> None:
+    """Take the lock; where its process was killed, once the workers that it has left have ended, too."""
+    end = time.monotonic() + _ENDING_S
+    while not try_lock(handle):
+        number = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        if not number.isdecimal() or _alive(int(number)):
+            raise DataFolderError(
+                f"{folder} is served by process {number}. Stop it, or choose another folder with --data."
+            )
+        if time.monotonic() > end:
+            raise DataFolderError(
+                f"{folder} was served by process {number}, which was killed; its workers still end their "
+                "calls. Try again in a moment."
+            )
+        time.sleep(_LOOKS_S)
 
 
 def holder(folder: Path) -> int | None:
