@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from tests.http.served import Client, Echo, Served, get, post, post_chunked
+from tests.http.served import Client, Echo, Served, get, post, post_chunked, until
 
 HOST = b"POST /e HTTP/1.1\r\nHost: gate\r\n"
 CHUNKS = b"\r\n5\r\nhello\r\n0\r\n\r\n"
@@ -92,6 +94,26 @@ async def test_what_came_in_order_before_garbage_is_answered_first() -> None:
         assert (await client.answer()).json()["query"] == "2"
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("end", [b"end", b""], ids=["more behind it", "nothing behind it"])
+async def test_a_request_in_a_body_that_comes_in_pieces_is_not_served(end: bytes) -> None:
+    echo, inner = Echo(), post("/e", b"smuggled")
+    async with Served({"/e": echo}) as served:
+        client = await served.connect()
+        for _ in range(2):  # its head is known
+            await client.ask(inner)
+        echo.seen.clear()
+        body = inner + end
+        client.send(post("/e", body)[: -len(body)])
+        connection = await served.only_connection()
+        await until(lambda: connection._intake.partial is not None)
+        client.send(inner)
+        await asyncio.sleep(0.01)
+        answer = await client.ask(end) if end else await client.answer()
+        assert answer.json()["body"] == body.decode()
+        assert [seen.body for seen in echo.seen] == [body]
 
 
 @pytest.mark.anyio

@@ -63,7 +63,8 @@ class Intake:
     def feed(self, data: bytes) -> bytes:
         """Parse bytes; return those of a long read that were left for later."""
         if not self._fed:
-            found = self.recognise(data)
+            # A part of a body behind a known head is not looked at by itself: it may be a request, too.
+            found = None if self._unparsed and self.partial is None else self.recognise(data)
             if found is not None:
                 if found is not True:
                     self.ready.append(found)
