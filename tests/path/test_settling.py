@@ -16,7 +16,7 @@ from headgate.admission.gates import PassGate
 from headgate.errors import UpstreamInterrupted, UpstreamTimeout
 from headgate.money.cost import cost
 from headgate.ports import Lost, Mark, Open, Settle
-from headgate.settle import Tab, believable
+from headgate.settle import Side, Tab, believable
 from headgate.values import Call, Prices, Principal, Usage
 
 pytestmark = pytest.mark.anyio
@@ -413,3 +413,22 @@ def test_marks_are_a_second_apart_from_the_begin_of_their_attempt() -> None:
                 marked.append((attempt, ms))
                 bench.journal.records.pop()
     assert marked == [(0, 1_200), (0, 2_400), (1, 1_200), (1, 2_400)]
+
+
+def test_what_two_attempts_at_once_have_lost_is_booked_of_both_whichever_is_settled() -> None:
+    bench, call = Bench(), make()
+    call.principal = WHO
+    ledger, sides = bench.pipeline._ledger, list[Side]()
+    ticket = ledger.rates.gate(WHO, call.model, 0).admit(0, 0)
+    tab = Tab(ledger, call, Hold(10**9, NOW, (), ()), ticket)
+    lost = (Usage(10, 4), Usage(20, 5))
+    first, second = tab.side(sides), tab.side(sides)
+    for side in (first, second):
+        side.open(target())
+    for side, usage in zip((first, second), lost, strict=True):
+        side.lose(usage, estimated=True)
+        side.over()
+    first.settle(502, Usage())
+    [settled] = bench.journal.settled()
+    assert settled.lost == tuple(Lost(attempt, usage, True) for attempt, usage in enumerate(lost))
+    assert settled.costs == tuple(cost(usage, PRICES) for usage in lost)
