@@ -67,6 +67,26 @@ async def test_what_serves_a_call_is_counted_until_it_is_free_or_closed() -> Non
     assert transport.busy(to.host) == 0
 
 
+async def test_one_that_closes_as_it_is_given_back_takes_no_place_of_one_that_is_open() -> None:
+    async with ScriptedUpstream() as upstream, http(max_idle=1) as transport:
+        to = target(upstream.base_url)
+        first, second = await transport.acquire(to), await transport.acquire(to)
+        for exchange in (first, second):
+            exchange.send(request())
+            await exchange.head()
+            await body_of(exchange)
+        first.release()
+        connection = second._connection
+        assert connection is not None
+        connection.transport.close()  # as it does where the provider's end comes with its answer
+        second.release()
+        await until(lambda: transport.open == 1)
+        assert transport.idle == 1
+        again = await transport.acquire(to)
+        assert again.reused
+        again.release()
+
+
 async def test_acquiring_an_idle_connection_does_not_wait() -> None:
     async with ScriptedUpstream() as upstream, http() as transport:
         await ask(transport, target(upstream.base_url))

@@ -101,7 +101,7 @@ class Pool:
         connection.expires_at = self._owner.now + idle_ns
         idle.append(connection)
         if len(idle) > self._most_idle:
-            idle.pop(0).close()
+            idle.pop(-1 if connection.transport.is_closing() else 0).close()
 
     def distrust(self) -> None:
         """Drop every idle connection."""
