@@ -40,9 +40,9 @@ _PAUSE_S: Final = 0.0005
 _MOMENT_S: Final = 0.001  # the longest sleep in a transaction,
 _LONGEST_PAUSE_S: Final = 0.03  # and between two
 _RESTS: Final = 4  # times as long as a slice took: calls that come meanwhile hardly notice it
-_MANY: Final = 128  # records in a turn: of so many, there are not fewer in the next one
+_SOME: Final = range(128, 2 * BATCH)  # records in a turn: the next one has no fewer, and one transaction does
 _LONGER: Final = 2.5  # times that a turn lasts then: what a call did is in the books within the second
-_FAR_BEHIND: Final = 28_000  # records: soon the files would have to be read, and then the journal be full
+_FAR_BEHIND: Final = 16_000  # records: soon the files would have to be read, and then the journal be full
 _SLOWEST_RETRY_S: Final = 2.0
 
 
@@ -268,7 +268,7 @@ class Drain:
                 self._hurry.wait(turn_s)
             try:
                 copier = copier or self._new_copier()
-                turn_s = self._every_s * (_LONGER if self._copy_all(copier) >= _MANY else 1)
+                turn_s = self._every_s * (_LONGER if self._copy_all(copier) in _SOME else 1)
                 retry_s = self._every_s
                 self._count_away(None)
             except sqlite3.Error as fault:
