@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 PROC = Path("/proc")
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
-IDLE_LATENCY = Path("/dev/cpu_dma_latency")
 OTHERS_LIMIT = 0.05
 STEAL_LIMIT = 0.01
 
@@ -48,25 +47,6 @@ def pinned(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-@contextlib.contextmanager
-def awake() -> Iterator[bool]:
-    """Keep idle cores from halting meanwhile; give whether the kernel lets us.
-
-    To wake a virtual core that has halted is a trip to the hypervisor, paid by whoever sends. A fast server
-    keeps the generator's core busy and never pays it; a slower one would pay it for most answers.
-    """
-    try:
-        request = os.open(IDLE_LATENCY, os.O_WRONLY)
-    except OSError:
-        yield False
-        return
-    try:
-        os.write(request, bytes(4))  # microseconds that waking may take, for as long as it is open
-        yield True
-    finally:
-        os.close(request)
 
 
 def tree(root: int) -> list[int]:

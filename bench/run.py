@@ -56,7 +56,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--headgate", type=Path, default=default, help="the command to measure")
     parser.add_argument("--postgres", metavar="URL", help="books in a database of its own on this server")
     parser.add_argument("--redis", metavar="URL", help="limits and events there")
-    parser.add_argument("--halt", action="store_true", help="let idle cores halt, as they do else")
     parser.add_argument("--keep", action="store_true", help="keep data folders and logs")
     return parser.parse_args(argv)
 
@@ -194,14 +193,6 @@ def fleet(options: argparse.Namespace) -> Iterator[dict[str, str]]:
         yield storage | {"database": url}
 
 
-@contextlib.contextmanager
-def cores(options: argparse.Namespace, facts: dict[str, str]) -> Iterator[None]:
-    """Keep idle cores awake, unless they shall halt, and note what they do."""
-    with contextlib.nullcontext(enter_result=False) if options.halt else machine.awake() as kept:
-        facts["idle cores"] = "are kept from halting" if kept else "halt, which costs whoever wakes them"
-        yield
-
-
 def measure(
     session: Session, options: argparse.Namespace, mock_binary: Path, storage: Mapping[str, str]
 ) -> Figures:
@@ -244,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts = origin.describe(options.headgate) | {"journal on": origin.file_system(folder)}
     facts["layout"] = f"gateway on core {layout.gateway}, mock and generator on core {layout.load}"
     try:
-        with fleet(options) as storage, machine.pinned(layout.load), cores(options, facts):
+        with fleet(options) as storage, machine.pinned(layout.load):
             figures = measure(session, options, mock_binary, storage)
     finally:
         if options.keep:

@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import machine
 import pytest
 import run
 import servers
@@ -89,21 +88,3 @@ def test_the_tools_are_built_and_nothing_else_is_left_behind(
     monkeypatch.setattr(servers, "BUILD", tmp_path / "build")
     bench(command(tmp_path), tmp_path / "out.json", "refused")
     assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["lg", "mock"]
-
-
-@pytest.mark.parametrize(("options", "said"), [((), "kept from halting"), (("--halt",), "halt, which")])
-def test_whether_idle_cores_halt_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
-) -> None:
-    (wish := tmp_path / "latency").touch()
-    monkeypatch.setattr(machine, "IDLE_LATENCY", wish)
-    result = tmp_path / "out.json"
-    run.main(["--quick", "--no-headgate", "--lane", "large", "--json", str(result), *options])
-    assert said in json.loads(result.read_text())["facts"]["idle cores"]
-    assert wish.read_bytes() == (b"" if options else bytes(4))
-
-
-def test_where_the_kernel_refuses_cores_halt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "IDLE_LATENCY", tmp_path / "none" / "latency")
-    with machine.awake() as kept:
-        assert not kept
