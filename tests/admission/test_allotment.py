@@ -200,3 +200,17 @@ def test_calls_of_a_busy_key_share_one_allotment_until_the_store_is_told():
     side.tell(NOW)
     assert not side.purse.allotments
     assert [own.drawn for own in allotment.slices] == [2 * CALLS] * 2
+
+
+def test_calls_share_again_once_the_grant_before_is_spent() -> None:
+    side = Side(Budgets, [10**9, 10**9, 10**9, 1_000, 10**9], prepaid=True)
+    rest = side.calls(0, 300, 4, NOW)  # the last one takes a hundred, and two hundred of the next grant
+    assert [[source.grant for source in sources] for _, _, sources, _ in rest] == [[8], [8], [8], [8, 9]]
+    for _ in rest:
+        side.end(0, 100)
+    (_, _, sources, _) = side.call(0, 300, NOW)
+    assert [source.grant for source in sources] == [9]
+    assert side.holds[-1].allotment.open, "what is spent up is no reason to ask each pot"
+    side.sizes[3] += 5_000_000  # a correction of the first grant
+    side.reload(NOW)
+    assert [source.grant for source in side.call(0, 300, NOW)[2]] == [8]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import msgspec
 
 from headgate.admission.allotment import CLOSED, Allotment
-from headgate.admission.purse import Slice
+from headgate.admission.purse import Slice, spent_next
 from headgate.callstate import set_at_once
 from headgate.money.credit import Need, cover, in_tokens
 from headgate.money.periods import FOREVER, PeriodClock
@@ -74,7 +74,7 @@ class Cover:
         self.prepaid = prepaid
         self.slices: tuple[Slice, ...] = ()  # of the budgets, in the same order
         self.offers: tuple[Slice, ...] = ()  # the grants that have not expired
-        self.first: Slice | None = None  # of them, where that is in money
+        self.first: Slice | None = None  # of them that is not spent, where that is in money
         self.pots: tuple[int, ...] | None = None  # of the slices; None: not all are known
         self.until: WallMicros = 0
         self.allotment = CLOSED  # that the calls of this moment share
@@ -236,7 +236,7 @@ class Budgets:
         purse.gather(found.allotment)
         found.slices = tuple(budget.at(now, purse) for budget in found.budgets)
         found.offers = tuple(own for own in found.grants if own.until > now)
-        found.first = found.offers[0] if found.offers and not found.offers[0].model else None
+        found.first = spent_next(found.offers)
         for own in found.grants:
             if own.until <= now:
                 purse.retire(own)
@@ -280,6 +280,8 @@ class Budgets:
     def _allot(self, found: Cover, amount: NanoUSD) -> Allotment | None:
         """Open an allotment for calls like this one; None where each has to ask each pot."""
         purse, pots = self._purse, found.pots
+        if found.prepaid:
+            found.first = spent_next(found.offers)
         if amount <= 0 or pots is None or (found.prepaid and found.first is None):
             return None
         purse.gather(found.allotment)

@@ -118,6 +118,17 @@ class Slice:
         return unused
 
 
+def spent_next(offers: tuple[Slice, ...]) -> Slice | None:
+    """Return the grant that is spent next; None where that is one in tokens.
+
+    One of which nothing is left or held anywhere is passed over: what is added to it comes with a change.
+    """
+    for own in offers:
+        if not own.known or own.hope > 0:
+            return None if own.model else own
+    return None
+
+
 class Purse:
     """All slices of one worker.
 
