@@ -114,7 +114,7 @@ class Reservations:
     def _try(self, call: Call, targets: tuple[Target, ...], found: Cover) -> Hold | None:
         """Hold the upper bound of a call, in several grants where none has all of it."""
         amount, given = weigh(call, targets)
-        need = needed(call, targets, amount) if found.prepaid else None
+        need = _needed(call, targets, amount) if found.prepaid else None
         hold = self._budgets.reserve(found, amount, self._clock.wall(), need)
         if hold is not None:
             hold.given = given
@@ -159,7 +159,7 @@ class Reservations:
     ) -> Hold | None:
         """Ask the store for what the call lacks."""
         amount, _ = weigh(call, targets)
-        need = needed(call, targets, amount) if found.prepaid else None
+        need = _needed(call, targets, amount) if found.prepaid else None
         want = self._budgets.want(found, amount, need, in_order=in_order)
         return await self._teller.take(want, lambda: self._try(call, targets, found))
 
@@ -235,7 +235,7 @@ def _assume(call: Call, targets: tuple[Target, ...]) -> None:
     call.shrunk_to = assumed_output(call, targets)
 
 
-def needed(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
+def _needed(call: Call, targets: tuple[Target, ...], amount: NanoUSD) -> Need:
     """Return what a call asks of credit whose upper bound is known."""
     tokens, other = most_used(call, targets)
     return Need(call.model, amount, tokens, not other)

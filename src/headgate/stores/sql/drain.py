@@ -1,11 +1,11 @@
 """Copy settlements from a journal to SQL while serving: in batches, in a thread of its own.
 
 The thread sleeps on a lock while nothing is written, then for `every_s`, so a batch is what came
-meanwhile: under load for longer, since a transaction has its price. It works in slices with a longer
-sleep after each: a thread that computes would keep the event loop waiting for the interpreter lock, and
-the core. In a transaction it sleeps for moments only, since all who write wait for that, and calls that
-need money with them: the rest of its sleep comes between two of them. For moments only, too, while it is far
-behind.
+meanwhile: for longer while one transaction takes all of that, since each has its price. It works in slices
+with a longer sleep after each: a thread that computes would keep the event loop waiting for the interpreter
+lock, and the core. In a transaction it sleeps for moments only, since all who write wait for that, and calls
+that need money with them: the rest of its sleep comes between two of them. For moments only, too, while it
+is far behind.
 What the database refuses stays in the journal and is tried again, ever more slowly.
 """
 
@@ -40,8 +40,8 @@ _PAUSE_S: Final = 0.0005
 _MOMENT_S: Final = 0.001  # the longest sleep in a transaction,
 _LONGEST_PAUSE_S: Final = 0.03  # and between two
 _RESTS: Final = 4  # times as long as a slice took: calls that come meanwhile hardly notice it
-_SOME: Final = range(128, 2 * BATCH)  # records in a turn: the next one has no fewer, and one transaction does
-_LONGER: Final = 2.5  # times that a turn lasts then: what a call did is in the books within the second
+_SOME: Final = range(128, 2 * BATCH)  # records in a turn: many, and one transaction takes them all
+_LONGER: Final = 2.5  # times that the next turn lasts: what a call did is in the books within the second
 _FAR_BEHIND: Final = 16_000  # records: soon the files would have to be read, and then the journal be full
 _SLOWEST_RETRY_S: Final = 2.0
 
